@@ -1,0 +1,9 @@
+"""Samples of p(x0 | y) for imaging inverse problems, from score-SDE priors."""
+
+from inverse.methods import METHODS, Method
+from inverse.solution import Solution
+from inverse.solve import sample, solve
+from inverse.types import NonFiniteState
+
+__version__ = "0.1.0"
+__all__ = ["METHODS", "Method", "NonFiniteState", "Solution", "sample", "solve"]

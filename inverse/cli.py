@@ -1,0 +1,208 @@
+"""`inverse`: the demo, one's own image, and lists of what there is."""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+import operators
+import priors
+from inverse import demo as demonstration
+from inverse.figures import Column, gallery
+from inverse.methods import METHODS
+from inverse.quality import psnr
+from inverse.solve import sample as draw
+from inverse.solve import solve as solve_posterior
+from operators import GaussianNoise, Operator
+from priors.checkpoints import SHIPPED, read_card
+from priors.data import ImageSet, write
+
+app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False, no_args_is_help=True, help=__doc__)
+console = Console()
+
+PriorOption = Annotated[str, typer.Option("--prior", help="a shipped name (see `inverse priors`) or a checkpoint folder")]
+OutOption = Annotated[Path, typer.Option("--out", help="folder for what is made")]
+SeedOption = Annotated[int, typer.Option("--seed")]
+StepsOption = Annotated[int | None, typer.Option("--steps", help="default: the method's")]
+
+
+@app.command()
+def demo(out: OutOption = Path("demo"), images: int = 4, samples: int = 4, seed: SeedOption = 0) -> None:
+    """Solve masking, blur and class label on test images of the shipped prior; pictures, solutions and a table."""
+    with _explained():
+        rows = demonstration.run(out, images, samples, seed)
+    console.print(_table("Fashion-MNIST test images", rows))
+    console.print(f"pictures and solutions are in {out}; all tasks on one sheet: {out / 'contact.png'}")
+
+
+@app.command()
+def solve(
+    image: Annotated[Path, typer.Argument(help="a PNG or JPEG; with --measured, an .npy with the measurement (1, *M)")],
+    operator: Annotated[str, typer.Option(help="name or name:key=value,... such as masking:keep=0.3 or blur:sigma=1.5")],
+    sigma: Annotated[float, typer.Option(help="standard deviation of the measurement noise")] = 0.05,
+    prior: PriorOption = "fashion-mnist",
+    samples: int = 4,
+    method: str = "auto",
+    steps: StepsOption = None,
+    seed: SeedOption = 0,
+    out: OutOption = Path("solution"),
+    measured: Annotated[bool, typer.Option(help="the file is the measurement itself, not an image to measure")] = False,
+    resize: Annotated[bool, typer.Option(help="resize the image to the prior's size")] = False,
+) -> None:
+    """Samples of the posterior for your own image: measured by the operator here, or measured already."""
+    with _explained():
+        p = priors.load(prior)
+        op = read_operator(operator, sigma, p.event_shape)
+        truth = None if measured else read_image(image, p.event_shape, resize)
+        y = torch.from_numpy(np.load(image, allow_pickle=False)) if truth is None else op.measure(truth, seed=seed)
+        solution = solve_posterior(p, op, y, n_samples=samples, method=method, n_steps=steps, seed=seed)
+        solution.save(out / "solution.h5")
+        shown = [Column(f"sample {k + 1}", solution.samples[:, k]) for k in range(min(4, samples))]
+        shown.append(Column("mean", solution.mean))
+        if samples > 1:
+            shown.append(Column("std", solution.std, spread=True))
+        if y.ndim == 4:
+            shown.insert(0, Column("measurement", y))
+        if truth is not None:
+            shown.insert(0, Column("truth", truth))
+        gallery(out / "solution.png", {f"{operator}, {solution.method}": shown})
+    if truth is not None:
+        console.print(f"PSNR of the posterior mean: {psnr(solution.mean, truth).item():.2f} dB")
+    console.print(f"{solution.nfe} evaluations + {solution.nvjp} vjp per sample, {solution.seconds:.1f} s; see {out}")
+    console.print(f"method: {solution.cite()}")
+
+
+@app.command()
+def sample(
+    prior: PriorOption = "fashion-mnist",
+    n: Annotated[int, typer.Option("--n", help="how many")] = 16,
+    method: str = "pc",
+    steps: StepsOption = None,
+    seed: SeedOption = 0,
+    out: OutOption = Path("samples"),
+) -> None:
+    """Unconditional samples of a prior, as a picture and as HDF5."""
+    with _explained():
+        p = priors.load(prior)
+        x = draw(p, n_samples=n, method=method, n_steps=steps, seed=seed)
+        pixels = (x.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+        write(out / "samples.h5", ImageSet(pixels, source=f"inverse sample --prior {prior} --method {method} --seed {seed}"))
+        columns = [Column("", column) for column in x.split(-(-n // 8))]
+        gallery(out / "samples.png", {f"{prior}, {method}": columns})
+    console.print(f"{n} samples in {out}")
+
+
+@app.command("priors")
+def list_priors() -> None:
+    """The shipped priors."""
+    rows = []
+    for name in priors.available():
+        card = read_card(SHIPPED / name)
+        rows.append({"name": name, "shape": str(tuple(card["event_shape"])), "SDE": card["sde"]["type"],
+                     "parameters": f"{card['parameters']:,}", "data": card["data"], "licence": card["licence"]})  # fmt: skip
+    console.print(_table("priors", rows))
+
+
+@app.command("operators")
+def list_operators() -> None:
+    """The operators, plug-ins included."""
+    rows = []
+    for name in operators.available():
+        summary = (operators.get(name).__doc__ or "").strip().split("\n")[0]
+        rows.append({"name": name, "what it measures": summary})
+    console.print(_table("operators", rows))
+
+
+@app.command("methods")
+def list_methods() -> None:
+    """The methods, what they need of an operator, and their papers."""
+    rows = [
+        {"name": m.name, "needs": ", ".join(sorted(m.needs)) or "-", "steps": str(m.n_steps), "paper": m.citation}
+        for m in METHODS.values()
+    ]
+    console.print(_table("methods", rows))
+
+
+def read_operator(text: str, sigma: float, event_shape: tuple[int, ...]) -> Operator:
+    """An operator from a command line's ``name:key=value,...``; masking, blur and classifier have short forms.
+
+    Arguments: text: masking:keep=0.5 | masking:box=12 | blur:sigma=1.5 | classifier:name=NAME | any other registered
+    name with numbers as arguments; sigma (float, the operator's units); event_shape (E).
+    Raises: ValueError for an unknown name or an argument that is no number.
+    """
+    name, _, rest = text.partition(":")
+    pairs = dict(pair.partition("=")[::2] for pair in rest.split(",") if pair)
+    if name == "classifier":
+        return operators.Classifier(priors.load_classifier(pairs.get("name", demonstration.CLASSIFIER)))
+    try:
+        numbers = {key: float(value) for key, value in pairs.items()}
+    except ValueError:
+        raise ValueError(f"operator {text!r}: expected name:key=number,... such as masking:keep=0.3") from None
+    noise = GaussianNoise(sigma)
+    try:
+        if name == "masking" and "box" in numbers:
+            return operators.Masking.box(event_shape, int(numbers["box"]), noise=noise)
+        if name == "masking":
+            return operators.Masking.random(event_shape, **{"keep": 0.5} | numbers, noise=noise)
+        if name == "blur":
+            width = numbers.pop("sigma", 1.5)
+            return operators.Blur.gaussian(width, **numbers, boundary="reflect", noise=noise)
+        return operators.make(name, **numbers, noise=noise)
+    except TypeError as error:
+        raise ValueError(f"operator {text!r}: {error}") from None
+
+
+def read_image(path: Path, event_shape: tuple[int, ...], resize: bool) -> Tensor:
+    """An image file in image units, (1, C, H, W) float32.
+
+    Raises: FileNotFoundError; ValueError for no image, or one of another size without ``resize``.
+    """
+    from skimage.io import imread
+    from skimage.transform import resize as to_size
+
+    if not path.exists():
+        raise FileNotFoundError(f"no image at {path}")
+    try:
+        pixels = np.atleast_3d(imread(path)).astype(np.float64)[:, :, :3] / 255
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ValueError(f"{path} is no readable image: {error}; with --measured an .npy file is expected") from None
+    c, h, w = event_shape
+    if c == 1:
+        pixels = pixels.mean(2, keepdims=True)
+    elif pixels.shape[2] == 1:
+        pixels = pixels.repeat(c, 2)
+    if pixels.shape[:2] != (h, w):
+        if not resize:
+            raise ValueError(f"{path} has {pixels.shape[:2]} pixels, the prior {h, w}: pass --resize, or crop it first")
+        pixels = to_size(pixels, (h, w), anti_aliasing=True)
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float()[None]
+
+
+class _explained:
+    """Turns the errors that a user can mend into one line and exit status 2."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if isinstance(error, ValueError | TypeError | FileNotFoundError | ArithmeticError):
+            console.print(f"[red]error:[/red] {error}", highlight=False, markup=True, soft_wrap=True)
+            raise typer.Exit(2) from error
+
+
+def _table(title: str, rows: list[dict[str, str]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for name in rows[0] if rows else ("nothing here",):
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*row.values())
+    return table
+
+
+if __name__ == "__main__":
+    app()

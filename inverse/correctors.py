@@ -1,0 +1,61 @@
+"""Moves that leave the law at time t alone: x <- x + e score + sqrt(2 e) z."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inverse.types import Gaussian
+from priors import Prior
+from priors.base import expand
+
+
+@dataclass(frozen=True)
+class Langevin:
+    """Langevin step whose size follows the score's norm: e = 2 (snr |z| / |score|)^2.
+
+    Norms are per row (the paper's code takes means over the batch, which couples its rows), |z| is its expectation
+    sqrt(d), so that the step does not depend on the noise it scales, and e is at most twice `AnnealedLangevin`'s: in few
+    dimensions, or where the data vary much more in some directions than in others, a score is short and e would
+    overshoot. The factor 1 - beta_i of the discrete VP
+    tends to 1 and is left out.
+    Source: Song et al. 2021, algorithms 4 and 5.
+    Arguments: snr (float in (0, 0.5)): .16 for VE, .01 to .04 for VP in the paper.
+    Raises: ValueError for snr out of range, where the step overshoots.
+    """
+
+    snr: float = 0.16
+
+    def __post_init__(self):
+        if not 0 < self.snr < 0.5:
+            raise ValueError(f"snr = {self.snr}: expected a number in (0, 0.5)")
+
+    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
+        score = field.score(x, t)
+        square = score.flatten(1).square().sum(1).clamp_min(1e-20)
+        longest = 4 * (self.snr * field.sde.sigma(t).item()) ** 2
+        step = expand((2 * self.snr**2 * x[0].numel() / square).clamp_max(longest), x)
+        return Gaussian(x + step * score, torch.sqrt(2 * step))
+
+
+@dataclass(frozen=True)
+class AnnealedLangevin:
+    """Langevin step in proportion to the noise level: e = 2 (snr sigma)^2.
+
+    Source: Song & Ermon 2019, algorithm 1; Song et al. 2021, appendix G.
+    Arguments: snr (float in (0, 1/sqrt 2)).
+    Raises: ValueError for snr out of range, where the step overshoots.
+    """
+
+    snr: float = 0.16
+
+    def __post_init__(self):
+        if not 0 < self.snr < 0.5**0.5:
+            raise ValueError(f"snr = {self.snr}: expected a number in (0, 0.707)")
+
+    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
+        step = 2 * (self.snr * field.sde.sigma(t)) ** 2
+        return Gaussian(x + step * field.score(x, t), torch.sqrt(2 * step))
+
+
+CORRECTORS = {"langevin": Langevin, "annealed_langevin": AnnealedLangevin}

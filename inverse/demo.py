@@ -1,0 +1,106 @@
+"""The demo: three measurements of real test images, solved and shown."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import operators
+import priors
+from inverse.figures import Column, gallery
+from inverse.quality import psnr, residual_chi2, ssim
+from inverse.solution import Solution
+from inverse.solve import solve
+from operators import GaussianNoise, Operator
+from priors.data import ImageSet
+
+PRIOR, CLASSIFIER = "fashion-mnist", "fashion-mnist-classifier"
+LABELS = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One kind of measurement: its operator for a given event shape, and what to say of it."""
+
+    title: str
+    operator: Callable[[tuple[int, ...]], Operator]
+    reconstructs: bool = True  # whether the truth is what an estimate is compared with
+
+
+def _masking(event_shape: tuple[int, ...]) -> Operator:
+    return operators.Masking.random(event_shape, keep=0.5, seed=0, noise=GaussianNoise(0.05))
+
+
+def _blur(event_shape: tuple[int, ...]) -> Operator:
+    return operators.Blur.gaussian(1.5, boundary="reflect", noise=GaussianNoise(0.02))
+
+
+def _label(event_shape: tuple[int, ...]) -> Operator:
+    return operators.Classifier(priors.load_classifier(CLASSIFIER))
+
+
+TASKS: dict[str, Task] = {
+    "masking": Task("masking: half of the pixels, sigma_y = .05", _masking),
+    "blur": Task("blur: Gaussian, 1.5 px, sigma_y = .02", _blur),
+    "label": Task("label: the class and nothing else", _label, reconstructs=False),
+}
+
+
+def _measure(operator: Operator, truth: Tensor, labels: Tensor) -> Tensor:
+    return labels if "noisy_likelihood" in operator.capabilities else operator.measure(truth, seed=1)
+
+
+def run(out: Path, n_images: int = 4, n_samples: int = 4, seed: int = 0, progress: bool = True) -> list[dict[str, str]]:
+    """Solve every task on test images of the shipped prior; pictures and solutions go to ``out`` task by task.
+
+    Arguments: out (folder); n_images, n_samples (int >= 2 samples, for a standard deviation); seed; progress.
+    Returns: one row of figures per task, as texts.
+    Raises: ValueError for too few samples or more images than are shipped.
+    """
+    if n_samples < 2:
+        raise ValueError(f"n_samples = {n_samples}: expected at least 2, for a standard deviation")
+    prior, images = priors.load(PRIOR), priors.samples(PRIOR)
+    if not 1 <= n_images <= len(images):
+        raise ValueError(f"n_images = {n_images}: expected 1 to {len(images)}, the test images that are shipped")
+    rows, sections = [], {}
+    for i, (name, task) in enumerate(TASKS.items()):
+        chosen: ImageSet = images[torch.arange(i * n_images, (i + 1) * n_images) % len(images)]
+        truth, labels = chosen.floats(), chosen.labels
+        assert labels is not None
+        operator = task.operator(prior.event_shape)
+        y = _measure(operator, truth, labels)
+        solution = solve(prior, operator, y, n_samples=n_samples, seed=seed, progress=progress)
+        solution.save(out / f"{name}.h5")
+        sections[task.title] = columns(solution, y, truth)
+        gallery(out / f"{name}.png", {task.title: sections[task.title]})
+        rows.append(figures_of(name, task, solution, operator, y, truth))
+    gallery(out / "contact.png", sections)
+    return rows
+
+
+def columns(solution: Solution, y: Tensor, truth: Tensor | None) -> list[Column]:
+    """What a gallery shows of a solution: truth if known, measurement, up to 4 samples, mean, std."""
+    shown = [] if truth is None else [Column("truth", truth)]
+    shown.append(Column("measurement", y) if y.ndim == 4 else Column("label", [LABELS[int(i)] for i in y]))
+    shown += [Column(f"sample {k + 1}", solution.samples[:, k]) for k in range(min(4, solution.samples.shape[1]))]
+    return [*shown, Column("mean", solution.mean), Column("std", solution.std, spread=True)]
+
+
+def figures_of(name: str, task: Task, solution: Solution, operator: Operator, y: Tensor, truth: Tensor) -> dict[str, str]:
+    """One line of the demo's table; a dash where a figure would mean nothing."""
+    row = {"task": name, "method": solution.method}
+    n = solution.samples.shape[1]
+    if task.reconstructs:
+        each = torch.stack([psnr(solution.samples[:, k], truth) for k in range(n)])
+        chi2 = torch.stack([residual_chi2(operator, y, solution.samples[:, k]) for k in range(n)])
+        row |= {
+            "PSNR mean": f"{psnr(solution.mean, truth).mean():.2f} dB",
+            "PSNR sample": f"{each.mean():.2f} dB",
+            "SSIM mean": f"{ssim(solution.mean, truth).mean():.3f}",
+            "chi^2": f"{chi2.mean():.2f}",
+        }
+    else:
+        row |= dict.fromkeys(("PSNR mean", "PSNR sample", "SSIM mean", "chi^2"), "-")
+    return row | {"NFE": f"{solution.nfe} + {solution.nvjp} vjp", "seconds": f"{solution.seconds:.1f}"}

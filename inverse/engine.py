@@ -1,0 +1,48 @@
+"""The one loop: unconditional, guided and weighed sampling are all this."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from inverse.protocols import Kernel, Population, Posterior
+from inverse.types import NonFiniteState, State
+
+
+@torch.no_grad()
+def run(
+    posterior: Posterior,
+    grid: Tensor,
+    predictor: Kernel | None,
+    correctors: Sequence[Kernel],
+    population: Population,
+    rng,
+    n_rows: int,
+    on_step: Callable[[], None] = lambda: None,
+) -> State:
+    """Carry rows from noise to data (Song et al. 2021, algorithm 1, with the correctors before the predictor).
+
+    Arguments: posterior (its prior alone for unconditional sampling); grid (n + 1,) decreasing times; predictor,
+    correctors (Kernel; no predictor: correctors alone anneal); population; rng (RowRNG of the rows); n_rows N;
+    on_step: called after every step.
+    Returns: the state at the last time, its x denoised: E[x0 | x_t, y], (N, *E) in data units.
+    Raises: NonFiniteState with the step and time at which a state stopped being finite.
+    """
+    sde = posterior.sde
+    x = sde.sample_terminal((n_rows, *posterior.event_shape), rng)
+    state = population.init(x, posterior, grid[0])
+    for step, (t, s) in enumerate(pairwise(grid)):
+        for corrector in correctors:
+            q = posterior.condition(corrector.transition(posterior, state.x, t, t, rng), state.x, t, t)
+            state = population.move(state, q.sample(rng), posterior, t)
+        if predictor is not None:
+            q = posterior.condition(predictor.transition(posterior, state.x, t, s, rng), state.x, t, s)
+            state = population.update(state, q.sample(rng), q, predictor, posterior, t, s, rng)
+        if not torch.isfinite(state.x.sum()):  # one reduction: nan and inf survive a sum
+            raise NonFiniteState(
+                f"step {step + 1} of {len(grid) - 1}, from t = {t:.6g} to {s:.6g}: the state is not finite; "
+                "take more steps, a weaker guidance or a smaller snr"
+            )
+        on_step()
+    return State(posterior.denoise(state.x, grid[-1]), state.log_w)

@@ -1,0 +1,59 @@
+"""Pictures: one row per image, one column per thing shown."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from priors.files import atomic
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a gallery.
+
+    Arguments: heading; cells: images (B, C, H, W) in image units, or B texts; spread: draw as a standard deviation, dark
+    for none, on the scale of the column's largest.
+    """
+
+    heading: str
+    cells: Tensor | list[str]
+    spread: bool = False
+
+
+def gallery(path: str | Path, sections: dict[str, list[Column]]) -> None:
+    """Draw sections of columns, one under the other, into a PNG (atomically).
+
+    Arguments: path; sections: title -> columns, all with the same number of cells.
+    Raises: ValueError for no section.
+    """
+    from matplotlib.figure import Figure
+
+    if not sections:
+        raise ValueError("no sections to draw: expected at least one task with its columns")
+    rows = {title: len(columns[0].cells) for title, columns in sections.items()}
+    width = max(len(columns) for columns in sections.values())
+    figure = Figure(figsize=(1.25 * width, 1.25 * sum(rows.values()) + 0.75 * len(rows)), dpi=130, facecolor="white")
+    parts = figure.subfigures(len(rows), 1, height_ratios=[1.25 * n + 0.75 for n in rows.values()], squeeze=False)[:, 0]
+    for part, (title, columns) in zip(parts, sections.items(), strict=True):
+        part.suptitle(title, fontsize=11, x=0.02, ha="left", y=0.99, va="top")
+        height = 1.25 * rows[title] + 0.75
+        axes = part.subplots(
+            rows[title], width, squeeze=False,
+            gridspec_kw={"left": 0.02, "right": 0.98, "bottom": 0.02, "top": 1 - 0.55 / height, "wspace": 0.06, "hspace": 0.06},
+        )  # fmt: skip
+        for axis in axes.flat:
+            axis.set_axis_off()
+        for j, column in enumerate(columns):
+            axes[0, j].set_title(column.heading, fontsize=8, pad=3)
+            top = float(column.cells.max()) if isinstance(column.cells, Tensor) and column.spread else 1.0
+            for i, cell in enumerate(column.cells):
+                if isinstance(cell, str):
+                    axes[i, j].text(0.5, 0.5, cell, ha="center", va="center", fontsize=9, wrap=True)
+                    continue
+                image = cell.detach().cpu().float().clamp(0, top).permute(1, 2, 0).numpy()
+                if column.spread or image.shape[2] == 1:
+                    image = image.mean(2)
+                axes[i, j].imshow(image, cmap="magma" if column.spread else "gray", vmin=0, vmax=top)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format="png")

@@ -1,0 +1,47 @@
+"""Operators that know their own noisy likelihood, such as a classifier trained on x_t."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inverse.protocols import Guidance, GuidedPosterior
+
+
+@dataclass(frozen=True)
+class NoisyLikelihood(Guidance):
+    """score + weight grad_x log p_t(y | x_t), with p_t(y | x_t) from the operator itself.
+
+    Source: Song et al. 2021, section 5 and equation 14 (weight 1); Dhariwal & Nichol 2021 (weights above 1 trade variety for
+    agreement with the label, and no longer sample p(x | y)).
+    Arguments: weight (float > 0).
+    Raises: ValueError for weight <= 0.
+    """
+
+    weight: float = 1.0
+
+    needs = frozenset({"noisy_likelihood"})
+    citation = "Song, Sohl-Dickstein, Kingma, Kumar, Ermon, Poole: Score-Based Generative Modeling through SDEs, ICLR 2021"
+
+    def __post_init__(self):
+        if self.weight <= 0:
+            raise ValueError(f"weight = {self.weight}: expected a number > 0")
+
+    def posterior(self, prior, operator, y):
+        return NoisyLikelihoodPosterior(prior, operator, y, self.weight)
+
+
+class NoisyLikelihoodPosterior(GuidedPosterior):
+    def __init__(self, prior, operator, y, weight: float):
+        super().__init__(prior, operator, y)
+        self.weight = weight
+
+    def guide(self, x: Tensor, t):
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            log_likelihood = self.operator.noisy_log_likelihood(self.y, leaf, t).sum()
+            gradient = torch.autograd.grad(log_likelihood, leaf)[0]
+        return self.prior.denoise(x, t), self.weight * gradient
+
+    def log_likelihood(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.operator.noisy_log_likelihood(self.y, x, t)

@@ -1,0 +1,29 @@
+"""Pseudo-inverse-guided diffusion: Gaussian p(x0 | x_t) of one variance."""
+
+from torch import Tensor
+
+from inverse.protocols import Guidance, GuidedPosterior
+
+
+class PiGDM(Guidance):
+    """grad log p_t(y | x_t) ~ J' A' (r^2 A A' + sigma_y^2 I)^-1 (y - A D), J = dD/dx_t.
+
+    Formula: r^2 = v sigma^2 / (sigma^2 + alpha^2 v), the variance of x0 given x_t under a Gaussian prior of variance v per
+    coordinate (the paper's r^2 takes v = 1). The solve is closed in the singular basis and by conjugate gradients elsewhere.
+    Source: Song, Vahdat, Mardani, Kautz 2023, equation 7.
+    """
+
+    needs = frozenset({"linear", "gaussian"})
+    citation = "Song, Vahdat, Mardani, Kautz: Pseudoinverse-Guided Diffusion Models for Inverse Problems, ICLR 2023"
+
+    def posterior(self, prior, operator, y):
+        return PiGDMPosterior(prior, operator, y)
+
+
+class PiGDMPosterior(GuidedPosterior):
+    def guide(self, x: Tensor, t):
+        denoised, vjp = self.prior.denoise_vjp(x, t)
+        s2, a2 = self.sde.sigma(t) ** 2, self.sde.alpha(t) ** 2
+        r2 = self.variance * s2 / (s2 + a2 * self.variance)
+        residual = self.y - self.operator(denoised)
+        return denoised, vjp(self.operator.adjoint(self.operator.solve_gram(residual, r2)))

@@ -1,0 +1,90 @@
+"""One step of the reverse SDE or the probability flow, from t to s < t.
+
+All are generic in (alpha, sigma): with the bridge x_t | x_s ~ N(a x_s, v I), VE, VP and sub-VP need no case of their own.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inverse.types import Gaussian
+from priors import Prior
+from priors.ode import heun_step
+
+ZERO = torch.zeros((), dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class EulerMaruyama:
+    """x_s = x - (f x - g^2 score)(t - s) + g sqrt(t - s) z (Song et al. 2021, appendix D)."""
+
+    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
+        f, g2, h = field.sde.f(t), field.sde.g2(t), t - s
+        return Gaussian(x - h * (f * x - g2 * field.score(x, t)), torch.sqrt(g2 * h))
+
+
+@dataclass(frozen=True)
+class ReverseDiffusion:
+    """x_s = (2 - a) x + v score + sqrt(v) z: the forward step's discretisation, reversed (Song et al. 2021, equation 46)."""
+
+    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
+        a, v = field.sde.bridge(t, s)
+        return Gaussian((2 - a) * x + v * field.score(x, t), torch.sqrt(v))
+
+
+@dataclass(frozen=True)
+class DDIM:
+    """x_s = alpha_s D + sqrt(sigma_s^2 - c^2) eps + c z with c = eta sqrt(v) sigma_s / sigma_t, eps = (x - alpha_t D) / sigma_t.
+
+    Source: Song, Meng & Ermon 2021, equation 12.
+    Arguments: eta (float in [0, 1]): 0 is a first-order step of the probability flow, 1 is ancestral sampling.
+    Raises: ValueError for eta outside [0, 1].
+    """
+
+    eta: float = 0.0
+
+    def __post_init__(self):
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"eta = {self.eta}: expected a number in [0, 1]")
+
+    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
+        sde = field.sde
+        alpha_t, sigma_t, alpha_s, sigma_s = sde.alpha(t), sde.sigma(t), sde.alpha(s), sde.sigma(s)
+        std = self.eta * torch.sqrt(sde.bridge(t, s)[1]) * sigma_s / sigma_t
+        along = torch.sqrt((sigma_s**2 - std**2).clamp_min(0.0)) / sigma_t
+        return Gaussian(along * x + (alpha_s - along * alpha_t) * field.denoise(x, t), std)
+
+
+@dataclass(frozen=True)
+class Ancestral:
+    """A draw of q(x_s | x_t, x0 = D): mean (a sigma_s^2 x + alpha_s v D) / sigma_t^2, variance v sigma_s^2 / sigma_t^2.
+
+    Source: Ho et al. 2020, equation 7; Song et al. 2021, equation 47 (VE).
+    """
+
+    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
+        sde = field.sde
+        (a, v), alpha_s = sde.bridge(t, s), sde.alpha(s)
+        keep, std = (sde.sigma(s) / sde.sigma(t)) ** 2, torch.sqrt(v) * sde.sigma(s) / sde.sigma(t)
+        return Gaussian(a * keep * x + alpha_s * v / sde.sigma(t) ** 2 * field.denoise(x, t), std)
+
+
+@dataclass(frozen=True)
+class ProbabilityFlow:
+    """A step of Heun's rule on the probability flow: second order, two evaluations, no noise.
+
+    Source: Song et al. 2021, equation 13; Karras et al. 2022, algorithm 1 (see `priors.ode.heun_step`).
+    """
+
+    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
+        return Gaussian(heun_step(field, x, t, s), ZERO)
+
+
+PREDICTORS = {
+    "euler_maruyama": EulerMaruyama,
+    "reverse_diffusion": ReverseDiffusion,
+    "ancestral": Ancestral,
+    "ddim": DDIM,
+    "probability_flow": ProbabilityFlow,
+}

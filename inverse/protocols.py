@@ -1,0 +1,91 @@
+"""What the engine knows: kernels, guidances, posteriors, populations. It never asks for more."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from inverse.types import Gaussian, State
+from operators import Operator
+from priors import Prior
+from priors.base import expand
+
+
+class Kernel(Protocol):
+    """A predictor (s < t) or a corrector (s == t): the law of x_s given x_t under a field. It never sees y."""
+
+    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
+        """x (N, *E) at time t -> the Gaussian of the state at s."""
+        ...
+
+
+class Posterior(Prior, ABC):
+    """A prior that knows y: its score is an approximation of grad log p_t(x | y).
+
+    Arguments: prior (Prior, evaluated once per (x, t)); operator (Operator of the rows); y (N, *M).
+    """
+
+    def __init__(self, prior: Prior, operator: Operator | None, y: Tensor | None):
+        self.prior, self.operator, self.y = prior, operator, y
+        self.sde, self.event_shape, self.variance = prior.sde, prior.event_shape, prior.variance
+
+    @property
+    def device(self) -> torch.device:
+        return self.prior.device
+
+    def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
+        return self.prior.denoise(x, t)
+
+    def condition(self, q: Gaussian, x: Tensor, t: Tensor, s: Tensor) -> Gaussian:
+        """Edit a kernel's Gaussian from x at t to s; most guidances leave it as it is."""
+        return q
+
+    def log_likelihood(self, x: Tensor, t: Tensor) -> Tensor:
+        """An approximation of log p_t(y | x_t), (N,), for populations that weigh."""
+        return x.new_zeros(len(x))
+
+
+class GuidedPosterior(Posterior):
+    """A posterior whose score is the prior's plus an approximate grad log p_t(y | x_t).
+
+    By Tweedie's formula E[x0 | x_t, y] = E[x0 | x_t] + sigma^2 / alpha grad log p_t(y | x_t).
+    """
+
+    @abstractmethod
+    def guide(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor]:
+        """(E[x0 | x_t], grad log p_t(y | x_t)), both (N, *E)."""
+
+    def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
+        denoised, gradient = self.guide(x, t)
+        alpha, sigma = expand(self.sde.alpha(t), x), expand(self.sde.sigma(t), x)
+        return denoised + sigma**2 / alpha * gradient
+
+
+class Guidance(ABC):
+    """A map from a prior to a posterior. ``needs``: the operator capabilities that it relies on; ``citation``: its paper."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    citation: ClassVar[str] = ""
+
+    @abstractmethod
+    def posterior(self, prior: Prior, operator: Operator, y: Tensor) -> Posterior:
+        """The prior given y (N, *M), one row per sample; operator: of those rows."""
+
+
+class Population(ABC):
+    """How the rows of a state live together: independently, or weighed and resampled."""
+
+    @abstractmethod
+    def init(self, x: Tensor, posterior: Posterior, t: Tensor) -> State:
+        """The state at the first time t, from terminal draws x (N, *E)."""
+
+    @abstractmethod
+    def move(self, state: State, x: Tensor, posterior: Posterior, t: Tensor) -> State:
+        """After a corrector, which leaves the law at t alone, drew x (N, *E)."""
+
+    @abstractmethod
+    def update(
+        self, state: State, x: Tensor, q: Gaussian, predictor: Kernel, posterior: Posterior, t: Tensor, s: Tensor, rng
+    ) -> State:
+        """After a predictor drew x (N, *E) at s from q, its Gaussian given the state at t."""

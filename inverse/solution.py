@@ -1,0 +1,105 @@
+"""What a solve returns, and its file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from inverse.types import weighted_mean
+from priors.files import atomic
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Samples of p(x0 | y) and what they cost.
+
+    Attributes: samples (B, K, *E), data units; log_weights (B, K), zeros where samples are equally weighted; method
+    (name); nfe: evaluations of the prior per sample; nvjp: backward passes through it per sample; seconds: wall time of
+    all; seed; citation: the method's paper.
+    """
+
+    samples: Tensor
+    log_weights: Tensor
+    method: str
+    nfe: int
+    nvjp: int
+    seconds: float
+    seed: int
+    citation: str = ""
+
+    @property
+    def mean(self) -> Tensor:
+        """The posterior mean, the estimate of least squared error, (B, *E)."""
+        return weighted_mean(self.samples, self.log_weights)
+
+    @property
+    def std(self) -> Tensor:
+        """The posterior standard deviation per coordinate, (B, *E); with n equal weights the n / (n - 1) of a sample.
+
+        Raises: ValueError for one sample, which has no spread.
+        """
+        if self.samples.shape[1] < 2:
+            raise ValueError("one sample has no standard deviation: solve with n_samples >= 2")
+        squares = weighted_mean((self.samples - self.mean[:, None]) ** 2, self.log_weights)
+        bias = 1 - torch.softmax(self.log_weights.double(), 1).square().sum(1)
+        return (squares / bias.to(squares).view(-1, *[1] * (squares.ndim - 1)).clamp_min(1e-12)).sqrt()
+
+    @property
+    def ess(self) -> Tensor:
+        """Effective sample size 1 / sum w^2, (B,); K where samples are equally weighted."""
+        return 1 / torch.softmax(self.log_weights.double(), 1).square().sum(1)
+
+    def quantiles(self, q: float | list[float] | Tensor) -> Tensor:
+        """Weighted quantiles per coordinate: the least sample whose cumulated weight reaches q.
+
+        Arguments: q: a probability or a list of Q in [0, 1].
+        Returns: (Q, B, *E), or (B, *E) for one number.
+        Raises: ValueError for q outside [0, 1].
+        """
+        probabilities = torch.as_tensor(q, dtype=torch.float64).reshape(-1)
+        if not bool(((probabilities >= 0) & (probabilities <= 1)).all()):
+            raise ValueError(f"q = {q}: expected probabilities in [0, 1]")
+        x, order = self.samples.sort(dim=1)
+        w = torch.softmax(self.log_weights.double(), 1)
+        cumulated = w.view(*w.shape, *[1] * (x.ndim - 2)).expand(x.shape).gather(1, order).cumsum(1)
+        last = x.shape[1] - 1
+        found = [(cumulated < p - 1e-9).sum(1, keepdim=True).clamp_max(last) for p in probabilities.tolist()]
+        out = torch.stack([x.gather(1, index)[:, 0] for index in found])
+        return out[0] if isinstance(q, int | float) else out
+
+    def cite(self) -> str:
+        """The paper whose method made these samples."""
+        return self.citation
+
+    def save(self, path: str | Path) -> None:
+        """Write to HDF5, atomically."""
+        with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+            file.create_dataset("samples", data=self.samples.cpu().numpy(), compression="gzip")
+            file["log_weights"] = self.log_weights.cpu().numpy()
+            for name in ("method", "nfe", "nvjp", "seconds", "seed", "citation"):
+                file.attrs[name] = getattr(self, name)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Solution":
+        """Read what `save` wrote.
+
+        Raises: FileNotFoundError; ValueError for a truncated or foreign file.
+        """
+        if not Path(path).exists():
+            raise FileNotFoundError(f"no solution at {path}")
+        try:
+            with h5py.File(path) as file:
+                arrays = {name: torch.from_numpy(np.asarray(file[name])) for name in ("samples", "log_weights")}
+                attrs = {name: file.attrs[name] for name in ("method", "nfe", "nvjp", "seconds", "seed", "citation")}
+        except (OSError, KeyError) as error:
+            raise ValueError(f"{path} is no solution that Solution.save wrote, or is truncated: {error}") from None
+        return cls(
+            **arrays,
+            method=str(attrs["method"]),
+            citation=str(attrs["citation"]),
+            seconds=float(attrs["seconds"]),
+            **{name: int(attrs[name]) for name in ("nfe", "nvjp", "seed")},
+        )

@@ -1,0 +1,132 @@
+"""solve(prior, operator, y) and sample(prior): checks, batches, seeds."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from inverse.engine import run
+from inverse.methods import METHODS, Method, resolve
+from inverse.solution import Solution
+from inverse.types import State
+from operators import Operator
+from priors import Evaluations, Prior, RowRNG
+
+ELEMENTS_PER_BATCH = 2**16  # 83 rows of 28 x 28: more rows gain no speed on a CPU and cost memory everywhere
+
+
+def solve(
+    prior: Prior,
+    operator: Operator,
+    y: Tensor,
+    n_samples: int = 8,
+    method: str | Method = "auto",
+    n_steps: int | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    progress: bool = True,
+) -> Solution:
+    """Samples of the posterior p(x0 | y).
+
+    Formula: the reverse-time SDE of the prior with the score grad log p_t(x_t) + grad log p_t(y | x_t), the second term
+    by ``method``.
+    Source: Song et al. 2021, section 5, and the method's own paper (`Solution.cite`).
+    Arguments: prior; operator; y (B, *M): measurements in the operator's units; n_samples K per measurement; method: a name
+    in METHODS, "auto" (what the operator can do best) or a `Method`; n_steps (default: the method's); seed (int >= 0):
+    sample k of measurement b is the same whatever the batch size or device; batch_size: rows at a time; progress: a bar.
+    Returns: `Solution` with samples (B, K, *E) in data units.
+    Raises: TypeError or ValueError, before the prior is evaluated, for a y that the operator cannot have made, numbers
+    out of range or a method that the operator cannot serve; NonFiniteState where a state stops being finite.
+    """
+    if not isinstance(prior, Prior):
+        raise TypeError(f"prior of type {type(prior).__name__}: expected a priors.Prior, for example priors.load(...)")
+    if not isinstance(operator, Operator):
+        raise TypeError(f"operator of type {type(operator).__name__}: expected an operators.Operator")
+    chosen = resolve(method, operator)
+    _check_numbers(n_samples=n_samples, n_steps=n_steps, batch_size=batch_size)
+    RowRNG(seed, ())  # refuses a bad seed before anything is computed
+    operator.validate_y(y, prior.event_shape)
+    if y.device != prior.device:
+        raise ValueError(f"y is on {y.device} and the prior on {prior.device}: move one with .to(...)")
+    rows = torch.arange(len(y)).repeat_interleave(n_samples)
+    keys = [(b, k) for b in range(len(y)) for k in range(n_samples)]
+    start = time.perf_counter()
+    x, log_w, counter = _run(prior, operator, y, rows, keys, chosen, n_steps, seed, batch_size, progress)
+    return Solution(
+        samples=x.view(len(y), n_samples, *prior.event_shape),
+        log_weights=log_w.view(len(y), n_samples),
+        method=chosen.name,
+        nfe=counter.nfe,
+        nvjp=counter.nvjp,
+        seconds=time.perf_counter() - start,
+        seed=seed,
+        citation=chosen.citation,
+    )
+
+
+def sample(
+    prior: Prior,
+    n_samples: int = 16,
+    method: str | Method = "pc",
+    n_steps: int | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    progress: bool = True,
+) -> Tensor:
+    """Unconditional samples of the prior, (K, *E) in data units.
+
+    Source: Song et al. 2021, algorithm 1.
+    Arguments: as `solve`; method: an unconditional name in METHODS or `Method`.
+    Raises: TypeError, ValueError and NonFiniteState, as `solve`.
+    """
+    if not isinstance(prior, Prior):
+        raise TypeError(f"prior of type {type(prior).__name__}: expected a priors.Prior, for example priors.load(...)")
+    unconditional = sorted(name for name, m in METHODS.items() if not m.conditional)
+    chosen = METHODS.get(method) if isinstance(method, str) else method
+    if not isinstance(chosen, Method) or chosen.conditional:
+        raise ValueError(f"method {method!r}: expected one of {unconditional} or an unconditional Method; for a y use solve()")
+    _check_numbers(n_samples=n_samples, n_steps=n_steps, batch_size=batch_size)
+    keys = [(0, k) for k in range(n_samples)]
+    return _run(prior, None, None, torch.zeros(n_samples, dtype=torch.long), keys, chosen, n_steps, seed, batch_size, progress)[0]
+
+
+def _run(prior, operator, y, rows, keys, method: Method, n_steps, seed, batch_size, progress):
+    """Every row through the engine, a batch at a time: (x, log_w, the counter of one batch)."""
+    grid = method.grid(prior.sde, n_steps or method.n_steps)
+    size = batch_size or max(1, ELEMENTS_PER_BATCH // torch.Size(prior.event_shape).numel())
+    batches = torch.arange(len(rows)).split(size)
+    states: list[State] = []
+    counter = Evaluations(prior)
+    with _bar(method.name, len(batches) * (len(grid) - 1), progress) as advance:
+        for batch in batches:
+            counter = Evaluations(prior)
+            index = rows[batch]
+            posterior = method.guidance.posterior(
+                counter, operator and operator.rows(index), None if y is None else y[index.to(y.device)]
+            )
+            rng = RowRNG(seed, [keys[i] for i in batch.tolist()], device=prior.device)
+            states.append(
+                run(posterior, grid, method.predictor, method.correctors, method.population, rng, len(batch), advance)
+            )
+    return torch.cat([s.x for s in states]), torch.cat([s.log_w for s in states]), counter
+
+
+def _check_numbers(**values: int | None) -> None:
+    for name, value in values.items():
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{name} = {value!r}: expected an integer >= 1")
+        if value < 1:
+            raise ValueError(f"{name} = {value}: expected an integer >= 1")
+
+
+@contextmanager
+def _bar(title: str, total: int, shown: bool) -> Iterator:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, disable=not shown, transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda: bar.advance(task)

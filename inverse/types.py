@@ -1,0 +1,69 @@
+"""What moves through the engine: a kernel's Gaussian, a population's state, a solve's solution."""
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Basis(Protocol):
+    """An orthogonal change of coordinates of events; an `SVDOperator` is one. Both map (N, *E) -> (N, *E)."""
+
+    def V(self, z: Tensor) -> Tensor:
+        """Coordinates in the basis to events, (N, *E) -> (N, *E)."""
+        ...
+
+    def Vt(self, x: Tensor) -> Tensor:
+        """Events to coordinates in the basis, (N, *E) -> (N, *E)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """The law of one transition: N(mean, diag(std^2)), in the coordinates of ``basis`` if there is one.
+
+    A kernel returns its Gaussian and the engine samples, so that the mean is the noise-free step, an ODE step has std 0,
+    and a guidance can edit mean and std in an operator's singular basis.
+    Arguments: mean (N, *E); std 0-d or broadcastable to the mean; basis (Basis or None: pixels).
+    """
+
+    mean: Tensor
+    std: Tensor
+    basis: Basis | None = None
+
+    def sample(self, rng) -> Tensor:
+        """One draw per row, (N, *E) in pixels; a std that is 0 everywhere costs no random numbers."""
+        if self.std.ndim == 0 and self.std.item() == 0:
+            x = self.mean
+        else:
+            x = self.mean + self.std.to(self.mean) * rng.normal(tuple(self.mean.shape))
+        return x if self.basis is None else self.basis.V(x)
+
+    def within(self, basis: Basis) -> "Gaussian":
+        """The same law in the coordinates of ``basis``; only an isotropic one in pixels can change coordinates.
+
+        Raises: ValueError for a Gaussian that is in a basis already or not isotropic.
+        """
+        per_row = self.std.ndim == self.mean.ndim and self.std[0].numel() == 1
+        if self.basis is not None or not (self.std.numel() == 1 or per_row):
+            raise ValueError("only an isotropic Gaussian in pixel coordinates can change basis: one guidance at a time edits it")
+        return replace(self, mean=basis.Vt(self.mean), basis=basis)
+
+
+@dataclass(frozen=True)
+class State:
+    """A population at one time: x (N, *E) and log weights log_w (N,)."""
+
+    x: Tensor
+    log_w: Tensor
+
+
+class NonFiniteState(ArithmeticError):
+    """A state that is nan or infinite; the message says at which step and time it arose."""
+
+
+def weighted_mean(samples: Tensor, log_weights: Tensor) -> Tensor:
+    """sum_k w_k x_k with w = softmax(log_weights) over axis 1; samples (B, K, *E), log_weights (B, K) -> (B, *E)."""
+    w = torch.softmax(log_weights.double(), dim=1).to(samples)
+    return (samples * w.view(*w.shape, *[1] * (samples.ndim - 2))).sum(1)

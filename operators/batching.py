@@ -1,0 +1,118 @@
+"""Parameters that may differ from measurement to measurement."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+
+class Batched(nn.Module):
+    """A module whose tensors either serve every measurement or have a leading axis, one entry per measurement.
+
+    Register such tensors with `batched_buffer`; then `batch` and `rows` come free, for this module and for every
+    `Batched` inside it (an operator's noise, the parts of a composition).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._event_ndims: dict[str, int] = {}
+
+    def batched_buffer(self, name: str, value: Any, event_ndim: int) -> None:
+        """Register a buffer, remembering whether it has a leading axis of measurements.
+
+        Args:
+            name: attribute name.
+            value: anything `torch.as_tensor` takes. With more than `event_ndim` axes, the first is the batch axis
+                (one of length 1 is dropped: it serves every measurement).
+            event_ndim: number of axes that belong to one measurement.
+
+        Raises:
+            ValueError: more than one axis beyond `event_ndim`.
+        """
+        value = torch.as_tensor(value)
+        if value.ndim > event_ndim + 1:
+            raise ValueError(
+                f"{type(self).__name__}.{name} has shape {tuple(value.shape)}: expected at most {event_ndim} axes, or "
+                f"{event_ndim + 1} with a leading axis of measurements. Reshape it, or state event_ndim."
+            )
+        if value.ndim == event_ndim + 1 and value.shape[0] == 1:
+            value = value.squeeze(0)
+        self.register_buffer(name, value)
+        self._event_ndims[name] = event_ndim
+
+    def aligned(self, name: str, x: Tensor) -> Tensor:
+        """The buffer `name` in x's dtype, broadcastable to x (N, ...): a batch axis is put opposite x's own."""
+        value = getattr(self, name)
+        if self._is_batched(name):
+            value = value.reshape(value.shape[0], *[1] * (x.ndim - value.ndim), *value.shape[1:])
+        return value.to(x.dtype)
+
+    @property
+    def batch(self) -> int | None:
+        """The number of measurements the parameters are for; None if they serve any.
+
+        Raises:
+            ValueError: two parameters are batched to different lengths.
+        """
+        sizes = {f"{type(part).__name__}.{name}": len(getattr(part, name)) for part, name in self._batched_names()}
+        if len(set(sizes.values())) > 1:
+            raise ValueError(f"parameters are batched to different lengths: {sizes}; give all of them the same length")
+        return next(iter(sizes.values()), None)
+
+    def rows(self, index: Tensor) -> Self:
+        """This module for rows of measurements `index`: every batched parameter indexed by it, the rest shared.
+
+        Args:
+            index: (N,) int64, the measurement each row belongs to.
+
+        Raises:
+            TypeError: index is not an int64 tensor of one axis.
+            ValueError: an entry outside 0..batch-1.
+        """
+        if not isinstance(index, Tensor) or index.dtype != torch.int64 or index.ndim != 1:
+            raise TypeError(
+                f"rows: expected a LongTensor (N,) of measurement numbers, given {index!r:.80}; e.g. torch.arange(B)"
+            )
+        batch = self.batch
+        if batch is None:
+            return self
+        if len(index) and not 0 <= int(index.min()) <= int(index.max()) < batch:
+            raise ValueError(f"rows: measurement numbers must lie in 0..{batch - 1}, given {index.tolist()[:8]}")
+        return _indexed(self, index)
+
+    def _is_batched(self, name: str) -> bool:
+        return getattr(self, name).ndim > self._event_ndims[name]
+
+    def _batched_names(self) -> Iterator[tuple[Batched, str]]:
+        yield from ((self, name) for name in self._event_ndims if self._is_batched(name))
+        for child in _children(self):
+            yield from child._batched_names()
+
+
+def _children(module: nn.Module) -> Iterator[Batched]:
+    # Looks through lists only: a network inside an operator is never batched, and is large.
+    for child in module.children():
+        if isinstance(child, Batched):
+            yield child
+        elif isinstance(child, nn.ModuleList):
+            yield from _children(child)
+
+
+def _indexed(module: Any, index: Tensor) -> Any:
+    """A shallow copy of module with its batched buffers, and its children's, indexed."""
+    if not isinstance(module, (Batched, nn.ModuleList)):
+        return module
+    twin = copy.copy(module)
+    twin.__dict__["_modules"] = {name: _indexed(child, index) for name, child in module._modules.items()}
+    if isinstance(module, Batched):
+        twin.__dict__["_buffers"] = {
+            name: b[index.to(b.device)]
+            if b is not None and name in module._event_ndims and module._is_batched(name)
+            else b
+            for name, b in module._buffers.items()
+        }
+    return twin

@@ -1,0 +1,187 @@
+"""Convolution with a kernel, and what happens at the border."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .base import LinearOperator, Shape, SVDOperator
+from .noise import Noise
+from .registry import register
+
+Boundary = Literal["circular", "reflect", "valid"]
+
+
+@register("blur")
+class Blur(LinearOperator):
+    """Convolution of every channel with a kernel.
+
+    y[i] = sum_j k[j] x[i + c - j], c = size // 2 the kernel's centre. A true convolution: the kernel is turned round,
+    as in scipy.ndimage.convolve, not slid as in a neural network. `Blur(...)` makes a `CircularBlur`, which has an
+    SVD, or a `PaddedBlur`, which has not (as pathlib.Path makes the path of the platform).
+
+    Args:
+        kernel: (kH, kW), or (C, kH, kW) for one per channel; (B, C or 1, kH, kW) for one per measurement.
+        boundary: "circular", the picture repeats (scipy "wrap"); "reflect", it is mirrored about its outer pixels'
+            centres (scipy "mirror"); "valid", only pixels whose neighbourhood lies inside are measured:
+            (H, W) -> (H - kH + 1, W - kW + 1).
+        noise: in units of y.
+
+    Raises:
+        ValueError: an unknown boundary, a kernel of the wrong number of axes or not finite; events that are not
+            (C, H, W), of another number of channels, or too small for the kernel.
+    """
+
+    kernel: Tensor
+
+    def __new__(cls, kernel: Any = None, boundary: Boundary = "circular", noise: Any = None) -> Self:
+        if cls is Blur:
+            return super().__new__(CircularBlur if boundary == "circular" else PaddedBlur)  # type: ignore[return-value]
+        return super().__new__(cls)
+
+    def __init__(self, kernel: Tensor, boundary: Boundary = "circular", noise: Noise | None = None) -> None:
+        super().__init__(noise)
+        kernel = torch.as_tensor(kernel)
+        kernel = kernel if kernel.is_floating_point() else kernel.float()
+        if boundary not in self.boundaries:
+            raise ValueError(f"{type(self).__name__}: boundary must be one of {self.boundaries}, given {boundary!r}")
+        if kernel.ndim not in (2, 3, 4) or kernel.numel() == 0 or not bool(kernel.isfinite().all()):
+            raise ValueError(
+                f"Blur: expected a finite kernel (kH, kW), (C, kH, kW) or (B, C, kH, kW), given shape "
+                f"{tuple(kernel.shape)}; see also Blur.gaussian"
+            )
+        self.boundary = boundary
+        self.batched_buffer("kernel", kernel[None] if kernel.ndim == 2 else kernel, 3)
+
+    boundaries: tuple[str, ...] = ("circular", "reflect", "valid")
+
+    @classmethod
+    def gaussian(
+        cls, sigma_px: float, boundary: Boundary = "circular", noise: Noise | None = None, truncate: float = 4.0
+    ) -> Self:
+        """A Gaussian kernel of standard deviation `sigma_px` pixels, cut at `truncate` of them, of sum 1.
+
+        Raises:
+            ValueError: sigma_px that is not positive.
+        """
+        if not sigma_px > 0:
+            raise ValueError(f"Blur.gaussian: sigma_px must be > 0, given {sigma_px}; it is a width in pixels")
+        radius = max(1, int(truncate * sigma_px + 0.5))
+        profile = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, dtype=torch.float64) / sigma_px) ** 2)
+        kernel = profile.outer(profile)
+        return cls((kernel / kernel.sum()).float(), boundary, noise)
+
+    @property
+    def kernel_size(self) -> tuple[int, int]:
+        return self.kernel.shape[-2], self.kernel.shape[-1]
+
+    def check_event_shape(self, event_shape: Shape) -> None:
+        if len(event_shape) != 3 or self.kernel.shape[-3] not in (1, event_shape[0]):
+            raise ValueError(
+                f"Blur: expected events (C, H, W) with the kernel's {self.kernel.shape[-3]} channels, given "
+                f"{event_shape}; a kernel (kH, kW) serves any number of channels"
+            )
+        for k, size in zip(self.kernel_size, event_shape[-2:], strict=True):
+            if k > size or (self.boundary == "reflect" and k // 2 >= size):
+                raise ValueError(
+                    f"Blur: a kernel of {self.kernel_size} pixels does not fit into a picture of {event_shape[-2:]} "
+                    f'with boundary="{self.boundary}"; crop the kernel'
+                )
+
+
+class CircularBlur(Blur, SVDOperator):
+    """Blur of a picture that repeats: an SVD from Fourier transforms.
+
+    A = F^-1 diag(khat) F. With the Hartley transform H x = Re F x - Im F x, which is real, symmetric and orthogonal,
+    A = U diag(|khat|) H, U = F^-1 diag(khat / |khat|) F H (Bracewell 1983; |khat| is even, so H diag(|khat|) H is the
+    circular convolution by it).
+    """
+
+    structure = SVDOperator.structure
+    boundaries = ("circular",)
+
+    def __init__(self, kernel: Tensor, boundary: Boundary = "circular", noise: Noise | None = None) -> None:
+        super().__init__(kernel, boundary, noise)
+        self._cache: tuple[Any, tuple[Tensor, Tensor]] | None = None
+
+    @property
+    def singular_values(self) -> Tensor:
+        """|khat|, (C or 1, H, W) or (B, C or 1, H, W); needs the event shape (see Operator.event_shape_of)."""
+        return self._fourier(LinearOperator.event_shape_of(self, ()), torch.float32)[0]
+
+    def spectrum(self, z: Tensor) -> Tensor:
+        return self._fourier(tuple(z.shape[1:]), z.dtype)[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        s, phase = self._fourier(tuple(x.shape[1:]), x.dtype)
+        return _filter(s[..., : phase.shape[-1]] * phase, x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        s, phase = self._fourier(tuple(y.shape[1:]), y.dtype)
+        return _filter(s[..., : phase.shape[-1]] * phase.conj(), y)
+
+    def Vt(self, x: Tensor) -> Tensor:
+        spectrum = torch.fft.fft2(x, norm="ortho")
+        return spectrum.real - spectrum.imag
+
+    def V(self, z: Tensor) -> Tensor:
+        return self.Vt(z)
+
+    def U(self, z: Tensor) -> Tensor:
+        s, phase = self._fourier(tuple(z.shape[1:]), z.dtype)
+        return _filter(phase, self.V(torch.where(s > 0, z, 0)))
+
+    def Ut(self, y: Tensor) -> Tensor:
+        s, phase = self._fourier(tuple(y.shape[1:]), y.dtype)
+        return torch.where(s > 0, self.Vt(_filter(phase.conj(), y)), 0)
+
+    def event_shape_of(self, measurement_shape: Shape) -> Shape:
+        return measurement_shape
+
+    def _fourier(self, event_shape: Shape, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """|khat| on the whole plane and khat / |khat| on rfft2's half plane, remembered for the last size asked."""
+        key = (self.kernel, self.kernel._version, event_shape[-2:], dtype)
+        if self._cache is None or self._cache[0][0] is not key[0] or self._cache[0][1:] != key[1:]:
+            with torch.inference_mode(False), torch.no_grad():
+                self._cache = (key, self._transform(event_shape[-2], event_shape[-1], dtype))
+        return self._cache[1]
+
+    def _transform(self, height: int, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        h, w = self.kernel_size
+        kernel = F.pad(self.kernel.double(), (0, width - w, 0, height - h)).roll((-(h // 2), -(w // 2)), dims=(-2, -1))
+        khat = torch.fft.fft2(kernel)
+        s = khat.abs()
+        s = torch.maximum(s, s.flip(-2, -1).roll((1, 1), dims=(-2, -1)))  # even to the last bit, so that U is real
+        # Below the rounding of a measurement in this dtype a singular value is noise: it counts as 0.
+        floor = torch.finfo(dtype).eps * s.amax((-2, -1), keepdim=True)
+        phase = torch.where(s > floor, khat / s.clamp(min=torch.finfo(torch.float64).tiny), 1)[..., : width // 2 + 1]
+        return torch.where(s > floor, s, 0).to(dtype), phase.to(dtype.to_complex())
+
+
+class PaddedBlur(Blur):
+    """Blur with a mirrored border, or of the interior only. The adjoint is that of padding and convolution together."""
+
+    boundaries = ("reflect", "valid")
+
+    def forward(self, x: Tensor) -> Tensor:
+        (n, c, *_), (h, w) = x.shape, self.kernel_size
+        if self.boundary == "reflect":
+            x = F.pad(x, (w - 1 - w // 2, w // 2, h - 1 - h // 2, h // 2), mode="reflect")
+        # conv2d correlates, hence the flip. Rows with kernels of their own become channels, one group each.
+        kernel = self.kernel.to(x.dtype).flip(-2, -1)
+        rows = (1, n * c) if self._is_batched("kernel") else (n, c)
+        kernel = kernel.expand(*kernel.shape[:-3], c, h, w).reshape(rows[1], 1, h, w)
+        y = F.conv2d(x.reshape(*rows, *x.shape[2:]), kernel, groups=rows[1])
+        return y.reshape(n, c, *y.shape[2:])
+
+    def event_shape_of(self, measurement_shape: Shape) -> Shape:
+        *channels, height, width = measurement_shape
+        h, w = self.kernel_size if self.boundary == "valid" else (1, 1)
+        return (*channels, height + h - 1, width + w - 1)
+
+
+def _filter(response: Tensor, x: Tensor) -> Tensor:
+    return torch.fft.irfft2(response * torch.fft.rfft2(x), s=x.shape[-2:])

@@ -1,0 +1,186 @@
+"""Operators made of operators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from .base import LinearOperator, Operator, Shape
+from .noise import GaussianNoise, Noise
+
+
+class Composition(Operator):
+    """outer @ inner.
+
+    y = outer(inner(x)) + the outer's noise. Linear, with an adjoint and a pseudo-inverse, if both parts are.
+
+    Args:
+        outer: applied last; its noise and its support are those of the whole.
+        inner: applied first; its noise is not used.
+    """
+
+    def __new__(cls, outer: Any = None, inner: Any = None) -> Self:
+        linear = isinstance(outer, LinearOperator) and isinstance(inner, LinearOperator)
+        return super().__new__(LinearComposition if linear else cls)  # type: ignore[return-value]
+
+    def __init__(self, outer: Operator, inner: Operator) -> None:
+        super().__init__()
+        self.outer, self.inner = outer, inner
+        self.structure = outer.structure & inner.structure & {"differentiable", "linear"}
+
+    def _set_noise(self, noise: Any) -> None:
+        pass  # the outer's, which may be moved or indexed later
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return self.structure | (self.outer.capabilities & {"gaussian", "isotropic"})
+
+    @property
+    def noise(self) -> Noise:  # type: ignore[override]
+        return self.outer.noise
+
+    @property
+    def support(self) -> Tensor | None:
+        return self.outer.support
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.outer(self.inner(x))
+
+    def vjp(self, x: Tensor, v: Tensor) -> Tensor:
+        return self.inner.vjp(x, self.outer.vjp(self.inner(x), v))
+
+    def event_shape_of(self, measurement_shape: Shape) -> Shape:
+        return self.inner.event_shape_of(self.outer.event_shape_of(measurement_shape))
+
+    def check_event_shape(self, event_shape: Shape) -> None:
+        self.inner.check_event_shape(event_shape)
+
+
+class LinearComposition(Composition, LinearOperator):
+    """outer @ inner of two linear operators: A^T = inner^T outer^T."""
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.inner.adjoint(self.outer.adjoint(y))  # type: ignore[union-attr, operator]
+
+
+class Stack(Operator):
+    """Several measurements of one image, seen as one.
+
+    y = [y_1, ..., y_n], each flattened, side by side along the last axis: (N, m_1 + ... + m_n). The likelihood is the
+    product of the parts'. Linear if all parts are.
+
+    Args:
+        operators: the parts, each with Gaussian noise.
+
+    Raises:
+        ValueError: no parts, or a part whose noise is not Gaussian; `noise` or `support` of parts that differ, before
+            the event shape is known.
+    """
+
+    parts: Any  # an nn.ModuleList of Operators, which its type cannot say
+
+    def __new__(cls, operators: Sequence[Operator] = ()) -> Self:
+        linear = bool(operators) and all(isinstance(op, LinearOperator) for op in operators)
+        return super().__new__(LinearStack if linear else cls)  # type: ignore[return-value]
+
+    def __init__(self, operators: Sequence[Operator]) -> None:
+        super().__init__()
+        self._shapes: list[Shape] | None = None
+        self.parts = nn.ModuleList(operators)
+        for i, op in enumerate(operators):
+            if "gaussian" not in op.capabilities:
+                raise ValueError(
+                    f"Stack: part {i} ({type(op).__name__}) has {type(op.noise).__name__}, expected GaussianNoise; "
+                    "measure it separately"
+                )
+        if not operators:
+            raise ValueError("Stack: expected at least one operator, given none; list the parts to measure together")
+        self.structure = frozenset.intersection(*(op.structure for op in operators)) & {"differentiable", "linear"}
+
+    def _set_noise(self, noise: Any) -> None:
+        pass  # made of the parts' (below), which may be moved or indexed later
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return self.structure | ({"gaussian", "isotropic"} if self._common_sigma() is not None else {"gaussian"})
+
+    @property
+    def noise(self) -> GaussianNoise:  # type: ignore[override]
+        """The parts' noises as one: sigma (m,) or (B, m), or a number where they agree."""
+        sigma = self._common_sigma()
+        if sigma is not None:
+            return GaussianNoise(sigma)
+        sigmas = [
+            op.noise.aligned("sigma", op.noise.sigma.new_empty(op.noise.batch or 1, *shape))
+            .expand(op.noise.batch or 1, *shape)
+            .flatten(1)
+            for op, shape in zip(self.parts, self.part_shapes(), strict=True)
+        ]
+        return GaussianNoise(_side_by_side(sigmas), event_ndim=1)
+
+    @property
+    def support(self) -> Tensor | None:
+        supports = [op.support for op in self.parts]
+        if all(s is None for s in supports):
+            return None
+        device = next(s.device for s in supports if s is not None)
+        parts = []
+        for s, shape in zip(supports, self.part_shapes(), strict=True):
+            s = torch.ones((), dtype=torch.bool, device=device) if s is None else s
+            rows = s.shape[0] if s.ndim == 1 + len(shape) else 1
+            parts.append(s.expand(rows, *shape).flatten(1))
+        return _side_by_side(parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = [op(x) for op in self.parts]
+        self._shapes = [tuple(part.shape[1:]) for part in parts]
+        return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+    def vjp(self, x: Tensor, v: Tensor) -> Tensor:
+        pulled = [op.vjp(x, part) for op, part in zip(self.parts, self.split(v), strict=True)]
+        return torch.stack(pulled).sum(0)
+
+    def split(self, y: Tensor) -> list[Tensor]:
+        """The parts' own measurements, [(N, *M_1), ..., (N, *M_n)], from y (N, m)."""
+        shapes = self.part_shapes()
+        sizes = [torch.Size(shape).numel() for shape in shapes]
+        return [part.reshape(-1, *shape) for part, shape in zip(y.split(sizes, dim=1), shapes, strict=True)]
+
+    def part_shapes(self) -> list[Shape]:
+        """[M_1, ..., M_n]; known once the event shape is."""
+        if self._shapes is None:
+            self.measurement_shape(self.event_shape_of(()))
+        assert self._shapes is not None
+        return self._shapes
+
+    def check_event_shape(self, event_shape: Shape) -> None:
+        for op in self.parts:
+            op.check_event_shape(event_shape)
+
+    def _common_sigma(self) -> Tensor | None:
+        if not all("isotropic" in op.capabilities for op in self.parts):
+            return None
+        sigmas = [op.noise.sigma for op in self.parts]
+        return sigmas[0] if all(s.ndim == 0 and s == sigmas[0] for s in sigmas) else None
+
+
+class LinearStack(Stack, LinearOperator):
+    """Several linear measurements: A^T y = sum of A_i^T y_i."""
+
+    def vjp(self, x: Tensor, v: Tensor) -> Tensor:
+        return self.adjoint(v)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        pulled = [op.adjoint(part) for op, part in zip(self.parts, self.split(y), strict=True)]
+        return torch.stack(pulled).sum(0)
+
+
+def _side_by_side(parts: list[Tensor]) -> Tensor:
+    rows = max(len(part) for part in parts)
+    return torch.cat([part.expand(rows, -1) for part in parts], dim=1)
+
+
+Operator.compose = staticmethod(Composition)

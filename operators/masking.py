@@ -1,0 +1,137 @@
+"""Inpainting: some pixels are seen, the others are not."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from .base import Shape, SVDOperator
+from .noise import Noise
+from .registry import register
+from .solvers import column
+
+
+@register("masking")
+class Masking(SVDOperator):
+    """Keeps the pixels of a mask.
+
+    y = m * (x + noise): the picture's shape, zero where nothing was measured. U = V = 1, S = m.
+
+    Args:
+        mask: bool or 0/1, 1 where measured. (d,), (H, W) or (C, H, W), broadcastable to E; (B, C or 1, H, W) for one
+            mask per measurement.
+        noise: on measured pixels only.
+        event_ndim: how many axes of the mask belong to one measurement; default all, at most 3. Needed only for
+            vectors with one mask per measurement: (B, d) and event_ndim=1.
+
+    Raises:
+        ValueError: a mask with entries other than 0 and 1, too many axes, or that does not broadcast to E.
+    """
+
+    structure = SVDOperator.structure | {"orthogonal_rows"}
+    mask: Tensor
+
+    def __init__(self, mask: Any, noise: Noise | None = None, event_ndim: int | None = None) -> None:
+        super().__init__(noise)
+        mask = torch.as_tensor(mask)
+        if not bool(((mask == 0) | (mask == 1)).all()):
+            raise ValueError(
+                "Masking: a mask holds 0 and 1 only (1 where measured); threshold it first, e.g. mask > 0.5"
+            )
+        self.batched_buffer("mask", mask.bool(), min(mask.ndim, 3) if event_ndim is None else event_ndim)
+
+    @classmethod
+    def random(cls, event_shape: Shape, keep: float = 0.5, seed: int = 0, noise: Noise | None = None) -> Self:
+        """Each pixel is seen at random, the same pixels in every channel; round(keep * pixels) of them.
+
+        Args:
+            event_shape: (C, H, W), or (d,).
+            keep: fraction of pixels measured, in [0, 1].
+
+        Raises:
+            ValueError: keep outside [0, 1].
+        """
+        if not 0 <= keep <= 1:
+            raise ValueError(f"Masking.random: keep must lie in [0, 1], given {keep}; it is the fraction measured")
+        shape = (1, *event_shape[1:]) if len(event_shape) == 3 else tuple(event_shape)
+        n = torch.Size(shape).numel()
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+        return cls((order < round(keep * n)).reshape(shape), noise=noise)
+
+    @classmethod
+    def box(
+        cls,
+        event_shape: Shape,
+        size: int | tuple[int, int],
+        corner: tuple[int, int] | None = None,
+        noise: Noise | None = None,
+    ) -> Self:
+        """All pixels are seen but those of a box.
+
+        Args:
+            event_shape: (C, H, W).
+            size: height and width of the hidden box, pixels.
+            corner: its top left pixel (row, column); default centred.
+
+        Raises:
+            ValueError: a box that does not fit into the picture.
+        """
+        h, w = (size, size) if isinstance(size, int) else size
+        height, width = event_shape[-2:]
+        top, left = ((height - h) // 2, (width - w) // 2) if corner is None else corner
+        if min(h, w, top, left) < 0 or top + h > height or left + w > width:
+            raise ValueError(
+                f"Masking.box: a box of {h} x {w} at ({top}, {left}) does not fit into {height} x {width} pixels; "
+                "give a smaller size or another corner"
+            )
+        mask = torch.ones(1, height, width, dtype=torch.bool)
+        mask[:, top : top + h, left : left + w] = False
+        return cls(mask, noise=noise)
+
+    @property
+    def support(self) -> Tensor:
+        return self.mask
+
+    @property
+    def singular_values(self) -> Tensor:
+        return self.mask.float()
+
+    # torch.where, not a product: what stands outside the mask must not matter, even if it is nan.
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.where(self.mask, x, 0)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.forward(y)
+
+    def pinv(self, y: Tensor) -> Tensor:
+        return self.forward(y)
+
+    def U(self, z: Tensor) -> Tensor:
+        return self.forward(z)
+
+    def Ut(self, y: Tensor) -> Tensor:
+        return self.forward(y)
+
+    def V(self, z: Tensor) -> Tensor:
+        return z
+
+    def Vt(self, x: Tensor) -> Tensor:
+        return x
+
+    def solve_gram(self, y: Tensor, r2: Tensor | float) -> Tensor:
+        """(r2 + sigma_y^2)^-1 y on the mask, for any sigma_y; arguments as in LinearOperator."""
+        total = column(r2, y) + self._sigma_y(y) ** 2
+        return torch.where(self.mask & (total > 0), y / torch.where(total > 0, total, 1), 0)
+
+    def event_shape_of(self, measurement_shape: Shape) -> Shape:
+        return measurement_shape
+
+    def check_event_shape(self, event_shape: Shape) -> None:
+        mask = tuple(self.mask.shape[1:] if self._is_batched("mask") else self.mask.shape)
+        full = len(mask) == len(event_shape) or (len(mask) < len(event_shape) and not self._is_batched("mask"))
+        if not full or any(m not in (1, e) for m, e in zip(mask[::-1], event_shape[::-1], strict=False)):
+            raise ValueError(
+                f"Masking: the mask {mask} does not broadcast to events {event_shape}; give one of the picture's size"
+            )

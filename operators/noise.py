@@ -1,0 +1,224 @@
+"""p(y | clean): how a noiseless measurement is corrupted."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .batching import Batched
+
+
+class Noise(Batched, ABC):
+    """A law of y given the noiseless measurement `clean` (N, *M). Sampling is row by row from one CPU generator, so
+    that a seed gives the same noise on every device and for any number of rows that follow."""
+
+    noiseless: bool = False  # y determines clean, so there is no density
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What the engine may rely on: "gaussian", "isotropic"."""
+        return frozenset()
+
+    @abstractmethod
+    def sample(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        """y given clean (N, *M), drawn row by row from a CPU generator."""
+
+    @abstractmethod
+    def log_prob(self, y: Tensor, clean: Tensor) -> Tensor:
+        """log p(y | clean) entry by entry, in y's shape, nats."""
+
+    @abstractmethod
+    def variance(self, clean: Tensor) -> Tensor:
+        """Var[encode(y) | clean], entry by entry, in clean's shape."""
+
+    def mean(self, clean: Tensor) -> Tensor:
+        """E[encode(y) | clean], in clean's shape."""
+        return clean
+
+    def encode(self, y: Tensor, clean: Tensor) -> Tensor:
+        """y in clean's shape: y itself, or one-hot labels. Mean and variance speak of this."""
+        return y
+
+    def validate(self, y: Tensor, measurement_shape: tuple[int, ...]) -> None:
+        """Refuse a y that this noise cannot have produced.
+
+        Raises:
+            TypeError: y is not a floating tensor.
+            ValueError: wrong shape, or an entry that is not finite.
+        """
+        if not isinstance(y, Tensor) or not y.is_floating_point():
+            given = y.dtype if isinstance(y, Tensor) else type(y).__name__
+            raise TypeError(f"y: expected a floating tensor, given {given}; convert it with torch.as_tensor(y).float()")
+        if y.ndim != 1 + len(measurement_shape) or tuple(y.shape[1:]) != tuple(measurement_shape) or len(y) == 0:
+            raise ValueError(
+                f"y: expected shape (B, {', '.join(map(str, measurement_shape))}) with B >= 1, given {tuple(y.shape)}; "
+                "y always has a leading batch axis (y[None] for one measurement)"
+            )
+        if not y.isfinite().all():
+            bad = int((~y.isfinite()).sum())
+            raise ValueError(
+                f"y: {bad} entries are nan or infinite, expected finite values; put 0 where nothing was measured and "
+                "leave those entries out of the operator's mask"
+            )
+
+
+class GaussianNoise(Noise):
+    """Additive Gaussian noise.
+
+    y = clean + sigma_y z,  z ~ N(0, I).
+
+    Args:
+        sigma: standard deviation, in units of y. A number; or (B,), one per measurement; or, with `event_ndim`, a
+            tensor whose last `event_ndim` axes broadcast to M (after a leading B, if it has one). 0 means noiseless:
+            such an operator measures, but has no likelihood.
+        event_ndim: how many axes of sigma belong to one measurement. Needed only if sigma varies between entries:
+            a sigma of shape (m,) for measurements (N, m) would otherwise be read as one per measurement.
+
+    Raises:
+        ValueError: a sigma that is negative or not finite, or two axes and no `event_ndim`.
+    """
+
+    sigma: Tensor
+
+    def __init__(self, sigma: float | Tensor, event_ndim: int | None = None) -> None:
+        super().__init__()
+        sigma = _parameter("GaussianNoise: sigma", sigma, event_ndim)
+        if bool((sigma < 0).any()):
+            raise ValueError(f"GaussianNoise: sigma must be >= 0, given {sigma.min():.4g}; it is a standard deviation")
+        self.noiseless = bool((sigma == 0).any())
+        self.batched_buffer("sigma", sigma, event_ndim or 0)
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """ "gaussian"; and "isotropic" if one sigma serves every entry of a measurement."""
+        single = self.sigma.numel() == (len(self.sigma) if self._is_batched("sigma") else 1)
+        return frozenset({"gaussian", "isotropic"} if single else {"gaussian"})
+
+    def sample(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        # Not one randn for all rows: its vectorised path lets the last rows decide the earlier ones.
+        z = torch.stack([torch.randn(clean.shape[1:], generator=generator) for _ in range(len(clean))])
+        return clean + self.aligned("sigma", clean) * z.to(clean)
+
+    def log_prob(self, y: Tensor, clean: Tensor) -> Tensor:
+        """log N(y; clean, sigma_y^2).
+
+        Raises:
+            ValueError: sigma = 0, which has no density.
+        """
+        if self.noiseless:
+            raise ValueError(
+                "GaussianNoise: sigma = 0 has no likelihood; give the operator a positive sigma (1e-3 is invisible in "
+                "8-bit images), or choose a method that needs no likelihood"
+            )
+        sigma = self.aligned("sigma", clean)
+        return -0.5 * ((y - clean) / sigma) ** 2 - sigma.log() - 0.5 * math.log(2 * math.pi)
+
+    def variance(self, clean: Tensor) -> Tensor:
+        return (self.aligned("sigma", clean) ** 2).expand_as(clean)
+
+
+class PoissonNoise(Noise):
+    """Photon counting, scaled back to the units of the image.
+
+    y = k / peak,  k ~ Poisson(peak clean); so E[y] = clean and Var[y] = clean / peak.
+
+    Args:
+        peak: expected count where clean = 1; a number, (B,), or entry by entry with `event_ndim` (see GaussianNoise).
+
+    Raises:
+        ValueError: a peak that is not positive and finite; `sample` on a clean measurement below 0.
+    """
+
+    peak: Tensor
+
+    def __init__(self, peak: float | Tensor, event_ndim: int | None = None) -> None:
+        super().__init__()
+        peak = _parameter("PoissonNoise: peak", peak, event_ndim)
+        if bool((peak <= 0).any()):
+            raise ValueError(
+                f"PoissonNoise: peak must be > 0, given {peak.min():.4g}; it is the count of a white pixel"
+            )
+        self.batched_buffer("peak", peak, event_ndim or 0)
+
+    def sample(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        peak = self.aligned("peak", clean)
+        rate = (peak * clean).cpu()
+        if bool((rate < 0).any()):
+            raise ValueError(f"PoissonNoise: a rate must be >= 0, given {rate.min():.4g}; clip the image to [0, 1]")
+        return torch.stack([torch.poisson(row, generator=generator) for row in rate]).to(clean) / peak
+
+    def log_prob(self, y: Tensor, clean: Tensor) -> Tensor:
+        """log of the probability of the count: k log(rate) - rate - log k!, the rate taken as at least 1e-6."""
+        # An estimate of clean may dip below 0 on the way; -inf there would turn every gradient into nan.
+        peak = self.aligned("peak", clean)
+        rate, k = (peak * clean).clamp(min=1e-6), peak * y
+        return torch.xlogy(k, rate) - rate - torch.lgamma(k + 1)
+
+    def variance(self, clean: Tensor) -> Tensor:
+        return clean / self.aligned("peak", clean)
+
+    def validate(self, y: Tensor, measurement_shape: tuple[int, ...]) -> None:
+        super().validate(y, measurement_shape)
+        if bool((y < 0).any()):
+            raise ValueError(f"y: counts cannot be negative, given {y.min():.4g}; y = count / peak")
+
+
+class Categorical(Noise):
+    """A label drawn from logits.
+
+    P(y = c) = softmax(clean)_c; clean (N, classes), y (N,) int64.
+    """
+
+    def sample(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        p = clean.softmax(-1).cpu()
+        return torch.cat([torch.multinomial(row, 1, generator=generator) for row in p]).to(clean.device)
+
+    def log_prob(self, y: Tensor, clean: Tensor) -> Tensor:
+        return clean.log_softmax(-1).gather(-1, y[:, None])[:, 0]
+
+    def mean(self, clean: Tensor) -> Tensor:
+        return clean.softmax(-1)
+
+    def variance(self, clean: Tensor) -> Tensor:
+        p = clean.softmax(-1)
+        return p * (1 - p)
+
+    def encode(self, y: Tensor, clean: Tensor) -> Tensor:
+        return F.one_hot(y, clean.shape[-1]).to(clean)
+
+    def validate(self, y: Tensor, measurement_shape: tuple[int, ...]) -> None:
+        """Refuse anything but integer labels (B,) in 0..classes-1.
+
+        Raises:
+            TypeError: y is not an int64 tensor.
+            ValueError: wrong shape, or a label out of range.
+        """
+        if not isinstance(y, Tensor) or y.dtype != torch.int64:
+            given = y.dtype if isinstance(y, Tensor) else type(y).__name__
+            raise TypeError(
+                f"y: expected int64 labels (B,), given {given}; convert them with torch.as_tensor(y).long()"
+            )
+        if y.ndim != 1 or len(y) == 0:
+            raise ValueError(f"y: expected labels of shape (B,) with B >= 1, given {tuple(y.shape)}; not one-hot")
+        if int(y.min()) < 0 or int(y.max()) >= measurement_shape[-1]:
+            raise ValueError(f"y: labels must lie in 0..{measurement_shape[-1] - 1}, given {y.tolist()[:8]}")
+
+
+def _parameter(what: str, value: Any, event_ndim: int | None) -> Tensor:
+    value = torch.as_tensor(value)
+    value = value if value.is_floating_point() else value.float()
+    if event_ndim is None and value.ndim > 1:
+        raise ValueError(
+            f"{what} has shape {tuple(value.shape)}, where the batch axis is ambiguous: expected a number or (B,). "
+            f"State event_ndim, the number of axes that belong to one measurement ({value.ndim} or {value.ndim - 1})"
+        )
+    if value.numel() == 0 or not bool(value.isfinite().all()):
+        raise ValueError(
+            f"{what} must be finite and not empty, given {value.tolist()!s:.80}; check how it was computed"
+        )
+    return value

@@ -1,0 +1,83 @@
+"""Operators by name, ours and other people's.
+
+A package offers operators by an entry point, in its pyproject.toml:
+
+    [project.entry-points."inverse.operators"]
+    motion = "theirs.operators:MotionBlur"
+"""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Callable
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from .base import Operator
+
+GROUP = "inverse.operators"
+REGISTRY: dict[str, Callable[..., Any]] = {}
+_visited: set[tuple[str, str]] = set()  # entry points loaded or refused, so that each warns once
+
+Factory = TypeVar("Factory", bound=Callable[..., Any])
+
+
+def register(name: str) -> Callable[[Factory], Factory]:
+    """Decorator: give an operator class, or a function that returns an operator, a name.
+
+    Raises:
+        ValueError: the name is taken by another operator.
+    """
+
+    def add(factory: Factory) -> Factory:
+        if REGISTRY.setdefault(name, factory) is not factory:
+            raise ValueError(f"operator name {name!r} is taken by {REGISTRY[name]!r}; choose another")
+        return factory
+
+    return add
+
+
+def available() -> list[str]:
+    """The names of all operators, installed plug-ins included."""
+    _discover()
+    return sorted(REGISTRY)
+
+
+def get(name: str) -> Callable[..., Any]:
+    """The class or function registered under `name`.
+
+    Raises:
+        ValueError: no such name; lists those there are.
+    """
+    _discover()
+    if name not in REGISTRY:
+        close = difflib.get_close_matches(name, REGISTRY, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"no operator named {name!r}.{hint} Available: {', '.join(sorted(REGISTRY))}")
+    return REGISTRY[name]
+
+
+def make(name: str, **kwargs: Any) -> Operator:
+    """An operator by name: `make("blur", kernel=k)` is `Blur(kernel=k)`. Raises as `get` does."""
+    return get(name)(**kwargs)
+
+
+def _discover() -> None:
+    for point in metadata.entry_points(group=GROUP):
+        if (point.name, point.value) in _visited:
+            continue
+        _visited.add((point.name, point.value))
+        try:
+            factory = point.load()
+            if not callable(factory):
+                raise TypeError(f"{point.value} is {factory!r:.60}, expected a class or function")
+            register(point.name)(factory)
+        except Exception as error:  # another package's fault must not take ours down
+            source = point.dist.name if point.dist else "an unknown distribution"
+            warnings.warn(
+                f"operator {point.name!r} of the installed package {source!r} was left out: "
+                f"{type(error).__name__}: {error}. Update or uninstall that package.",
+                stacklevel=3,
+            )

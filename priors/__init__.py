@@ -1,0 +1,29 @@
+"""p(x0), an image before it was measured, and its noising by an SDE."""
+
+from priors.analytic import Gaussian, GaussianMixture
+from priors.base import Evaluations, Prior
+from priors.checkpoints import available, load, load_classifier, samples
+from priors.ode import decode
+from priors.rng import RowRNG
+from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
+from priors.sde import SDE, VESDE, VPSDE, SubVPSDE
+
+__all__ = [
+    "SDE",
+    "VESDE",
+    "VPSDE",
+    "DataRange",
+    "Evaluations",
+    "Gaussian",
+    "GaussianMixture",
+    "NoisyClassifier",
+    "Prior",
+    "RowRNG",
+    "ScorePrior",
+    "SubVPSDE",
+    "available",
+    "decode",
+    "load",
+    "load_classifier",
+    "samples",
+]

@@ -1,0 +1,284 @@
+"""Gaussians and their mixtures: score, denoiser, density and posterior in closed form. The oracles of all else."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from priors.base import Prior
+from priors.conditioning import LOG_2PI, condition, read
+from priors.rng import RowRNG
+from priors.sde import SDE
+
+
+class GaussianMixture(Prior, nn.Module):
+    """p(x0) = sum_k w_k N(x0; mu_k, C_k), noised by an SDE.
+
+    Formula: p_t = sum_k w_k N(alpha mu_k, alpha^2 C_k + sigma^2 I); with r_k the responsibilities of x, the score is
+    -sum_k r_k (alpha^2 C_k + sigma^2 I)^-1 (x - alpha mu_k), and D likewise averages the components' Wiener filters.
+    Source: Bishop, Pattern Recognition and Machine Learning, 2006, sections 2.3.3 and 9.2.
+    Arguments: means (K, d), covariances (K, d, d), weights (K,) > 0 up to a common factor, all in data units; sde (SDE,
+    in the same units); event_shape (tuple E of product d, default (d,)).
+    Methods take x of any floating dtype and return that dtype, computing in the buffers' own: float64, unless
+    ``.float()`` trades digits for speed. Covariances that are all diagonal need no rotation, equal ones share one.
+    Raises: ValueError for shapes that do not fit, entries that are not finite, covariances that are not symmetric and
+    positive semidefinite (the singular are allowed), weights that are not positive.
+    """
+
+    means: Tensor
+    eigenvalues: Tensor  # (K or 1, d), of the covariances
+    basis: Tensor | None  # (K or 1, d, d), eigenvectors as columns; None where the covariances are diagonal
+    log_weights: Tensor
+
+    def __init__(self, means, covariances, weights, sde: SDE, event_shape: tuple[int, ...] | None = None):
+        rounding = _eps(covariances)
+        means, weights = _finite("means", means), _finite("weights", weights)
+        covariances = _finite("covariances", covariances)
+        if means.ndim != 2 or 0 in means.shape:
+            raise ValueError(f"means of shape {tuple(means.shape)}: expected (K, d); flatten images to d = C H W")
+        k, d = means.shape
+        if covariances.shape != (k, d, d):
+            raise ValueError(
+                f"covariances of shape {tuple(covariances.shape)}: expected {(k, d, d)} for means {(k, d)}; "
+                "torch.diag_embed makes matrices of variances, and .expand(K, d, d) repeats one matrix"
+            )
+        if weights.shape != (k,) or not bool((weights > 0).all()):
+            raise ValueError(
+                f"weights {weights.tolist()!s:.80}: expected {k} positive numbers; leave out components of weight 0"
+            )
+        if bool((covariances == covariances[:1]).all()):
+            covariances = covariances[:1]
+        eigenvalues, basis = _eigen(covariances, rounding)
+        self._set(means, eigenvalues, basis, weights.log() - weights.sum().log(), sde, event_shape)
+
+    def _set(self, means, eigenvalues, basis, log_weights, sde, event_shape) -> None:
+        nn.Module.__init__(self)
+        d = means.shape[1]
+        self.sde, self.event_shape = sde, (d,) if event_shape is None else tuple(event_shape)
+        if math.prod(self.event_shape) != d:
+            raise ValueError(f"event_shape {self.event_shape}: expected sizes of product d = {d}")
+        self.register_buffer("means", means)
+        self.register_buffer("eigenvalues", eigenvalues)
+        self.register_buffer("basis", basis)
+        self.register_buffer("log_weights", log_weights)
+        within = self.weights @ eigenvalues.sum(1).expand(len(means))
+        between = self.weights @ (means - self.weights @ means).square().sum(1)
+        self.variance = float(within + between) / d
+
+    @property
+    def weights(self) -> Tensor:
+        """(K,), of sum 1."""
+        return self.log_weights.exp()
+
+    @property
+    def mean(self) -> Tensor:
+        """E[x0], (*E)."""
+        return (self.weights @ self.means).view(self.event_shape)
+
+    @property
+    def covariance(self) -> Tensor:
+        """Cov[x0] over flattened events, (d, d)."""
+        offsets = self.means - self.weights @ self.means
+        total = (offsets.mT * self.weights) @ offsets
+        for weight, factor in zip(self.weights if len(self.eigenvalues) > 1 else [1.0], self._factors(), strict=True):
+            total = total + weight * factor @ factor.mT
+        return total
+
+    @property
+    def device(self) -> torch.device:
+        return self.means.device
+
+    def log_prob(self, x: Tensor, t: Tensor | float | None = None) -> Tensor:
+        """log p(x0 = x), or log p_t(x) with a time, in nats.
+
+        Formula: log sum_k w_k N(x; alpha mu_k, alpha^2 C_k + sigma^2 I).
+        Arguments: x (N, *E) in data units; t None, scalar or (N,) -> (N,).
+        Raises: ValueError for a wrong shape, and without t for a singular covariance.
+        """
+        if t is None and bool((self.eigenvalues == 0).any()):
+            raise ValueError(
+                "log_prob of a singular covariance (a noise-free measurement leaves one): there is no density; give "
+                "the operator a positive sigma, or log_prob a time t > 0"
+            )
+        alpha, sigma = self._curves(t, len(x))
+        log_joint = self._log_joint(self._offsets(self._rows(x), alpha), self._variances(alpha, sigma))
+        return log_joint.logsumexp(1).to(x.dtype)
+
+    def score(self, x: Tensor, t: Tensor | float) -> Tensor:
+        """grad log p_t(x), exact; x (N, *E) in data units, t scalar or (N,) -> (N, *E)."""
+        _, offsets, variances, parts, _ = self._resolve(x, t)
+        return -self._unrotate(parts * offsets / variances).view(x.shape).to(x.dtype)
+
+    def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
+        """E[x0 | x_t = x], exact; x (N, *E) in data units, t scalar or (N,) -> (N, *E)."""
+        alpha, offsets, variances, parts, means = self._resolve(x, t)
+        gain = alpha * self.eigenvalues / variances
+        return (means + self._unrotate(parts * gain * offsets)).view(x.shape).to(x.dtype)
+
+    def sample(self, n: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Draw x0, (n, *E) in data units; row i is the same whatever n.
+
+        Arguments: n (int >= 0); seed (int >= 0); dtype of the result.
+        """
+        rng = RowRNG.rows(seed, n, device=self.device, dtype=self.means.dtype)
+        edges = self.weights.cumsum(0)[:-1].contiguous()
+        k = torch.searchsorted(edges, rng.uniform((n, 1))[:, 0], right=True)
+        tied = len(self.eigenvalues) == 1
+        z = rng.normal((n, self.means.shape[1])) * self.eigenvalues.sqrt()[0 if tied else k]
+        if self.basis is not None:
+            for row, j in zip(z, k.tolist(), strict=True):  # one product of all would round a row by its batch
+                row.copy_(self.basis[0 if tied else j] @ row)
+        return (self.means[k] + z).view(n, *self.event_shape).to(dtype)
+
+    @torch.no_grad()
+    def posterior(self, operator, y: Tensor) -> "GaussianMixture":
+        """p(x0 | y), exact, with the same SDE and event shape.
+
+        Formula: every component conditioned (see `priors.conditioning.condition`), weights w_k p_k(y) normalised.
+        Arguments: operator: linear with Gaussian noise, of any sigma >= 0; y (1, *M), one measurement.
+        Raises: ValueError as `priors.conditioning.read` and `condition`.
+        """
+        means, factors, log_p, _ = self._condition(operator, y)
+        basis, singular, _ = torch.linalg.svd(factors, full_matrices=True)
+        eigenvalues = nn.functional.pad(singular**2, (0, means.shape[1] - singular.shape[1]))
+        mixture = GaussianMixture.__new__(GaussianMixture)
+        log_weights = torch.log_softmax(self.log_weights + log_p, 0)
+        mixture._set(means, eigenvalues, basis, log_weights, self.sde, self.event_shape)
+        return mixture
+
+    @torch.no_grad()
+    def log_evidence(self, operator, y: Tensor) -> float:
+        """log p(y), nats per one measurement.
+
+        Formula: log sum_k w_k N(y; A mu_k, A C_k A' + Sigma_y), over the measured entries of y.
+        Arguments: as `posterior`.
+        Raises: ValueError as `posterior`, and where y has no density (noise-free rows that depend on each other).
+        """
+        _, _, log_p, density = self._condition(operator, y)
+        if not density:
+            raise ValueError(
+                "noise-free measurements depend on each other: y has no density; give the operator a positive sigma"
+            )
+        return float(torch.logsumexp(self.log_weights + log_p, 0))
+
+    def _condition(self, operator, y: Tensor) -> tuple[Tensor, Tensor, Tensor, bool]:
+        measured = read(operator, y, self.event_shape, self.means)
+        return condition(self.means, self._factors(), measured, _eps(y))
+
+    def _factors(self) -> Tensor:
+        """F with F F' = C, (K or 1, d, d)."""
+        root = self.eigenvalues.sqrt()
+        return torch.diag_embed(root) if self.basis is None else self.basis * root[:, None]
+
+    def _rows(self, x: Tensor) -> Tensor:
+        if x.shape[1:] != self.event_shape or not x.is_floating_point():
+            expected = ", ".join(map(str, self.event_shape))
+            raise ValueError(f"x of shape {tuple(x.shape)} and {x.dtype}: expected floating (N, {expected})")
+        return x.to(self.means.dtype).flatten(1)
+
+    def _curves(self, t: Tensor | float | None, n: int) -> tuple[Tensor, Tensor]:
+        """alpha and sigma, (N or 1, 1, 1)."""
+        if t is None:
+            return self.means.new_ones(1, 1, 1), self.means.new_zeros(1, 1, 1)
+        t = torch.as_tensor(t, dtype=self.means.dtype, device=self.device)
+        if t.ndim > 1 or t.numel() not in (1, n):
+            raise ValueError(f"t of shape {tuple(t.shape)}: expected a scalar or ({n},), one time per row of x")
+        return self.sde.alpha(t).view(-1, 1, 1), self.sde.sigma(t).view(-1, 1, 1)
+
+    def _variances(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Eigenvalues of the components of p_t, (N or 1, K or 1, d)."""
+        return alpha**2 * self.eigenvalues + sigma**2
+
+    def _offsets(self, x: Tensor, alpha: Tensor) -> Tensor:
+        """x - alpha mu_k in the components' bases: x (N, d) -> (N, K, d)."""
+        return self._rotate(x[:, None]) - alpha * self._rotate(self.means)
+
+    def _log_joint(self, offsets: Tensor, variances: Tensor) -> Tensor:
+        """log w_k N(x; ...), (N, K)."""
+        return self.log_weights - 0.5 * (offsets**2 / variances + variances.log() + LOG_2PI).sum(2)
+
+    def _resolve(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """alpha, offsets, variances, what weighs the offsets, and the average mean (N, d).
+
+        Equal covariances make one Gaussian about the average mean, and responsibilities by matrix products: (N, d) and
+        (N, K) in memory, never (N, K, d).
+        """
+        alpha, sigma = self._curves(t, len(x))
+        x, variances = self._rows(x), self._variances(alpha, sigma)
+        if len(self.eigenvalues) > 1:
+            offsets = self._offsets(x, alpha)
+            r = self._log_joint(offsets, variances).softmax(1)
+            return alpha, offsets, variances, r[:, :, None], r @ self.means
+        centre = self.weights @ self.means
+        rotated = self._rotate(self.means - centre)
+        a, v = alpha[:, 0], variances[:, 0]
+        offset = self._rotate((x - a * centre)[:, None])[:, 0]
+        linear = a * (offset / v) @ rotated.mT
+        r = (self.log_weights + linear - 0.5 * a**2 * ((1 / v) @ rotated.square().mT)).softmax(1)
+        offset = offset - a * (r @ rotated)
+        return alpha, offset[:, None], variances, x.new_ones(1), r @ self.means
+
+    def _rotate(self, x: Tensor) -> Tensor:
+        """Into the bases: (N, 1, d) -> (N, K or 1, d), and (K, d) -> (K, d)."""
+        if self.basis is None:
+            return x
+        return (x[:, None] @ self.basis)[:, 0] if x.ndim == 2 else torch.einsum("nd,kde->nke", x[:, 0], self.basis)
+
+    def _unrotate(self, z: Tensor) -> Tensor:
+        """Out of the bases and summed: (N, K or 1, d) -> (N, d)."""
+        return z.sum(1) if self.basis is None else torch.einsum("nke,kde->nd", z, self.basis)
+
+
+class Gaussian(GaussianMixture):
+    """p(x0) = N(x0; mean, covariance), noised by an SDE: the mixture of one.
+
+    Source: as `GaussianMixture`.
+    Arguments: mean (d,), covariance (d, d), in data units; sde (SDE); event_shape (tuple E of product d, default (d,)).
+    Raises: ValueError as `GaussianMixture`.
+    """
+
+    def __init__(self, mean, covariance, sde: SDE, event_shape: tuple[int, ...] | None = None):
+        mean, covariance = torch.as_tensor(mean), torch.as_tensor(covariance)
+        if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
+            raise ValueError(
+                f"mean {tuple(mean.shape)} and covariance {tuple(covariance.shape)}: expected (d,) and (d, d); flatten "
+                "images to d = C H W"
+            )
+        super().__init__(mean[None], covariance[None], torch.ones(1), sde, event_shape)
+
+
+def _finite(name: str, value) -> Tensor:
+    value = torch.as_tensor(value).detach().to(torch.float64)
+    if not bool(value.isfinite().all()):
+        raise ValueError(f"{name} has entries that are nan or infinite: expected finite numbers; check how it was made")
+    return value
+
+
+def _eps(value) -> float:
+    dtype = torch.as_tensor(value).dtype
+    return torch.finfo(dtype if dtype.is_floating_point else torch.float64).eps
+
+
+def _eigen(covariances: Tensor, rounding: float) -> tuple[Tensor, Tensor | None]:
+    """Eigenvalues (J, d) and eigenvectors (J, d, d), or None where all are diagonal; ``rounding`` that of the input."""
+    d = covariances.shape[1]
+    size = covariances.abs().amax((1, 2))
+    asymmetry = (covariances - covariances.mT).abs().amax((1, 2))
+    if bool((asymmetry > 100 * rounding * size).any()):
+        raise ValueError(
+            f"covariances differ from their transposes by {asymmetry.max():.3g}: expected symmetric matrices; average "
+            "them with their transposes if that is rounding"
+        )
+    diagonal = covariances.diagonal(dim1=1, dim2=2)
+    if bool((covariances == torch.diag_embed(diagonal)).all()):
+        eigenvalues, basis = diagonal.clone(), None
+        floor = 0.0
+    else:
+        eigenvalues, basis = torch.linalg.eigh(0.5 * (covariances + covariances.mT))
+        floor = d * torch.finfo(torch.float64).eps
+    if bool((eigenvalues < -10 * d * rounding * size[:, None]).any()):
+        raise ValueError(
+            f"covariances have the eigenvalue {eigenvalues.min():.3g}: expected positive semidefinite matrices; add a "
+            "multiple of the identity"
+        )
+    return torch.where(eigenvalues > floor * size[:, None], eigenvalues, 0.0), basis

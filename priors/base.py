@@ -1,0 +1,126 @@
+"""What a prior is: score and denoiser of the noised data, each from the other by Tweedie's formula."""
+
+from abc import ABC
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from priors.sde import SDE
+
+VJP = Callable[[Tensor], Tensor]
+
+
+def expand(curve: Tensor, x: Tensor) -> Tensor:
+    """A curve's value, 0-d or (N,), in x's dtype and device and shaped to multiply x (N, *E)."""
+    curve = curve.to(device=x.device, dtype=x.dtype)
+    return curve if curve.ndim == 0 else curve.view(-1, *[1] * (x.ndim - 1))
+
+
+class Prior(ABC):
+    """A distribution of x0 seen through an SDE; implement `score` or `denoise` and get the other.
+
+    Formula: score = (alpha D - x) / sigma^2 and D = (x + sigma^2 score) / alpha with D = E[x0 | x_t].
+    Source: Robbins 1956, Efron 2011 (Tweedie's formula).
+    Attributes: sde (SDE); event_shape (tuple E); variance (float, data units squared): the mean variance of one
+    coordinate of x0, where a method needs its size.
+    Raises: TypeError on subclassing with neither method.
+    """
+
+    sde: SDE
+    event_shape: tuple[int, ...]
+    variance: float = 1.0
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if cls.score is Prior.score and cls.denoise is Prior.denoise:
+            raise TypeError(f"{cls.__name__} implements neither score nor denoise: implement one of them")
+
+    def score(self, x: Tensor, t: Tensor | float) -> Tensor:
+        """grad log p_t(x); x (N, *E) in data units, t scalar or (N,) -> (N, *E)."""
+        alpha, sigma = expand(self.sde.alpha(t), x), expand(self.sde.sigma(t), x)
+        return (alpha * self.denoise(x, t) - x) / sigma**2
+
+    def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
+        """E[x0 | x_t = x]; x (N, *E) in data units, t scalar or (N,) -> (N, *E)."""
+        alpha, sigma = expand(self.sde.alpha(t), x), expand(self.sde.sigma(t), x)
+        return (x + sigma**2 * self.score(x, t)) / alpha
+
+    def denoise_vjp(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, VJP]:
+        """(D, v -> J'v) with J = dD/dx_t at (x, t): one evaluation, then one backward pass per call of the second.
+
+        x, D, v and J'v (N, *E); t scalar or (N,).
+        """
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            denoised = self.denoise(x, t)
+
+        def vjp(v: Tensor) -> Tensor:
+            return torch.autograd.grad(denoised, x, v, retain_graph=True)[0]
+
+        return denoised.detach(), vjp
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes; the device of its samples."""
+        return torch.device("cpu")
+
+
+class Evaluations(Prior):
+    """A prior that evaluates once per (x, t), whoever asks, and counts.
+
+    Score, denoiser and guided likelihood at one state share one call of the network: the last (x, t) is kept, and x is
+    recognised by identity and version, so nothing is compared element by element.
+    Arguments: prior (Prior).
+    Attributes: nfe (int), evaluations of the prior; nvjp (int), backward passes through it; both per row.
+    """
+
+    def __init__(self, prior: Prior):
+        self.prior, self.sde, self.event_shape = prior, prior.sde, prior.event_shape
+        self.variance = prior.variance
+        self.nfe = self.nvjp = 0
+        self._key: tuple | None = None
+        self._value: tuple[Tensor, VJP | None] | None = None
+
+    @property
+    def device(self) -> torch.device:
+        return self.prior.device
+
+    def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
+        if (kept := self._kept(x, t)) is not None:
+            return kept[0]
+        self.nfe += 1
+        return self._keep(x, t, self.prior.denoise(x, t), None)[0]
+
+    def denoise_vjp(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, VJP]:
+        kept = self._kept(x, t)
+        if kept is not None and kept[1] is not None:
+            return kept[0], kept[1]
+        self.nfe += 1
+        denoised, vjp = self.prior.denoise_vjp(x, t)
+
+        def counted(v: Tensor) -> Tensor:
+            self.nvjp += 1
+            return vjp(v)
+
+        self._keep(x, t, denoised, counted)
+        return denoised, counted
+
+    def _kept(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, VJP | None] | None:
+        if self._key is None or self._key[0] is not x or self._key[1] != x._version:
+            return None
+        if torch.is_grad_enabled() and x.requires_grad:  # what is kept has no graph
+            return None
+        return self._value if _same_time(self._key[2], t) else None
+
+    def _keep(self, x: Tensor, t, denoised: Tensor, vjp: VJP | None) -> tuple[Tensor, VJP | None]:
+        value = (denoised, vjp)
+        # a graph belongs to whoever built it, and inference tensors have no version to recognise them by
+        if not (denoised.requires_grad or x.is_inference()):
+            self._key, self._value = (x, x._version, t.clone() if isinstance(t, Tensor) else t), value
+        return value
+
+
+def _same_time(kept: Tensor | float, t: Tensor | float) -> bool:
+    kept, t = (u if isinstance(u, Tensor) else torch.tensor(u, dtype=torch.float64) for u in (kept, t))
+    return kept.shape == t.shape and kept.device == t.device and bool((kept == t).all())

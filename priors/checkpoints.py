@@ -1,0 +1,159 @@
+"""Trained networks on disk: weights.safetensors beside a card.json that says everything else. No pickle."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from priors import nets
+from priors.data import ImageSet, read
+from priors.files import atomic
+from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
+from priors.sde import SDE, from_spec
+
+FORMAT = 1
+SHIPPED = Path(__file__).parent / "shipped"
+WEIGHTS, CARD, SAMPLES = "weights.safetensors", "card.json", "samples.h5"
+
+
+def save(folder: str | Path, trained: ScorePrior | NoisyClassifier, **notes) -> None:
+    """Write a trained prior or classifier.
+
+    Arguments: folder (path, made if absent); trained; notes: what the card should say besides (data, licence, training
+    command, seconds, hardware, losses), as plain data.
+    """
+    folder = Path(folder)
+    with atomic(folder / WEIGHTS) as temporary:
+        save_file({name: value.contiguous() for name, value in trained.network.state_dict().items()}, temporary)
+        checksum = _sha256(temporary)
+    card = {
+        "format": FORMAT,
+        "kind": "classifier" if isinstance(trained, NoisyClassifier) else "prior",
+        "event_shape": list(trained.event_shape),
+        "sde": trained.sde.spec(),
+        "network": nets.spec(trained.network),
+        "range": {"shift": trained.range.shift, "scale": trained.range.scale},
+        **({"prediction": trained.prediction} if isinstance(trained, ScorePrior) else {}),
+        "parameters": sum(p.numel() for p in trained.network.parameters()),
+        "sha256": checksum,
+        **notes,
+    }
+    with atomic(folder / CARD) as temporary:
+        temporary.write_text(json.dumps(card, indent=2) + "\n")
+
+
+def read_card(folder: str | Path) -> dict:
+    """The card of a checkpoint folder.
+
+    Raises: FileNotFoundError; ValueError where it is no card of ours.
+    """
+    path = Path(folder) / CARD
+    if not path.exists():
+        raise FileNotFoundError(f"no checkpoint at {folder}: expected {CARD} and {WEIGHTS} in that folder")
+    try:
+        card = json.loads(path.read_text())
+    except ValueError as error:  # JSON or UTF-8
+        raise ValueError(f"{path} is not JSON ({error}): restore it or train again") from None
+    found = card.get("format") if isinstance(card, dict) else None
+    if found != FORMAT:
+        raise ValueError(f"{path} has format {found!r}: this version reads format {FORMAT}")
+    if missing := {"kind", "event_shape", "sde", "network", "range", "sha256"} - set(card):
+        raise ValueError(f"{path} lacks {sorted(missing)}: it is no card of ours; restore it or train again")
+    return card
+
+
+def load_folder(folder: str | Path, kind: str) -> ScorePrior | NoisyClassifier:
+    """Load a checkpoint that `save` wrote, in evaluation mode and without parameter gradients.
+
+    Arguments: folder (path); kind "prior" or "classifier": what the caller expects to find.
+    Raises: FileNotFoundError for a missing file; ValueError for another kind, a wrong checksum, truncated weights or
+    weights of another network.
+    """
+    folder = Path(folder)
+    card = read_card(folder)
+    if card["kind"] != kind:
+        raise ValueError(f"{folder} holds a {card['kind']}, expected a {kind}: use priors.load{_suffix(card['kind'])}")
+    path = folder / WEIGHTS
+    if not path.exists():
+        raise FileNotFoundError(f"no weights at {path}")
+    if (found := _sha256(path)) != card["sha256"]:
+        raise ValueError(
+            f"{path} has sha256 {found[:12]}..., its card says {card['sha256'][:12]}...: "
+            "the file is truncated or another one; fetch it again"
+        )
+    network = nets.build(card["network"])
+    _load_weights(network, path)
+    network.eval().requires_grad_(False)
+    arguments = (network, from_spec(card["sde"]), tuple(card["event_shape"]))
+    if kind == "classifier":
+        return NoisyClassifier(*arguments, range=DataRange(**card["range"])).eval()
+    return ScorePrior(*arguments, prediction=card["prediction"], range=DataRange(**card["range"])).eval()
+
+
+def _load_weights(network: nn.Module, path: Path) -> None:
+    try:
+        weights = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a readable safetensors file ({error}): fetch it again") from None
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit the network of its card: {error}") from None
+
+
+def _suffix(kind: str) -> str:
+    return "" if kind == "prior" else f"_{kind}"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def available(kind: str = "prior") -> list[str]:
+    """Names of what is shipped.
+
+    Arguments: kind "prior" or "classifier".
+    """
+    return sorted(card.parent.name for card in SHIPPED.glob(f"*/{CARD}") if read_card(card.parent)["kind"] == kind)
+
+
+def _folder(source: str | Path, kind: str) -> Path:
+    if str(source) in available(kind):
+        return SHIPPED / str(source)
+    if Path(source).is_dir():
+        return Path(source)
+    raise FileNotFoundError(f"no {kind} {str(source)!r}: expected one of {available(kind)} or a checkpoint's folder")
+
+
+def load(source: str | Path, sde: SDE | None = None) -> ScorePrior:
+    """A trained prior.
+
+    Arguments: source: a shipped name (`available`) or the path of a checkpoint folder; sde: another noising than that
+    it was trained with (see `ScorePrior.with_sde`).
+    Raises: FileNotFoundError for an unknown name or missing file; ValueError for a broken or foreign checkpoint, and
+    for an sde that the network cannot serve.
+    """
+    prior: ScorePrior = load_folder(_folder(source, "prior"), "prior")  # type: ignore[assignment]
+    return prior if sde is None else prior.with_sde(sde)
+
+
+def load_classifier(source: str | Path) -> NoisyClassifier:
+    """A trained noise-conditional classifier, for `operators.Classifier`.
+
+    Arguments: source: a shipped name (``available("classifier")``) or the path of a checkpoint folder.
+    Raises: as `load`.
+    """
+    return load_folder(_folder(source, "classifier"), "classifier")  # type: ignore[return-value]
+
+
+def samples(source: str | Path) -> ImageSet:
+    """Test images that lie beside a prior, which it was not trained on: uint8 (n, C, H, W) with labels.
+
+    Arguments: source: as `load`.
+    Raises: FileNotFoundError where the checkpoint has none.
+    """
+    return read(_folder(source, "prior") / SAMPLES)

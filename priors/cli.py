@@ -1,0 +1,107 @@
+"""`inverse-train`: from an image set to a checkpoint folder."""
+
+import os
+import platform
+import sys
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import torch.distributed as dist
+import typer
+
+from priors import nets, sde
+from priors.data import ImageSet, read
+from priors.objectives import DenoisingScoreMatching, NoisyClassification, Objective
+from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
+from priors.training import STATE, Trainer, TrainingConfig
+
+CONFIGS = Path(__file__).parent / "configs"
+app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
+
+
+@app.command()
+def train(
+    config: Annotated[str, typer.Argument(help="a TOML file, or the name of one in priors/configs")],
+    data: Annotated[Path, typer.Option(help="image set: HDF5 or npz with images (n, C, H, W) uint8 and labels (n,)")],
+    out: Annotated[Path, typer.Option(help="folder of the checkpoint, the state, the log and the sample sheet")],
+    split: Annotated[str, typer.Option(help="prefix of the names in the file")] = "train",
+    resume: Annotated[bool, typer.Option(help="go on from the state in the folder")] = False,
+    minutes: Annotated[float | None, typer.Option(help="instead of the config's")] = None,
+    steps: Annotated[int | None, typer.Option(help="instead of the config's")] = None,
+    seed: Annotated[int | None, typer.Option(help="instead of the config's")] = None,
+    device: Annotated[str | None, typer.Option(help="default: the accelerator if there is one")] = None,
+) -> None:
+    """Train a prior or a noise-conditional classifier. Several processes: torchrun --nproc-per-node N -m priors.cli ..."""
+    recipe = read_recipe(config)
+    overrides = {"minutes": minutes, "steps": steps, "seed": seed}
+    training = replace(TrainingConfig(**recipe["training"]), **{k: v for k, v in overrides.items() if v is not None})
+    if (out / STATE).exists() and not resume:
+        raise typer.BadParameter(f"{out} holds a training state: pass --resume to go on, or another folder")
+    images = read(data, split or None)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    distributed = "RANK" in os.environ
+    if distributed:
+        dist.init_process_group("nccl" if device == "cuda" else "gloo")
+        device = f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device
+    torch.manual_seed(training.seed)  # the same initial weights on every process
+    notes = {
+        "data": recipe["name"],
+        "licence": recipe["licence"],
+        "command": " ".join(["inverse-train", *sys.argv[1:]]),
+        "hardware": hardware(device),
+        "torch": torch.__version__,
+    }
+    trainer = Trainer(objective(recipe, images), images, training, out, device, notes)
+    if resume:
+        trainer.resume()
+    losses = trainer.run()
+    if trainer.rank == 0:
+        print(f"{trainer.step} steps, {trainer.seconds:.0f} s, losses {losses}, checkpoint in {out}")
+    if distributed:
+        dist.destroy_process_group()
+
+
+def read_recipe(config: str) -> dict:
+    """A training recipe: a TOML file, or a name in priors/configs.
+
+    Raises: FileNotFoundError, ValueError.
+    """
+    path = Path(config) if config.endswith(".toml") else CONFIGS / f"{config}.toml"
+    if not path.exists():
+        names = sorted(p.stem for p in CONFIGS.glob("*.toml"))
+        raise FileNotFoundError(f"no training config {config!r}: expected a TOML file or one of {names}")
+    recipe = tomllib.loads(path.read_text())
+    missing = {"kind", "name", "licence", "sde", "range", "network", "training"} - set(recipe)
+    if missing:
+        raise ValueError(f"{path} lacks {sorted(missing)}")
+    return recipe
+
+
+def objective(recipe: dict, images: ImageSet) -> Objective:
+    """What a recipe trains, on images of a given shape.
+
+    Raises: ValueError for an unknown kind.
+    """
+    network = nets.build(recipe["network"])
+    arguments = (network, sde.from_spec(recipe["sde"]), images.event_shape)
+    if recipe["kind"] == "classifier":
+        return NoisyClassification(NoisyClassifier(*arguments, range=DataRange(**recipe["range"])))
+    if recipe["kind"] == "prior":
+        options = dict(recipe.get("prior", {}))
+        weight = options.pop("weight", "score")
+        return DenoisingScoreMatching(ScorePrior(*arguments, range=DataRange(**recipe["range"]), **options), weight)
+    raise ValueError(f"kind = {recipe['kind']!r}: expected 'prior' or 'classifier'")
+
+
+def hardware(device: str) -> str:
+    """What a training ran on, for the card."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(torch.device(device))
+    return f"{os.cpu_count()} CPU cores, {platform.machine()}, {torch.get_num_threads()} threads"
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,87 @@
+"""Image sets: HDF5 of our own, and npz files as they lie about."""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from priors.files import atomic
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images uint8 (n, C, H, W), labels int64 (n,) or None, and where they come from."""
+
+    images: Tensor
+    labels: Tensor | None = None
+    source: str = ""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index) -> "ImageSet":
+        return ImageSet(self.images[index], None if self.labels is None else self.labels[index], self.source)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return tuple(self.images.shape[1:])
+
+    def floats(self, index: slice | Tensor = slice(None)) -> Tensor:
+        """Images in image units: float32 (n, C, H, W) in [0, 1]."""
+        return self.images[index].float() / 255
+
+
+def read(path: str | Path, split: str | None = None) -> ImageSet:
+    """Read an image set.
+
+    Arguments: path: HDF5 with ``images`` (n, C, H, W) or (n, H, W[, C]) uint8 and optional ``labels`` (n,); or npz with
+    the same names; split: with it the names are ``{split}_images`` and ``{split}_labels``.
+    Raises: FileNotFoundError; ValueError for another format, a missing name or a dtype other than uint8.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no image set at {path}: expected an HDF5 (.h5) or .npz file")
+    prefix = f"{split}_" if split else ""
+    source = ""
+    try:
+        if path.suffix == ".npz":
+            with np.load(path) as archive:
+                arrays = {name: archive[prefix + name] for name in ("images", "labels") if prefix + name in archive}
+                held = sorted(archive.files)
+        else:
+            with h5py.File(path) as file:
+                arrays = {name: file[prefix + name][()] for name in ("images", "labels") if prefix + name in file}
+                held, source = sorted(file), str(file.attrs.get("source", ""))
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is no readable HDF5 or npz file: {error}") from None
+    if "images" not in arrays:
+        raise ValueError(f"{path} holds {held}: expected '{prefix}images' (n, C, H, W) or (n, H, W), uint8")
+    images = torch.from_numpy(np.ascontiguousarray(_channels_first(arrays["images"], path)))
+    labels = torch.from_numpy(arrays["labels"].astype(np.int64)) if "labels" in arrays else None
+    if labels is not None and labels.shape != (len(images),):
+        raise ValueError(f"{path}: labels of shape {tuple(labels.shape)}: expected ({len(images)},), one per image")
+    return ImageSet(images, labels, source)
+
+
+def write(path: str | Path, data: ImageSet) -> None:
+    """Write an image set as compressed HDF5, atomically."""
+    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+        file.create_dataset("images", data=data.images.numpy(), compression="gzip", chunks=(1, *data.event_shape))
+        if data.labels is not None:
+            file["labels"] = data.labels.numpy()
+        file.attrs["source"] = data.source
+        file.attrs["units"] = "uint8, 255 is 1 in image units"
+
+
+def _channels_first(images: np.ndarray, path: Path) -> np.ndarray:
+    if images.dtype != np.uint8:
+        raise ValueError(f"{path}: images of dtype {images.dtype}: expected uint8 in 0..255")
+    if images.ndim == 3:
+        return images[:, None]
+    if images.ndim == 4:
+        return images.transpose(0, 3, 1, 2) if images.shape[3] in (1, 3) and images.shape[1] not in (1, 3) else images
+    raise ValueError(f"{path}: images of shape {images.shape}: expected (n, H, W), (n, C, H, W) or (n, H, W, C)")

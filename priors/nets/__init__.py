@@ -1,0 +1,32 @@
+"""Networks (x, label) -> output. They know nothing of SDEs, data ranges or measurements."""
+
+from priors.nets.encoder import Encoder, EncoderConfig
+from priors.nets.ncsnpp import NCSNpp, UNetConfig
+
+NETWORKS = {"ncsnpp": (NCSNpp, UNetConfig), "encoder": (Encoder, EncoderConfig)}
+
+
+def build(spec: dict):
+    """The network that a card or a training config describes.
+
+    Arguments: spec (dict): {"type": a name in `NETWORKS`, and the fields of its config}.
+    Raises: ValueError for an unknown type or unknown fields.
+    """
+    fields = dict(spec)
+    name = fields.pop("type", None)
+    if name not in NETWORKS:
+        raise ValueError(f"network type {name!r}: expected one of {sorted(NETWORKS)}")
+    network, config = NETWORKS[name]
+    try:
+        return network(config(**fields))
+    except TypeError as error:
+        raise ValueError(f"fields {sorted(fields)} of network {name!r}: {error}") from None
+
+
+def spec(network) -> dict:
+    """What `build` needs to build ``network`` again."""
+    name = next(name for name, (cls, _) in NETWORKS.items() if type(network) is cls)
+    return {"type": name, **network.config.spec()}
+
+
+__all__ = ["NETWORKS", "Encoder", "EncoderConfig", "NCSNpp", "UNetConfig", "build", "spec"]

@@ -1,0 +1,83 @@
+"""What is trained, as one module: (x0, labels, t, z) -> loss per row. The training loop knows no more of it."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from priors.files import atomic
+from priors.losses import denoising_score_matching, perturb
+from priors.ode import decode
+from priors.rng import RowRNG
+from priors.score_prior import NoisyClassifier, ScorePrior
+
+T_TRAIN = 1e-5  # the least time that networks are trained at, as in the paper
+
+
+class Objective(nn.Module, ABC):
+    """A loss over noised images, with the trained thing inside.
+
+    Arguments of its call: x0 (N, *E) in data units, labels (N,) or None, t (N,), z (N, *E) -> loss (N,).
+    """
+
+    trained: ScorePrior | NoisyClassifier
+
+    @property
+    def network(self) -> nn.Module:
+        return self.trained.network
+
+    def times(self, u: Tensor) -> Tensor:
+        """Training times from uniform numbers on [0, 1), (N,) -> (N,)."""
+        return T_TRAIN + (1 - T_TRAIN) * u
+
+    @abstractmethod
+    def sheet(self, out: Path) -> None:
+        """Draw what shows by eye how far the training is, into the folder."""
+
+
+class DenoisingScoreMatching(Objective):
+    """Trains a `ScorePrior`; see `priors.losses.denoising_score_matching`. weight: a name in `priors.losses.WEIGHTS`."""
+
+    def __init__(self, prior: ScorePrior, weight: str = "score"):
+        super().__init__()
+        self.trained, self.weight = prior, weight
+
+    def forward(self, x0: Tensor, labels: Tensor | None, t: Tensor, z: Tensor) -> Tensor:
+        return denoising_score_matching(self.trained, x0, t, z, self.weight)
+
+    def sheet(self, out: Path) -> None:
+        prior = self.trained
+        shape = (36, *prior.event_shape)
+        rng = RowRNG.rows(0, shape[0], device=prior.device)
+        images = decode(prior, prior.sde.sample_terminal(shape, rng), n_steps=32)
+        _save_sheet(out / "samples.png", images)
+
+
+class NoisyClassification(Objective):
+    """Trains a `NoisyClassifier`: cross-entropy of the label given x_t (Song et al. 2021, appendix I.1)."""
+
+    def __init__(self, classifier: NoisyClassifier):
+        super().__init__()
+        self.trained = classifier
+
+    def forward(self, x0: Tensor, labels: Tensor | None, t: Tensor, z: Tensor) -> Tensor:
+        if labels is None:
+            raise ValueError("the image set has no labels: a classifier needs them")
+        logits = self.trained(perturb(self.trained.sde, x0, t, z), t)
+        return F.cross_entropy(logits.float(), labels, reduction="none")
+
+    def sheet(self, out: Path) -> None:
+        pass  # its losses say it all
+
+
+def _save_sheet(path: Path, images: Tensor, columns: int = 6) -> None:
+    from skimage.io import imsave
+
+    n, c, h, w = images.shape
+    grid = images.view(n // columns, columns, c, h, w).permute(0, 3, 1, 4, 2).reshape(n // columns * h, columns * w, c)
+    with atomic(path) as temporary:
+        pixels = (grid.clamp(0, 1) * 255).round().byte().cpu().numpy()
+        renamed = temporary.with_suffix(".png")
+        imsave(renamed, pixels.squeeze(-1) if c == 1 else pixels, check_contrast=False)
+        renamed.replace(temporary)

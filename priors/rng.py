@@ -1,0 +1,49 @@
+"""Randomness that belongs to a row, not to its batch."""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class RowRNG:
+    """One random stream per row, so that a sample is the same whatever shares its batch, and on any device.
+
+    Each stream is a numpy Generator of SeedSequence (seed, *key): streams of neighbouring keys are independent, and 0
+    is a seed like any other. (A torch.Generator on the CPU keeps 32 bits of its seed: two of 10^5 keys would agree.)
+    Source: the per-sample seeding of Karras et al. 2022 (EDM), carried to measurement x sample.
+    Arguments: seed (int >= 0); keys (iterable of tuples of int, one per row); device and dtype of what is drawn.
+    Raises: TypeError or ValueError for a seed that is no non-negative integer.
+    """
+
+    def __init__(self, seed: int, keys: Iterable[tuple[int, ...]], device="cpu", dtype: torch.dtype = torch.float32):
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+            raise TypeError(f"seed = {seed!r}: expected an integer >= 0")
+        if seed < 0:
+            raise ValueError(f"seed = {seed}: expected an integer >= 0")
+        self.device, self.dtype = torch.device(device), dtype
+        sequences = (np.random.SeedSequence(int(seed), spawn_key=tuple(key)) for key in keys)
+        self._generators = [np.random.Generator(np.random.PCG64(sequence)) for sequence in sequences]
+
+    @classmethod
+    def rows(cls, seed: int, n: int, **kwargs) -> "RowRNG":
+        """The streams of rows 0..n-1."""
+        return cls(seed, ((row,) for row in range(n)), **kwargs)
+
+    def normal(self, shape: tuple[int, ...]) -> Tensor:
+        """Standard normal draws of ``shape`` (N, ...), row n from stream n."""
+        return self._draw(shape, np.random.Generator.standard_normal)
+
+    def uniform(self, shape: tuple[int, ...]) -> Tensor:
+        """Uniform draws on [0, 1) of ``shape`` (N, ...), row n from stream n."""
+        return self._draw(shape, np.random.Generator.random)
+
+    def _draw(self, shape, fill) -> Tensor:
+        if shape[0] != len(self._generators):
+            raise ValueError(f"shape {tuple(shape)}: expected {len(self._generators)} rows, one per stream")
+        out = np.empty(shape, np.float64 if self.dtype == torch.float64 else np.float32)
+        for row, generator in zip(out.reshape(len(out), math.prod(shape[1:])), self._generators, strict=True):
+            fill(generator, dtype=out.dtype, out=row)
+        return torch.from_numpy(out).to(self.device, self.dtype)

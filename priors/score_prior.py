@@ -1,0 +1,126 @@
+"""The one room that knows how a network wants its input: range, centring, noise label, output scaling."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from priors.base import Prior, expand
+from priors.sde import SDE
+
+# Each maps (network, u, alpha, sigma, t) to E[u0 | u_t]; u = alpha u0 + sigma z in the network's units, alpha and sigma
+# shaped to multiply u, t (N,).
+Prediction = Callable[[nn.Module, Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+def _rows(curve: Tensor, n: int) -> Tensor:
+    return curve.reshape(-1).expand(n) if curve.numel() == 1 else curve.reshape(-1)
+
+
+def _preconditioned(network, u, alpha, sigma, t):
+    """Input and target of unit variance at every noise level (Karras et al. 2022, table 1, for any alpha and sigma)."""
+    gain = torch.rsqrt(alpha**2 + sigma**2)
+    output = network(u * gain, _rows(0.25 * torch.log(sigma / alpha), len(u)))
+    return gain * (gain * alpha * u + sigma * output)
+
+
+def _noise(network, u, alpha, sigma, t):
+    """The network predicts z from the label 999 t (Ho et al. 2020; VP and sub-VP of Song et al. 2021)."""
+    return (u - sigma * network(u, 999 * t)) / alpha
+
+
+def _score(network, u, alpha, sigma, t):
+    """The network predicts sigma * score from the label log sigma (VE of Song et al. 2021)."""
+    return (u + sigma * network(u, _rows(torch.log(sigma), len(u)))) / alpha
+
+
+PREDICTIONS: dict[str, Prediction] = {"preconditioned": _preconditioned, "noise": _noise, "score": _score}
+
+
+@dataclass(frozen=True)
+class DataRange:
+    """Data units from the network's: x0 = shift + scale u0. (1/2, 1/2) for a network trained on 2x - 1; the mean and
+    standard deviation of the data for a preconditioned one."""
+
+    shift: float = 0.0
+    scale: float = 1.0
+
+
+class ScorePrior(Prior, nn.Module):
+    """A prior given by a trained network.
+
+    Formula: u = (x_t - alpha shift) / scale has noise sigma / scale; the network's output becomes E[u0 | u_t] by
+    ``prediction``, and D = shift + scale E[u0 | u_t].
+    Source: Song et al. 2021 ("noise", "score"); Karras et al. 2022 ("preconditioned").
+    Arguments: network (Module): (u (N, *E), label (N,)) -> (N, *E); sde (SDE, in data units); event_shape (tuple E);
+    prediction (a name in `PREDICTIONS`); range (DataRange).
+    Raises: ValueError for an unknown prediction.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        sde: SDE,
+        event_shape: tuple[int, ...],
+        prediction: str = "preconditioned",
+        range: DataRange = DataRange(),  # noqa: B008 (frozen)
+    ):
+        nn.Module.__init__(self)
+        if prediction not in PREDICTIONS:
+            raise ValueError(f"prediction = {prediction!r}: expected one of {sorted(PREDICTIONS)}")
+        self.network, self.sde, self.event_shape = network, sde, tuple(event_shape)
+        self.prediction, self.range = prediction, range
+        self.variance = range.scale**2
+
+    def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
+        alpha, sigma = expand(self.sde.alpha(t), x), expand(self.sde.sigma(t), x)
+        shift, scale = self.range.shift, self.range.scale
+        times = _rows(torch.as_tensor(t, dtype=x.dtype, device=x.device), len(x))
+        u0 = PREDICTIONS[self.prediction](self.network, (x - alpha * shift) / scale, alpha, sigma / scale, times)
+        return shift + scale * u0
+
+    def with_sde(self, sde: SDE) -> "ScorePrior":
+        """The prior of the same network under another noising.
+
+        A preconditioned network sees a unit-variance input and sigma / alpha, so D is one function of x / alpha and
+        sigma / alpha whatever the SDE. At a sigma / alpha beyond those it was trained at it extrapolates.
+        Arguments: sde (SDE, data units). The network is shared, not copied.
+        Raises: ValueError for a network that sees the time or sigma itself.
+        """
+        if self.prediction != "preconditioned":
+            raise ValueError(
+                f"prediction = {self.prediction!r}: only a preconditioned network serves another SDE than its own; "
+                f"keep {self.sde}, or train with prediction = 'preconditioned'"
+            )
+        prior = ScorePrior(self.network, sde, self.event_shape, self.prediction, self.range)
+        return prior.train(self.training)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+
+class NoisyClassifier(nn.Module):
+    """Class logits of a noised image: log p(label | x_t) up to a constant per row.
+
+    Source: Song et al. 2021, section 5 and appendix I.1.
+    Arguments: network (Module): (u (N, *E), label (N,)) -> logits (N, classes), with unit-variance input and the label
+    log(sigma / alpha) / 4 in the network's units; sde (SDE, data units); event_shape (E); range (DataRange).
+    Calling it takes x (N, *E) in data units and t (scalar or (N,)); t = 0 means the clean image, seen at the least
+    noise that it was trained on.
+    """
+
+    def __init__(self, network: nn.Module, sde: SDE, event_shape: tuple[int, ...], range: DataRange):
+        super().__init__()
+        self.network, self.sde, self.event_shape, self.range = network, sde, tuple(event_shape), range
+        self.n_classes: int = network.config.classes  # type: ignore[union-attr, assignment]
+
+    def forward(self, x: Tensor, t: Tensor | float) -> Tensor:
+        """Logits of log p(label | x_t), (N, classes)."""
+        t = torch.as_tensor(t).clamp_min(self.sde.t_min)
+        alpha = expand(self.sde.alpha(t), x)
+        sigma = expand(self.sde.sigma(t), x) / self.range.scale
+        u = (x - alpha * self.range.shift) / self.range.scale
+        label = _rows(0.25 * torch.log(sigma / alpha), len(x))
+        return self.network(u * torch.rsqrt(alpha**2 + sigma**2), label)

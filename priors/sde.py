@@ -1,0 +1,182 @@
+"""The noising: x_t | x0 ~ N(alpha(t) x0, sigma(t)^2 I) on t in (0, 1], dx = f(t) x dt + g(t) dw.
+
+Everything downstream asks only for these curves. They are in the units of the data that the prior models
+(image units for a prior over images), so a network trained on 2x - 1 has an SDE of scale 1/2.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+
+class SDE(ABC):
+    """A linear SDE with scalar coefficients.
+
+    Formula: dx = f(t) x dt + sqrt(g2(t)) dw, whose marginals are N(alpha x0, sigma^2 I).
+    Source: Song et al., Score-Based Generative Modeling through SDEs, ICLR 2021, section 3.4 and appendix B.
+    Every curve takes a time ``t`` (a float, a 0-d tensor or (N,); unit: the SDE's own time in (0, 1]) and returns a
+    tensor of t's shape. Floats are computed in float64, because differences of neighbouring times are taken.
+    """
+
+    t_min: ClassVar[float]  # where sampling stops, as in the paper
+
+    @abstractmethod
+    def alpha(self, t: Tensor | float) -> Tensor:
+        """The factor of x0 in x_t, dimensionless."""
+
+    @abstractmethod
+    def sigma(self, t: Tensor | float) -> Tensor:
+        """The standard deviation of x_t given x0, data units."""
+
+    @abstractmethod
+    def f(self, t: Tensor | float) -> Tensor:
+        """The drift per x, d log alpha / dt, per unit time."""
+
+    @abstractmethod
+    def g2(self, t: Tensor | float) -> Tensor:
+        """The squared diffusion, d sigma^2 / dt - 2 f sigma^2, data units squared per unit time."""
+
+    def bridge(self, t: Tensor | float, s: Tensor | float) -> tuple[Tensor, Tensor]:
+        """(a, v) with x_t | x_s ~ N(a x_s, v I) for t >= s: a = alpha_t / alpha_s, v = sigma_t^2 - a^2 sigma_s^2."""
+        a = self.alpha(t) / self.alpha(s)
+        return a, (self.sigma(t) ** 2 - (a * self.sigma(s)) ** 2).clamp_min(0.0)
+
+    def sample_terminal(self, shape: tuple[int, ...], rng) -> Tensor:
+        """x_1 ~ N(0, sigma(1)^2 I) of ``shape`` (N, *E), drawn from ``rng`` (see `priors.rng.RowRNG`)."""
+        return self.sigma(1.0).item() * rng.normal(shape)
+
+    def terminal_log_prob(self, x: Tensor) -> Tensor:
+        """log N(x; 0, sigma(1)^2 I) in nats; x (N, *E) -> (N,)."""
+        sigma = self.sigma(1.0).item()
+        d = x[0].numel()
+        return -0.5 * (x / sigma).flatten(1).square().sum(1) - d * math.log(sigma * math.sqrt(2 * math.pi))
+
+    def spec(self) -> dict:
+        """The SDE as plain data, for a checkpoint's card; `from_spec` reads it."""
+        return {"type": type(self).__name__, **asdict(self)}  # type: ignore[call-overload]
+
+
+def _time(t: Tensor | float) -> Tensor:
+    return t if isinstance(t, Tensor) else torch.tensor(float(t), dtype=torch.float64)
+
+
+def _positive(**values: float) -> None:
+    for name, value in values.items():
+        if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
+            raise ValueError(f"{name} = {value!r}: expected a finite number > 0; pass it in the data's own units")
+
+
+@dataclass(frozen=True)
+class VESDE(SDE):
+    """Variance exploding: alpha = 1, sigma(t) = sigma_min (sigma_max / sigma_min)^t.
+
+    Source: Song et al. 2021, equation 30; sigma_max is about the largest distance between two training images
+    (Song & Ermon 2020, technique 1).
+    Arguments: sigma_min, sigma_max (float, data units).
+    Raises: ValueError unless 0 < sigma_min < sigma_max.
+    """
+
+    sigma_min: float = 0.01
+    sigma_max: float = 50.0
+    t_min: ClassVar[float] = 1e-5
+
+    def __post_init__(self):
+        _positive(sigma_min=self.sigma_min, sigma_max=self.sigma_max)
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(f"sigma_min = {self.sigma_min} >= sigma_max = {self.sigma_max}: expected sigma_min below it")
+
+    @property
+    def _log_ratio(self) -> float:
+        return math.log(self.sigma_max / self.sigma_min)
+
+    def alpha(self, t):
+        return torch.ones_like(_time(t))
+
+    def sigma(self, t):
+        return self.sigma_min * torch.exp(self._log_ratio * _time(t))
+
+    def f(self, t):
+        return torch.zeros_like(_time(t))
+
+    def g2(self, t):
+        return 2 * self._log_ratio * self.sigma(t) ** 2
+
+
+@dataclass(frozen=True)
+class VPSDE(SDE):
+    """Variance preserving: f = -beta / 2, g2 = scale^2 beta, beta(t) = beta_min + t (beta_max - beta_min).
+
+    alpha = exp(-B/2) and sigma = scale sqrt(1 - exp(-B)) with B(t) the integral of beta.
+    Source: Song et al. 2021, equations 11 and 32.
+    Arguments: beta_min, beta_max (float, per unit time); scale (float, data units): the terminal standard deviation, 1
+    for standardised data, 1/2 in [0, 1] image units for a network trained on 2x - 1.
+    Raises: ValueError unless 0 < beta_min <= beta_max and scale > 0.
+    """
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+    scale: float = 1.0
+    t_min: ClassVar[float] = 1e-3
+
+    def __post_init__(self):
+        _positive(beta_min=self.beta_min, beta_max=self.beta_max, scale=self.scale)
+        if self.beta_min > self.beta_max:
+            raise ValueError(f"beta_min = {self.beta_min} > beta_max = {self.beta_max}: beta must not fall with time")
+
+    def _beta(self, t):
+        return self.beta_min + _time(t) * (self.beta_max - self.beta_min)
+
+    def _integral(self, t):
+        t = _time(t)
+        return self.beta_min * t + 0.5 * (self.beta_max - self.beta_min) * t**2
+
+    def alpha(self, t):
+        return torch.exp(-0.5 * self._integral(t))
+
+    def sigma(self, t):
+        return self.scale * torch.sqrt(-torch.expm1(-self._integral(t)))
+
+    def f(self, t):
+        return -0.5 * self._beta(t)
+
+    def g2(self, t):
+        return self.scale**2 * self._beta(t)
+
+
+@dataclass(frozen=True)
+class SubVPSDE(VPSDE):
+    """sub-VP: the VP drift with g2 = scale^2 beta (1 - exp(-2B)), hence sigma = scale (1 - exp(-B)).
+
+    Source: Song et al. 2021, equations 13 and 33.
+    Arguments: as `VPSDE`.
+    Raises: ValueError, as `VPSDE`.
+    """
+
+    def sigma(self, t):
+        return -self.scale * torch.expm1(-self._integral(t))
+
+    def g2(self, t):
+        return -(self.scale**2) * self._beta(t) * torch.expm1(-2 * self._integral(t))
+
+
+SDES: dict[str, type[SDE]] = {"VESDE": VESDE, "VPSDE": VPSDE, "SubVPSDE": SubVPSDE}
+
+
+def from_spec(spec: dict) -> SDE:
+    """The SDE that `SDE.spec` wrote.
+
+    Arguments: spec (dict): {"type": a name in `SDES`, and that class's arguments}.
+    Raises: ValueError for an unknown type or unknown arguments.
+    """
+    arguments = dict(spec)
+    name = arguments.pop("type", None)
+    if name not in SDES:
+        raise ValueError(f"SDE type {name!r}: expected one of {sorted(SDES)}")
+    try:
+        return SDES[name](**arguments)
+    except TypeError as error:
+        raise ValueError(f"arguments {arguments} of {name}: {error}") from None

@@ -1,0 +1,249 @@
+"""The training loop: one for priors and noise-conditional classifiers, one process or many, killed and resumed."""
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from priors import checkpoints
+from priors.data import ImageSet
+from priors.files import atomic
+from priors.objectives import Objective
+
+STATE, LOG = "state.safetensors", "log.jsonl"
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How to train.
+
+    Source: Song et al. 2021, appendix G (Adam 2e-4, warm-up 5000, clip 1, EMA with decay min(d, (1 + n) / (10 + n))).
+    Arguments: steps and minutes: whichever ends first (0: no such limit); batch_size over all processes; lr, decayed by a
+    half cosine over the run where ``cosine``; warmup (steps); clip (gradient norm); ema (decay); precision "float32",
+    "bfloat16" or "float16"; held_out (images kept from the training set for the held-out loss); save_minutes between
+    checkpoints; seed.
+    Raises: ValueError for values out of range.
+    """
+
+    steps: int = 0
+    minutes: float = 0.0
+    batch_size: int = 128
+    lr: float = 2e-4
+    cosine: bool = False
+    warmup: int = 5000
+    clip: float = 1.0
+    ema: float = 0.9999
+    precision: str = "float32"
+    held_out: int = 1000
+    save_minutes: float = 5.0
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.steps <= 0 and self.minutes <= 0:
+            raise ValueError("neither steps nor minutes is positive: say how long to train")
+        if self.batch_size < 1 or self.lr <= 0 or not 0 <= self.ema < 1 or self.held_out < 1:
+            raise ValueError(f"{self}: expected batch_size and held_out >= 1, lr > 0, 0 <= ema < 1")
+        if self.precision not in ("float32", "bfloat16", "float16"):
+            raise ValueError(f"precision = {self.precision!r}: expected float32, bfloat16 or float16")
+
+    def progress(self, step: int, seconds: float) -> float:
+        """The fraction of the run that is done, in [0, 1]."""
+        by_steps = step / self.steps if self.steps > 0 else 0.0
+        by_time = seconds / (60 * self.minutes) if self.minutes > 0 else 0.0
+        return min(1.0, max(by_steps, by_time))
+
+    def rate(self, step: int, progress: float) -> float:
+        decay = 0.5 * (1 + math.cos(math.pi * progress)) if self.cosine else 1.0
+        return self.lr * decay * min(1.0, (step + 1) / max(1, self.warmup))
+
+
+class Trainer:
+    """Minimises an objective over an image set.
+
+    All randomness of step n comes from (seed, n) and is drawn for the whole batch, of which every process takes its
+    rows: a resumed run, and a run on several processes, follow the unbroken run of one.
+    Arguments: objective (`priors.objectives`); data (ImageSet); config; out (folder): state, log, sheets and the
+    checkpoint of the averaged weights go there; device; notes (dict): what the checkpoint's card should say besides.
+    Raises: ValueError where the batch does not divide among the processes or the data are too few.
+    """
+
+    def __init__(self, objective: Objective, data: ImageSet, config: TrainingConfig, out: str | Path, device="cpu", notes=None):
+        self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        if config.batch_size % self.world:
+            raise ValueError(f"batch_size {config.batch_size} does not divide among {self.world} processes")
+        if len(data) < config.held_out + config.batch_size:
+            raise ValueError(f"{len(data)} images: too few for held_out {config.held_out} and one batch")
+        self.config, self.out, self.notes = config, Path(out), notes or {}
+        self.device = torch.device(device)
+        self.held_out, self.data = data[-config.held_out :], data[: -config.held_out]
+        self.objective = objective.to(self.device)
+        self.network = objective.network
+        self.ema = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.lr)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
+        self.step, self.seconds, self.losses = 0, 0.0, {}
+
+    def run(self) -> dict[str, float]:
+        """Train to the end of the config, from the saved state where `resume` was called; the last losses."""
+        module: nn.Module = self.objective
+        if self.world > 1:
+            module = DistributedDataParallel(module)
+        start, saved, first = time.monotonic() - self.seconds, self.seconds, self.step
+        loss = math.nan
+        bar = Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), disable=self.rank > 0)
+        with bar:
+            task = bar.add_task("training", total=1.0)
+            while (progress := self._agreed(self.config.progress(self.step, self.seconds))) < 1.0:
+                loss = self._update(module, progress)
+                self.seconds = time.monotonic() - start
+                bar.update(task, completed=progress, description=f"step {self.step} loss {loss:.4f}")
+                if self._agreed(self.seconds - saved) > 60 * self.config.save_minutes:
+                    self.save(loss)
+                    saved = self.seconds
+            if self.step > first:
+                self.save(loss)
+        return self.losses
+
+    def _agreed(self, value: float) -> float:
+        """Clocks differ between processes, so the first one's decides when to stop or save."""
+        if self.world == 1:
+            return value
+        shared = torch.tensor([value], dtype=torch.float64, device=self.device)
+        dist.broadcast(shared, 0)
+        return shared.item()
+
+    def _update(self, module: nn.Module, progress: float) -> float:
+        k = self.config
+        module.train()
+        torch.manual_seed(_seed(k.seed, 3 + self.rank, self.step))  # dropout only: all else has generators of its own
+        for group in self.optimizer.param_groups:
+            group["lr"] = k.rate(self.step, progress)
+        with torch.autocast(self.device.type, getattr(torch, k.precision), enabled=k.precision != "float32"):
+            loss = module(*self._batch()).mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.network.parameters(), k.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.step += 1
+        decay = min(k.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, value in self.network.state_dict().items():
+                if value.is_floating_point():
+                    self.ema[name].lerp_(value, 1 - decay)
+        return loss.item()
+
+    def _batch(self) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+        k = self.config
+        per_epoch = len(self.data) // k.batch_size
+        epoch, position = divmod(self.step, per_epoch)
+        order = torch.randperm(len(self.data), generator=_generator(k.seed, 0, epoch))
+        rows = order[position * k.batch_size : (position + 1) * k.batch_size]
+        return self._noised(self.data, rows, _generator(k.seed, 1, self.step), slice(self.rank, None, self.world))
+
+    def _noised(self, data: ImageSet, rows: Tensor, generator: torch.Generator, mine: slice):
+        n = len(rows)
+        # one time in each of n equal intervals: the loss has less variance than with independent times
+        u = (torch.arange(n) + torch.rand(n, generator=generator)) / n
+        z = torch.randn(n, *data.event_shape, generator=generator)
+        times = self.objective.times(u)
+        labels = None if data.labels is None else data.labels[rows][mine].to(self.device)
+        return data.floats(rows[mine]).to(self.device), labels, times[mine].to(self.device), z[mine].to(self.device)
+
+    @torch.no_grad()
+    def held_out_loss(self, data: ImageSet | None = None) -> float:
+        """Mean loss of the averaged weights on held-out images, at fixed times and noise."""
+        data = self.held_out if data is None else data
+        self.objective.eval()
+        with self._averaged():
+            total = 0.0
+            for i, rows in enumerate(torch.arange(len(data)).split(500)):
+                total += self.objective(*self._noised(data, rows, _generator(0, 2, i), slice(None))).sum().item()
+        return total / len(data)
+
+    def _averaged(self):
+        return _Swapped(self.network, self.ema)
+
+    def save(self, loss: float) -> None:
+        """Write the state to resume from, the checkpoint of the averaged weights, a log line and a sheet."""
+        if self.rank:
+            return
+        self.losses = {"train": loss, "held_out": self.held_out_loss()}
+        state = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        state |= {f"ema.{name}": value for name, value in self.ema.items()}
+        for i, entry in self.optimizer.state_dict()["state"].items():
+            state |= {f"adam.{i}.{name}": torch.as_tensor(value) for name, value in entry.items()}
+        clock = {"step": str(self.step), "seconds": str(self.seconds), "scaler": json.dumps(self.scaler.state_dict())}
+        with atomic(self.out / STATE) as temporary:
+            save_file({name: value.contiguous() for name, value in state.items()}, temporary, metadata=clock)
+        with (self.out / LOG).open("a") as file:
+            line = {"step": self.step, "seconds": round(self.seconds, 1), **self.losses}
+            file.write(json.dumps(line) + "\n")
+        self.objective.eval()
+        with self._averaged():
+            record = {"steps": self.step, "seconds": round(self.seconds), "losses": self.losses, "config": asdict(self.config)}
+            checkpoints.save(self.out, self.objective.trained, **self.notes, training=record)
+            self.objective.sheet(self.out)
+
+    def resume(self) -> bool:
+        """Go on from the state in the folder, if there is one.
+
+        Raises: ValueError where that state belongs to another network.
+        """
+        path = self.out / STATE
+        if not path.exists():
+            return False
+        with safe_open(path, "pt", device=str(self.device)) as file:
+            clock = file.metadata()
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        try:
+            self.network.load_state_dict(_under("network.", state))
+        except RuntimeError as error:
+            raise ValueError(f"{path} was saved by another network: {error}") from None
+        self.ema = _under("ema.", state)
+        entries: dict[int, dict[str, Tensor]] = {}
+        for name, value in _under("adam.", state).items():
+            index, key = name.split(".")
+            entries.setdefault(int(index), {})[key] = value
+        self.optimizer.load_state_dict({"state": entries, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        self.scaler.load_state_dict(json.loads(clock["scaler"]))
+        self.step, self.seconds = int(clock["step"]), float(clock["seconds"])
+        return True
+
+
+class _Swapped:
+    """The network with other weights inside the block."""
+
+    def __init__(self, network: nn.Module, weights: dict[str, Tensor]):
+        self.network, self.weights = network, weights
+
+    def __enter__(self):
+        self.own = {name: value.clone() for name, value in self.network.state_dict().items()}
+        self.network.load_state_dict(self.weights)
+
+    def __exit__(self, *_):
+        self.network.load_state_dict(self.own)
+
+
+def _under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _generator(seed: int, stream: int, index: int) -> torch.Generator:
+    return torch.Generator().manual_seed(_seed(seed, stream, index))
+
+
+def _seed(*entropy: int) -> int:
+    # hashed: a torch.Generator on the CPU keeps the lower 32 bits only
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0])

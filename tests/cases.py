@@ -1,0 +1,165 @@
+"""What the tests of several rooms share: noisings, priors with known answers, distances, priors that watch."""
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from inverse import Method
+from inverse.engine import run
+from operators import Operator
+from priors import SDE, VESDE, VPSDE, DataRange, Evaluations, Gaussian, GaussianMixture, Prior, ScorePrior, SubVPSDE
+from priors.nets import NCSNpp, UNetConfig
+
+SDES: dict[str, SDE] = {"ve": VESDE(), "vp": VPSDE(), "subvp": SubVPSDE()}
+F64 = torch.float64
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    """Standard normal numbers in float64."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
+
+
+# priors ---------------------------------------------------------------------------------------------------------------
+
+
+def rotated(variances: Tensor, seed: int = 0) -> Tensor:
+    """A covariance with these eigenvalues and random eigenvectors, (d, d)."""
+    basis = torch.linalg.qr(normal(len(variances), len(variances), seed=seed)).Q
+    return basis * variances @ basis.mT
+
+
+def gaussian(sde: SDE, d: int = 8) -> Gaussian:
+    """A correlated Gaussian: standard deviations .18 to 1, a mean that is nowhere zero."""
+    return Gaussian(torch.linspace(-0.7, 0.8, d, dtype=F64), rotated(torch.logspace(-1.5, 0, d, dtype=F64)), sde)
+
+
+def two_modes(sde: SDE, d: int = 8) -> GaussianMixture:
+    """Two Gaussians about 3 standard deviations apart, of weights .3 and .7, each with a shape of its own."""
+    means = torch.stack([torch.full((d,), -0.5, dtype=F64), torch.full((d,), 0.5, dtype=F64)])
+    shapes = torch.stack([rotated(torch.logspace(-1.5, -0.3, d, dtype=F64), seed=k) for k in range(2)])
+    return GaussianMixture(means, shapes, torch.tensor([0.3, 0.7]), sde)
+
+
+def smooth(size: int, length: float, std: float) -> Tensor:
+    """The covariance of a smooth random picture of size x size pixels, with a length in pixels, (size^2, size^2)."""
+    where = torch.cartesian_prod(*[torch.arange(size, dtype=F64)] * 2)
+    squares = (where[:, None] - where).square().sum(2)
+    return std**2 * (torch.exp(-0.5 * squares / length**2) + 1e-3 * torch.eye(size**2, dtype=F64))
+
+
+def picture(sde: SDE, size: int = 8) -> Gaussian:
+    """Smooth random pictures, one Gaussian."""
+    return Gaussian(torch.full((size**2,), 0.4, dtype=F64), smooth(size, 1.5, 0.3), sde, event_shape=(1, size, size))
+
+
+def image_mixture(sde: SDE, size: int = 8, k: int = 20, seed: int = 0) -> GaussianMixture:
+    """The image mixture of METHODS.md, section 3: smooth pictures in about [-1, 1] of k kinds."""
+    z = normal(k, size**2, seed=seed)
+    means = z @ torch.linalg.cholesky(smooth(size, 2.0, 0.5)).mT
+    g = torch.Generator().manual_seed(seed)
+    lengths, stds = 1 + 2 * torch.rand(k, generator=g), 0.15 + 0.25 * torch.rand(k, generator=g)
+    shapes = torch.stack([smooth(size, float(a), float(b)) for a, b in zip(lengths, stds, strict=True)])
+    return GaussianMixture(means, shapes, 0.5 + torch.rand(k, generator=g), sde, event_shape=(1, size, size))
+
+
+def score_prior(sde: SDE | None = None) -> ScorePrior:
+    """An untrained network of some thousand parameters for 1 x 8 x 8 images."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = NCSNpp(
+            UNetConfig(image_channels=1, image_size=8, channels=8, multipliers=(1,), res_blocks=1, attention=())
+        )
+    return ScorePrior(net, sde or VESDE(sigma_max=10.0), (1, 8, 8), range=DataRange(0.4, 0.3)).eval()
+
+
+class Counting(Prior):
+    """Another prior, and how many rows it was asked for."""
+
+    def __init__(self, prior: Prior):
+        self.prior, self.sde, self.event_shape, self.variance = prior, prior.sde, prior.event_shape, prior.variance
+        self.rows = 0
+
+    def denoise(self, x, t):
+        self.rows += len(x)
+        return self.prior.denoise(x, t)
+
+
+class Untouchable(Prior):
+    """A prior that must not be evaluated."""
+
+    def __init__(self, event_shape: tuple[int, ...] = (1, 4, 4), sde: SDE = VESDE()):  # noqa: B008 (frozen)
+        self.sde, self.event_shape = sde, event_shape
+
+    def denoise(self, x, t):
+        raise AssertionError("the prior was evaluated")
+
+
+class NanFrom(Prior):
+    """A prior that fails at all times below ``limit``."""
+
+    def __init__(self, prior: Prior, limit: float):
+        self.prior, self.sde, self.event_shape, self.limit = prior, prior.sde, prior.event_shape, limit
+
+    def denoise(self, x, t):
+        return self.prior.denoise(x, t) * (float("nan") if float(t) < self.limit else 1.0)
+
+
+# draws ----------------------------------------------------------------------------------------------------------------
+
+
+class BatchRNG:
+    """One stream for all rows: faster than `RowRNG` for the thousands of rows that moments need."""
+
+    def __init__(self, seed: int):
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def normal(self, shape):
+        return torch.randn(shape, generator=self.generator)
+
+
+def draw(
+    prior: Prior,
+    method: Method,
+    n: int,
+    n_steps: int | None = None,
+    operator: Operator | None = None,
+    y: Tensor | None = None,
+    seed: int = 1,
+) -> Tensor:
+    """n samples by a composition, as `solve` and `sample` make them but from one stream: y (1, *M) -> (n, *E)."""
+    field = method.guidance.posterior(Evaluations(prior), operator, None if y is None else y.expand(n, *y.shape[1:]))
+    grid = method.grid(prior.sde, n_steps or method.n_steps)
+    state = run(field, grid, method.predictor, method.correctors, method.population, BatchRNG(seed), n)
+    return state.x.double()
+
+
+# distances ------------------------------------------------------------------------------------------------------------
+
+
+def w2(a: Tensor, b: Tensor) -> float:
+    """The Wasserstein-2 distance of two point sets of one size, by exact optimal transport."""
+    cost = torch.cdist(a.double().flatten(1), b.double().flatten(1)).square().numpy()
+    return float(cost[linear_sum_assignment(cost)].mean() ** 0.5)
+
+
+def sliced_w2(a: Tensor, b: Tensor, directions: int = 200) -> float:
+    """The same along random lines, root mean square over them."""
+    lines = torch.nn.functional.normalize(normal(a[0].numel(), directions, seed=7), dim=0)
+    a, b = ((x.double().flatten(1) @ lines).sort(0).values for x in (a, b))
+    return float((a - b).square().mean() ** 0.5)
+
+
+def w2_ratio(x: Tensor, truth: GaussianMixture, n: int = 400, distance=w2, repeats: int = 3) -> float:
+    """Distance of n rows of x to exact draws, over that between two exact sets: 1 for a perfect sampler."""
+    exact = [truth.sample(n, seed=100 + i).double() for i in range(repeats)]
+    others = [truth.sample(n, seed=200 + i).double() for i in range(repeats)]
+    floor = sum(map(distance, exact, others))
+    return sum(distance(x[:n], e) for e in exact) / floor
+
+
+def moments(x: Tensor, truth: GaussianMixture) -> tuple[float, Tensor]:
+    """(largest error of the mean in standard errors, ratios of variances), along the truth's principal axes."""
+    variances, axes = torch.linalg.eigh(truth.covariance)
+    seen = variances > 1e-8 * variances.max()
+    z = ((x.double() - truth.mean).flatten(1) @ axes)[:, seen] / variances[seen].sqrt()
+    return float(z.mean(0).abs().max() * len(z) ** 0.5), z.var(0)

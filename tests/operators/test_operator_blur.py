@@ -1,0 +1,71 @@
+"""Blur against scipy."""
+
+import numpy as np
+import pytest
+import scipy.ndimage
+import scipy.signal
+import torch
+from operator_cases import peaked, uniform
+
+from operators import Blur, GaussianNoise, SVDOperator
+
+
+@pytest.mark.parametrize("size", [(3, 3), (3, 5), (4, 3), (2, 2), (1, 4), (5, 6)])
+@pytest.mark.parametrize(("boundary", "mode"), [("circular", "wrap"), ("reflect", "mirror"), ("valid", "")])
+def test_is_a_convolution(size, boundary, mode):
+    kernel, x = uniform(*size), uniform(2, 2, 8, 7, seed=1)
+    y = Blur(kernel, boundary=boundary)(x)
+    for row, picture in zip(y, x, strict=True):
+        for got, channel in zip(row, picture, strict=True):
+            k, c = kernel.numpy().astype(np.float64), channel.numpy().astype(np.float64)
+            valid = boundary == "valid"
+            expected = scipy.signal.convolve2d(c, k, "valid") if valid else scipy.ndimage.convolve(c, k, mode=mode)
+            np.testing.assert_allclose(got.numpy(), expected, atol=2e-6)
+
+
+def test_gaussian_kernel_is_scipys():
+    picture = np.zeros((41, 41))
+    picture[20, 20] = 1
+    expected = scipy.ndimage.gaussian_filter(picture, 1.7, mode="wrap", truncate=4.0)
+    got = Blur.gaussian(1.7)(torch.from_numpy(picture)[None, None])[0, 0]
+    np.testing.assert_allclose(got.numpy(), expected, atol=1e-7)
+
+
+def test_boundaries_have_the_right_kind():
+    circular, reflect = Blur(peaked(3, 3)), Blur(peaked(3, 3), boundary="reflect")
+    assert isinstance(circular, Blur) and isinstance(circular, SVDOperator)
+    assert isinstance(reflect, Blur) and not isinstance(reflect, SVDOperator)
+    assert Blur(peaked(3, 2), "valid").measurement_shape((2, 8, 8)) == (2, 6, 7)
+
+
+def test_adjoint_before_any_forward():
+    y = uniform(1, 1, 6, 7)
+    assert Blur(peaked(3, 2), "valid").adjoint(y).shape == (1, 1, 8, 8)
+    assert Blur(peaked(3, 2), "reflect").adjoint(y).shape == (1, 1, 6, 7)
+
+
+def test_spectrum_follows_the_kernel_and_the_size():
+    """What is remembered of a kernel must not outlive it."""
+    blur, small, large = Blur(peaked(3, 3)), uniform(1, 1, 6, 6), uniform(1, 1, 9, 8)
+    for x in (small, large, small, small.double()):
+        torch.testing.assert_close(blur.V(blur.spectrum(x) * blur.Vt(blur.U(blur.Vt(x)))).shape, x.shape)
+        torch.testing.assert_close(blur(x), Blur(peaked(3, 3))(x))
+    before = blur(small)
+    blur.kernel.mul_(2)
+    torch.testing.assert_close(blur(small), 2 * before)
+
+
+def test_a_severe_blur_keeps_its_svd():
+    """Most of this spectrum lies below single precision."""
+    blur, x = Blur.gaussian(4.0, noise=GaussianNoise(0.01)), uniform(2, 1, 40, 40)
+    y = blur(x)
+    assert float((blur.singular_values == 0).float().mean()) > 0.5
+    torch.testing.assert_close(blur.U(blur.singular_values * blur.Vt(x)), y, atol=1e-5, rtol=0)
+    torch.testing.assert_close(blur(blur.pinv(y)), y, atol=1e-5, rtol=0)
+
+
+def test_spectral_maps_are_differentiable():
+    blur = Blur(peaked(3, 4)).double()
+    x = uniform(1, 1, 5, 6).double().requires_grad_()
+    for f in (blur.V, blur.Vt, blur.U, blur.Ut, blur.pinv):
+        assert torch.autograd.gradcheck(f, (x,))

@@ -1,0 +1,49 @@
+"""Every registered operator, against the public self-test."""
+
+import pytest
+from operator_cases import ALL, CASES, uniform
+
+import operators
+
+
+def test_every_registered_name_has_a_case():
+    missing = set(operators.available()) - set(CASES)
+    assert not missing, f"add examples of {missing} to tests/operators/cases.py"
+
+
+@pytest.mark.parametrize("case", [case for _, case in ALL], ids=[label for label, _ in ALL])
+def test_check(case):
+    report = operators.check(case.make(), case.event_shape)
+    expected = {"rows", "seed", "noise_none"} | (
+        {"adjoint", "pinv"} if "linear" in case.make().capabilities else {"vjp"}
+    )
+    assert expected <= set(report)
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "structure"),
+    [
+        ("masking", "plane", {"linear", "svd", "orthogonal_rows", "differentiable", "gaussian", "isotropic"}),
+        ("masking", "batched", {"linear", "svd", "orthogonal_rows", "differentiable", "gaussian", "isotropic"}),
+        ("masking", "sigma per entry", {"linear", "svd", "orthogonal_rows", "differentiable", "gaussian"}),
+        ("masking", "photons", {"linear", "svd", "orthogonal_rows", "differentiable"}),
+        ("grayscale", "luma", {"linear", "svd", "orthogonal_rows", "differentiable", "gaussian", "isotropic"}),
+        ("blur", "circular", {"linear", "svd", "differentiable", "gaussian", "isotropic"}),
+        ("blur", "reflect", {"linear", "differentiable", "gaussian", "isotropic"}),
+        ("blur", "valid", {"linear", "differentiable", "gaussian", "isotropic"}),
+        ("linear", "wide", {"linear", "svd", "differentiable", "gaussian", "isotropic"}),
+        ("linear", "orthogonal", {"linear", "svd", "orthogonal_rows", "differentiable", "gaussian", "isotropic"}),
+        ("linear", "tall, sigma per entry", {"linear", "svd", "differentiable", "gaussian"}),
+        ("classifier", "tiny", {"differentiable", "noisy_likelihood"}),
+    ],
+)
+def test_capabilities(name, label, structure):
+    case = next(case for case in CASES[name] if case.label == label)
+    assert case.make().capabilities == structure
+
+
+def test_check_takes_the_users_images():
+    op = operators.Masking.random((1, 4, 4), noise=operators.GaussianNoise(0.1))
+    assert operators.check(op, (1, 4, 4), x=5 * uniform(2, 1, 4, 4) - 3)["adjoint"] < 1e-6
+    with pytest.raises(ValueError, match="two images"):
+        operators.check(op, (1, 4, 4), x=uniform(1, 1, 4, 4))

@@ -1,0 +1,106 @@
+"""What is refused, and whether the message says what to do."""
+
+import pytest
+import torch
+from operator_cases import TinyClassifier, uniform
+
+import operators
+from operators import Blur, Categorical, Classifier, GaussianNoise, Grayscale, LinearMap, Masking, PoissonNoise, Stack
+
+X = uniform(2, 3, 6, 5)
+G = GaussianNoise(0.1)
+NAN = X.clone().index_fill(0, torch.tensor([1]), float("nan"))
+TWO = Masking(uniform(2, 1, 6, 5) > 0.5, noise=G)
+
+
+def labels(values, dtype=torch.int64):
+    return lambda: Classifier(TinyClassifier(90, 4)).validate_y(torch.tensor(values, dtype=dtype), (3, 6, 5))
+
+
+REFUSED = {
+    # building
+    "mask of grays": (lambda: Masking(uniform(4, 4)), ValueError, "threshold it"),
+    "mask of too many axes": (lambda: Masking(torch.ones(1, 2, 3, 4, 5)), ValueError, "event_ndim"),
+    "mask keep": (lambda: Masking.random((1, 4, 4), keep=1.5), ValueError, "fraction"),
+    "mask box": (lambda: Masking.box((1, 4, 4), 5), ValueError, "smaller size"),
+    "gray weights": (lambda: Grayscale(weights=(0.0, 0.0, 0.0)), ValueError, "not all 0"),
+    "blur boundary": (lambda: Blur(torch.ones(3, 3), boundary="zero"), ValueError, "circular.*reflect|must be one of"),
+    "blur kernel": (lambda: Blur(torch.ones(3)), ValueError, r"Blur\.gaussian"),
+    "blur width": (lambda: Blur.gaussian(0.0), ValueError, "width in pixels"),
+    "matrix": (lambda: LinearMap(torch.ones(3)), ValueError, r"matrix\[None\]"),
+    "matrix nan": (lambda: LinearMap(torch.full((2, 2), float("nan"))), ValueError, "finite"),
+    "matrix event": (lambda: LinearMap(torch.ones(2, 6), event_shape=(2, 2)), ValueError, "as many numbers"),
+    "sigma < 0": (lambda: GaussianNoise(-0.1), ValueError, "standard deviation"),
+    "sigma nan": (lambda: GaussianNoise(float("nan")), ValueError, "finite"),
+    "sigma ambiguous": (lambda: GaussianNoise(torch.ones(3, 4)), ValueError, "State event_ndim"),
+    "peak": (lambda: PoissonNoise(0.0), ValueError, "white pixel"),
+    "noise is a number": (lambda: Masking(torch.ones(2, 2), noise=0.1), TypeError, r"GaussianNoise\(0\.05\)"),  # type: ignore
+    "empty stack": (lambda: Stack([]), ValueError, "at least one"),
+    "stack of photons": (lambda: Stack([Grayscale(PoissonNoise(9.0))]), ValueError, "measure it separately"),
+    "batches of two lengths": (lambda: Masking(TWO.mask, GaussianNoise(torch.ones(3)))(X), ValueError, "same length"),
+    # x
+    "x a list": (lambda: Masking(torch.ones(6, 5))([1.0]), TypeError, "torch.as_tensor"),  # type: ignore
+    "x of integers": (lambda: Masking(torch.ones(6, 5))(X.long()), TypeError, "float"),
+    "x without rows": (lambda: Masking(torch.ones(5))(X[0, 0, 0]), ValueError, r"x\[None\]"),
+    "x of another size": (lambda: Masking(torch.ones(6, 4))(X), ValueError, "picture's size"),
+    "x of other vectors": (lambda: LinearMap(torch.ones(2, 9))(X), ValueError, "event_shape="),
+    "x of one channel": (lambda: Grayscale()(X[:, :1]), ValueError, "as many weights"),
+    "x of other channels": (lambda: Blur(torch.ones(2, 3, 3))(X), ValueError, "any number of channels"),
+    "x smaller than the kernel": (lambda: Blur(torch.ones(9, 3))(X), ValueError, "crop the kernel"),
+    "x smaller than the mirror": (lambda: Blur(torch.ones(6, 5), "reflect")(X[..., :2]), ValueError, "crop the kernel"),
+    "x elsewhere": (lambda: TWO(X.to("meta")), ValueError, r"operator\.to"),
+    # y
+    "y of integers": (lambda: Grayscale(G).validate_y(X[:, :1].long(), (3, 6, 5)), TypeError, "float"),
+    "y an array": (lambda: Grayscale(G).validate_y(X.numpy(), (3, 6, 5)), TypeError, "torch.as_tensor"),
+    "y without batch": (lambda: Grayscale(G).validate_y(X[0, :1], (3, 6, 5)), ValueError, r"y\[None\]"),
+    "y of another shape": (lambda: Grayscale(G).validate_y(X, (3, 6, 5)), ValueError, r"expected shape \(B, 1, 6, 5\)"),
+    "y nan": (lambda: Masking(torch.ones(6, 5)).validate_y(NAN, (3, 6, 5)), ValueError, "90 entries are nan"),
+    "y of more measurements": (lambda: TWO.validate_y(X[:1], (3, 6, 5)), ValueError, "one for each measurement"),
+    "y below 0": (lambda: Grayscale(PoissonNoise(5.0)).validate_y(-X[:, :1], (3, 6, 5)), ValueError, "negative"),
+    "labels of floats": (labels([1.0], torch.float32), TypeError, "long"),
+    "labels one-hot": (labels([[0, 1]]), ValueError, "not one-hot"),
+    "labels too large": (labels([0, 4]), ValueError, r"0\.\.3"),
+    "labels below 0": (labels([-1]), ValueError, r"0\.\.3"),
+    # methods
+    "no likelihood without noise": (lambda: Grayscale().log_likelihood(X[:, :1], X), ValueError, "positive sigma"),
+    "photons of a negative": (lambda: Grayscale(PoissonNoise(9.0)).measure(-X), ValueError, "clip"),
+    "adjoint of an unknown": (lambda: Stack([Grayscale(G)]).adjoint(X[:, 0, 0]), ValueError, "operator.event_shape"),
+    "rows of floats": (lambda: TWO.rows(torch.tensor([0.0])), TypeError, "LongTensor"),
+    "rows out of range": (lambda: TWO.rows(torch.tensor([2])), ValueError, r"0\.\.1"),
+    "gram of labels": (lambda: Grayscale(Categorical()).solve_gram(X[:, :1], 1.0), ValueError, "Gaussian"),
+    # names
+    "unknown name": (lambda: operators.get("masknig"), ValueError, "Did you mean 'masking'.*Available: .*blur"),
+    "taken name": (lambda: operators.register("blur")(Masking), ValueError, "choose another"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refused(what):
+    call, error, remedy = REFUSED[what]
+    with pytest.raises(error, match=remedy):
+        call()
+
+
+def test_adjoint_of_a_y_of_another_shape():
+    class Half(operators.LinearOperator):
+        def forward(self, x):
+            return x[..., ::2]
+
+    half = Half()
+    half(X)
+    with pytest.raises(ValueError, match=r"expected y of shape \(2, 3, 6, 3\).*operator\.event_shape"):
+        half.adjoint(X)
+
+
+def test_good_measurements_pass():
+    TWO.validate_y(TWO.measure(X), (3, 6, 5))
+    Classifier(TinyClassifier(90, 4)).validate_y(torch.tensor([0, 3]), (3, 6, 5))
+    Classifier(lambda x, t: x).validate_y(torch.tensor([3]), (4,))
+    with pytest.raises(ValueError, match=r"0\.\.3"):
+        Classifier(lambda x, t: x).validate_y(torch.tensor([4]), (4,))
+
+
+def test_make():
+    op = operators.make("masking", mask=torch.ones(2, 2), noise=G)
+    assert isinstance(op, Masking) and op.noise is G
+    assert operators.get("blur") is Blur

@@ -1,0 +1,86 @@
+"""Noise laws, and the seed of a measurement."""
+
+import pytest
+import torch
+from operator_cases import ALL, uniform
+
+import operators
+from operators import Categorical, GaussianNoise, PoissonNoise
+
+cases = pytest.mark.parametrize("case", [case for _, case in ALL], ids=[label for label, _ in ALL])
+
+
+def test_gaussian_log_prob():
+    y, clean = uniform(3, 2, 4), uniform(3, 2, 4, seed=1)
+    for sigma, event_ndim, wide in [
+        (0.3, None, torch.tensor(0.3)),
+        (torch.tensor([0.1, 0.2, 0.3]), None, torch.tensor([0.1, 0.2, 0.3])[:, None, None]),
+        (0.1 + uniform(2, 4), 2, 0.1 + uniform(2, 4)),
+        (0.1 + uniform(4), 1, 0.1 + uniform(4)),
+        (0.1 + uniform(3, 2, 4), 2, 0.1 + uniform(3, 2, 4)),
+        (0.1 + uniform(3, 4), 1, (0.1 + uniform(3, 4))[:, None]),
+    ]:
+        noise = GaussianNoise(sigma, event_ndim)
+        expected = torch.distributions.Normal(clean, wide).log_prob(y)
+        torch.testing.assert_close(noise.log_prob(y, clean), expected)
+        torch.testing.assert_close(noise.variance(clean), (wide**2).expand_as(clean))
+
+
+def test_poisson_log_prob():
+    counts, clean = torch.arange(6.0).reshape(2, 3), 0.1 + uniform(2, 3)
+    for peak, wide in [(20.0, torch.tensor(20.0)), (torch.tensor([5.0, 50.0]), torch.tensor([[5.0], [50.0]]))]:
+        expected = torch.distributions.Poisson(wide * clean).log_prob(counts)
+        torch.testing.assert_close(PoissonNoise(peak).log_prob(counts / wide, clean), expected)
+
+
+def test_poisson_log_prob_of_a_dark_estimate_has_finite_gradients():
+    clean = torch.tensor([[-0.1, 0.0, 0.5]], requires_grad=True)
+    PoissonNoise(10.0).log_prob(torch.tensor([[0.1, 0.0, 0.5]]), clean).sum().backward()
+    assert clean.grad is not None and clean.grad.isfinite().all()
+
+
+def test_categorical_log_prob():
+    logits, y = uniform(4, 5) * 3, torch.tensor([0, 4, 2, 2])
+    torch.testing.assert_close(
+        Categorical().log_prob(y, logits), torch.distributions.Categorical(logits=logits).log_prob(y)
+    )
+
+
+@cases
+def test_a_measurement_depends_on_its_seed_and_row_only(case):
+    op = case.make()
+    x = uniform(6, *case.event_shape)
+    op.measurement_shape(case.event_shape)
+    index = torch.arange(6) % (op.batch or 1)
+    all_rows = op.rows(index).measure(x, seed=3)
+    for n in (1, 2, 5):
+        first = op.rows(index[:n]).measure(x[:n], seed=3)
+        torch.testing.assert_close(first, all_rows[:n])
+    state = torch.get_rng_state()
+    again = op.rows(index).measure(x.clone().requires_grad_(), seed=3)
+    assert torch.equal(again, all_rows) and not again.requires_grad
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_seed_zero_is_a_seed():
+    op, x = operators.Masking.random((1, 8, 8), noise=GaussianNoise(0.1)), uniform(2, 1, 8, 8)
+    assert torch.equal(op.measure(x), op.measure(x, seed=0))
+    assert not torch.equal(op.measure(x, seed=0), op.measure(x, seed=1))
+    assert not torch.equal(op.measure(x)[0] - op(x)[0], op.measure(x)[1] - op(x)[1])
+
+
+def test_noise_and_likelihood_live_on_the_support():
+    mask = uniform(8, 8) > 0.5
+    op, x = operators.Masking(mask, noise=GaussianNoise(0.1)), uniform(2, 3, 8, 8)
+    y = op.measure(x)
+    assert (y[:, :, ~mask] == 0).all() and (y[:, :, mask] != x[:, :, mask]).all()
+    expected = torch.distributions.Normal(x, 0.1).log_prob(y)[:, :, mask].sum((1, 2))
+    torch.testing.assert_close(op.log_likelihood(y, x), expected)
+    torch.testing.assert_close(op.log_likelihood(y[:1], x)[0], expected[0])
+
+
+def test_poisson_is_in_image_units():
+    op, x = operators.Masking(torch.ones(4, 4), noise=PoissonNoise(8.0)), torch.full((500, 1, 4, 4), 0.5)
+    y = op.measure(x)
+    torch.testing.assert_close(y * 8, (y * 8).round())
+    assert abs(float(y.mean()) - 0.5) < 0.02 and abs(float(y.var()) - 0.5 / 8) < 0.005

@@ -1,0 +1,150 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import priors
+from priors import VESDE, VPSDE, NoisyClassifier, ScorePrior, checkpoints
+from priors.data import write
+from tests.priors.cases import classifier, draws, score_prior, stripes
+
+
+@pytest.fixture
+def folder(tmp_path):
+    checkpoints.save(tmp_path / "prior", score_prior(), data="stripes", licence="none")
+    return tmp_path / "prior"
+
+
+def edit(folder, **changes):
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps(card | changes))
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"prediction": "noise", "sde": VPSDE(scale=0.5)}, {"patch": 2, "output_pyramid": True}], ids=str
+)
+def test_a_prior_comes_back_bit_for_bit(tmp_path, fields):
+    prior, x = score_prior(**fields), draws(2, 1, 8, 8).float()
+    checkpoints.save(tmp_path, prior)
+    again = priors.load(tmp_path)
+    assert isinstance(again, ScorePrior) and not again.training
+    assert (again.sde, again.range, again.event_shape) == (prior.sde, prior.range, prior.event_shape)
+    for t in (0.01, 0.5, 1.0):
+        assert torch.equal(again.denoise(x, t), prior.denoise(x, t))
+    assert not any(p.requires_grad for p in again.parameters())
+    assert {path.name for path in tmp_path.iterdir()} == {"card.json", "weights.safetensors"}
+
+
+def test_a_classifier_comes_back_bit_for_bit(tmp_path):
+    noisy, x = classifier(dropout=0.2), draws(2, 1, 8, 8).float()
+    checkpoints.save(tmp_path, noisy)
+    again = priors.load_classifier(str(tmp_path))
+    assert isinstance(again, NoisyClassifier) and not again.training and again.n_classes == 3
+    assert torch.equal(again(x, 0.3), noisy(x, 0.3))
+
+
+def test_the_card_says_all(folder):
+    card = checkpoints.read_card(folder)
+    assert card["kind"] == "prior" and card["data"] == "stripes" and card["event_shape"] == [1, 8, 8]
+    assert card["parameters"] == sum(p.numel() for p in score_prior().network.parameters())
+    assert card["range"] == {"shift": 0.3, "scale": 0.4} and card["sde"]["type"] == "VESDE"
+
+
+def test_another_sde(folder, tmp_path):
+    prior, x = priors.load(folder, sde=VPSDE(scale=0.4)), draws(2, 1, 8, 8).float()
+    assert prior.sde == VPSDE(scale=0.4)
+    assert torch.equal(prior.denoise(x, 0.3), score_prior().with_sde(VPSDE(scale=0.4)).denoise(x, 0.3))
+    checkpoints.save(tmp_path / "noise", score_prior(prediction="noise"))
+    with pytest.raises(ValueError, match="only a preconditioned network"):
+        priors.load(tmp_path / "noise", sde=VESDE())
+
+
+def other_weights(folder):
+    weights = load_file(folder / "weights.safetensors")
+    save_file({name: value + 1 for name, value in weights.items()}, folder / "weights.safetensors")
+
+
+def truncated(folder, told=False):
+    path = folder / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    if told:
+        edit(folder, sha256=checkpoints._sha256(path))
+
+
+def other_network(folder):
+    card = checkpoints.read_card(folder)
+    edit(folder, network=card["network"] | {"channels": 12})
+
+
+@pytest.mark.parametrize(
+    ("harm", "error", "message"),
+    [
+        (other_weights, ValueError, "has sha256 .*its card says .*truncated or another one"),
+        (truncated, ValueError, "truncated or another one"),
+        (lambda folder: truncated(folder, told=True), ValueError, "not a readable safetensors file"),
+        (other_network, ValueError, "does not fit the network of its card"),
+        (lambda folder: edit(folder, format=7), ValueError, "has format 7: this version reads format 1"),
+        (lambda folder: (folder / "card.json").write_text("{"), ValueError, "is not JSON"),
+        (lambda folder: (folder / "card.json").write_bytes(b"\xff\xfe"), ValueError, "is not JSON"),
+        (lambda folder: (folder / "card.json").write_text("[1]"), ValueError, "has format None"),
+        (lambda folder: (folder / "card.json").write_text('{"model_type": "unet"}'), ValueError, "has format None"),
+        (
+            lambda folder: (folder / "card.json").write_text('{"format": 1}'),
+            ValueError,
+            "lacks .*'kind'",
+        ),
+        (lambda folder: edit(folder, sde={"type": "Heat"}), ValueError, "SDE type 'Heat'"),
+        (lambda folder: edit(folder, network={"type": "vit"}), ValueError, "network type 'vit'"),
+        (lambda folder: edit(folder, prediction="v"), ValueError, "prediction = 'v'"),
+        (lambda folder: (folder / "weights.safetensors").unlink(), FileNotFoundError, "no weights at"),
+        (
+            lambda folder: (folder / "card.json").unlink(),
+            FileNotFoundError,
+            "expected card.json and weights",
+        ),
+    ],
+)
+def test_what_is_broken_is_named(folder, harm, error, message):
+    harm(folder)
+    with pytest.raises(error, match=message):
+        priors.load(folder)
+
+
+def test_the_other_kind_is_refused(folder, tmp_path):
+    with pytest.raises(ValueError, match=r"holds a prior, expected a classifier: use priors.load$"):
+        priors.load_classifier(folder)
+    checkpoints.save(tmp_path / "c", classifier())
+    with pytest.raises(ValueError, match=r"holds a classifier, expected a prior: use priors.load_classifier$"):
+        priors.load(tmp_path / "c")
+
+
+def test_shipped_names(folder, tmp_path, monkeypatch):
+    """What lies in the shipped folder is found by name, by kind, with its samples."""
+    monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path)
+    checkpoints.save(tmp_path / "judge", classifier())
+    write(folder / "samples.h5", stripes(5))
+    assert priors.available() == ["prior"] and priors.available("classifier") == ["judge"]
+    assert isinstance(priors.load("prior"), ScorePrior) and isinstance(priors.load_classifier("judge"), NoisyClassifier)
+    assert torch.equal(priors.samples("prior").images, stripes(5).images)
+    with pytest.raises(FileNotFoundError, match=r"no prior 'mnist': expected one of \['prior'\] or"):
+        priors.load("mnist")
+
+
+def test_every_shipped_checkpoint_loads():
+    for name in priors.available():
+        prior = priors.load(name)
+        x = priors.samples(name).floats(slice(0, 2))
+        assert prior.denoise(x, prior.sde.t_min).sub(x).abs().mean() < 0.02  # at the least noise there is little to do
+    for name in priors.available("classifier"):
+        assert priors.load_classifier(name).n_classes > 1
+
+
+def test_importing_priors_is_light():
+    heavy = "skimage", "matplotlib", "deepinv", "lpips", "rich", "typer", "scipy"
+    code = f"import sys, priors; print([name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+    assert all(hasattr(priors, name) for name in priors.__all__)

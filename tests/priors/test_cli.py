@@ -1,0 +1,138 @@
+import json
+
+import pytest
+import torch
+from skimage.io import imread
+from typer.testing import CliRunner
+
+import priors
+from priors.cli import CONFIGS, app, objective, read_recipe
+from priors.data import ImageSet, read, write
+from priors.training import TrainingConfig
+from tests.priors.cases import stripes
+
+PRIOR = """
+kind = "prior"
+name = "stripes"
+licence = "none"
+
+[sde]
+type = "VPSDE"
+scale = 0.5
+
+[prior]
+prediction = "noise"
+weight = "score"
+
+[range]
+shift = 0.5
+scale = 0.5
+
+[network]
+type = "ncsnpp"
+image_channels = 1
+image_size = 8
+channels = 8
+multipliers = [1]
+res_blocks = 1
+attention = []
+
+[training]
+steps = 2
+batch_size = 8
+held_out = 8
+"""
+CLASSIFIER = PRIOR[: PRIOR.index("[prior]")].replace('"prior"', '"classifier"') + PRIOR[PRIOR.index("[range]") :]
+CLASSIFIER = CLASSIFIER.replace('"ncsnpp"', '"encoder"').replace("attention = []", "classes = 3")
+
+
+@pytest.fixture
+def run(tmp_path):
+    data = stripes(40)
+    write(tmp_path / "set.h5", data)
+
+    def run(recipe, *options, out="out"):
+        (tmp_path / "recipe.toml").write_text(recipe)
+        arguments = [str(tmp_path / "recipe.toml"), "--data", str(tmp_path / "set.h5"), "--split", ""]
+        return CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / out), "--device", "cpu", *options])
+
+    return run
+
+
+def test_a_prior_from_a_recipe(run, tmp_path):
+    result = run(PRIOR)
+    assert result.exit_code == 0, result.output
+    assert "2 steps" in result.output
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"card.json", "weights.safetensors", "state.safetensors", "log.jsonl", "samples.png"}
+    card = json.loads((tmp_path / "out" / "card.json").read_text())
+    assert (card["data"], card["licence"], card["prediction"]) == ("stripes", "none", "noise")
+    assert "CPU cores" in card["hardware"] and card["torch"] == torch.__version__
+    assert imread(tmp_path / "out" / "samples.png").shape == (48, 48)
+    prior = priors.load(tmp_path / "out")
+    assert prior.sde == priors.VPSDE(scale=0.5) and prior.range == priors.DataRange(0.5, 0.5)
+    assert prior.denoise(torch.zeros(2, 1, 8, 8), 0.5).isfinite().all()
+
+
+def test_a_classifier_from_a_recipe(run, tmp_path):
+    result = run(CLASSIFIER)
+    assert result.exit_code == 0, result.output
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"card.json", "weights.safetensors", "state.safetensors", "log.jsonl"}
+    assert priors.load_classifier(tmp_path / "out").n_classes == 3
+
+
+def test_a_folder_in_use_needs_resume(run, tmp_path):
+    run(PRIOR)
+    before = (tmp_path / "out" / "state.safetensors").read_bytes()
+    refused = run(PRIOR, "--steps", "3")
+    assert refused.exit_code == 2 and "--resume" in refused.output
+    assert (tmp_path / "out" / "state.safetensors").read_bytes() == before
+    resumed = run(PRIOR, "--steps", "3", "--resume")
+    assert resumed.exit_code == 0, resumed.output
+    run(PRIOR, "--steps", "3", out="whole")
+    a, b = (priors.load(tmp_path / name).network.state_dict() for name in ("out", "whole"))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert "3 steps" in resumed.output
+
+
+def test_options_override_the_recipe(run, tmp_path):
+    assert run(PRIOR, "--steps", "1", "--seed", "5").exit_code == 0
+    config = json.loads((tmp_path / "out" / "card.json").read_text())["training"]["config"]
+    assert config["steps"] == 1 and config["seed"] == 5 and config["batch_size"] == 8
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (PRIOR.replace('kind = "prior"', 'kind = "flow"'), "kind = 'flow': expected 'prior' or 'classifier'"),
+        (PRIOR.replace("[range]\nshift = 0.5\nscale = 0.5", ""), r"lacks \['range'\]"),
+        (PRIOR.replace('"score"', '"snr"'), "weight = 'snr': expected one of"),
+        (PRIOR.replace('"VPSDE"', '"Heat"'), "SDE type 'Heat'"),
+    ],
+)
+def test_bad_recipes_are_refused(run, recipe, message):
+    with pytest.raises(ValueError, match=message):
+        raise run(recipe).exception
+
+
+def test_an_unknown_config_is_named_with_those_there_are():
+    with pytest.raises(FileNotFoundError, match=r"no training config 'imagenet': expected .*fashion"):
+        read_recipe("imagenet")
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.toml")))
+def test_every_config_in_the_package_builds(name):
+    recipe = read_recipe(name)
+    TrainingConfig(**recipe["training"])
+    network = recipe["network"]
+    shape = network.get("image_channels", 3), network["image_size"], network["image_size"]
+    images = torch.zeros(2, *shape, dtype=torch.uint8)
+    made = objective(recipe, ImageSet(images))
+    assert made.trained.event_shape == shape and sum(p.numel() for p in made.network.parameters()) > 10**4
+
+
+def test_the_image_set_is_read_by_its_split(run, tmp_path):
+    refused = run(PRIOR, "--split", "train")
+    assert isinstance(refused.exception, ValueError) and "expected 'train_images'" in str(refused.exception)
+    assert len(read(tmp_path / "set.h5")) == 40

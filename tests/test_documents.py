@@ -1,0 +1,121 @@
+"""The examples of the documents, executed: a document is one session from top to bottom, in an empty folder."""
+
+import ast
+import re
+import shlex
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import inverse
+import operators
+import priors
+from operators import registry
+from priors.cli import app as train
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+KINDS = {"load": "prior", "load_classifier": "classifier", "samples": "prior"}
+SHIPPED = re.compile(rf"""\b({"|".join(KINDS)})\(\s*["']([\w-]+)["']""")
+
+
+def lacks(block: str) -> list[str]:
+    """The shipped names that a block loads and that are not there (yet)."""
+    return [name for call, name in SHIPPED.findall(block) if name not in priors.available(KINDS[call])]
+
+
+def names(block: str) -> tuple[set[str], set[str]]:
+    """The names that a block reads and those that it binds."""
+    read, bound = set(), set()
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.Name):
+            (read if isinstance(node.ctx, ast.Load) else bound).add(node.id)
+        elif isinstance(node, ast.alias):
+            bound.add((node.asname or node.name).split(".")[0])
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            bound.add(node.name)
+    return read, bound
+
+
+@pytest.fixture
+def session(tmp_path, monkeypatch):
+    """An empty folder, and registries that forget what an example adds to them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "REGISTRY", dict(registry.REGISTRY))
+    kept = dict(inverse.METHODS)
+    yield
+    inverse.METHODS.clear()
+    inverse.METHODS.update(kept)
+
+
+@pytest.fixture
+def short(session):
+    """Every method in a few steps: whether an example runs, not how good its pictures are."""
+    for name, method in inverse.METHODS.items():
+        inverse.METHODS[name] = replace(method, n_steps=3)
+
+
+def run_examples(document: Path) -> None:
+    """Execute a document's blocks in one namespace, but for those that need what is not shipped."""
+    space: dict = {"__name__": "document"}
+    absent: set[str] = set()
+    text = document.read_text()
+    for match in BLOCK.finditer(text):
+        language, block = match.groups()
+        line = text[: match.start()].count("\n") + 1
+        if language == "toml":
+            read_toml(block)
+        elif language == "bash":
+            read_bash(block)
+        elif language == "python":
+            read, bound = names(block)
+            if lacks(block) or read & absent - bound - set(space):
+                absent |= bound
+            else:
+                exec(compile("\n" * line + block, str(document), "exec"), space)
+
+
+def read_toml(block: str) -> None:
+    """A recipe is written to the file that its first line names; an entry point must be in the group that is read."""
+    content = tomllib.loads(block)
+    if first := re.match(r"# ([\w-]+\.toml)\n", block):
+        Path(first[1]).write_text(block)
+    for group in content.get("project", {}).get("entry-points", {}):
+        assert group == registry.GROUP
+
+
+def read_bash(block: str) -> None:
+    """Trainings run; of other lines, what `uv run` starts must exist."""
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    for line in block.splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:2] == ["uv", "run"]:
+            assert words[2] in {*scripts, "pytest", "pre-commit", "ruff", "pyright", "python"}, line
+        if words[:3] == ["uv", "run", "inverse-train"] and Path(words[3]).exists():
+            result = CliRunner().invoke(train, words[3:])
+            assert result.exit_code == 0, result.output + repr(result.exception)
+
+
+def test_contributing_runs(session):
+    run_examples(ROOT / "CONTRIBUTING.md")
+    assert "average" in operators.available() and Path("runs/stars/card.json").exists()
+
+
+def test_readme_runs(short):
+    run_examples(ROOT / "README.md")
+
+
+def test_a_block_without_its_prior_is_left_out(session, tmp_path):
+    document = tmp_path / "made_up.md"
+    blocks = (
+        'import priors\nprior = priors.load("no-such-prior")',
+        "x = priors.VESDE(), prior",
+        "z = 2",
+        "assert z == 3",
+    )
+    document.write_text("\n".join(f"```python\n{block}\n```\n" for block in blocks))
+    with pytest.raises(AssertionError):  # only of the last block: those before it are left out, or run
+        run_examples(document)

@@ -1,0 +1,242 @@
+"""The five laws and the arrows between rooms, read from the source."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = {  # package: those that it may import
+    "priors": set(),
+    "operators": set(),
+    "inverse": {"priors", "operators"},
+    "benchmarks": {"inverse", "priors", "operators"},
+}
+LEVELS = (  # inside `inverse`: a room imports from the levels above it in this list, never from its own or below
+    {"types"},
+    {"protocols", "solution", "quality"},
+    {"grids", "predictors", "correctors", "guidance"},
+    {"population"},
+    {"engine"},
+    {"methods"},
+    {"solve"},
+    {"figures"},
+    {"demo"},
+    {"cli"},
+)
+OPTIONAL = {"deepinv", "diffusers", "lpips", "matplotlib", "scipy", "skimage", "torchvision"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """``module`` imports ``target``, a module as precisely as it is known; ``inside``: within a function."""
+
+    module: str
+    target: str
+    line: int
+    inside: bool
+
+    @property
+    def place(self) -> str:
+        return f"{self.module}:{self.line} imports {self.target}"
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {name_of(path): path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))}
+TREES = {module: ast.parse(path.read_text()) for module, path in FILES.items()}
+
+
+def imports_of(module: str, tree: ast.AST, is_package: bool) -> Iterator[Import]:
+    """Every import, relative names resolved; ``from package import name`` is of package.name if that is a module."""
+    functions = [
+        node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+    ]
+    within = {id(inner) for function in functions for inner in ast.walk(function)}
+    for node in ast.walk(tree):
+        targets = []
+        if isinstance(node, ast.Import):
+            targets = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = module.split(".")
+                kept = parts[: len(parts) - node.level + is_package]
+                base = ".".join([*kept, node.module] if node.module else kept)
+            targets = [f"{base}.{a.name}" if f"{base}.{a.name}" in FILES else base for a in node.names]
+        for target in dict.fromkeys(targets):
+            yield Import(module, target, node.lineno, id(node) in within)
+
+
+IMPORTS = [i for m, tree in TREES.items() for i in imports_of(m, tree, FILES[m].name == "__init__.py")]
+WITHIN_INVERSE = [i for i in IMPORTS if i.module.startswith("inverse.") and i.target.split(".")[0] == "inverse"]
+
+
+def level(module: str) -> int:
+    """The level of a module of `inverse`; its root, which gathers all, stands under everything."""
+    room = module.partition(".")[2].split(".")[0]
+    return next((i for i, rooms in enumerate(LEVELS) if room in rooms), len(LEVELS))
+
+
+def wrong_package(i: Import) -> bool:
+    ours, theirs = i.module.split(".")[0], i.target.split(".")[0]
+    return theirs == "tests" or (theirs in PACKAGES and theirs != ours and theirs not in PACKAGES[ours])
+
+
+def wrong_level(i: Import) -> bool:
+    within_guidance = i.module.startswith("inverse.guidance") and i.target.startswith("inverse.guidance.")
+    return level(i.target) >= level(i.module) and not within_guidance
+
+
+def hidden(i: Import) -> bool:
+    return i.inside and i.target.split(".")[0] not in OPTIONAL
+
+
+def graph(imports: list[Import]) -> dict[str, set[str]]:
+    return {module: {i.target for i in imports if i.module == module and i.target in FILES} for module in FILES}
+
+
+def names_in(tree: ast.AST) -> set[str]:
+    """Every identifier that a tree mentions: names, arguments, attributes, keywords."""
+    found = set()
+    for node in ast.walk(tree):
+        for field in ("id", "arg", "attr", "name"):
+            if isinstance(value := getattr(node, field, None), str):
+                found |= set(value.split("."))
+    return found
+
+
+def rooms(*names: str) -> list[str]:
+    """The modules of the rooms of `inverse`, of which there must be some."""
+    found = [m for m in FILES if m.partition(".")[2].split(".")[0] in names and m.startswith("inverse.")]
+    assert found, f"no files of {names}: was a room renamed?"
+    return found
+
+
+def test_packages_import_one_way():
+    assert [i.place for i in IMPORTS if wrong_package(i)] == []
+
+
+def test_every_file_of_inverse_has_a_level():
+    assert [m for m in FILES if m.startswith("inverse.") and level(m) == len(LEVELS)] == []
+
+
+def test_rooms_of_inverse_import_one_way():
+    assert [i.place for i in WITHIN_INVERSE if wrong_level(i)] == []
+
+
+def test_the_engine_knows_abstractions_only():
+    known = {i.target for i in IMPORTS if i.module == "inverse.engine" and i.target.split(".")[0] in PACKAGES}
+    assert known <= {"inverse.types", "inverse.protocols", "inverse.population"}
+
+
+def test_imports_inside_functions_are_of_optional_packages():
+    assert [i.place for i in IMPORTS if hidden(i)] == []
+
+
+def test_no_import_circles():
+    try:
+        TopologicalSorter(graph(IMPORTS)).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_priors_never_see_operators_but_where_the_posterior_is_exact():  # law 1
+    allowed = {"priors.analytic", "priors.conditioning"}
+    assert {m for m, tree in TREES.items() if m.startswith("priors.") and "operator" in names_in(tree)} == allowed
+
+
+def test_operators_never_see_time_but_a_noisy_likelihood():  # law 2
+    seen = {
+        function.name
+        for module, tree in TREES.items()
+        if module.startswith("operators")
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef)
+        and {"t", "sde"} & {a.arg for a in ast.walk(function.args) if isinstance(a, ast.arg)}
+    }
+    assert seen == {"noisy_log_likelihood"}
+
+
+def test_kernels_never_see_a_measurement():  # law 3
+    for module in rooms("grids", "predictors", "correctors"):
+        assert not names_in(TREES[module]) & {
+            "y",
+            "operator",
+            "operators",
+            "Operator",
+            "likelihood",
+            "log_likelihood",
+        }, module
+
+
+def test_guidance_never_advances_time():  # law 4
+    for module in rooms("guidance"):
+        assert not names_in(TREES[module]) & {
+            "transition",
+            "sample_terminal",
+            "heun_step",
+            "decode",
+            "pairwise",
+            "grid",
+        }, module
+
+
+def test_the_engine_never_branches_on_type():  # law 5
+    tree = TREES["inverse.engine"]
+    assert not names_in(tree) & {"isinstance", "issubclass", "type", "hasattr", "getattr", "callable", "__class__"}
+    assert not any(isinstance(node, ast.Match | ast.Try) for node in ast.walk(tree))
+
+
+def test_the_loop_stays_in_sight():
+    tree = TREES["inverse.engine"]
+    (run,) = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "run"]
+    assert run.end_lineno is not None and run.end_lineno - run.lineno + 1 <= 60
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_files_are_short(module):
+    assert len(FILES[module].read_text().splitlines()) <= 400
+
+
+def test_importing_is_light():
+    code = f"import sys, inverse, priors, operators; print(*({OPTIONAL!r} & set(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert loaded.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "wrong"),
+    [
+        ("priors.made_up", "import operators.noise", wrong_package),
+        ("operators.made_up", "from inverse.types import State", wrong_package),
+        ("inverse.made_up", "import benchmarks", wrong_package),
+        ("inverse.types", "from .protocols import Kernel", wrong_level),
+        ("inverse.predictors", "from inverse import correctors", wrong_level),
+        ("inverse.grids", "from inverse.guidance.dps import DPS", wrong_level),
+        ("inverse.guidance.dps", "from ..population import Independent", wrong_level),
+        ("inverse.engine", "import inverse", wrong_level),
+        ("inverse.solve", "def f():\n    from inverse.types import State", hidden),
+        ("inverse.solve", "class A:\n    def f(self):\n        import json", hidden),
+    ],
+)
+def test_these_checks_see_a_wrong_arrow(module, source, wrong):
+    found = list(imports_of(module, ast.parse(source), is_package=False))
+    assert [wrong(i) for i in found] == [True]
+
+
+def test_these_checks_see_a_circle():
+    circle = [
+        Import("inverse.types", "inverse.protocols", 1, False),
+        Import("inverse.protocols", "inverse.types", 1, False),
+    ]
+    with pytest.raises(CycleError):
+        TopologicalSorter(graph(circle)).prepare()

@@ -1,0 +1,113 @@
+"""What is in the repository, and what must not be."""
+
+import inspect
+import os
+import re
+import subprocess
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+import inverse
+import priors
+from priors.checkpoints import SHIPPED, read_card
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+# written with a ~, so that this file does not hold what it looks for
+REGISTRIES = "py~pi.org python~hosted.org py~torch.org/whl ana~conda.org npm~js.org crates~.io".replace("~", "").split()
+PLACES = "/~work/ /~root/ /~home/ /~Users/".replace("~", "").split()
+
+
+def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+
+
+def in_repository() -> list[Path]:
+    """Tracked files, and those that the next `git add` would track."""
+    listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    assert listed.returncode == 0, listed.stderr
+    return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def test_the_lock_file_is_ignored():
+    assert git("check-ignore", "-q", "uv.lock").returncode == 0
+    assert git("ls-files", "uv.lock").stdout == ""
+
+
+def test_no_file_names_a_registry_or_a_place_on_one_machine():
+    found = []
+    for path in in_repository():
+        content = path.read_bytes()
+        if b"\0" not in content:  # binary files hold any bytes
+            text = content.decode()
+            found += [(str(path.relative_to(ROOT)), word) for word in REGISTRIES + PLACES if word in text]
+    assert found == []
+
+
+def test_files_are_small():
+    sizes = {str(path.relative_to(ROOT)): path.stat().st_size for path in in_repository()}
+    assert {name: size for name, size in sizes.items() if size >= 16e6} == {}
+    assert sum(sizes.values()) < 150e6
+
+
+@pytest.mark.parametrize(("kind", "load"), [("prior", priors.load), ("classifier", priors.load_classifier)])
+def test_shipped_folders_are_whole(kind, load):
+    for name in priors.available(kind):
+        card = read_card(SHIPPED / name)
+        for key in ("data", "licence", "sde", "command", "hardware", "training", "sha256"):
+            assert card.get(key), f"the card of {name} lacks {key}"
+        assert card["training"]["seconds"] > 0
+        assert card["training"]["losses"]["test"] > 0, (
+            "the loss on test images, which Trainer.held_out_loss(test) gives"
+        )
+        assert load(name).event_shape == tuple(card["event_shape"])  # loading verifies the checksum
+        if kind == "prior":
+            assert len(priors.samples(name)) > 0, "test images, for the demo and the tests"
+
+
+@pytest.mark.parametrize(
+    ("specifiers", "version"),
+    [(PROJECT["requires-python"], v) for v in ("3.11.0", "3.12.4", "3.13.0")]
+    + [(str(Requirement(r).specifier), "2.11.0") for r in PROJECT["dependencies"] if Requirement(r).name == "torch"],
+)
+def test_the_promised_versions_are_admitted(specifiers, version):
+    assert SpecifierSet(specifiers).contains(version)
+
+
+def test_torch_is_stated():
+    assert [r for r in PROJECT["dependencies"] if Requirement(r).name == "torch"]
+
+
+@pytest.mark.parametrize("command", ["inverse", "inverse-train", "inverse-bench"])
+def test_commands_are_callable(command):
+    (point,) = metadata.entry_points(group="console_scripts", name=command)
+    assert point.value == PROJECT["scripts"][command]
+    assert callable(point.load())
+
+
+def test_versions_agree():
+    assert inverse.__version__ == metadata.version("score-inverse")
+    assert re.search(rf"^## \[{re.escape(inverse.__version__)}\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+
+
+def test_ci_is_executable():
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_packages_are_found_here():
+    """That the tests test this tree, not an installed copy."""
+    assert Path(inspect.getfile(inverse)).parent == ROOT / "inverse"
+
+
+def test_the_licence_is_the_stated_one():
+    text = (ROOT / "LICENSE").read_text()
+    assert (
+        PROJECT["license"] == "Apache-2.0"
+        and "Version 2.0, January 2004" in text
+        and "The score-inverse authors" in text
+    )
