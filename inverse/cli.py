@@ -1,7 +1,7 @@
 """`inverse`: the demo, one's own image, and lists of what there is."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -25,7 +25,9 @@ from priors.data import ImageSet, write
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False, no_args_is_help=True, help=__doc__)
 console = Console()
 
-PriorOption = Annotated[str, typer.Option("--prior", help="a shipped name (see `inverse priors`) or a checkpoint folder")]
+PriorOption = Annotated[
+    str, typer.Option("--prior", help="a shipped name (see `inverse priors`) or a checkpoint folder")
+]
 OutOption = Annotated[Path, typer.Option("--out", help="folder for what is made")]
 SeedOption = Annotated[int, typer.Option("--seed")]
 StepsOption = Annotated[int | None, typer.Option("--steps", help="default: the method's")]
@@ -43,7 +45,9 @@ def demo(out: OutOption = Path("demo"), images: int = 4, samples: int = 4, seed:
 @app.command()
 def solve(
     image: Annotated[Path, typer.Argument(help="a PNG or JPEG; with --measured, an .npy with the measurement (1, *M)")],
-    operator: Annotated[str, typer.Option(help="name or name:key=value,... such as masking:keep=0.3 or blur:sigma=1.5")],
+    operator: Annotated[
+        str, typer.Option(help="name or name:key=value,... such as masking:keep=0.3 or blur:sigma=1.5")
+    ],
     sigma: Annotated[float, typer.Option(help="standard deviation of the measurement noise")] = 0.05,
     prior: PriorOption = "fashion-mnist",
     samples: int = 4,
@@ -91,7 +95,10 @@ def sample(
         p = priors.load(prior)
         x = draw(p, n_samples=n, method=method, n_steps=steps, seed=seed)
         pixels = (x.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
-        write(out / "samples.h5", ImageSet(pixels, source=f"inverse sample --prior {prior} --method {method} --seed {seed}"))
+        write(
+            out / "samples.h5",
+            ImageSet(pixels, source=f"inverse sample --prior {prior} --method {method} --seed {seed}"),
+        )
         columns = [Column("", column) for column in x.split(-(-n // 8))]
         gallery(out / "samples.png", {f"{prior}, {method}": columns})
     console.print(f"{n} samples in {out}")
@@ -103,8 +110,16 @@ def list_priors() -> None:
     rows = []
     for name in priors.available():
         card = read_card(SHIPPED / name)
-        rows.append({"name": name, "shape": str(tuple(card["event_shape"])), "SDE": card["sde"]["type"],
-                     "parameters": f"{card['parameters']:,}", "data": card["data"], "licence": card["licence"]})  # fmt: skip
+        rows.append(
+            {
+                "name": name,
+                "shape": str(tuple(card["event_shape"])),
+                "SDE": card["sde"]["type"],
+                "parameters": f"{card['parameters']:,}",
+                "data": card["data"],
+                "licence": card["licence"],
+            }
+        )
     console.print(_table("priors", rows))
 
 
@@ -136,11 +151,11 @@ def read_operator(text: str, sigma: float, event_shape: tuple[int, ...]) -> Oper
     Raises: ValueError for an unknown name or an argument that is no number.
     """
     name, _, rest = text.partition(":")
-    pairs = dict(pair.partition("=")[::2] for pair in rest.split(",") if pair)
+    pairs = {key: value for key, _, value in (pair.partition("=") for pair in rest.split(",") if pair)}
     if name == "classifier":
         return operators.Classifier(priors.load_classifier(pairs.get("name", demonstration.CLASSIFIER)))
     try:
-        numbers = {key: float(value) for key, value in pairs.items()}
+        numbers: dict[str, Any] = {key: _number(value) for key, value in pairs.items()}
     except ValueError:
         raise ValueError(f"operator {text!r}: expected name:key=number,... such as masking:keep=0.3") from None
     noise = GaussianNoise(sigma)
@@ -155,6 +170,10 @@ def read_operator(text: str, sigma: float, event_shape: tuple[int, ...]) -> Oper
         return operators.make(name, **numbers, noise=noise)
     except TypeError as error:
         raise ValueError(f"operator {text!r}: {error}") from None
+
+
+def _number(text: str) -> int | float:
+    return int(text) if text.lstrip("-").isdigit() else float(text)
 
 
 def read_image(path: Path, event_shape: tuple[int, ...], resize: bool) -> Tensor:

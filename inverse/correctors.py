@@ -15,10 +15,9 @@ class Langevin:
     """Langevin step whose size follows the score's norm: e = 2 (snr |z| / |score|)^2.
 
     Norms are per row (the paper's code takes means over the batch, which couples its rows), |z| is its expectation
-    sqrt(d), so that the step does not depend on the noise it scales, and e is at most twice `AnnealedLangevin`'s: in few
-    dimensions, or where the data vary much more in some directions than in others, a score is short and e would
-    overshoot. The factor 1 - beta_i of the discrete VP
-    tends to 1 and is left out.
+    sqrt(d), so that the step does not depend on the noise it scales, and e is at most twice `AnnealedLangevin`'s: in
+    few dimensions, or where the data vary much more in some directions than in others, a score is short and e would
+    overshoot. The factor 1 - beta_i of the discrete VP tends to 1 and is left out.
     Source: Song et al. 2021, algorithms 4 and 5.
     Arguments: snr (float in (0, 0.5)): .16 for VE, .01 to .04 for VP in the paper.
     Raises: ValueError for snr out of range, where the step overshoots.

@@ -88,7 +88,9 @@ def columns(solution: Solution, y: Tensor, truth: Tensor | None) -> list[Column]
     return [*shown, Column("mean", solution.mean), Column("std", solution.std, spread=True)]
 
 
-def figures_of(name: str, task: Task, solution: Solution, operator: Operator, y: Tensor, truth: Tensor) -> dict[str, str]:
+def figures_of(
+    name: str, task: Task, solution: Solution, operator: Operator, y: Tensor, truth: Tensor
+) -> dict[str, str]:
     """One line of the demo's table; a dash where a figure would mean nothing."""
     row = {"task": name, "method": solution.method}
     n = solution.samples.shape[1]

@@ -12,8 +12,8 @@ from priors.files import atomic
 class Column:
     """One column of a gallery.
 
-    Arguments: heading; cells: images (B, C, H, W) in image units, or B texts; spread: draw as a standard deviation, dark
-    for none, on the scale of the column's largest.
+    Arguments: heading; cells: images (B, C, H, W) in image units, or B texts; spread: draw as a standard deviation,
+    dark for none, on the scale of the column's largest.
     """
 
     heading: str
@@ -38,10 +38,9 @@ def gallery(path: str | Path, sections: dict[str, list[Column]]) -> None:
     for part, (title, columns) in zip(parts, sections.items(), strict=True):
         part.suptitle(title, fontsize=11, x=0.02, ha="left", y=0.99, va="top")
         height = 1.25 * rows[title] + 0.75
-        axes = part.subplots(
-            rows[title], width, squeeze=False,
-            gridspec_kw={"left": 0.02, "right": 0.98, "bottom": 0.02, "top": 1 - 0.55 / height, "wspace": 0.06, "hspace": 0.06},
-        )  # fmt: skip
+        margins = {"left": 0.02, "right": 0.98, "bottom": 0.02, "top": 1 - 0.55 / height}
+        spaces = {"wspace": 0.06, "hspace": 0.06}
+        axes = part.subplots(rows[title], width, squeeze=False, gridspec_kw=margins | spaces)
         for axis in axes.flat:
             axis.set_axis_off()
         for j, column in enumerate(columns):

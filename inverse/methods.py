@@ -16,8 +16,8 @@ from operators import Operator
 class Method:
     """A composition that `solve` and `sample` can run; make your own with ``replace(METHODS["mmps"], predictor=...)``.
 
-    Arguments: name; guidance; predictor (None: correctors alone); correctors, in turn before every predictor step; grid: a
-    function of `inverse.grids` ((sde, n) -> times); n_steps: default number of steps; population.
+    Arguments: name; guidance; predictor (None: correctors alone); correctors, in turn before every predictor step;
+    grid: a function of `inverse.grids` ((sde, n) -> times); n_steps: default number of steps; population.
     """
 
     name: str

@@ -1,6 +1,7 @@
 """One step of the reverse SDE or the probability flow, from t to s < t.
 
-All are generic in (alpha, sigma): with the bridge x_t | x_s ~ N(a x_s, v I), VE, VP and sub-VP need no case of their own.
+All are generic in (alpha, sigma): with the bridge x_t | x_s ~ N(a x_s, v I), VE, VP and sub-VP need no case of their
+own.
 """
 
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ class EulerMaruyama:
 
 @dataclass(frozen=True)
 class ReverseDiffusion:
-    """x_s = (2 - a) x + v score + sqrt(v) z: the forward step's discretisation, reversed (Song et al. 2021, equation 46)."""
+    """x_s = (2 - a) x + v score + sqrt(v) z: the forward step's own discretisation (Song et al. 2021, equation 46)."""
 
     def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
         a, v = field.sde.bridge(t, s)
@@ -35,8 +36,9 @@ class ReverseDiffusion:
 
 @dataclass(frozen=True)
 class DDIM:
-    """x_s = alpha_s D + sqrt(sigma_s^2 - c^2) eps + c z with c = eta sqrt(v) sigma_s / sigma_t, eps = (x - alpha_t D) / sigma_t.
+    """x_s = alpha_s D + sqrt(sigma_s^2 - c^2) eps + c z, with c = eta sqrt(v) sigma_s / sigma_t.
 
+    Formula: eps = (x - alpha_t D) / sigma_t.
     Source: Song, Meng & Ermon 2021, equation 12.
     Arguments: eta (float in [0, 1]): 0 is a first-order step of the probability flow, 1 is ancestral sampling.
     Raises: ValueError for eta outside [0, 1].

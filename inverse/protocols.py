@@ -1,7 +1,7 @@
 """What the engine knows: kernels, guidances, posteriors, populations. It never asks for more."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ class Posterior(Prior, ABC):
     Arguments: prior (Prior, evaluated once per (x, t)); operator (Operator of the rows); y (N, *M).
     """
 
-    def __init__(self, prior: Prior, operator: Operator | None, y: Tensor | None):
+    def __init__(self, prior: Prior, operator: Any, y: Any):
         self.prior, self.operator, self.y = prior, operator, y
         self.sde, self.event_shape, self.variance = prior.sde, prior.event_shape, prior.variance
 
@@ -63,7 +63,7 @@ class GuidedPosterior(Posterior):
 
 
 class Guidance(ABC):
-    """A map from a prior to a posterior. ``needs``: the operator capabilities that it relies on; ``citation``: its paper."""
+    """A map from a prior to a posterior; ``needs``: operator capabilities it relies on; ``citation``: its paper."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
     citation: ClassVar[str] = ""

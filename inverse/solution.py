@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from inverse.types import weighted_mean
 from priors.files import atomic
+
+RECORDED = ("method", "nfe", "nvjp", "seconds", "seed", "citation")  # attributes of the HDF5 file
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class Solution:
         with atomic(path) as temporary, h5py.File(temporary, "w") as file:
             file.create_dataset("samples", data=self.samples.cpu().numpy(), compression="gzip")
             file["log_weights"] = self.log_weights.cpu().numpy()
-            for name in ("method", "nfe", "nvjp", "seconds", "seed", "citation"):
+            for name in RECORDED:
                 file.attrs[name] = getattr(self, name)
 
     @classmethod
@@ -92,14 +95,17 @@ class Solution:
             raise FileNotFoundError(f"no solution at {path}")
         try:
             with h5py.File(path) as file:
-                arrays = {name: torch.from_numpy(np.asarray(file[name])) for name in ("samples", "log_weights")}
-                attrs = {name: file.attrs[name] for name in ("method", "nfe", "nvjp", "seconds", "seed", "citation")}
+                samples, log_weights = (torch.from_numpy(np.asarray(file[name])) for name in ("samples", "log_weights"))
+                attrs: dict[str, Any] = {name: file.attrs[name] for name in RECORDED}
         except (OSError, KeyError) as error:
             raise ValueError(f"{path} is no solution that Solution.save wrote, or is truncated: {error}") from None
         return cls(
-            **arrays,
+            samples,
+            log_weights,
             method=str(attrs["method"]),
             citation=str(attrs["citation"]),
             seconds=float(attrs["seconds"]),
-            **{name: int(attrs[name]) for name in ("nfe", "nvjp", "seed")},
+            nfe=int(attrs["nfe"]),
+            nvjp=int(attrs["nvjp"]),
+            seed=int(attrs["seed"]),
         )

@@ -34,9 +34,11 @@ def solve(
     Formula: the reverse-time SDE of the prior with the score grad log p_t(x_t) + grad log p_t(y | x_t), the second term
     by ``method``.
     Source: Song et al. 2021, section 5, and the method's own paper (`Solution.cite`).
-    Arguments: prior; operator; y (B, *M): measurements in the operator's units; n_samples K per measurement; method: a name
+    Arguments: prior; operator; y (B, *M): measurements in the operator's units; n_samples K per measurement; method: a
+    name
     in METHODS, "auto" (what the operator can do best) or a `Method`; n_steps (default: the method's); seed (int >= 0):
-    sample k of measurement b is the same whatever the batch size or device; batch_size: rows at a time; progress: a bar.
+    sample k of measurement b is the same whatever the batch size or device; batch_size: rows at a time; progress: a
+    bar.
     Returns: `Solution` with samples (B, K, *E) in data units.
     Raises: TypeError or ValueError, before the prior is evaluated, for a y that the operator cannot have made, numbers
     out of range or a method that the operator cannot serve; NonFiniteState where a state stops being finite.
@@ -87,10 +89,14 @@ def sample(
     unconditional = sorted(name for name, m in METHODS.items() if not m.conditional)
     chosen = METHODS.get(method) if isinstance(method, str) else method
     if not isinstance(chosen, Method) or chosen.conditional:
-        raise ValueError(f"method {method!r}: expected one of {unconditional} or an unconditional Method; for a y use solve()")
+        raise ValueError(
+            f"method {method!r}: expected one of {unconditional} or an unconditional Method; for a y use solve()"
+        )
     _check_numbers(n_samples=n_samples, n_steps=n_steps, batch_size=batch_size)
     keys = [(0, k) for k in range(n_samples)]
-    return _run(prior, None, None, torch.zeros(n_samples, dtype=torch.long), keys, chosen, n_steps, seed, batch_size, progress)[0]
+    return _run(
+        prior, None, None, torch.zeros(n_samples, dtype=torch.long), keys, chosen, n_steps, seed, batch_size, progress
+    )[0]
 
 
 def _run(prior, operator, y, rows, keys, method: Method, n_steps, seed, batch_size, progress):
@@ -104,9 +110,8 @@ def _run(prior, operator, y, rows, keys, method: Method, n_steps, seed, batch_si
         for batch in batches:
             counter = Evaluations(prior)
             index = rows[batch]
-            posterior = method.guidance.posterior(
-                counter, operator and operator.rows(index), None if y is None else y[index.to(y.device)]
-            )
+            measured = (None, None) if operator is None else (operator.rows(index), y[index.to(y.device)])
+            posterior = method.guidance.posterior(counter, *measured)
             rng = RowRNG(seed, [keys[i] for i in batch.tolist()], device=prior.device)
             states.append(
                 run(posterior, grid, method.predictor, method.correctors, method.population, rng, len(batch), advance)

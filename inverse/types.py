@@ -23,8 +23,8 @@ class Basis(Protocol):
 class Gaussian:
     """The law of one transition: N(mean, diag(std^2)), in the coordinates of ``basis`` if there is one.
 
-    A kernel returns its Gaussian and the engine samples, so that the mean is the noise-free step, an ODE step has std 0,
-    and a guidance can edit mean and std in an operator's singular basis.
+    A kernel returns its Gaussian and the engine samples, so that the mean is the noise-free step, an ODE step has std
+    0, and a guidance can edit mean and std in an operator's singular basis.
     Arguments: mean (N, *E); std 0-d or broadcastable to the mean; basis (Basis or None: pixels).
     """
 
@@ -47,7 +47,9 @@ class Gaussian:
         """
         per_row = self.std.ndim == self.mean.ndim and self.std[0].numel() == 1
         if self.basis is not None or not (self.std.numel() == 1 or per_row):
-            raise ValueError("only an isotropic Gaussian in pixel coordinates can change basis: one guidance at a time edits it")
+            raise ValueError(
+                "only an isotropic Gaussian in pixel coordinates can change basis: one guidance at a time edits it"
+            )
         return replace(self, mean=basis.Vt(self.mean), basis=basis)
 
 

@@ -24,7 +24,7 @@ class Operator(Batched, ABC):
     parameters (register them with `batched_buffer`) have no batch axis, or one of length B; with B of them, N = B
     rows are expected, and `rows(index)` gives the operator for any other assignment of rows to measurements.
 
-    Args:
+    Arguments:
         noise: p(y | forward(x)); None is GaussianNoise(0), a noiseless measurement.
         event_shape: shape E of one image, if known beforehand; otherwise that of the last x seen.
     """
@@ -79,7 +79,7 @@ class Operator(Batched, ABC):
     def measure(self, x: Tensor, seed: int = 0) -> Tensor:
         """y ~ p(y | x): forward plus noise, zero outside the support.
 
-        Args:
+        Arguments:
             x: (N, *E), image units.
             seed: fixes the noise; row i is the same however many rows follow, on every device.
         """
@@ -125,7 +125,7 @@ class Operator(Batched, ABC):
         """Override to raise ValueError for an event shape this operator cannot serve."""
 
     def validate(self, x: Tensor) -> None:
-        """Refuse an x this operator cannot serve. Cheap: values are not looked at.
+        """Refuse an x (N, *E) this operator cannot serve. Cheap: values are not looked at.
 
         Raises:
             TypeError: not a floating tensor.
@@ -210,7 +210,7 @@ class LinearOperator(Operator):
     def solve_gram(self, y: Tensor, r2: Tensor | float) -> Tensor:
         """Solve (r2 A A^T + Sigma_y) v = y on the support; v is 0 elsewhere. By conjugate gradients.
 
-        Args:
+        Arguments:
             y: (N, *M).
             r2: variance of x0 - D(x_t), scalar or (N,), in squared image units.
 
@@ -267,7 +267,7 @@ class SVDOperator(LinearOperator):
         """Spectral coordinates to measurements, (N, *E) -> (N, *M)."""
 
     def spectrum(self, z: Tensor) -> Tensor:
-        """The singular values that go with coordinates z, in z's dtype."""
+        """The singular values that go with coordinates z (N, *E), in z's dtype and broadcastable to z."""
         return self.singular_values.to(z.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -275,17 +275,17 @@ class SVDOperator(LinearOperator):
         return self.U(self.spectrum(z) * z)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """A^T y = V S U^T y."""
+        """A^T y = V S U^T y, (N, *M) -> (N, *E)."""
         z = self.Ut(y)
         return self.V(self.spectrum(z) * z)
 
     def pinv(self, y: Tensor) -> Tensor:
-        """A^+ y = V S^+ U^T y."""
+        """A^+ y = V S^+ U^T y, (N, *M) -> (N, *E)."""
         z = self.Ut(y)
         return self.V(_divide(z, self.spectrum(z)))
 
     def solve_gram(self, y: Tensor, r2: Tensor | float) -> Tensor:
-        """Solve (r2 A A^T + sigma_y^2) v = y on the support.
+        """Solve (r2 A A^T + sigma_y^2) v = y (N, *M) on the support.
 
         v = U (r2 S^2 + sigma_y^2)^-1 U^T y + (1 - U U^T) y / sigma_y^2.
 

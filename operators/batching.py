@@ -24,7 +24,7 @@ class Batched(nn.Module):
     def batched_buffer(self, name: str, value: Any, event_ndim: int) -> None:
         """Register a buffer, remembering whether it has a leading axis of measurements.
 
-        Args:
+        Arguments:
             name: attribute name.
             value: anything `torch.as_tensor` takes. With more than `event_ndim` axes, the first is the batch axis
                 (one of length 1 is dropped: it serves every measurement).
@@ -66,7 +66,7 @@ class Batched(nn.Module):
     def rows(self, index: Tensor) -> Self:
         """This module for rows of measurements `index`: every batched parameter indexed by it, the rest shared.
 
-        Args:
+        Arguments:
             index: (N,) int64, the measurement each row belongs to.
 
         Raises:

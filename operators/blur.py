@@ -23,7 +23,7 @@ class Blur(LinearOperator):
     as in scipy.ndimage.convolve, not slid as in a neural network. `Blur(...)` makes a `CircularBlur`, which has an
     SVD, or a `PaddedBlur`, which has not (as pathlib.Path makes the path of the platform).
 
-    Args:
+    Arguments:
         kernel: (kH, kW), or (C, kH, kW) for one per channel; (B, C or 1, kH, kW) for one per measurement.
         boundary: "circular", the picture repeats (scipy "wrap"); "reflect", it is mirrored about its outer pixels'
             centres (scipy "mirror"); "valid", only pixels whose neighbourhood lies inside are measured:
@@ -76,6 +76,7 @@ class Blur(LinearOperator):
 
     @property
     def kernel_size(self) -> tuple[int, int]:
+        """(kH, kW), pixels."""
         return self.kernel.shape[-2], self.kernel.shape[-1]
 
     def check_event_shape(self, event_shape: Shape) -> None:

@@ -29,7 +29,7 @@ def check(op: Operator, event_shape: Shape, *, seed: int = 0, x: Tensor | None =
     the operator says so: linearity, dot test, Moore-Penrose, Gram solve, SVD, orthogonal rows, noisy likelihood.
     Figures are relative errors, or standard errors for statistical ones. Nothing here is random beyond `seed`.
 
-    Args:
+    Arguments:
         op: the operator.
         event_shape: E, e.g. (3, 32, 32).
         seed: of the test images and directions.

@@ -17,7 +17,7 @@ class Classifier(Operator):
 
     p_t(y | x_t) = softmax(network(x_t, t))_y; t = 0 is a clean image. Song et al. 2021, section 5 and appendix I.
 
-    Args:
+    Arguments:
         network: (x (N, *E), t scalar or (N,)) -> logits (N, classes). It carries its SDE's scaling itself. If it has
             an attribute `n_classes`, labels are checked without running it.
     """

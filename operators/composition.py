@@ -17,7 +17,7 @@ class Composition(Operator):
 
     y = outer(inner(x)) + the outer's noise. Linear, with an adjoint and a pseudo-inverse, if both parts are.
 
-    Args:
+    Arguments:
         outer: applied last; its noise and its support are those of the whole.
         inner: applied first; its noise is not used.
     """
@@ -40,6 +40,7 @@ class Composition(Operator):
 
     @property
     def noise(self) -> Noise:  # type: ignore[override]
+        """The outer's; the inner's is not used."""
         return self.outer.noise
 
     @property
@@ -72,7 +73,7 @@ class Stack(Operator):
     y = [y_1, ..., y_n], each flattened, side by side along the last axis: (N, m_1 + ... + m_n). The likelihood is the
     product of the parts'. Linear if all parts are.
 
-    Args:
+    Arguments:
         operators: the parts, each with Gaussian noise.
 
     Raises:

@@ -19,7 +19,7 @@ class Grayscale(SVDOperator):
     y = sum_c w_c x_c, (N, 3, H, W) -> (N, 1, H, W). V^T is an orthogonal change of channels whose first axis is
     w / |w| (a Householder reflection), and S = (|w|, 0, 0). Song et al. 2021, appendix I.3.
 
-    Args:
+    Arguments:
         noise: in units of y.
         weights: one per channel; ITU-R BT.601 luma is (0.299, 0.587, 0.114).
 

@@ -19,7 +19,7 @@ class LinearMap(SVDOperator):
 
     The SVD is made once, in float64, and holds a d x d matrix: for events of a few thousand numbers, not more.
 
-    Args:
+    Arguments:
         matrix: (m, d), or (B, m, d), one per measurement.
         noise: in units of y.
         event_shape: E, of d numbers; default (d,).

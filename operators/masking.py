@@ -19,7 +19,7 @@ class Masking(SVDOperator):
 
     y = m * (x + noise): the picture's shape, zero where nothing was measured. U = V = 1, S = m.
 
-    Args:
+    Arguments:
         mask: bool or 0/1, 1 where measured. (d,), (H, W) or (C, H, W), broadcastable to E; (B, C or 1, H, W) for one
             mask per measurement.
         noise: on measured pixels only.
@@ -46,7 +46,7 @@ class Masking(SVDOperator):
     def random(cls, event_shape: Shape, keep: float = 0.5, seed: int = 0, noise: Noise | None = None) -> Self:
         """Each pixel is seen at random, the same pixels in every channel; round(keep * pixels) of them.
 
-        Args:
+        Arguments:
             event_shape: (C, H, W), or (d,).
             keep: fraction of pixels measured, in [0, 1].
 
@@ -70,7 +70,7 @@ class Masking(SVDOperator):
     ) -> Self:
         """All pixels are seen but those of a box.
 
-        Args:
+        Arguments:
             event_shape: (C, H, W).
             size: height and width of the hidden box, pixels.
             corner: its top left pixel (row, column); default centred.

@@ -72,7 +72,7 @@ class GaussianNoise(Noise):
 
     y = clean + sigma_y z,  z ~ N(0, I).
 
-    Args:
+    Arguments:
         sigma: standard deviation, in units of y. A number; or (B,), one per measurement; or, with `event_ndim`, a
             tensor whose last `event_ndim` axes broadcast to M (after a leading B, if it has one). 0 means noiseless:
             such an operator measures, but has no likelihood.
@@ -127,7 +127,7 @@ class PoissonNoise(Noise):
 
     y = k / peak,  k ~ Poisson(peak clean); so E[y] = clean and Var[y] = clean / peak.
 
-    Args:
+    Arguments:
         peak: expected count where clean = 1; a number, (B,), or entry by entry with `event_ndim` (see GaussianNoise).
 
     Raises:

@@ -27,6 +27,9 @@ Factory = TypeVar("Factory", bound=Callable[..., Any])
 def register(name: str) -> Callable[[Factory], Factory]:
     """Decorator: give an operator class, or a function that returns an operator, a name.
 
+    Arguments:
+        name: by which `get`, `make` and the command line find it.
+
     Raises:
         ValueError: the name is taken by another operator.
     """
@@ -46,7 +49,10 @@ def available() -> list[str]:
 
 
 def get(name: str) -> Callable[..., Any]:
-    """The class or function registered under `name`.
+    """The class or function registered under a name.
+
+    Arguments:
+        name: one of `available()`.
 
     Raises:
         ValueError: no such name; lists those there are.
@@ -60,7 +66,15 @@ def get(name: str) -> Callable[..., Any]:
 
 
 def make(name: str, **kwargs: Any) -> Operator:
-    """An operator by name: `make("blur", kernel=k)` is `Blur(kernel=k)`. Raises as `get` does."""
+    """An operator by name: `make("blur", kernel=k)` is `Blur(kernel=k)`.
+
+    Arguments:
+        name: one of `available()`.
+        kwargs: what that operator takes.
+
+    Raises:
+        ValueError: no such name; and as the operator itself raises.
+    """
     return get(name)(**kwargs)
 
 

@@ -24,7 +24,7 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
 def conjugate_gradients(apply: Map, b: Tensor, *, rtol: float = 1e-6, max_steps: int = 250) -> Tensor:
     """Solve A x = b, A symmetric positive semi-definite and b in its range (Hestenes & Stiefel 1952).
 
-    Args:
+    Arguments:
         apply: A, mapping rows (N, ...) to rows of the same shape.
         b: (N, ...).
         rtol: a row stops once |b - A x| <= rtol |b|.

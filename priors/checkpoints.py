@@ -121,7 +121,12 @@ def available(kind: str = "prior") -> list[str]:
     return sorted(card.parent.name for card in SHIPPED.glob(f"*/{CARD}") if read_card(card.parent)["kind"] == kind)
 
 
-def _folder(source: str | Path, kind: str) -> Path:
+def locate(source: str | Path, kind: str) -> Path:
+    """The checkpoint folder of a shipped name or a path.
+
+    Arguments: source; kind "prior" or "classifier".
+    Raises: FileNotFoundError, naming what is shipped.
+    """
     if str(source) in available(kind):
         return SHIPPED / str(source)
     if Path(source).is_dir():
@@ -137,7 +142,7 @@ def load(source: str | Path, sde: SDE | None = None) -> ScorePrior:
     Raises: FileNotFoundError for an unknown name or missing file; ValueError for a broken or foreign checkpoint, and
     for an sde that the network cannot serve.
     """
-    prior: ScorePrior = load_folder(_folder(source, "prior"), "prior")  # type: ignore[assignment]
+    prior: ScorePrior = load_folder(locate(source, "prior"), "prior")  # type: ignore[assignment]
     return prior if sde is None else prior.with_sde(sde)
 
 
@@ -147,7 +152,7 @@ def load_classifier(source: str | Path) -> NoisyClassifier:
     Arguments: source: a shipped name (``available("classifier")``) or the path of a checkpoint folder.
     Raises: as `load`.
     """
-    return load_folder(_folder(source, "classifier"), "classifier")  # type: ignore[return-value]
+    return load_folder(locate(source, "classifier"), "classifier")  # type: ignore[return-value]
 
 
 def samples(source: str | Path) -> ImageSet:
@@ -156,4 +161,4 @@ def samples(source: str | Path) -> ImageSet:
     Arguments: source: as `load`.
     Raises: FileNotFoundError where the checkpoint has none.
     """
-    return read(_folder(source, "prior") / SAMPLES)
+    return read(locate(source, "prior") / SAMPLES)

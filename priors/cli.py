@@ -34,7 +34,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="instead of the config's")] = None,
     device: Annotated[str | None, typer.Option(help="default: the accelerator if there is one")] = None,
 ) -> None:
-    """Train a prior or a noise-conditional classifier. Several processes: torchrun --nproc-per-node N -m priors.cli ..."""
+    """Train a prior or a noise-conditional classifier; several processes: torchrun --nproc-per-node N -m priors.cli."""
     recipe = read_recipe(config)
     overrides = {"minutes": minutes, "steps": steps, "seed": seed}
     training = replace(TrainingConfig(**recipe["training"]), **{k: v for k, v in overrides.items() if v is not None})

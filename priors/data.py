@@ -54,8 +54,9 @@ def read(path: str | Path, split: str | None = None) -> ImageSet:
                 held = sorted(archive.files)
         else:
             with h5py.File(path) as file:
-                arrays = {name: file[prefix + name][()] for name in ("images", "labels") if prefix + name in file}
                 held, source = sorted(file), str(file.attrs.get("source", ""))
+                names = [name for name in ("images", "labels") if prefix + name in file]
+                arrays = {name: np.asarray(file[prefix + name]) for name in names}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is no readable HDF5 or npz file: {error}") from None
     if "images" not in arrays:

@@ -37,7 +37,9 @@ class Objective(nn.Module, ABC):
 
 
 class DenoisingScoreMatching(Objective):
-    """Trains a `ScorePrior`; see `priors.losses.denoising_score_matching`. weight: a name in `priors.losses.WEIGHTS`."""
+    """Trains a `ScorePrior` by `priors.losses.denoising_score_matching`; weight: a name in `priors.losses.WEIGHTS`."""
+
+    trained: ScorePrior
 
     def __init__(self, prior: ScorePrior, weight: str = "score"):
         super().__init__()
@@ -56,6 +58,8 @@ class DenoisingScoreMatching(Objective):
 
 class NoisyClassification(Objective):
     """Trains a `NoisyClassifier`: cross-entropy of the label given x_t (Song et al. 2021, appendix I.1)."""
+
+    trained: NoisyClassifier
 
     def __init__(self, classifier: NoisyClassifier):
         super().__init__()

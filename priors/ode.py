@@ -1,5 +1,7 @@
 """The probability flow: the deterministic path between data and noise."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,8 @@ from priors.base import Prior, expand
 def heun_step(prior: Prior, x: Tensor, t: Tensor | float, s: Tensor | float) -> Tensor:
     """One step of Heun's rule on the probability flow, from t to s in either direction; x (N, *E) -> (N, *E).
 
-    Formula: with u = x / alpha and r = sigma / alpha the flow is du/dr = (u - D) / r, in which the linear drift is exact.
+    Formula: with u = x / alpha and r = sigma / alpha the flow is du/dr = (u - D) / r, in which the linear drift is
+    exact.
     Source: Song et al. 2021, equation 13; Karras et al. 2022, algorithm 1. Two evaluations of the prior.
     """
     sde = prior.sde
@@ -33,6 +36,6 @@ def decode(prior: Prior, z: Tensor, n_steps: int = 64) -> Tensor:
     if n_steps < 1:
         raise ValueError(f"n_steps = {n_steps}: expected at least 1")
     times = torch.linspace(1.0, prior.sde.t_min, n_steps + 1, dtype=torch.float64)
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in pairwise(times):
         z = heun_step(prior, z, t, s)
     return prior.denoise(z, times[-1])

@@ -64,7 +64,7 @@ class ScorePrior(Prior, nn.Module):
         sde: SDE,
         event_shape: tuple[int, ...],
         prediction: str = "preconditioned",
-        range: DataRange = DataRange(),  # noqa: B008 (frozen)
+        range: DataRange = DataRange(),
     ):
         nn.Module.__init__(self)
         if prediction not in PREDICTIONS:

@@ -87,7 +87,9 @@ class VESDE(SDE):
     def __post_init__(self):
         _positive(sigma_min=self.sigma_min, sigma_max=self.sigma_max)
         if self.sigma_min >= self.sigma_max:
-            raise ValueError(f"sigma_min = {self.sigma_min} >= sigma_max = {self.sigma_max}: expected sigma_min below it")
+            raise ValueError(
+                f"sigma_min = {self.sigma_min} >= sigma_max = {self.sigma_max}: expected sigma_min below it"
+            )
 
     @property
     def _log_ratio(self) -> float:

@@ -28,8 +28,8 @@ class TrainingConfig:
     """How to train.
 
     Source: Song et al. 2021, appendix G (Adam 2e-4, warm-up 5000, clip 1, EMA with decay min(d, (1 + n) / (10 + n))).
-    Arguments: steps and minutes: whichever ends first (0: no such limit); batch_size over all processes; lr, decayed by a
-    half cosine over the run where ``cosine``; warmup (steps); clip (gradient norm); ema (decay); precision "float32",
+    Arguments: steps and minutes: whichever ends first (0: no such limit); batch_size over all processes; lr, decayed by
+    a half cosine over the run where ``cosine``; warmup (steps); clip (gradient norm); ema (decay); precision "float32",
     "bfloat16" or "float16"; held_out (images kept from the training set for the held-out loss); save_minutes between
     checkpoints; seed.
     Raises: ValueError for values out of range.
@@ -77,7 +77,9 @@ class Trainer:
     Raises: ValueError where the batch does not divide among the processes or the data are too few.
     """
 
-    def __init__(self, objective: Objective, data: ImageSet, config: TrainingConfig, out: str | Path, device="cpu", notes=None):
+    def __init__(
+        self, objective: Objective, data: ImageSet, config: TrainingConfig, out: str | Path, device="cpu", notes=None
+    ):
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         if config.batch_size % self.world:
             raise ValueError(f"batch_size {config.batch_size} does not divide among {self.world} processes")
@@ -192,7 +194,12 @@ class Trainer:
             file.write(json.dumps(line) + "\n")
         self.objective.eval()
         with self._averaged():
-            record = {"steps": self.step, "seconds": round(self.seconds), "losses": self.losses, "config": asdict(self.config)}
+            record = {
+                "steps": self.step,
+                "seconds": round(self.seconds),
+                "losses": self.losses,
+                "config": asdict(self.config),
+            }
             checkpoints.save(self.out, self.objective.trained, **self.notes, training=record)
             self.objective.sheet(self.out)
 

@@ -12,8 +12,8 @@ from inverse.protocols import Guidance, GuidedPosterior
 class NoisyLikelihood(Guidance):
     """score + weight grad_x log p_t(y | x_t), with p_t(y | x_t) from the operator itself.
 
-    Source: Song et al. 2021, section 5 and equation 14 (weight 1); Dhariwal & Nichol 2021 (weights above 1 trade variety for
-    agreement with the label, and no longer sample p(x | y)).
+    Source: Song et al. 2021, section 5 and equation 14 (weight 1); Dhariwal & Nichol 2021 (weights above 1 trade
+    variety for agreement with the label, and no longer sample p(x | y)).
     Arguments: weight (float > 0).
     Raises: ValueError for weight <= 0.
     """
@@ -21,7 +21,9 @@ class NoisyLikelihood(Guidance):
     weight: float = 1.0
 
     needs = frozenset({"noisy_likelihood"})
-    citation = "Song, Sohl-Dickstein, Kingma, Kumar, Ermon, Poole: Score-Based Generative Modeling through SDEs, ICLR 2021"
+    citation = (
+        "Song, Sohl-Dickstein, Kingma, Kumar, Ermon, Poole: Score-Based Generative Modeling through SDEs, ICLR 2021"
+    )
 
     def __post_init__(self):
         if self.weight <= 0:

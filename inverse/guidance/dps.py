@@ -12,10 +12,11 @@ from priors.base import expand
 class DPS(Guidance):
     """A step along -grad |y - A(D(x_t))|, any differentiable operator.
 
-    Formula: grad log p_t(y | x_t) ~ -(rate / g^2(t)) grad_x |y - A(D)|, |.| per row. A reverse step of length h moves by g^2 h
-    times the score, so the state moves by rate * h: the paper's zeta per step, restated per unit time, which makes it
-    independent of the grid. rate = zeta sqrt(variance m) with m measured numbers: the norm's gradient has length about 1
-    whatever the image's size, while distances grow with sqrt(m), so zeta needs no change with size or units.
+    Formula: grad log p_t(y | x_t) ~ -(rate / g^2(t)) grad_x |y - A(D)|, |.| per row. A reverse step of length h moves
+    by g^2 h times the score, so the state moves by rate * h: the paper's zeta per step, restated per unit time, which
+    makes it independent of the grid. rate = zeta sqrt(variance m) with m measured numbers: the norm's gradient has
+    length about 1 whatever the image's size, while distances grow with sqrt(m), so zeta needs no change with size or
+    units.
     Source: Chung et al. 2023, algorithm 1 (there zeta_i per step, 1000 steps).
     Arguments: zeta (float > 0): prior standard deviations per unit time. The default is the best of a ladder on the
     image mixture (`inverse-bench run exactness`).
@@ -25,7 +26,9 @@ class DPS(Guidance):
     zeta: float = 10.0
 
     needs = frozenset({"differentiable", "gaussian"})
-    citation = "Chung, Kim, McCann, Klasky, Ye: Diffusion Posterior Sampling for General Noisy Inverse Problems, ICLR 2023"
+    citation = (
+        "Chung, Kim, McCann, Klasky, Ye: Diffusion Posterior Sampling for General Noisy Inverse Problems, ICLR 2023"
+    )
 
     def __post_init__(self):
         if self.zeta <= 0:

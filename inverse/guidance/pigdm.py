@@ -8,8 +8,9 @@ from inverse.protocols import Guidance, GuidedPosterior
 class PiGDM(Guidance):
     """grad log p_t(y | x_t) ~ J' A' (r^2 A A' + sigma_y^2 I)^-1 (y - A D), J = dD/dx_t.
 
-    Formula: r^2 = v sigma^2 / (sigma^2 + alpha^2 v), the variance of x0 given x_t under a Gaussian prior of variance v per
-    coordinate (the paper's r^2 takes v = 1). The solve is closed in the singular basis and by conjugate gradients elsewhere.
+    Formula: r^2 = v sigma^2 / (sigma^2 + alpha^2 v), the variance of x0 given x_t under a Gaussian prior of variance v
+    per coordinate (the paper's r^2 takes v = 1). The solve is closed in the singular basis and by conjugate gradients
+    elsewhere.
     Source: Song, Vahdat, Mardani, Kautz 2023, equation 7.
     """
 

@@ -18,7 +18,9 @@ class Replacement(Guidance):
     """
 
     needs = frozenset({"svd", "orthogonal_rows", "isotropic"})
-    citation = "Song, Sohl-Dickstein, Kingma, Kumar, Ermon, Poole: Score-Based Generative Modeling through SDEs, ICLR 2021"
+    citation = (
+        "Song, Sohl-Dickstein, Kingma, Kumar, Ermon, Poole: Score-Based Generative Modeling through SDEs, ICLR 2021"
+    )
 
     def posterior(self, prior, operator, y):
         return ReplacementPosterior(prior, operator, y)

@@ -9,7 +9,9 @@ class Unconditional(Guidance):
     Source: Song et al. 2021, algorithm 1.
     """
 
-    citation = "Song, Sohl-Dickstein, Kingma, Kumar, Ermon, Poole: Score-Based Generative Modeling through SDEs, ICLR 2021"
+    citation = (
+        "Song, Sohl-Dickstein, Kingma, Kumar, Ermon, Poole: Score-Based Generative Modeling through SDEs, ICLR 2021"
+    )
 
     def posterior(self, prior, operator, y):
         return Posterior(prior, operator, y)

@@ -1,29 +1,31 @@
 """Layers of the NCSN++ / DDPM++ family (Song et al. 2021, appendix H; Ho et al. 2020, appendix B)."""
 
 import math
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 SQRT_HALF = math.sqrt(0.5)
+Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 
-def init_(layer: nn.Module, scale: float = 1.0) -> nn.Module:
+def init_(layer: Layer, scale: float = 1.0) -> Layer:
     """Variance scaling by fan average, uniform; bias zero. scale 0 makes a branch start as the zero map."""
-    fan_out, fan_in = nn.init._calculate_fan_in_and_fan_out(layer.weight)  # type: ignore[arg-type]
+    fan_out, fan_in = nn.init._calculate_fan_in_and_fan_out(layer.weight)
     bound = math.sqrt(3.0 * max(scale, 1e-10) * 2.0 / (fan_in + fan_out))
-    nn.init.uniform_(layer.weight, -bound, bound)  # type: ignore[arg-type]
+    nn.init.uniform_(layer.weight, -bound, bound)
     if layer.bias is not None:
-        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(layer.bias)
     return layer
 
 
-def conv(n_in: int, n_out: int, size: int = 3, scale: float = 1.0) -> nn.Module:
+def conv(n_in: int, n_out: int, size: int = 3, scale: float = 1.0) -> nn.Conv2d:
     return init_(nn.Conv2d(n_in, n_out, size, padding=size // 2), scale)
 
 
-def linear(n_in: int, n_out: int, scale: float = 1.0) -> nn.Module:
+def linear(n_in: int, n_out: int, scale: float = 1.0) -> nn.Linear:
     return init_(nn.Linear(n_in, n_out), scale)
 
 
@@ -38,6 +40,8 @@ def group_norm(channels: int, groups: int | None = None) -> nn.GroupNorm:
 class FourierEmbedding(nn.Module):
     """Label c (N,) -> [sin, cos](2 pi W c) (N, 2 * width), W ~ N(0, scale^2) fixed (Tancik et al. 2020)."""
 
+    W: Tensor
+
     def __init__(self, width: int, scale: float):
         super().__init__()
         self.register_buffer("W", torch.randn(width) * scale)
@@ -49,6 +53,8 @@ class FourierEmbedding(nn.Module):
 
 class PositionalEmbedding(nn.Module):
     """Label c (N,) -> [sin, cos](c 10000^(-k / (width/2 - 1))) (N, width) (Vaswani et al. 2017)."""
+
+    W: Tensor
 
     def __init__(self, width: int):
         super().__init__()
@@ -66,6 +72,8 @@ class Resample(nn.Module):
     fir=True filters by [1, 3, 3, 1] so that shifts do not alias (Zhang 2019; Karras et al. 2020);
     fir=False repeats pixels or averages 2 x 2.
     """
+
+    taps: Tensor
 
     def __init__(self, factor: str, fir: bool):
         super().__init__()
@@ -87,7 +95,9 @@ class Resample(nn.Module):
 
 
 class FIRConvDown(nn.Module):
-    """Blur by [1, 3, 3, 1], then 3 x 3 convolution of stride 2: the learned down-sampling of a residual input pyramid."""
+    """Blur by [1, 3, 3, 1], then 3 x 3 convolution of stride 2: the learned half-size of a residual input pyramid."""
+
+    taps: Tensor
 
     def __init__(self, n_in: int, n_out: int):
         super().__init__()
@@ -107,7 +117,9 @@ class ConvResample(nn.Module):
     def __init__(self, channels: int, factor: str):
         super().__init__()
         self.factor = factor
-        self.conv = init_(nn.Conv2d(channels, channels, 3, stride=1 if factor == "up" else 2, padding=int(factor == "up")))
+        self.conv = init_(
+            nn.Conv2d(channels, channels, 3, stride=1 if factor == "up" else 2, padding=int(factor == "up"))
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(F.interpolate(x, scale_factor=2.0) if self.factor == "up" else F.pad(x, (0, 1, 0, 1)))

@@ -1,6 +1,7 @@
 """The NCSN++ / DDPM++ / DDPM family of U-nets, from 0.1 GFLOP to the paper's sizes. It knows nothing of SDEs."""
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +14,8 @@ from priors.nets.layers import (
     FIRConvDown,
     FourierEmbedding,
     PositionalEmbedding,
-    ResBlock,
     Resample,
+    ResBlock,
     conv,
     group_norm,
     linear,
@@ -77,6 +78,13 @@ class NCSNpp(nn.Module):
     Arguments: config (UNetConfig). What x, c and the output mean is for the prior that wraps it to say.
     """
 
+    # containers and layers that only some configs have: Any spares a cast at every use
+    encoder: Any
+    decoder: Any
+    pyramid_up: Any
+    norm_out: Any
+    conv_out: Any
+
     def __init__(self, config: UNetConfig):
         super().__init__()
         self.config = k = config
@@ -103,7 +111,7 @@ class NCSNpp(nn.Module):
         skips, n_pyramid = [n], n_image
         self.encoder, self.decoder = nn.ModuleList(), nn.ModuleList()
         for level, multiplier in enumerate(k.multipliers):
-            room = nn.ModuleDict({"res": nn.ModuleList(), "attention": nn.ModuleList()})
+            room: Any = nn.ModuleDict({"res": nn.ModuleList(), "attention": nn.ModuleList()})
             for _ in range(k.res_blocks):
                 room["res"].append(res(n, k.channels * multiplier))
                 n = k.channels * multiplier
@@ -122,7 +130,7 @@ class NCSNpp(nn.Module):
         self.mid0, self.mid1 = res(n, n), res(n, n)
         self.mid_attention = Attention(n, rescale=rescale, groups=groups)
         for level, multiplier in reversed(list(enumerate(k.multipliers))):
-            room = nn.ModuleDict({"res": nn.ModuleList()})
+            room: Any = nn.ModuleDict({"res": nn.ModuleList()})
             for _ in range(k.res_blocks + 1):
                 room["res"].append(res(n + skips.pop(), k.channels * multiplier))
                 n = k.channels * multiplier

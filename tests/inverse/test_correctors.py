@@ -70,8 +70,8 @@ def test_the_law_at_t_is_left_alone(make, sde, t):
 def test_a_step_that_follows_the_score_spreads_in_few_dimensions(sde):
     """A step in proportion to 1 / |score|^2 keeps p_t |score|^2 in place of p_t, however small it is.
 
-    For a Gaussian of d equal variances that is wider by (d + 2) / d, which is nothing for an image; the bound on the step
-    keeps it below. A step that does not see the state (`AnnealedLangevin`) has no such bias.
+    For a Gaussian of d equal variances that is wider by (d + 2) / d, which is nothing for an image; the bound on the
+    step keeps it below. A step that does not see the state (`AnnealedLangevin`) has no such bias.
     """
     for d in (2, 8, 32):
         ratio = ratios(Langevin(0.1), Gaussian(torch.zeros(d), 0.01 * torch.eye(d), sde), 0.9, 1.0, n=4000).mean()

@@ -1,7 +1,8 @@
 """Every predictor with every corrector under every SDE draws from the prior: the analytic one, whose law is known.
 
-The distance to exact draws, over that between two exact sets, is what a user would see; in 8 dimensions it forgives a lot,
-so moments along every principal axis are tested too.
+The moments along every principal axis do the work. The distance to exact draws over that between two exact sets is what
+a user would see, but in many dimensions it finds gross errors only: draws with too little spread even lie nearer to
+others.
 """
 
 import pytest
@@ -13,7 +14,7 @@ from inverse.guidance import Unconditional
 from inverse.predictors import DDIM, PREDICTORS, Ancestral, ProbabilityFlow
 from tests.cases import SDES, draw, gaussian, moments, two_modes, w2_ratio
 
-N, STEPS = 3000, 250
+N, STEPS, D = 3000, 250, 12
 MOVES = {**{name: make() for name, make in PREDICTORS.items()}, "ddim eta=.5": DDIM(0.5)}
 FIXES = {"none": (), **{name: (make(),) for name, make in CORRECTORS.items()}}
 
@@ -27,46 +28,45 @@ def method(predictor=Ancestral(), correctors=(), grid=karras) -> Method:  # noqa
     return Method("tested", Unconditional(), predictor, correctors, grid)
 
 
-def exact(x, prior):
-    """Distance within 1.25 of the floor, mean within 4 standard errors, every variance within 15 %."""
+def exact(prior, method, n_steps=None):
+    """Distance within 1.25 of the floor, mean within 4 standard errors, every variance within 15 %; gives the draws."""
+    x = draw(prior, method, N, n_steps)
     error, ratios = moments(x, prior)
     assert w2_ratio(x, prior) < 1.25
     assert error < 4
     assert 0.85 < float(ratios.min()) <= float(ratios.max()) < 1.15
+    return x
 
 
 @pytest.mark.parametrize("corrector", FIXES)
 @pytest.mark.parametrize("predictor", MOVES)
 def test_every_combination_draws_from_a_gaussian(predictor, corrector, sde):
-    prior = gaussian(sde)
-    exact(draw(prior, method(MOVES[predictor], FIXES[corrector]), N, STEPS), prior)
+    exact(gaussian(sde, D), method(MOVES[predictor], FIXES[corrector]), STEPS)
 
 
 @pytest.mark.parametrize("grid", GRIDS)
 def test_every_grid_draws_from_a_gaussian(grid, sde):
-    prior = gaussian(sde)
-    exact(draw(prior, method(grid=GRIDS[grid]), N, STEPS), prior)
+    exact(gaussian(sde, D), method(grid=GRIDS[grid]), STEPS)
 
 
 @pytest.mark.parametrize("predictor", [Ancestral(), ProbabilityFlow()], ids=lambda p: type(p).__name__)
 def test_two_modes(predictor, sde):
     """Both modes, with their weights: .3 of the samples in the first, within 4 standard errors."""
-    prior = two_modes(sde)
-    x = draw(prior, method(predictor), N, STEPS)
-    exact(x, prior)
+    prior = two_modes(sde, D)
+    x = exact(prior, method(predictor), STEPS)
     in_first = (prior._log_joint(prior._offsets(x, 1.0), prior.eigenvalues[None]).argmax(1) == 0).double().mean()
     assert abs(float(in_first) - 0.3) < 4 * (0.3 * 0.7 / N) ** 0.5
 
 
 @pytest.mark.parametrize("name", [name for name, m in METHODS.items() if not m.conditional])
 def test_unconditional_methods_as_they_are(name, sde):
-    prior = gaussian(sde)
-    exact(draw(prior, METHODS[name], N), prior)
+    exact(gaussian(sde, D), METHODS[name])
 
 
 def test_the_test_sees_an_error():
-    """Too few steps are caught, by the distance and by the moments."""
-    prior = gaussian(SDES["ve"])
-    x = draw(prior, method(), N, 8)
+    """Too few steps are caught by the moments; correctors alone, which cannot keep up in so few steps, by both."""
+    prior = gaussian(SDES["ve"], D)
+    assert float(moments(draw(prior, method(), N, 30), prior)[1].min()) < 0.85
+    x = draw(prior, method(None, FIXES["annealed_langevin"]), N, STEPS)
     assert w2_ratio(x, prior) > 1.25
-    assert float(moments(x, prior)[1].min()) < 0.85
+    assert float(moments(x, prior)[1].min()) > 1.15

@@ -129,6 +129,15 @@ def test_every_epoch_visits_every_image_once(tmp_path):
     assert sorted(first) == sorted(second) == list(range(40)) and first != second
 
 
+def test_processes_share_the_rows_of_a_batch(tmp_path):
+    run = trainer(tmp_path)
+    whole = run._batch()
+    for rank in (0, 1):
+        run.rank, run.world = rank, 2
+        for mine, all_rows in zip(run._batch(), whole, strict=True):
+            assert mine is not None and all_rows is not None and torch.equal(mine, all_rows[rank::2])
+
+
 def test_times_reach_from_almost_zero_to_one():
     objective = Quiet(score_prior())
     assert objective.times(torch.tensor([0.0, 1.0])).tolist() == pytest.approx([T_TRAIN, 1.0])

@@ -1,0 +1,78 @@
+"""Problems with a known answer, and the shipped test images measured."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from operators import Blur, GaussianNoise, LinearMap, Masking, Operator
+from priors import SDE, Gaussian, GaussianMixture
+
+
+def image_mixture(sde: SDE, size: int = 8, components: int = 20, seed: int = 0) -> GaussianMixture:
+    """A mixture of smooth random images in about [-1, 1].
+
+    Formula: means .5 L z with L L' the squared-exponential covariance of length 3 px; covariances
+    .15^2 exp(-r^2 / 2 l^2) + 1e-4 I with a length l of 1 to 3 px each; weights proportional to U(.2, 1.2).
+    Arguments: sde (for data of this size, such as VPSDE()); size (pixels); components K; seed.
+    Returns: GaussianMixture with event shape (1, size, size).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    line = torch.arange(size, dtype=torch.float64)
+    points = torch.cartesian_prod(line, line)
+    squares = torch.cdist(points, points).square()
+    d, eye = size**2, torch.eye(size**2, dtype=torch.float64)
+    root = torch.linalg.cholesky(torch.exp(-squares / 18) + 1e-6 * eye)
+    means = 0.5 * torch.randn(components, d, generator=generator, dtype=torch.float64) @ root.T
+    lengths = 1 + 2 * torch.rand(components, 1, 1, generator=generator, dtype=torch.float64)
+    covariances = 0.15**2 * torch.exp(-squares / (2 * lengths**2)) + 1e-4 * eye
+    weights = 0.2 + torch.rand(components, generator=generator, dtype=torch.float64)
+    return GaussianMixture(means, covariances, weights, sde=sde, event_shape=(1, size, size))
+
+
+def correlated_gaussian(sde: SDE, d: int = 16, seed: int = 0) -> Gaussian:
+    """A Gaussian of d dimensions whose standard deviations span about two decades.
+
+    Arguments: sde; d; seed.
+    Returns: Gaussian with event shape (d,).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    factor = torch.randn(d, d, generator=generator, dtype=torch.float64) * torch.logspace(0, -1, d, dtype=torch.float64)
+    covariance = 2 * factor @ factor.T / d + 0.01 * torch.eye(d, dtype=torch.float64)
+    return Gaussian(torch.randn(d, generator=generator, dtype=torch.float64), covariance, sde=sde)
+
+
+def random_map(d: int, m: int, sigma: float, seed: int = 0) -> LinearMap:
+    """A Gaussian random matrix (m, d) with noise sigma."""
+    matrix = torch.randn(m, d, generator=torch.Generator().manual_seed(seed))
+    return LinearMap(matrix, noise=GaussianNoise(sigma))
+
+
+def two_pixels(sde: SDE) -> tuple[Gaussian, Masking, Tensor]:
+    """N(0, [[1, .8], [.8, 1]]) with the first pixel seen exactly as 1.5: the second is N(1.20, .60^2).
+
+    Returns: prior, operator, y (1, 2).
+    """
+    prior = Gaussian(torch.zeros(2), torch.tensor([[1.0, 0.8], [0.8, 1.0]]), sde=sde)
+    return prior, Masking(torch.tensor([1, 0]), noise=GaussianNoise(0.0)), torch.tensor([[1.5, 0.0]])
+
+
+@dataclass(frozen=True)
+class ImageTask:
+    """A measurement of test images: its operator by event shape, and a line that says what it is."""
+
+    title: str
+    operator: Callable[[tuple[int, ...]], Operator]
+
+
+IMAGE_TASKS = {
+    "masking": ImageTask(
+        "masking, 50 % of pixels, sigma_y .05",
+        lambda shape: Masking.random(shape, keep=0.5, seed=0, noise=GaussianNoise(0.05)),
+    ),
+    "blur": ImageTask(
+        "Gaussian blur, sigma 1.5 px, circular, sigma_y .02",
+        lambda shape: Blur.gaussian(1.5, noise=GaussianNoise(0.02)),
+    ),
+}

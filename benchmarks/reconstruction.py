@@ -1,0 +1,110 @@
+"""Masking and blur on 100 test images: the learned prior's posterior mean beside classical answers."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import priors
+from benchmarks import baselines
+from benchmarks.problems import IMAGE_TASKS
+from inverse import METHODS, Method, Solution, solve
+from inverse.quality import psnr, residual_chi2, ssim
+from operators import Operator
+from priors import Prior
+from priors.checkpoints import locate, read_card
+
+BLOCK = 10  # images per saved solution: what a killed run loses at most
+
+
+def run(
+    prior_name: str, n_images: int, n_samples: int, n_steps: int, seed: int, work: Path, progress: bool
+) -> list[dict[str, str]]:
+    """One row per task and method, PSNR with its bootstrap interval.
+
+    Arguments: prior_name (shipped name or folder); n_images of its test images; n_samples per image; n_steps; seed;
+    work (folder): finished blocks of images are kept there and taken up again; progress.
+    Returns: rows of texts: task, method, PSNR of the mean, gain over linear MMSE, SSIM, residual chi^2, NFE, seconds.
+    """
+    prior = priors.load(prior_name)
+    truth = priors.samples(prior_name).floats(slice(0, n_images))
+    gaussian = baselines.load_gaussian(prior.sde)
+    identity = read_card(locate(prior_name, "prior"))["sha256"]
+    rows = []
+    for name, task in IMAGE_TASKS.items():
+        operator = task.operator(prior.event_shape)
+        y = operator.measure(truth, seed=seed)
+        linear = baselines.linear_mmse(gaussian, operator, y)
+        answers = {"linear MMSE (Gaussian prior)": linear, **_classical(name, operator, y, truth)}
+        for label, estimate in answers.items():
+            rows.append(_row(task.title, label, estimate, truth, linear, operator, y))
+        method = METHODS["mmps"]
+        blocks = _solved(
+            prior, operator, y, method, n_samples, n_steps, seed, work / f"{name}-{identity[:8]}", progress
+        )
+        mean = torch.cat([s.mean for s in blocks])
+        row = _row(task.title, f"{method.name}, mean of {n_samples}", mean, truth, linear, operator, y)
+        each = torch.cat([s.samples[:, 0] for s in blocks])
+        cost = {"NFE": f"{blocks[0].nfe} + {blocks[0].nvjp} vjp", "seconds": f"{sum(s.seconds for s in blocks):.0f}"}
+        rows += [row | cost, _row(task.title, f"{method.name}, one sample", each, truth, linear, operator, y) | cost]
+    return rows
+
+
+def _solved(
+    prior: Prior,
+    operator: Operator,
+    y: Tensor,
+    method: Method,
+    n_samples: int,
+    n_steps: int,
+    seed: int,
+    work: Path,
+    progress,
+) -> list[Solution]:
+    """A solution per block of images; the blocks that lie in ``work`` already are read."""
+    # the file's name holds everything that its content depends on
+    key = hashlib.sha256(repr((method, n_samples, n_steps, seed)).encode() + y.numpy().tobytes()).hexdigest()[:12]
+    solutions = []
+    for start in range(0, len(y), BLOCK):
+        path = work / f"{key}-{start:04d}.h5"
+        if not path.exists():
+            part = solve(prior, operator, y[start : start + BLOCK], n_samples, method, n_steps, seed, progress=progress)
+            part.save(path)
+        solutions.append(Solution.load(path))
+    return solutions
+
+
+def _classical(name: str, operator: Operator, y: Tensor, truth: Tensor) -> dict[str, Tensor]:
+    if name == "masking":
+        return {"biharmonic (scikit-image)": baselines.biharmonic(operator, y)}  # type: ignore[arg-type]
+    ladder = {b: baselines.wiener(operator, y, b) for b in (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)}  # type: ignore[arg-type]
+    best = max(ladder, key=lambda b: psnr(ladder[b], truth).mean().item())
+    return {
+        f"Wiener (scikit-image), best balance {best:g}": ladder[best],
+        "unsupervised Wiener (scikit-image)": baselines.unsupervised_wiener(operator, y),  # type: ignore[arg-type]
+    }
+
+
+def _row(
+    task: str, method: str, estimate: Tensor, truth: Tensor, linear: Tensor, operator: Operator, y: Tensor
+) -> dict[str, str]:
+    figures = psnr(estimate, truth)
+    gain = figures - psnr(linear, truth)
+    return {
+        "task": task,
+        "method": method,
+        "PSNR, dB": f"{figures.mean():.2f}",
+        "over linear MMSE, dB": f"{gain.mean():+.2f} [{_interval(gain)}]",
+        "SSIM": f"{ssim(estimate, truth).mean():.3f}",
+        "chi^2": f"{residual_chi2(operator, y, estimate).mean():.2f}",
+        "NFE": "-",
+        "seconds": "-",
+    }
+
+
+def _interval(values: Tensor, draws: int = 2000) -> str:
+    """95 % bootstrap interval of the mean, paired by image because the values are differences per image."""
+    index = torch.randint(len(values), (draws, len(values)), generator=torch.Generator().manual_seed(0))
+    low, high = torch.quantile(values[index].mean(1), torch.tensor([0.025, 0.975])).tolist()
+    return f"{low:+.2f}, {high:+.2f}"
