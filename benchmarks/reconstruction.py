@@ -1,6 +1,7 @@
 """Masking and blur on 100 test images: the learned prior's posterior mean beside classical answers."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ import priors
 from benchmarks import baselines
 from benchmarks.problems import IMAGE_TASKS
 from inverse import METHODS, Method, Solution, solve
+from inverse.guidance import MMPS
 from inverse.quality import psnr, residual_chi2, ssim
 from operators import Operator
 from priors import Prior
@@ -19,11 +21,11 @@ BLOCK = 10  # images per saved solution: what a killed run loses at most
 
 
 def run(
-    prior_name: str, n_images: int, n_samples: int, n_steps: int, seed: int, work: Path, progress: bool
+    prior_name: str, n_images: int, n_samples: int, n_steps: int, n_cg: int, seed: int, work: Path, progress: bool
 ) -> list[dict[str, str]]:
     """One row per task and method, PSNR with its bootstrap interval.
 
-    Arguments: prior_name (shipped name or folder); n_images of its test images; n_samples per image; n_steps; seed;
+    Arguments: prior_name (shipped name or folder); n_images of its test images; n_samples per image; n_steps; n_cg: conjugate-gradient steps of MMPS; seed;
     work (folder): finished blocks of images are kept there and taken up again; progress.
     Returns: rows of texts: task, method, PSNR of the mean, gain over linear MMSE, SSIM, residual chi^2, NFE, seconds.
     """
@@ -39,15 +41,15 @@ def run(
         answers = {"linear MMSE (Gaussian prior)": linear, **_classical(name, operator, y, truth)}
         for label, estimate in answers.items():
             rows.append(_row(task.title, label, estimate, truth, linear, operator, y))
-        method = METHODS["mmps"]
+        method = replace(METHODS["mmps"], guidance=MMPS(n_cg))
         blocks = _solved(
             prior, operator, y, method, n_samples, n_steps, seed, work / f"{name}-{identity[:8]}", progress
         )
         mean = torch.cat([s.mean for s in blocks])
-        row = _row(task.title, f"{method.name}, mean of {n_samples}", mean, truth, linear, operator, y)
+        row = _row(task.title, f"mmps, mean of {n_samples} samples", mean, truth, linear, operator, y)
         each = torch.cat([s.samples[:, 0] for s in blocks])
         cost = {"NFE": f"{blocks[0].nfe} + {blocks[0].nvjp} vjp", "seconds": f"{sum(s.seconds for s in blocks):.0f}"}
-        rows += [row | cost, _row(task.title, f"{method.name}, one sample", each, truth, linear, operator, y) | cost]
+        rows += [row | cost, _row(task.title, "mmps, one sample", each, truth, linear, operator, y) | cost]
     return rows
 
 

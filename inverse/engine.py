@@ -39,10 +39,13 @@ def run(
         if predictor is not None:
             q = posterior.condition(predictor.transition(posterior, state.x, t, s, rng), state.x, t, s)
             state = population.update(state, q.sample(rng), q, predictor, posterior, t, s, rng)
-        if not torch.isfinite(state.x.sum()):  # one reduction: nan and inf survive a sum
-            raise NonFiniteState(
-                f"step {step + 1} of {len(grid) - 1}, from t = {t:.6g} to {s:.6g}: the state is not finite; "
-                "take more steps, a weaker guidance or a smaller snr"
-            )
+        _check(state.x, f"step {step + 1} of {len(grid) - 1}, from t = {t:.6g} to {s:.6g}")
         on_step()
-    return State(posterior.denoise(state.x, grid[-1]), state.log_w)
+    x = posterior.denoise(state.x, grid[-1])
+    _check(x, f"the denoising after the last of {len(grid) - 1} steps, at t = {grid[-1]:.6g}")
+    return State(x, state.log_w)
+
+
+def _check(x: Tensor, where: str) -> None:
+    if not torch.isfinite(x.sum()):  # one reduction: nan and inf survive a sum
+        raise NonFiniteState(f"{where}: the state is not finite; take more steps, a weaker guidance or a smaller snr")

@@ -53,6 +53,7 @@ def solve(
     operator.validate_y(y, prior.event_shape)
     if y.device != prior.device:
         raise ValueError(f"y is on {y.device} and the prior on {prior.device}: move one with .to(...)")
+    y = _measured(operator, y)
     rows = torch.arange(len(y)).repeat_interleave(n_samples)
     keys = [(b, k) for b in range(len(y)) for k in range(n_samples)]
     start = time.perf_counter()
@@ -117,6 +118,14 @@ def _run(prior, operator, y, rows, keys, method: Method, n_steps, seed, batch_si
                 run(posterior, grid, method.predictor, method.correctors, method.population, rng, len(batch), advance)
             )
     return torch.cat([s.x for s in states]), torch.cat([s.log_w for s in states]), counter
+
+
+def _measured(operator: Operator, y: Tensor) -> Tensor:
+    """y as the engine takes it: float32 where it is no label, and 0 where nothing was measured, whatever stood there."""
+    if not y.is_floating_point():
+        return y
+    support = operator.support
+    return y.float() if support is None else torch.where(support, y.float(), 0.0)
 
 
 def _check_numbers(**values: int | None) -> None:

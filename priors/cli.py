@@ -28,6 +28,9 @@ def train(
     data: Annotated[Path, typer.Option(help="image set: HDF5 or npz with images (n, C, H, W) uint8 and labels (n,)")],
     out: Annotated[Path, typer.Option(help="folder of the checkpoint, the state, the log and the sample sheet")],
     split: Annotated[str, typer.Option(help="prefix of the names in the file")] = "train",
+    test_split: Annotated[
+        str | None, typer.Option(help="prefix of the test images: their loss goes on the card")
+    ] = None,
     resume: Annotated[bool, typer.Option(help="go on from the state in the folder")] = False,
     minutes: Annotated[float | None, typer.Option(help="instead of the config's")] = None,
     steps: Annotated[int | None, typer.Option(help="instead of the config's")] = None,
@@ -57,9 +60,11 @@ def train(
     trainer = Trainer(objective(recipe, images), images, training, out, device, notes)
     if resume:
         trainer.resume()
-    losses = trainer.run()
+    trainer.run()
+    if test_split:
+        trainer.test(read(data, test_split))
     if trainer.rank == 0:
-        print(f"{trainer.step} steps, {trainer.seconds:.0f} s, losses {losses}, checkpoint in {out}")
+        print(f"{trainer.step} steps, {trainer.seconds:.0f} s, losses {trainer.losses}, checkpoint in {out}")
     if distributed:
         dist.destroy_process_group()
 

@@ -186,12 +186,27 @@ class Trainer:
         state |= {f"ema.{name}": value for name, value in self.ema.items()}
         for i, entry in self.optimizer.state_dict()["state"].items():
             state |= {f"adam.{i}.{name}": torch.as_tensor(value) for name, value in entry.items()}
-        clock = {"step": str(self.step), "seconds": str(self.seconds), "scaler": json.dumps(self.scaler.state_dict())}
+        clock = {
+            "step": str(self.step),
+            "seconds": str(self.seconds),
+            "losses": json.dumps(self.losses),
+            "scaler": json.dumps(self.scaler.state_dict()),
+        }
         with atomic(self.out / STATE) as temporary:
             save_file({name: value.contiguous() for name, value in state.items()}, temporary, metadata=clock)
         with (self.out / LOG).open("a") as file:
             line = {"step": self.step, "seconds": round(self.seconds, 1), **self.losses}
             file.write(json.dumps(line) + "\n")
+        self._write_checkpoint()
+
+    def test(self, data: ImageSet) -> float:
+        """The averaged weights' loss on a test set, which the card of the checkpoint then states too."""
+        self.losses |= {"held_out": self.held_out_loss(), "test": self.held_out_loss(data)}
+        if not self.rank:
+            self._write_checkpoint()
+        return self.losses["test"]
+
+    def _write_checkpoint(self) -> None:
         self.objective.eval()
         with self._averaged():
             record = {
@@ -226,6 +241,7 @@ class Trainer:
         self.optimizer.load_state_dict({"state": entries, "param_groups": self.optimizer.state_dict()["param_groups"]})
         self.scaler.load_state_dict(json.loads(clock["scaler"]))
         self.step, self.seconds = int(clock["step"]), float(clock["seconds"])
+        self.losses = json.loads(clock.get("losses", "{}"))
         return True
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from inverse import METHODS, Method
-from inverse.grids import karras, log_snr, uniform
+from inverse.grids import karras, uniform
 from inverse.guidance import DPS, GUIDANCES, MMPS, NoisyLikelihood, PiGDM, Replacement
 from inverse.guidance.mmps import MMPSPosterior
 from inverse.predictors import DDIM, Ancestral, ProbabilityFlow, ReverseDiffusion
@@ -66,11 +66,11 @@ def test_mmps_denoises_exactly(problem, time):
 def test_mmps_with_exact_steps_draws_from_the_posterior(problem):
     """Second-order steps and enough conjugate gradients leave the guidance itself: it is exact."""
     prior, operator, y, truth = problem
-    n = 2000 if len(prior.event_shape) == 1 else 150
-    x = draw(prior, replace(METHODS["mmps"], guidance=MMPS(15, 1e-3), predictor=ProbabilityFlow()), n, 40, operator, y)
+    n = 2000 if len(prior.event_shape) == 1 else 100
+    x = draw(prior, replace(METHODS["mmps"], guidance=MMPS(12, 1e-3), predictor=ProbabilityFlow()), n, 30, operator, y)
     error, ratios = moments(x, truth)
     assert error < 4
-    assert 0.95 < float(ratios.mean()) < 1.08
+    assert 0.94 < float(ratios.mean()) < 1.12
     assert (ratios - ratios.mean()).abs().max() < 4 * (2 / n) ** 0.5
     few = min(n, 400)
     assert w2_ratio(x, truth, n=few) < 1.25
@@ -79,14 +79,14 @@ def test_mmps_with_exact_steps_draws_from_the_posterior(problem):
 
 @pytest.mark.parametrize("name", ["matrix", "masking"])
 def test_mmps_as_it_is(sde, name):
-    """100 ancestral steps: first order, hence up to 20 % too little variance along the thinnest axes."""
+    """The default composition is within 10 % of the posterior's variance on average, along the thinnest axes within 40 %."""
     prior, operator = LINEAR[name][0](sde), LINEAR[name][1]()
     y = operator.measure(prior.sample(1, seed=9), seed=3)
     x, truth = draw(prior, METHODS["mmps"], 400, None, operator, y), prior.posterior(operator, y)
     error, ratios = moments(x, truth)
     assert w2_ratio(x, truth) < 1.25
     assert error < 4
-    assert 0.8 < float(ratios.mean()) < 1.05
+    assert 0.9 < float(ratios.mean()) < 1.1
 
 
 def test_mmps_keeps_rows_whose_curvature_is_not_positive():
@@ -227,7 +227,7 @@ def test_dps_does_not_depend_on_the_batch():
     torch.testing.assert_close(field.denoise(x, t)[1:2], alone)
 
 
-@pytest.mark.parametrize("grid", [uniform, karras, log_snr])
+@pytest.mark.parametrize("grid", [uniform, karras])
 def test_dps_hardly_depends_on_the_steps(sde, grid):
     """zeta is a rate per time: twice the steps change neither mean nor spread by much.
 
@@ -235,7 +235,7 @@ def test_dps_hardly_depends_on_the_steps(sde, grid):
     prior, operator = picture(sde), LINEAR["masking"][1]()
     y = operator.measure(prior.sample(1, seed=9), seed=3)
     method = Method("", DPS(), grid=grid)
-    few, many = (draw(prior, method, 200, n, operator, y) for n in (250, 500))
+    few, many = (draw(prior, method, 100, n, operator, y) for n in (250, 500))
     spread = many.std(0)
     assert ((few.mean(0) - many.mean(0)).abs() / spread).mean() < 0.15
     assert 0.85 < float((few.std(0) / spread).mean()) < 1.15

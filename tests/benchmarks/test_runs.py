@@ -1,0 +1,82 @@
+"""The benchmarks' own machinery, on problems small enough for a test."""
+
+import json
+
+import pytest
+import torch
+
+from benchmarks import exactness, speed
+from benchmarks.provenance import provenance, write_table
+from benchmarks.reconstruction import _interval, _solved
+from inverse import METHODS
+from operators import GaussianNoise, Masking
+from priors import VESDE, Gaussian
+
+
+def test_a_table_is_written_as_markdown_and_json(tmp_path):
+    rows = [{"method": "a", "PSNR": "1.0"}, {"method": "b", "PSNR": "2.0"}]
+    path = write_table("name", "Title", rows, provenance(seed=3), "notes", tmp_path)
+    text = path.read_text()
+    assert "| method | PSNR |" in text and "| b | 2.0 |" in text and "Made by `uv run inverse-bench" in text
+    record = json.loads((tmp_path / "name.json").read_text())
+    assert record["rows"] == rows and record["facts"]["seed"] == 3
+
+
+def test_a_table_of_nothing_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no rows"):
+        write_table("name", "Title", [], provenance(), out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_interval_covers_the_mean_and_shrinks_with_the_number_of_images():
+    values = torch.randn(400, generator=torch.Generator().manual_seed(0)) + 2
+    few, many = ([float(end) for end in _interval(values[:n]).split(",")] for n in (25, 400))
+    assert few[0] < 2 < few[1] and many[0] < 2 < many[1]
+    assert many[1] - many[0] < 0.4 * (few[1] - few[0])
+
+
+def test_finished_blocks_are_read_and_not_solved_again(tmp_path, monkeypatch):
+    prior = Gaussian(torch.zeros(9), torch.eye(9), VESDE(), event_shape=(1, 3, 3))
+    operator = Masking.random((1, 3, 3), 0.5, noise=GaussianNoise(0.1))
+    y = operator.measure(prior.sample(12), seed=0)
+    arguments = (prior, operator, y, METHODS["pigdm"], 2, 5, 0, tmp_path, False)
+    first = _solved(*arguments)
+    assert [len(s.samples) for s in first] == [10, 2]
+    (tmp_path / sorted(p.name for p in tmp_path.iterdir())[1]).unlink()  # killed before the second block was done
+    calls = []
+    original = __import__("benchmarks.reconstruction", fromlist=["solve"]).solve
+    monkeypatch.setattr("benchmarks.reconstruction.solve", lambda *a, **k: calls.append(a) or original(*a, **k))
+    again = _solved(*arguments)
+    assert len(calls) == 1
+    torch.testing.assert_close(again[0].samples, first[0].samples)
+    torch.testing.assert_close(again[1].samples, first[1].samples)
+
+
+def test_exactness_rows_carry_their_floor():
+    rows = list(exactness.linear_gaussian(n=60, n_steps=40))
+    assert {row["method"] for row in rows} == {"VE, mmps", "VP, mmps", "sub-VP, mmps"}
+    assert all(0 < float(row["ratio"]) < 2 for row in rows)
+
+
+def test_bare_network_makes_the_evaluations_that_it_is_compared_for():
+    class Counting(Gaussian):
+        forward_calls = backward_calls = 0
+
+        def denoise(self, x, t):
+            self.forward_calls += 1
+            return super().denoise(x, t)
+
+        def denoise_vjp(self, x, t):
+            denoised, vjp = super().denoise_vjp(x, t)
+
+            def counted(v):
+                self.backward_calls += 1
+                return vjp(v)
+
+            return denoised, counted
+
+    prior = Counting(torch.zeros(2), torch.eye(2), VESDE())
+    speed._with_vjps(prior, rows=3, nfe=5, nvjp=12)
+    assert (prior.forward_calls, prior.backward_calls) == (5, 12)
+    speed._forward(prior, rows=3, n=4)
+    assert prior.forward_calls == 9
