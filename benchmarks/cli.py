@@ -36,12 +36,22 @@ def run_reconstruction(
     """PSNR of the posterior mean on masked and blurred test images, beside classical answers."""
     rows = reconstruction.run(prior, images, samples, steps, cg, seed, work, progress=True)
     notes = (
-        f"{images} Fashion-MNIST test images, {samples} posterior samples each, {steps} Heun steps, {cg} of CG. Gains are paired by "
+        f"{images} Fashion-MNIST test images, {samples} posterior samples each, {steps} Heun steps, {cg} of CG. Gains "
+        "are paired by "
         "image, with the 95 % bootstrap interval of their mean; chi^2 is the residual in units of the noise (about 1 "
         "for a posterior draw)."
     )
     _finish(
-        "reconstruction", "Reconstruction", rows, notes, out, images=images, samples=samples, steps=steps, seed=seed
+        "reconstruction",
+        "Reconstruction",
+        rows,
+        notes,
+        out,
+        images=images,
+        samples=samples,
+        steps=steps,
+        cg=cg,
+        seed=seed,
     )
 
 
@@ -50,8 +60,9 @@ def run_labels(per_class: int = 20, steps: int = 60, seed: Seed = 0, out: Out = 
     """Class-conditional samples judged by a classifier that was trained apart."""
     rows = labels.run(per_class, steps, seed, progress=True)
     notes = (
-        f"{per_class} samples per class, {steps} steps. Exact draws of p(x | label) would be judged as labelled about as often "
-        "as test images are, so weight 1, the paper's, is bounded by the judge; larger weights trade variety for agreement."
+        f"{per_class} samples per class, {steps} steps. Exact draws of p(x | label) would be judged as labelled about "
+        "as often as test images are, so weight 1, the paper's, is bounded by the judge; larger weights trade variety "
+        "for agreement."
     )
     _finish("labels", "Class-conditional samples", rows, notes, out, per_class=per_class, steps=steps, seed=seed)
 

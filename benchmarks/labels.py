@@ -18,7 +18,8 @@ def run(n_per_class: int, n_steps: int, seed: int, progress: bool) -> list[dict[
     """How often the judge sees the label that guided, per class and in all, beside its accuracy on test images.
 
     Arguments: n_per_class samples; n_steps; seed; progress.
-    Returns: rows of texts: label, agreement on samples per guidance weight, the judge's accuracy on the shipped test images.
+    Returns: rows of texts: label, agreement on samples per guidance weight, the judge's accuracy on the shipped test
+    images.
     """
     prior, judge = priors.load("fashion-mnist"), priors.load_classifier("fashion-mnist-judge")
     operator = operators.Classifier(priors.load_classifier("fashion-mnist-classifier"))

@@ -25,8 +25,9 @@ def run(
 ) -> list[dict[str, str]]:
     """One row per task and method, PSNR with its bootstrap interval.
 
-    Arguments: prior_name (shipped name or folder); n_images of its test images; n_samples per image; n_steps; n_cg: conjugate-gradient steps of MMPS; seed;
-    work (folder): finished blocks of images are kept there and taken up again; progress.
+    Arguments: prior_name (shipped name or folder); n_images of its test images; n_samples per image; n_steps; n_cg:
+    conjugate-gradient steps of MMPS; seed; work (folder): finished blocks of images are kept there and taken up again;
+    progress.
     Returns: rows of texts: task, method, PSNR of the mean, gain over linear MMSE, SSIM, residual chi^2, NFE, seconds.
     """
     prior = priors.load(prior_name)

@@ -163,7 +163,7 @@ def read_operator(text: str, sigma: float, event_shape: tuple[int, ...]) -> Oper
         if name == "masking" and "box" in numbers:
             return operators.Masking.box(event_shape, int(numbers["box"]), noise=noise)
         if name == "masking":
-            return operators.Masking.random(event_shape, **{"keep": 0.5} | numbers, noise=noise)
+            return operators.Masking.random(event_shape, **numbers, noise=noise)
         if name == "blur":
             width = numbers.pop("sigma", 1.5)
             return operators.Blur.gaussian(width, **numbers, boundary="reflect", noise=noise)

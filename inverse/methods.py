@@ -44,8 +44,8 @@ class Method:
         return not isinstance(self.guidance, Unconditional)
 
 
-# Defaults by measurement (`inverse-bench run exactness`): at equal evaluations the Heun flow keeps MMPS's posterior spread,
-# which ancestral steps narrow by several per cent.
+# Defaults by measurement (`inverse-bench run exactness`): at equal evaluations the Heun flow keeps MMPS's posterior
+# spread, which ancestral steps narrow by several per cent.
 METHODS: dict[str, Method] = {
     m.name: m
     for m in (

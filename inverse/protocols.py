@@ -69,8 +69,8 @@ class Guidance(ABC):
     citation: ClassVar[str] = ""
 
     @abstractmethod
-    def posterior(self, prior: Prior, operator: Operator, y: Tensor) -> Posterior:
-        """The prior given y (N, *M), one row per sample; operator: of those rows."""
+    def posterior(self, prior: Prior, operator: Operator | None, y: Tensor | None) -> Posterior:
+        """The prior given y (N, *M), one row per sample; operator: of those rows. Both None: no measurement."""
 
 
 class Population(ABC):

@@ -121,7 +121,7 @@ def _run(prior, operator, y, rows, keys, method: Method, n_steps, seed, batch_si
 
 
 def _measured(operator: Operator, y: Tensor) -> Tensor:
-    """y as the engine takes it: float32 where it is no label, and 0 where nothing was measured, whatever stood there."""
+    """y as the engine takes it: float32 unless a label, and 0 where nothing was measured, whatever stood there."""
     if not y.is_floating_point():
         return y
     support = operator.support

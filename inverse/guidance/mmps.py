@@ -19,8 +19,8 @@ class MMPS(Guidance):
     C preconditions.
     Source: Rozet et al. 2024, algorithm 2.
     Arguments: steps (int >= 1) of conjugate gradients: 5 for exact priors, 2 for trained ones, whose Jacobian is a
-    covariance only nearly, so that more steps follow its errors (`inverse-bench run reconstruction`); tolerance: a row stops when its residual fell below this
-    fraction of the start.
+    covariance only nearly, so that more steps follow its errors (`inverse-bench run reconstruction`); tolerance: a row
+    stops when its residual fell below this fraction of the start.
     Raises: ValueError for steps < 1.
     """
 

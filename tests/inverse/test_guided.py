@@ -71,7 +71,7 @@ def test_mmps_with_exact_steps_draws_from_the_posterior(problem):
     error, ratios = moments(x, truth)
     assert error < 4
     assert 0.94 < float(ratios.mean()) < 1.12
-    assert (ratios - ratios.mean()).abs().max() < 4 * (2 / n) ** 0.5
+    assert (ratios - ratios.mean()).abs().max() < 5 * (2 / n) ** 0.5
     few = min(n, 400)
     assert w2_ratio(x, truth, n=few) < 1.25
     assert w2_ratio(prior.sample(few, seed=5), truth, n=few) > 2, "a test that the prior itself would pass"
@@ -79,7 +79,7 @@ def test_mmps_with_exact_steps_draws_from_the_posterior(problem):
 
 @pytest.mark.parametrize("name", ["matrix", "masking"])
 def test_mmps_as_it_is(sde, name):
-    """The default composition is within 10 % of the posterior's variance on average, along the thinnest axes within 40 %."""
+    """The default is within 10 % of the posterior's variance on average, along the thinnest axes within 40 %."""
     prior, operator = LINEAR[name][0](sde), LINEAR[name][1]()
     y = operator.measure(prior.sample(1, seed=9), seed=3)
     x, truth = draw(prior, METHODS["mmps"], 400, None, operator, y), prior.posterior(operator, y)

@@ -1,0 +1,176 @@
+"""The command lines, on an untrained prior of 8 x 8 pixels."""
+
+import numpy as np
+import pytest
+import torch
+from skimage.io import imsave
+from typer.testing import CliRunner
+
+import operators
+from inverse import METHODS, Solution
+from inverse.cli import app, read_image, read_operator
+from operators import Blur, Masking
+from priors.checkpoints import save
+from priors.data import read
+from tests.cases import normal, score_prior
+
+FAST = ["--steps", "3"]
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "prior"
+    save(folder, score_prior(), data="none", licence="none")
+    return str(folder)
+
+
+@pytest.fixture
+def image(tmp_path):
+    pixels = (255 * normal(8, 8, seed=1).sigmoid().numpy()).astype(np.uint8)
+    imsave(tmp_path / "image.png", pixels, check_contrast=False)
+    return tmp_path / "image.png"
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "300"})
+
+
+def refused(result, *fragments):
+    """One line, exit status 2, no traceback."""
+    assert result.exit_code == 2, result.output
+    assert len(result.output.strip().splitlines()) == 1
+    for fragment in ("error:", *fragments):
+        assert fragment in result.output
+
+
+@pytest.mark.parametrize(
+    ("command", "names"), [("priors", []), ("operators", operators.available()), ("methods", list(METHODS))]
+)
+def test_lists(command, names):
+    result = call(command)
+    assert result.exit_code == 0 and command in result.output
+    for name in names:
+        assert name in result.output
+
+
+@pytest.mark.parametrize("operator", ["masking:keep=0.5", "masking:box=3", "masking:seed=2", "blur:sigma=0.6"])
+def test_solve_an_image(prior, image, tmp_path, operator):
+    result = call(
+        "solve", image, "--operator", operator, "--prior", prior, "--samples", 2, "--out", tmp_path / "o", *FAST
+    )
+    assert result.exit_code == 0, result.output
+    solution = Solution.load(tmp_path / "o" / "solution.h5")
+    assert solution.samples.shape == (1, 2, 1, 8, 8) and solution.method == "mmps"
+    assert (tmp_path / "o" / "solution.png").stat().st_size > 1000
+    assert "PSNR" in result.output and METHODS["mmps"].citation in result.output.replace("\n", " ")
+
+
+def test_solve_is_the_library_s(prior, image, tmp_path):
+    """The same samples as by hand: the image is measured with the seed and solved with the seed."""
+    from inverse import solve
+    from priors import load
+
+    call(
+        "solve", image, "--operator", "masking", "--prior", prior, "--samples", 2, "--out", tmp_path, "--seed", 5, *FAST
+    )
+    p, op = load(prior), read_operator("masking", 0.05, (1, 8, 8))
+    y = op.measure(read_image(image, (1, 8, 8), resize=False), seed=5)
+    by_hand = solve(p, op, y, n_samples=2, n_steps=3, seed=5, progress=False)
+    assert torch.equal(Solution.load(tmp_path / "solution.h5").samples, by_hand.samples)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_solve_a_measurement(prior, tmp_path, dtype):
+    """A measurement of one's own, in numpy's precision: no truth, hence no PSNR."""
+    np.save(tmp_path / "y.npy", np.zeros((1, 1, 8, 8), dtype))
+    arguments = ["--operator", "masking", "--prior", prior, "--samples", 1, "--out", tmp_path, "--measured", *FAST]
+    result = call("solve", tmp_path / "y.npy", *arguments)
+    assert result.exit_code == 0, result.output
+    assert "PSNR" not in result.output
+    assert Solution.load(tmp_path / "solution.h5").samples.dtype == torch.float32
+
+
+def test_sample(prior, tmp_path):
+    result = call("sample", "--prior", prior, "--n", 3, "--out", tmp_path, "--seed", 2, *FAST)
+    assert result.exit_code == 0, result.output
+    assert len(read(tmp_path / "samples.h5")) == 3
+    assert (tmp_path / "samples.png").stat().st_size > 1000
+
+
+def test_an_image_of_another_size(prior, tmp_path):
+    imsave(tmp_path / "large.png", np.zeros((12, 10), np.uint8), check_contrast=False)
+    arguments = ["solve", tmp_path / "large.png", "--operator", "masking", "--prior", prior, "--out", tmp_path, *FAST]
+    refused(call(*arguments), "(12, 10)", "(8, 8)", "--resize")
+    assert call(*arguments, "--samples", 1, "--resize").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("operator", "fragments"),
+    [
+        ("wavelet", ["'wavelet'", "masking"]),
+        ("masking:keep=half", ["keep=half", "number"]),
+        ("masking:keep=3", ["keep must lie in [0, 1]"]),
+        ("masking:colour=1", ["colour"]),
+        ("blur:sigma=-1", ["sigma_px must be > 0"]),
+        ("classifier:name=nobody", ["'nobody'"]),
+    ],
+)
+def test_an_operator_that_is_none(prior, image, tmp_path, operator, fragments):
+    refused(call("solve", image, "--operator", operator, "--prior", prior, "--out", tmp_path, *FAST), *fragments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragments"),
+    [
+        (["--prior", "nobody"], ["'nobody'"]),
+        (["--method", "ddpm"], ["'ddpm'", "mmps"]),
+        (["--method", "classifier"], ["noisy_likelihood"]),
+        (["--samples", "0"], ["n_samples = 0"]),
+        (["--seed", "-1"], ["seed = -1"]),
+        (["--sigma", "-0.1"], ["sigma must be >= 0"]),
+        (["--measured"], ["image.png"]),
+    ],
+)
+def test_arguments_out_of_range(prior, image, tmp_path, arguments, fragments):
+    base = ["solve", image, "--operator", "masking", "--prior", prior, "--out", tmp_path / "o", *FAST]
+    refused(call(*base, *arguments), *fragments)
+    assert not (tmp_path / "o" / "solution.h5").exists()
+
+
+def test_files_that_are_no_images(prior, tmp_path):
+    (tmp_path / "text.png").write_text("hello")
+    rest = ["--operator", "masking", "--prior", prior, "--out", tmp_path]
+    refused(call("solve", tmp_path / "text.png", *rest), "text.png is no readable image", "--measured")
+    refused(call("solve", tmp_path / "[none].png", *rest), "no image at", "[none].png")
+    refused(call("solve", tmp_path / "none.npy", *rest, "--measured"), "none.npy")
+
+
+RAMP = np.linspace(0, 1, 64).reshape(8, 8)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        (RAMP * 255).round().astype(np.uint8),
+        (RAMP * 65535).round().astype(np.uint16),
+        (RAMP[..., None].repeat(3, 2) * 255).round().astype(np.uint8),
+        np.concatenate([RAMP[..., None].repeat(3, 2), np.ones((8, 8, 1))], 2) * 255,  # with an opaque alpha channel
+    ],
+    ids=["grey", "16 bit", "colour", "alpha"],
+)
+def test_an_image_is_read_in_image_units(tmp_path, pixels):
+    imsave(tmp_path / "ramp.png", pixels if pixels.dtype.kind == "u" else pixels.round().astype(np.uint8))
+    for channels in (1, 3):
+        x = read_image(tmp_path / "ramp.png", (channels, 8, 8), resize=False)
+        assert x.dtype == torch.float32
+        torch.testing.assert_close(x[0], torch.from_numpy(RAMP).float().expand(channels, 8, 8), atol=0.003, rtol=0)
+
+
+def test_operators_from_text():
+    blur, mask, plane = (
+        read_operator(t, 0.1, (1, 8, 8)) for t in ("blur:sigma=0.5,truncate=2", "masking:keep=0.25,seed=3", "grayscale")
+    )
+    assert isinstance(blur, Blur) and blur.kernel_size == (3, 3) and blur.boundary == "reflect"
+    assert isinstance(mask, Masking) and int(mask.mask.sum()) == 16
+    assert torch.equal(mask.mask, Masking.random((1, 8, 8), 0.25, seed=3).mask)
+    assert all(float(op.noise.sigma) == pytest.approx(0.1) for op in (blur, mask, plane))
