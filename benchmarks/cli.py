@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from benchmarks import baselines, exactness, labels, reconstruction, speed
+from benchmarks.problems import IMAGE_TASKS
 from benchmarks.provenance import RESULTS, provenance, write_table
 from priors.data import read
 
@@ -28,13 +29,16 @@ def run_reconstruction(
     steps: int = 12,
     cg: Annotated[int, typer.Option(help="conjugate-gradient steps of MMPS")] = 2,
     seed: Seed = 0,
+    task: Annotated[
+        list[str] | None, typer.Option(help="only these; the others' finished images stay in --work")
+    ] = None,
     work: Annotated[Path, typer.Option(help="finished images are kept here and taken up again")] = Path(
         "runs/reconstruction"
     ),
     out: Out = RESULTS,
 ) -> None:
     """PSNR of the posterior mean on masked and blurred test images, beside classical answers."""
-    rows = reconstruction.run(prior, images, samples, steps, cg, seed, work, progress=True)
+    rows = reconstruction.run(prior, images, samples, steps, cg, seed, work, True, task or tuple(IMAGE_TASKS))
     notes = (
         f"{images} Fashion-MNIST test images, {samples} posterior samples each, {steps} Heun steps, {cg} of CG. Gains "
         "are paired by "

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
@@ -63,7 +64,7 @@ def solve(
         p = priors.load(prior)
         op = read_operator(operator, sigma, p.event_shape)
         truth = None if measured else read_image(image, p.event_shape, resize)
-        y = torch.from_numpy(np.load(image, allow_pickle=False)) if truth is None else op.measure(truth, seed=seed)
+        y = read_measurement(image) if truth is None else op.measure(truth, seed=seed)
         solution = solve_posterior(p, op, y, n_samples=samples, method=method, n_steps=steps, seed=seed)
         solution.save(out / "solution.h5")
         shown = [Column(f"sample {k + 1}", solution.samples[:, k]) for k in range(min(4, samples))]
@@ -181,15 +182,18 @@ def read_image(path: Path, event_shape: tuple[int, ...], resize: bool) -> Tensor
 
     Raises: FileNotFoundError; ValueError for no image, or one of another size without ``resize``.
     """
+    from skimage import img_as_float
     from skimage.io import imread
     from skimage.transform import resize as to_size
 
     if not path.exists():
         raise FileNotFoundError(f"no image at {path}")
     try:
-        pixels = np.atleast_3d(imread(path)).astype(np.float64)[:, :, :3] / 255
+        pixels = np.atleast_3d(img_as_float(imread(path)))  # of 1, 8 or 16 bits, on [0, 1]
     except (OSError, ValueError, SyntaxError) as error:
-        raise ValueError(f"{path} is no readable image: {error}; with --measured an .npy file is expected") from None
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{path} is no readable image: {reason}; with --measured an .npy file is expected") from None
+    pixels = pixels[:, :, : 3 if pixels.shape[2] >= 3 else 1]  # without alpha
     c, h, w = event_shape
     if c == 1:
         pixels = pixels.mean(2, keepdims=True)
@@ -202,6 +206,21 @@ def read_image(path: Path, event_shape: tuple[int, ...], resize: bool) -> Tensor
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float()[None]
 
 
+def read_measurement(path: Path) -> Tensor:
+    """A measurement (B, *M) from an .npy file.
+
+    Raises: FileNotFoundError; ValueError for another file.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"no measurement at {path}")
+    try:
+        return torch.from_numpy(np.load(path, allow_pickle=False))
+    except (ValueError, EOFError, TypeError):
+        raise ValueError(
+            f"{path} is no .npy file of numbers: with --measured expected what numpy.save writes"
+        ) from None
+
+
 class _explained:
     """Turns the errors that a user can mend into one line and exit status 2."""
 
@@ -210,7 +229,7 @@ class _explained:
 
     def __exit__(self, kind, error, trace):
         if isinstance(error, ValueError | TypeError | FileNotFoundError | ArithmeticError):
-            console.print(f"[red]error:[/red] {error}", highlight=False, markup=True, soft_wrap=True)
+            console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, markup=True, soft_wrap=True)
             raise typer.Exit(2) from error
 
 

@@ -106,11 +106,11 @@ def figures_of(
         each = torch.stack([psnr(solution.samples[:, k], truth) for k in range(n)])
         chi2 = torch.stack([residual_chi2(operator, y, solution.samples[:, k]) for k in range(n)])
         row |= {
-            "PSNR mean": f"{psnr(solution.mean, truth).mean():.2f} dB",
-            "PSNR sample": f"{each.mean():.2f} dB",
+            "PSNR mean, dB": f"{psnr(solution.mean, truth).mean():.2f}",
+            "PSNR sample, dB": f"{each.mean():.2f}",
             "SSIM mean": f"{ssim(solution.mean, truth).mean():.3f}",
             "chi^2": f"{chi2.mean():.2f}",
         }
     else:
-        row |= dict.fromkeys(("PSNR mean", "PSNR sample", "SSIM mean", "chi^2"), "-")
-    return row | {"NFE": f"{solution.nfe} + {solution.nvjp} vjp", "seconds": f"{solution.seconds:.1f}"}
+        row |= dict.fromkeys(("PSNR mean, dB", "PSNR sample, dB", "SSIM mean", "chi^2"), "-")
+    return row | {"NFE + vjp": f"{solution.nfe} + {solution.nvjp}", "seconds": f"{solution.seconds:.1f}"}

@@ -48,6 +48,7 @@ def gallery(path: str | Path, sections: dict[str, list[Column]]) -> None:
             top = float(column.cells.max()) if isinstance(column.cells, Tensor) and column.spread else 1.0
             for i, cell in enumerate(column.cells):
                 if isinstance(cell, str):
+                    axes[i, j].set_box_aspect(1)
                     axes[i, j].text(0.5, 0.5, cell, ha="center", va="center", fontsize=9, wrap=True)
                     continue
                 image = cell.detach().cpu().float().clamp(0, top).permute(1, 2, 0).numpy()

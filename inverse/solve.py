@@ -50,9 +50,9 @@ def solve(
     chosen = resolve(method, operator)
     _check_numbers(n_samples=n_samples, n_steps=n_steps, batch_size=batch_size)
     RowRNG(seed, ())  # refuses a bad seed before anything is computed
-    operator.validate_y(y, prior.event_shape)
-    if y.device != prior.device:
+    if isinstance(y, Tensor) and y.device != prior.device:
         raise ValueError(f"y is on {y.device} and the prior on {prior.device}: move one with .to(...)")
+    operator.validate_y(y, prior.event_shape)
     y = _measured(operator, y)
     rows = torch.arange(len(y)).repeat_interleave(n_samples)
     keys = [(b, k) for b in range(len(y)) for k in range(n_samples)]

@@ -1,4 +1,4 @@
-"""What a user can get wrong: every mistake is refused before the prior is evaluated, and the message says how to mend it."""
+"""What a user can get wrong: refused before the prior is evaluated, by a message that says how to mend it."""
 
 import json
 from dataclasses import replace
@@ -21,9 +21,10 @@ from priors.checkpoints import CARD, WEIGHTS, save
 from tests.cases import Untouchable, score_prior
 
 PRIOR = Untouchable((1, 4, 4))
-Y = torch.zeros(1, 1, 4, 4)
+Y, ZEROS = torch.zeros(1, 1, 4, 4), torch.zeros(2)
 MASK = Masking(torch.ones(4, 4), noise=GaussianNoise(0.1))
 REFLECT = Blur(torch.ones(3, 3) / 9, "reflect", noise=GaussianNoise(0.1))
+PHOTONS = Masking(torch.ones(4, 4), noise=PoissonNoise(9.0))
 
 
 class Logits(torch.nn.Module):
@@ -44,6 +45,10 @@ def sampling(prior=PRIOR, **arguments):
     return lambda: sample(prior, progress=False, **arguments)
 
 
+def noisy(make, *arguments):
+    return make(*arguments, noise=GaussianNoise(0.1))
+
+
 def at(value, i=5):
     y = Y.clone()
     y.view(-1)[i] = value
@@ -62,9 +67,9 @@ MISTAKES = {
     "nan in y": (solving(y=at(float("nan"))), ValueError, "1 entries", "finite", "mask"),
     "inf in y": (solving(y=at(float("inf"))), ValueError, "1 entries", "finite", "mask"),
     "y is an image, not a blurred interior": (
-        solving(operator=Blur(torch.ones(3, 3), "valid", GaussianNoise(0.1))), ValueError, "(1, 1, 4, 4)", "(B, 1, 2, 2)",
+        solving(operator=noisy(Blur, torch.ones(3, 3), "valid")), ValueError, "(1, 1, 4, 4)", "(B, 1, 2, 2)",
     ),
-    "y on another device": (solving(y=Y.to("meta")), (ValueError, NotImplementedError)),
+    "y on another device": (solving(y=Y.to("meta")), ValueError, "meta", "cpu", ".to("),
     # labels
     "label out of range": (solving(operator=LABELS, y=torch.tensor([0, 3])), ValueError, "[0, 3]", "0..2"),
     "label below 0": (solving(operator=LABELS, y=torch.tensor([-1])), ValueError, "[-1]", "0..2"),
@@ -88,18 +93,19 @@ MISTAKES = {
     "a network for a prior": (solving(prior=torch.nn.Linear(2, 2)), TypeError, "Linear", "priors.Prior", "priors.load"),
     "arguments swapped": (solving(prior=MASK, operator=PRIOR), TypeError, "Masking", "priors.Prior"),
     "a mask of another size": (
-        solving(operator=Masking(torch.ones(5, 5), noise=GaussianNoise(0.1))), ValueError, "(5, 5)", "(1, 4, 4)", "size",
+        solving(operator=noisy(Masking, torch.ones(5, 5))), ValueError, "(5, 5)", "(1, 4, 4)", "size",
     ),
     "as many masks as there are no measurements": (
-        solving(operator=Masking(torch.ones(3, 1, 4, 4), noise=GaussianNoise(0.1)), y=torch.zeros(2, 1, 4, 4)),
+        solving(operator=noisy(Masking, torch.ones(3, 1, 4, 4)), y=torch.zeros(2, 1, 4, 4)),
         ValueError, "3 measurements", "y has 2", "one for each",
     ),
-    "colours for a grey prior": (solving(operator=Grayscale(noise=GaussianNoise(0.1))), ValueError, "(3, H, W)", "(1, 4, 4)"),
+    "colours for a grey prior": (solving(operator=noisy(Grayscale)), ValueError, "(3, H, W)"),
     "a kernel that is too large": (
-        solving(operator=Blur(torch.ones(5, 5), noise=GaussianNoise(0.1))), ValueError, "(5, 5)", "(4, 4)", "crop",
+        solving(operator=noisy(Blur, torch.ones(5, 5))), ValueError, "(5, 5)", "(4, 4)", "crop",
     ),
     "a matrix for other events": (
-        solving(operator=LinearMap(torch.ones(2, 9), GaussianNoise(0.1)), y=torch.zeros(1, 2)), ValueError, "9 columns", "(1, 4, 4)",
+        solving(operator=noisy(LinearMap, torch.ones(2, 9)), y=torch.zeros(1, 2)),
+        ValueError, "9 columns", "(1, 4, 4)",
     ),
     "an unknown method": (solving(method="ddpm"), ValueError, "'ddpm'", "'auto'", "mmps"),
     "a guidance for a method": (solving(method=MMPS()), TypeError, "MMPS", "inverse.Method"),
@@ -108,15 +114,17 @@ MISTAKES = {
     "replacement of a blur": (
         solving(operator=REFLECT, method="replacement"), ValueError, "'orthogonal_rows'", "PaddedBlur", "'mmps'",
     ),
-    "mmps of labels": (solving(operator=LABELS, y=torch.tensor([1]), method="mmps"), ValueError, "'linear'", "['classifier']"),
+    "mmps of labels": (
+        solving(operator=LABELS, y=torch.tensor([1]), method="mmps"), ValueError, "'linear'", "['classifier']",
+    ),
     "classifier of a mask": (solving(method="classifier"), ValueError, "'noisy_likelihood'", "'mmps'"),
     "mmps of photons": (
-        solving(operator=Masking(torch.ones(4, 4), noise=PoissonNoise(9.0)), method="mmps"), ValueError, "'gaussian'", "Masking",
+        solving(operator=PHOTONS, method="mmps"), ValueError, "'gaussian'", "Masking",
     ),
     # sample
     "sampling nothing": (sampling(n_samples=0), ValueError, "n_samples = 0", ">= 1"),
     "sampling by a guided method": (sampling(method="mmps"), ValueError, "'mmps'", "['pc']", "solve()"),
-    "sampling by a guided composition": (sampling(method=replace(METHODS["dps"], name="mine")), ValueError, "['pc']", "solve()"),
+    "sampling by a guided composition": (sampling(method=replace(METHODS["dps"])), ValueError, "['pc']", "solve()"),
     "sampling by an unknown method": (sampling(method="ode"), ValueError, "'ode'", "['pc']"),
     "sampling with a bad seed": (sampling(seed=-3), ValueError, "seed = -3", ">= 0"),
     "sampling no prior": (sampling(prior="fashion-mnist"), TypeError, "str", "priors.load"),
@@ -136,10 +144,10 @@ MISTAKES = {
     "an unknown prior": (lambda: priors.load("imagenet"), FileNotFoundError, "'imagenet'", "expected one of", "folder"),
     "sigma_min above sigma_max": (lambda: VESDE(2.0, 1.0), ValueError, "2.0", "sigma_min below"),
     "beta negative": (lambda: VPSDE(beta_min=-1.0), ValueError, "beta_min = -1.0", "> 0"),
-    "covariance of the wrong size": (lambda: Gaussian(torch.zeros(3), torch.eye(2), VESDE()), ValueError, "(2, 2)", "(d, d)"),
-    "covariance not positive": (lambda: Gaussian(torch.zeros(2), -torch.eye(2), VESDE()), ValueError, "-1", "semidefinite"),
+    "a covariance of the wrong size": (lambda: Gaussian(ZEROS, torch.eye(3), VESDE()), ValueError, "(3, 3)", "(d, d)"),
+    "a covariance that is not positive": (lambda: Gaussian(ZEROS, -torch.eye(2), VESDE()), ValueError, "-1", "semidef"),
     "weights of 0": (
-        lambda: GaussianMixture(torch.zeros(2, 1), torch.ones(2, 1, 1), torch.tensor([1.0, 0.0]), VESDE()), ValueError, "positive",
+        lambda: GaussianMixture(ZEROS[:, None], torch.ones(2, 1, 1), [1.0, 0.0], VESDE()), ValueError, "positive",
     ),
     # parts of a composition
     "no conjugate gradients": (lambda: MMPS(steps=0), ValueError, "steps = 0", "at least 1"),
