@@ -57,7 +57,7 @@ class MMPSPosterior(Posterior):
         r = self.y - operator(denoised)
         z = condition(r)
         p, rz = z, _dot(r, z)
-        target = self.tolerance**2 * rz
+        start, target = rz, self.tolerance**2 * rz
         correction = torch.zeros_like(denoised)
         for step in range(self.steps):
             w = sigma2 / alpha * vjp(operator.adjoint(p))
@@ -73,8 +73,9 @@ class MMPSPosterior(Posterior):
             r = r - expand(a, ap) * ap
             z = condition(r)
             before, rz = rz, torch.where(going, _dot(r, z), 0.0)
-            # a trained J is only nearly symmetric and positive: where the residual grows, a row keeps what it has
-            rz = torch.where(rz < before, rz, 0.0)
+            # a trained J is only nearly symmetric and positive: where the residual exceeds the first, a row keeps what it
+            # has. That it exceeds the last means nothing: conjugate gradients lower the error, not the residual
+            rz = torch.where(rz < start, rz, 0.0)
             p = z + expand(rz / before.clamp_min(1e-30), p) * p
         return denoised + correction
 

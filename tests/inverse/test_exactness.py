@@ -14,7 +14,7 @@ from inverse.guidance import Unconditional
 from inverse.predictors import DDIM, PREDICTORS, Ancestral, ProbabilityFlow
 from tests.cases import SDES, draw, gaussian, moments, two_modes, w2_ratio
 
-N, STEPS, D = 3000, 250, 12
+N, STEPS, D = 2000, 250, 12
 MOVES = {**{name: make() for name, make in PREDICTORS.items()}, "ddim eta=.5": DDIM(0.5)}
 FIXES = {"none": (), **{name: (make(),) for name, make in CORRECTORS.items()}}
 
@@ -46,7 +46,8 @@ def test_every_combination_draws_from_a_gaussian(predictor, corrector, sde):
 
 @pytest.mark.parametrize("grid", GRIDS)
 def test_every_grid_draws_from_a_gaussian(grid, sde):
-    exact(gaussian(sde, D), method(grid=GRIDS[grid]), STEPS)
+    """By second-order steps, for a grid that suits first-order ones less well is no error (uniform, under VP)."""
+    exact(gaussian(sde, D), method(ProbabilityFlow(), grid=GRIDS[grid]), 100)
 
 
 @pytest.mark.parametrize("predictor", [Ancestral(), ProbabilityFlow()], ids=lambda p: type(p).__name__)
