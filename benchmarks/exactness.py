@@ -11,7 +11,7 @@ from inverse import METHODS, Method, sample, solve
 from inverse.correctors import Langevin
 from inverse.grids import uniform
 from inverse.guidance import DPS, Unconditional
-from inverse.predictors import DDIM, PREDICTORS
+from inverse.predictors import DDIM, PREDICTORS, Ancestral
 from operators import GaussianNoise, Masking
 from priors import SDE, VESDE, VPSDE, SubVPSDE
 
@@ -59,8 +59,8 @@ def mixture(n: int, instances: int) -> Iterator[dict[str, str]]:
     """The image mixture, 40 % of the pixels, sigma_y .1: sliced W2 to the exact posterior, mean over instances."""
     prior = image_mixture(VPSDE())
     methods = {
-        "mmps, 30 steps": (METHODS["mmps"], 30),
-        "mmps, 100 steps": (METHODS["mmps"], 100),
+        "mmps, Heun flow": (METHODS["mmps"], 50),
+        "mmps, ancestral": (replace(METHODS["mmps"], predictor=Ancestral()), 100),
         "pigdm": (METHODS["pigdm"], None),
         "replacement": (METHODS["replacement"], None),
         **{f"dps, zeta {zeta:g}": (replace(METHODS["dps"], guidance=DPS(zeta)), 250) for zeta in (3.0, 10.0, 30.0)},

@@ -10,25 +10,36 @@ from operators import Blur, GaussianNoise, LinearMap, Masking, Operator
 from priors import SDE, Gaussian, GaussianMixture
 
 
+def smooth_covariance(size: int, length: float, std: float) -> Tensor:
+    """The covariance of smooth random pictures of size x size pixels.
+
+    Formula: std^2 (exp(-r^2 / 2 length^2) + .02 [r = 0]) for pixels r apart.
+    Arguments: size and length in pixels; std in data units.
+    Returns: (size^2, size^2) float64.
+    """
+    line = torch.arange(size, dtype=torch.float64)
+    pixels = torch.cartesian_prod(line, line)
+    squares = (pixels[:, None] - pixels).square().sum(2)
+    return std**2 * (torch.exp(-0.5 * squares / length**2) + 0.02 * torch.eye(size**2, dtype=torch.float64))
+
+
 def image_mixture(sde: SDE, size: int = 8, components: int = 20, seed: int = 0) -> GaussianMixture:
     """A mixture of smooth random images in about [-1, 1].
 
-    Formula: means .5 L z with L L' the squared-exponential covariance of length 3 px; covariances
-    .15^2 exp(-r^2 / 2 l^2) + 1e-4 I with a length l of 1 to 3 px each; weights proportional to U(.2, 1.2).
+    Formula: means from a smooth field of length 2 px and standard deviation .5; the components' own fields have lengths
+    of 1 to 3 px and standard deviations of .15 to .4; weights proportional to U(.5, 1.5).
     Arguments: sde (for data of this size, such as VPSDE()); size (pixels); components K; seed.
     Returns: GaussianMixture with event shape (1, size, size).
     """
     generator = torch.Generator().manual_seed(seed)
-    line = torch.arange(size, dtype=torch.float64)
-    points = torch.cartesian_prod(line, line)
-    squares = torch.cdist(points, points).square()
-    d, eye = size**2, torch.eye(size**2, dtype=torch.float64)
-    root = torch.linalg.cholesky(torch.exp(-squares / 18) + 1e-6 * eye)
-    means = 0.5 * torch.randn(components, d, generator=generator, dtype=torch.float64) @ root.T
-    lengths = 1 + 2 * torch.rand(components, 1, 1, generator=generator, dtype=torch.float64)
-    covariances = 0.15**2 * torch.exp(-squares / (2 * lengths**2)) + 1e-4 * eye
-    weights = 0.2 + torch.rand(components, generator=generator, dtype=torch.float64)
-    return GaussianMixture(means, covariances, weights, sde=sde, event_shape=(1, size, size))
+    z = torch.randn(components, size**2, generator=generator, dtype=torch.float64)
+    means = z @ torch.linalg.cholesky(smooth_covariance(size, 2.0, 0.5)).mT
+    generator.manual_seed(seed)
+    lengths = 1 + 2 * torch.rand(components, generator=generator)
+    stds = 0.15 + 0.25 * torch.rand(components, generator=generator)
+    shapes = [smooth_covariance(size, length, std) for length, std in zip(lengths.tolist(), stds.tolist(), strict=True)]
+    weights = 0.5 + torch.rand(components, generator=generator)
+    return GaussianMixture(means, torch.stack(shapes), weights, sde, event_shape=(1, size, size))
 
 
 def correlated_gaussian(sde: SDE, d: int = 16, seed: int = 0) -> Gaussian:

@@ -44,8 +44,9 @@ class Method:
         return not isinstance(self.guidance, Unconditional)
 
 
-# Defaults by measurement (`inverse-bench run exactness`): at equal evaluations the Heun flow keeps MMPS's posterior
-# spread, which ancestral steps narrow by several per cent.
+# Defaults by measurement (`inverse-bench run exactness`): at equal evaluations the Heun flow keeps the spread of a
+# Gaussian posterior, which ancestral steps narrow by several per cent. On a posterior of several modes ancestral steps
+# are better: MMPS is not exact there, and noise mends what an earlier step got wrong.
 METHODS: dict[str, Method] = {
     m.name: m
     for m in (

@@ -3,9 +3,10 @@
 import copy
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from benchmarks.metrics import wasserstein2
+from benchmarks.problems import smooth_covariance
 from inverse import Method
 from inverse.engine import run
 from operators import Operator
@@ -42,26 +43,11 @@ def two_modes(sde: SDE, d: int = 8) -> GaussianMixture:
     return GaussianMixture(means, shapes, torch.tensor([0.3, 0.7]), sde)
 
 
-def smooth(size: int, length: float, std: float) -> Tensor:
-    """The covariance of a smooth random picture of size x size pixels, with a length in pixels, (size^2, size^2)."""
-    where = torch.cartesian_prod(*[torch.arange(size, dtype=F64)] * 2)
-    squares = (where[:, None] - where).square().sum(2)
-    return std**2 * (torch.exp(-0.5 * squares / length**2) + 0.02 * torch.eye(size**2, dtype=F64))
-
-
 def picture(sde: SDE, size: int = 8) -> Gaussian:
     """Smooth random pictures, one Gaussian."""
-    return Gaussian(torch.full((size**2,), 0.4, dtype=F64), smooth(size, 1.5, 0.3), sde, event_shape=(1, size, size))
-
-
-def image_mixture(sde: SDE, size: int = 8, k: int = 20, seed: int = 0) -> GaussianMixture:
-    """The image mixture of METHODS.md, section 3: smooth pictures in about [-1, 1] of k kinds."""
-    z = normal(k, size**2, seed=seed)
-    means = z @ torch.linalg.cholesky(smooth(size, 2.0, 0.5)).mT
-    g = torch.Generator().manual_seed(seed)
-    lengths, stds = 1 + 2 * torch.rand(k, generator=g), 0.15 + 0.25 * torch.rand(k, generator=g)
-    shapes = torch.stack([smooth(size, float(a), float(b)) for a, b in zip(lengths, stds, strict=True)])
-    return GaussianMixture(means, shapes, 0.5 + torch.rand(k, generator=g), sde, event_shape=(1, size, size))
+    return Gaussian(
+        torch.full((size**2,), 0.4, dtype=F64), smooth_covariance(size, 1.5, 0.3), sde, event_shape=(1, size, size)
+    )
 
 
 def score_prior(sde: SDE | None = None) -> ScorePrior:
@@ -139,20 +125,7 @@ def draw(
 # distances ------------------------------------------------------------------------------------------------------------
 
 
-def w2(a: Tensor, b: Tensor) -> float:
-    """The Wasserstein-2 distance of two point sets of one size, by exact optimal transport."""
-    cost = torch.cdist(a.double().flatten(1), b.double().flatten(1)).square().numpy()
-    return float(cost[linear_sum_assignment(cost)].mean() ** 0.5)
-
-
-def sliced_w2(a: Tensor, b: Tensor, directions: int = 200) -> float:
-    """The same along random lines, root mean square over them."""
-    lines = torch.nn.functional.normalize(normal(a[0].numel(), directions, seed=7), dim=0)
-    a, b = ((x.double().flatten(1) @ lines).sort(0).values for x in (a, b))
-    return float((a - b).square().mean() ** 0.5)
-
-
-def w2_ratio(x: Tensor, truth: GaussianMixture, n: int = 400, distance=w2, repeats: int = 1) -> float:
+def w2_ratio(x: Tensor, truth: GaussianMixture, n: int = 400, distance=wasserstein2, repeats: int = 1) -> float:
     """Distance of n rows of x to exact draws, over that between two exact sets: 1 for a perfect sampler."""
     exact = [truth.sample(n, seed=100 + i).double() for i in range(repeats)]
     others = [truth.sample(n, seed=200 + i).double() for i in range(repeats)]

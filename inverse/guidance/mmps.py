@@ -73,8 +73,8 @@ class MMPSPosterior(Posterior):
             r = r - expand(a, ap) * ap
             z = condition(r)
             before, rz = rz, torch.where(going, _dot(r, z), 0.0)
-            # a trained J is only nearly symmetric and positive: where the residual exceeds the first, a row keeps what it
-            # has. That it exceeds the last means nothing: conjugate gradients lower the error, not the residual
+            # A trained J is only nearly symmetric and positive: where the residual exceeds the first, a row keeps what
+            # it has. That it exceeds the last means nothing: conjugate gradients lower the error, not the residual.
             rz = torch.where(rz < start, rz, 0.0)
             p = z + expand(rz / before.clamp_min(1e-30), p) * p
         return denoised + correction

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from benchmarks.problems import smooth_covariance
 from inverse import METHODS, Method
 from inverse.grids import karras, uniform
 from inverse.guidance import DPS, GUIDANCES, MMPS, NoisyLikelihood, PiGDM, Replacement
@@ -20,7 +21,6 @@ from tests.cases import (
     moments,
     normal,
     picture,
-    smooth,
     two_modes,
     w2_ratio,
 )
@@ -191,7 +191,9 @@ def test_replacement_colourises(sde):
     """Grey values are kept in a picture of three channels, and colours vary."""
     d = 3 * 16
     channels = torch.tensor([[1.0, 0.7, 0.5], [0.7, 1.0, 0.6], [0.5, 0.6, 1.0]], dtype=F64)
-    prior = Gaussian(torch.full((d,), 0.5), torch.kron(channels, smooth(4, 1.5, 0.2)), sde, event_shape=(3, 4, 4))
+    prior = Gaussian(
+        torch.full((d,), 0.5), torch.kron(channels, smooth_covariance(4, 1.5, 0.2)), sde, event_shape=(3, 4, 4)
+    )
     operator = Grayscale()
     y = operator.measure(prior.sample(1, seed=9))
     x = draw(prior, METHODS["replacement"], 30, 100, operator, y)

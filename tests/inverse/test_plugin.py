@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import operators
+from benchmarks.problems import smooth_covariance
 from inverse import solve
 from operators import GaussianNoise, registry
 from priors import VPSDE, Gaussian
-from tests.cases import smooth
 
 SOURCE = '''
 from operators import LinearOperator
@@ -45,7 +45,7 @@ def test_an_installed_operator_is_solved(installed):
     operator = operators.make("slopes", noise=GaussianNoise(sigma))
     assert operators.check(operator, (1, size, size))["adjoint"] < 1e-5
 
-    covariance = smooth(size, 1.0, 0.3).numpy()
+    covariance = smooth_covariance(size, 1.0, 0.3).numpy()
     prior = Gaussian(torch.full((size**2,), 0.4), torch.from_numpy(covariance), VPSDE(), event_shape=(1, size, size))
     y = operator.measure(prior.sample(1, seed=3), seed=4)
     matrix = np.kron(np.eye(size), np.diff(np.eye(size), axis=0))
