@@ -25,8 +25,8 @@ Seed = Annotated[int, typer.Option(help="of measurements and samples")]
 def run_reconstruction(
     prior: str = "fashion-mnist",
     images: int = 100,
-    samples: int = 16,
-    steps: int = 12,
+    samples: int = 8,
+    steps: int = 25,
     cg: Annotated[int, typer.Option(help="conjugate-gradient steps of MMPS")] = 2,
     seed: Seed = 0,
     task: Annotated[
@@ -40,10 +40,9 @@ def run_reconstruction(
     """PSNR of the posterior mean on masked and blurred test images, beside classical answers."""
     rows = reconstruction.run(prior, images, samples, steps, cg, seed, work, True, task or tuple(IMAGE_TASKS))
     notes = (
-        f"{images} Fashion-MNIST test images, {samples} posterior samples each, {steps} Heun steps, {cg} of CG. Gains "
-        "are paired by "
-        "image, with the 95 % bootstrap interval of their mean; chi^2 is the residual in units of the noise (about 1 "
-        "for a posterior draw)."
+        f"{images} Fashion-MNIST test images, {samples} posterior samples each, {steps} ancestral steps, {cg} of CG. "
+        "Gains are paired by image, with the 95 % bootstrap interval of their mean; chi^2 is the residual in units of "
+        "the noise (about 1 for a posterior draw)."
     )
     _finish(
         "reconstruction",

@@ -13,6 +13,7 @@ from benchmarks import baselines
 from benchmarks.problems import IMAGE_TASKS
 from inverse import METHODS, Method, Solution, solve
 from inverse.guidance import MMPS
+from inverse.predictors import Ancestral
 from inverse.quality import psnr, residual_chi2, ssim
 from operators import Operator
 from priors import Prior
@@ -52,7 +53,7 @@ def run(
         answers = {"linear MMSE (Gaussian prior)": linear, **_classical(name, operator, y, truth)}
         for label, estimate in answers.items():
             rows.append(_row(task.title, label, estimate, truth, linear, operator, y))
-        method = replace(METHODS["mmps"], guidance=MMPS(n_cg))
+        method = replace(METHODS["mmps"], guidance=MMPS(n_cg), predictor=Ancestral())
         blocks = _solved(
             prior, operator, y, method, n_samples, n_steps, seed, work / f"{name}-{identity[:8]}", progress
         )
