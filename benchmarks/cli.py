@@ -83,7 +83,7 @@ def run_exactness(samples: int = 500, steps: int = 200, instances: int = 4, out:
 
 @run.command("speed")
 def run_speed(
-    prior: str = "fashion-mnist", rows: int = 16, steps: int = 20, repeats: int = 7, out: Out = RESULTS
+    prior: str = "fashion-mnist", rows: int = 16, steps: int = 10, repeats: int = 5, out: Out = RESULTS
 ) -> None:
     """Wall time of the engine over that of the evaluations it makes, and peak memory."""
     table = speed.run(prior, rows, steps, repeats)

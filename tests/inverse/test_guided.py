@@ -216,6 +216,18 @@ def test_replacement_weighs_a_noisy_measurement(sde):
 # DPS ------------------------------------------------------------------------------------------------------------------
 
 
+def test_dps_by_hand(sde):
+    """-(rate / g^2) grad |y - A D| with rate = zeta sqrt(variance m): the gradient by finite differences."""
+    prior, operator = picture(sde), LINEAR["masking"][1]()
+    y, t = operator.measure(prior.sample(1, seed=9), seed=3), torch.tensor(0.4, dtype=F64)
+    x, direction = normal(1, 1, 8, 8), normal(1, 1, 8, 8, seed=1)
+    norms = [(y - operator(prior.denoise(x + h * direction, t))).norm() for h in (1e-5, -1e-5)]
+    rate = 3.0 * (prior.variance * float(operator.mask.sum())) ** 0.5
+    gradient = DPS(3.0).posterior(Evaluations(prior), operator, y.double()).guide(x, t)[1]
+    expected = -rate / float(sde.g2(t)) * float(norms[0] - norms[1]) / 2e-5
+    assert float((gradient * direction).sum()) == pytest.approx(expected, rel=1e-4)
+
+
 def test_dps_does_not_depend_on_the_batch():
     """The official residual norm is taken over the batch; ours is per row."""
     prior, operator = picture(SDES["vp"]), LINEAR["masking"][1]()
@@ -241,6 +253,8 @@ def test_dps_hardly_depends_on_the_steps(sde, grid):
     spread = many.std(0)
     assert ((few.mean(0) - many.mean(0)).abs() / spread).mean() < 0.15
     assert 0.85 < float((few.std(0) / spread).mean()) < 1.15
+    residuals = [(y - operator(x.float())).square().mean() for x in (many, prior.sample(100))]
+    assert residuals[0] < 0.3 * residuals[1], "guided by nothing"
 
 
 # class labels ---------------------------------------------------------------------------------------------------------
@@ -259,18 +273,31 @@ class Responsibilities(torch.nn.Module):
         return m._log_joint(m._offsets(x.flatten(1), alpha), m._variances(alpha, sigma)).log_softmax(1)
 
 
+def component(mixture, k: int) -> Gaussian:
+    return Gaussian(mixture.means[k], (mixture.basis[k] * mixture.eigenvalues[k]) @ mixture.basis[k].mT, mixture.sde)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_an_exact_classifier_makes_the_denoiser_of_one_component(sde, label):
+    prior, operator = two_modes(sde), Classifier(Responsibilities(two_modes(sde)))
+    field = NoisyLikelihood().posterior(Evaluations(prior), operator, torch.full((5,), label))
+    for time in (0.02, 0.3, 0.8):
+        t = torch.tensor(time, dtype=F64)
+        x = sde.alpha(t) * prior.sample(5, dtype=F64) + sde.sigma(t) * normal(5, 8)
+        torch.testing.assert_close(field.denoise(x, t), component(prior, label).denoise(x, t), atol=1e-6, rtol=1e-6)
+        assert torch.equal(field.log_likelihood(x, t), operator.noisy_log_likelihood(torch.full((5,), label), x, t))
+
+
 @pytest.mark.parametrize("label", [0, 1])
 def test_an_exact_classifier_draws_one_component(sde, label):
     prior = two_modes(sde)
     operator = Classifier(Responsibilities(two_modes(sde)))
     x = draw(prior, METHODS["classifier"], 2000, None, operator, torch.tensor([label]))
-    component = Gaussian(
-        prior.means[label], (prior.basis[label] * prior.eigenvalues[label]) @ prior.basis[label].mT, sde
-    )
-    error, ratios = moments(x, component)
+    truth = component(prior, label)
+    error, ratios = moments(x, truth)
     assert error < 4
     assert float(ratios.min()) > 0.85 and float(ratios.max()) < 1.12
-    assert w2_ratio(x, component) < 1.25
+    assert w2_ratio(x, truth) < 1.25
 
 
 def test_a_weight_above_one_exaggerates():
