@@ -44,9 +44,8 @@ class Method:
         return not isinstance(self.guidance, Unconditional)
 
 
-# Defaults by measurement (`inverse-bench run exactness`): at equal evaluations the Heun flow keeps the spread of a
-# Gaussian posterior, which ancestral steps narrow by several per cent. On a posterior of several modes ancestral steps
-# are better: MMPS is not exact there, and noise mends what an earlier step got wrong.
+# The Heun flow keeps the spread of a Gaussian posterior, which ancestral steps narrow; on the image mixture
+# (`inverse-bench run exactness`) ancestral steps are nearer. The default is not settled by these few instances.
 METHODS: dict[str, Method] = {
     m.name: m
     for m in (

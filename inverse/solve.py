@@ -35,10 +35,9 @@ def solve(
     by ``method``.
     Source: Song et al. 2021, section 5, and the method's own paper (`Solution.cite`).
     Arguments: prior; operator; y (B, *M): measurements in the operator's units; n_samples K per measurement; method: a
-    name
-    in METHODS, "auto" (what the operator can do best) or a `Method`; n_steps (default: the method's); seed (int >= 0):
-    sample k of measurement b is the same whatever the batch size or device; batch_size: rows at a time; progress: a
-    bar.
+    name in METHODS, "auto" (what the operator can do best) or a `Method`; n_steps (default: the method's); seed
+    (int >= 0): sample k of measurement b is the same whatever the batch size or device; batch_size: rows at a time;
+    progress: a bar.
     Returns: `Solution` with samples (B, K, *E) in data units.
     Raises: TypeError or ValueError, before the prior is evaluated, for a y that the operator cannot have made, numbers
     out of range or a method that the operator cannot serve; NonFiniteState where a state stops being finite.

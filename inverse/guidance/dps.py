@@ -18,9 +18,9 @@ class DPS(Guidance):
     length about 1 whatever the image's size, while distances grow with sqrt(m), so zeta needs no change with size or
     units.
     Source: Chung et al. 2023, algorithm 1 (there zeta_i per step, 1000 steps).
-    Arguments: zeta (float > 0): prior standard deviations per unit time. Of 3, 10 and 30, the largest is
-    the nearest to the exact posterior of the image mixture and unstable on two pixels under VE, hence the default
-    (`inverse-bench run exactness`).
+    Arguments: zeta (float > 0): prior standard deviations per unit time. Of 3, 10 and 30, the largest is the nearest
+    to the exact posterior of the image mixture (`inverse-bench run exactness`), but spread the seen one of two pixels
+    under VE by more than the prior, hence the default.
     Raises: ValueError for zeta <= 0.
     """
 

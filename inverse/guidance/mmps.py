@@ -18,9 +18,9 @@ class MMPS(Guidance):
     of its own. Where the operator has a singular basis and one noise level, the closed-form solution for an isotropic
     C preconditions.
     Source: Rozet et al. 2024, algorithm 2.
-    Arguments: steps (int >= 1) of conjugate gradients: 5 for exact priors, 2 for trained ones, whose Jacobian is a
-    covariance only nearly, so that more steps follow its errors (`inverse-bench run reconstruction`); tolerance: a row
-    stops when its residual fell below this fraction of the start.
+    Arguments: steps (int >= 1) of conjugate gradients: 5 for exact priors; 2 did better on a few images with the
+    shipped trained one, whose Jacobian is a covariance only nearly (`inverse-bench run reconstruction --cg` compares);
+    tolerance: a row stops when its residual fell below this fraction of the start.
     Raises: ValueError for steps < 1.
     """
 
