@@ -35,10 +35,13 @@ def train(
     minutes: Annotated[float | None, typer.Option(help="instead of the config's")] = None,
     steps: Annotated[int | None, typer.Option(help="instead of the config's")] = None,
     seed: Annotated[int | None, typer.Option(help="instead of the config's")] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="another entry of the config, such as network.channels=48")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="default: the accelerator if there is one")] = None,
 ) -> None:
     """Train a prior or a noise-conditional classifier; several processes: torchrun --nproc-per-node N -m priors.cli."""
-    recipe = read_recipe(config)
+    recipe = changed(read_recipe(config), change or [])
     overrides = {"minutes": minutes, "steps": steps, "seed": seed}
     training = replace(TrainingConfig(**recipe["training"]), **{k: v for k, v in overrides.items() if v is not None})
     if (out / STATE).exists() and not resume:
@@ -82,6 +85,28 @@ def read_recipe(config: str) -> dict:
     missing = {"kind", "name", "licence", "sde", "range", "network", "training"} - set(recipe)
     if missing:
         raise ValueError(f"{path} lacks {sorted(missing)}")
+    return recipe
+
+
+def changed(recipe: dict, changes: list[str]) -> dict:
+    """A recipe with other entries: each change is "section.key=value", the value as TOML or else a text.
+
+    A change of sde.type drops the other entries of [sde], which mean nothing to another SDE.
+    Raises: ValueError for a change of another form or of a section that the recipe lacks.
+    """
+    recipe = {key: dict(value) if isinstance(value, dict) else value for key, value in recipe.items()}
+    for change in changes:
+        name, equals, text = change.partition("=")
+        section, dot, key = name.partition(".")
+        if not (equals and dot and key and isinstance(recipe.get(section), dict)):
+            sections = sorted(name for name, value in recipe.items() if isinstance(value, dict))
+            raise ValueError(f"--set {change!r}: expected section.key=value with a section of {sections}")
+        if (section, key) == ("sde", "type"):
+            recipe[section].clear()
+        try:
+            recipe[section][key] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            recipe[section][key] = text
     return recipe
 
 

@@ -6,7 +6,7 @@ from skimage.io import imread
 from typer.testing import CliRunner
 
 import priors
-from priors.cli import CONFIGS, app, objective, read_recipe
+from priors.cli import CONFIGS, app, changed, objective, read_recipe
 from priors.data import ImageSet, read, write
 from priors.training import TrainingConfig
 from tests.priors.cases import stripes
@@ -136,3 +136,14 @@ def test_the_image_set_is_read_by_its_split(run, tmp_path):
     refused = run(PRIOR, "--split", "train")
     assert isinstance(refused.exception, ValueError) and "expected 'train_images'" in str(refused.exception)
     assert len(read(tmp_path / "set.h5")) == 40
+
+
+def test_set_changes_an_entry_and_says_what_it_expects():
+    recipe = read_recipe("fashion-mnist-small")
+    other = changed(recipe, ["sde.type=VPSDE", "sde.scale=0.5", "network.multipliers=[1, 1]"])
+    assert other["sde"] == {"type": "VPSDE", "scale": 0.5}
+    assert other["network"] == recipe["network"] | {"multipliers": [1, 1]}
+    assert recipe["sde"]["type"] == "VESDE", "the recipe itself must stay as it was"
+    for wrong in ("sde.type", "type=VPSDE", "nets.channels=3", "name.x=1"):
+        with pytest.raises(ValueError, match=r"section\.key=value"):
+            changed(recipe, [wrong])
