@@ -55,12 +55,7 @@ def _ratio(sde: SDE, t: Tensor | float) -> Tensor:
 
 
 def _times(sde: SDE, ratios: Tensor) -> Tensor:
-    """The times at which sigma / alpha, which grows with t, has the given values: bisection serves any SDE."""
-    low, high = torch.full_like(ratios, sde.t_min), torch.ones_like(ratios)
-    for _ in range(60):
-        middle = 0.5 * (low + high)
-        above = _ratio(sde, middle) > ratios
-        low, high = torch.where(above, low, middle), torch.where(above, middle, high)
-    times = 0.5 * (low + high)
+    """The times of decreasing sigma / alpha, whose ends are known exactly."""
+    times = sde.time(ratios)
     times[0], times[-1] = 1.0, sde.t_min
     return times

@@ -5,12 +5,14 @@ All are weights on one error: sigma s + z = alpha (D - x0) / sigma, so a loss is
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from priors.base import Prior, expand
 from priors.sde import SDE
 
 Weight = Callable[[SDE, Tensor, float], Tensor]
+T_TRAIN = 1e-5  # the least time that networks are trained at, as in the paper
 
 
 def _score(sde: SDE, t: Tensor, variance: float) -> Tensor:
@@ -58,3 +60,26 @@ def denoising_score_matching(prior: Prior, x0: Tensor, t: Tensor, z: Tensor, wei
         raise ValueError(f"weight = {weight!r}: expected one of {sorted(WEIGHTS)}")
     error = prior.denoise(perturb(prior.sde, x0, t, z), t) - x0
     return WEIGHTS[weight](prior.sde, t, prior.variance).to(x0) * error.flatten(1).square().mean(1)
+
+
+def likelihood_times(sde: SDE, u: Tensor) -> Tensor:
+    """Times on [T_TRAIN, 1] of density proportional to the sde's g^2 / sigma^2, from uniform numbers u (N,); (N,).
+
+    Formula: g^2 / sigma^2 = d/dt log (sigma / alpha)^2, so log (sigma / alpha) is uniform between its ends.
+    Source: Song et al. 2021b, section 5 (importance-sampled times), there for VP.
+    """
+    first, last = (_log_ratio(sde, t) for t in (T_TRAIN, 1.0))
+    return sde.time(torch.exp(first + (last - first) * u.double())).clamp(T_TRAIN, 1.0).to(u)
+
+
+def likelihood_density(sde: SDE, t: Tensor) -> Tensor:
+    """The density of `likelihood_times` of the sde over the uniform density on [T_TRAIN, 1], t (N,) -> (N,).
+
+    A loss divided by it has the expectation of that loss under uniform times.
+    """
+    total = 2 * (_log_ratio(sde, 1.0) - _log_ratio(sde, T_TRAIN))
+    return (1 - T_TRAIN) * sde.g2(t) / sde.sigma(t) ** 2 / total.to(t)
+
+
+def _log_ratio(sde: SDE, t: float) -> Tensor:
+    return torch.log(sde.sigma(t) / sde.alpha(t))

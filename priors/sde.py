@@ -45,6 +45,18 @@ class SDE(ABC):
         a = self.alpha(t) / self.alpha(s)
         return a, (self.sigma(t) ** 2 - (a * self.sigma(s)) ** 2).clamp_min(0.0)
 
+    def time(self, ratio: Tensor) -> Tensor:
+        """The times in [0, 1] at which sigma / alpha, which grows with t, has the given values; any shape -> the same.
+
+        Bisection in float64 serves every SDE; values beyond those at 0 and 1 give 0 and 1. Data units.
+        """
+        low, high = torch.zeros_like(ratio, dtype=torch.float64), torch.ones_like(ratio, dtype=torch.float64)
+        for _ in range(60):
+            middle = 0.5 * (low + high)
+            above = self.sigma(middle) / self.alpha(middle) > ratio
+            low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+        return 0.5 * (low + high)
+
     def sample_terminal(self, shape: tuple[int, ...], rng) -> Tensor:
         """x_1 ~ N(0, sigma(1)^2 I) of ``shape`` (N, *E), drawn from ``rng`` (see `priors.rng.RowRNG`)."""
         return self.sigma(1.0).item() * rng.normal(shape)
