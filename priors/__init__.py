@@ -3,7 +3,8 @@
 from priors.analytic import Gaussian, GaussianMixture
 from priors.base import Evaluations, Prior
 from priors.checkpoints import available, load, load_classifier, samples
-from priors.ode import decode
+from priors.likelihood import bits_per_dim, log_likelihood
+from priors.ode import decode, encode, slerp, temper
 from priors.rng import RowRNG
 from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
 from priors.sde import SDE, VESDE, VPSDE, SubVPSDE
@@ -22,8 +23,13 @@ __all__ = [
     "ScorePrior",
     "SubVPSDE",
     "available",
+    "bits_per_dim",
     "decode",
+    "encode",
     "load",
     "load_classifier",
+    "log_likelihood",
     "samples",
+    "slerp",
+    "temper",
 ]

@@ -30,8 +30,8 @@ class TrainingConfig:
     Source: Song et al. 2021, appendix G (Adam 2e-4, warm-up 5000, clip 1, EMA with decay min(d, (1 + n) / (10 + n))).
     Arguments: steps and minutes: whichever ends first (0: no such limit); batch_size over all processes; lr, decayed by
     a half cosine over the run where ``cosine``; warmup (steps); clip (gradient norm); ema (decay); precision "float32",
-    "bfloat16" or "float16"; held_out (images kept from the training set for the held-out loss); save_minutes between
-    checkpoints; seed.
+    "bfloat16" or "float16"; held_out (images kept from the training set for the held-out loss); flip: mirror half of the images,
+    left to right; save_minutes between checkpoints; seed.
     Raises: ValueError for values out of range.
     """
 
@@ -45,6 +45,7 @@ class TrainingConfig:
     ema: float = 0.9999
     precision: str = "float32"
     held_out: int = 1000
+    flip: bool = False
     save_minutes: float = 5.0
     seed: int = 0
 
@@ -127,7 +128,7 @@ class Trainer:
     def _update(self, module: nn.Module, progress: float) -> float:
         k = self.config
         module.train()
-        torch.manual_seed(_seed(k.seed, 3 + self.rank, self.step))  # dropout only: all else has generators of its own
+        torch.manual_seed(_seed(k.seed, 3, self.step, self.rank))  # dropout only: all else has generators of its own
         for group in self.optimizer.param_groups:
             group["lr"] = k.rate(self.step, progress)
         with torch.autocast(self.device.type, getattr(torch, k.precision), enabled=k.precision != "float32"):
@@ -152,7 +153,12 @@ class Trainer:
         epoch, position = divmod(self.step, per_epoch)
         order = torch.randperm(len(self.data), generator=_generator(k.seed, 0, epoch))
         rows = order[position * k.batch_size : (position + 1) * k.batch_size]
-        return self._noised(self.data, rows, _generator(k.seed, 1, self.step), slice(self.rank, None, self.world))
+        mine = slice(self.rank, None, self.world)
+        x0, labels, t, z = self._noised(self.data, rows, _generator(k.seed, 1, self.step), mine)
+        if k.flip:
+            mirrored = torch.rand(len(rows), generator=_generator(k.seed, 4, self.step))[mine] < 0.5
+            x0 = torch.where(mirrored.to(x0.device).view(-1, 1, 1, 1), x0.flip(-1), x0)
+        return x0, labels, t, z
 
     def _noised(self, data: ImageSet, rows: Tensor, generator: torch.Generator, mine: slice):
         n = len(rows)

@@ -226,3 +226,13 @@ def test_a_batch_that_does_not_divide_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(dist, "get_world_size", lambda: 3)
     with pytest.raises(ValueError, match="batch_size 8 does not divide among 3 processes"):
         trainer(tmp_path)
+
+
+def test_flip_mirrors_about_half_of_the_images_and_nothing_else(tmp_path):
+    plain = trainer(tmp_path, replace(CONFIG, batch_size=40, held_out=8))
+    flipped = trainer(tmp_path, replace(CONFIG, batch_size=40, held_out=8, flip=True))
+    (x, _, *noise), (z, _, *other) = plain._batch(), flipped._batch()
+    assert all(torch.equal(a, b) for a, b in zip(noise, other, strict=True))
+    mirrored = (z == x.flip(-1)).flatten(1).all(1)
+    assert ((z == x).flatten(1).all(1) ^ mirrored).all(), "each image as it was or mirrored"
+    assert 10 <= mirrored.sum() <= 30  # of 40 tosses; beyond 3 standard deviations
