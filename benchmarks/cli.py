@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
+import priors
 from benchmarks import baselines, exactness, labels, reconstruction, speed
 from benchmarks.problems import IMAGE_TASKS
 from benchmarks.provenance import RESULTS, provenance, write_table
@@ -59,15 +60,27 @@ def run_reconstruction(
 
 
 @run.command("labels")
-def run_labels(per_class: int = 20, steps: int = 60, seed: Seed = 0, out: Out = RESULTS) -> None:
+def run_labels(
+    prior: str = "fashion-mnist",
+    per_class: int = 20,
+    steps: int = 60,
+    weight: Annotated[list[float], typer.Option(help="of the guidance; repeat for several")] = [1.0, 3.0],  # noqa: B006
+    data: Annotated[
+        Path | None, typer.Option(help="test images for the judge (test_images, test_labels); default: the shipped")
+    ] = None,
+    seed: Seed = 0,
+    out: Out = RESULTS,
+) -> None:
     """Class-conditional samples judged by a classifier that was trained apart."""
-    rows = labels.run(per_class, steps, seed, progress=True)
+    test = priors.samples(prior) if data is None else read(data, "test")
+    rows = labels.run(prior, per_class, steps, tuple(weight), seed, test)
     notes = (
-        f"{per_class} samples per class, {steps} steps. Exact draws of p(x | label) would be judged as labelled about "
-        "as often as test images are, so weight 1, the paper's, is bounded by the judge; larger weights trade variety "
-        "for agreement."
+        f"Prior {prior}: {per_class} samples per class, {steps} steps; the judge on {len(test)} test images. "
+        "Exact draws of p(x | label) would be judged as labelled about as often as test images are, so weight 1, the "
+        "paper's, is bounded by the judge; larger weights trade variety for agreement."
     )
-    _finish("labels", "Class-conditional samples", rows, notes, out, per_class=per_class, steps=steps, seed=seed)
+    name = "labels" if prior == "fashion-mnist" else f"labels-{prior}"
+    _finish(name, "Class-conditional samples", rows, notes, out, per_class=per_class, steps=steps, seed=seed)
 
 
 @run.command("exactness")

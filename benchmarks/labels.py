@@ -8,33 +8,44 @@ from torch import Tensor
 import operators
 import priors
 from inverse import METHODS, solve
-from inverse.demo import LABELS
 from inverse.guidance import NoisyLikelihood
+from priors.data import ImageSet
 
-WEIGHTS = (1.0, 3.0)
 
-
-def run(n_per_class: int, n_steps: int, seed: int, progress: bool) -> list[dict[str, str]]:
+def run(
+    prior_name: str,
+    n_per_class: int,
+    n_steps: int,
+    weights: tuple[float, ...],
+    seed: int,
+    test: ImageSet,
+    progress: bool = True,
+) -> list[dict[str, str]]:
     """How often the judge sees the label that guided, per class and in all, beside its accuracy on test images.
 
-    Arguments: n_per_class samples; n_steps; seed; progress.
-    Returns: rows of texts: label, agreement on samples per guidance weight, the judge's accuracy on the shipped test
-    images.
+    Arguments: prior_name: a shipped prior beside which NAME-classifier, which guides, and NAME-judge are shipped;
+    n_per_class samples; n_steps; weights of the guidance; seed; test: labelled images that none of the three was
+    trained on; progress.
+    Returns: rows of texts: label, agreement on samples per weight, the judge's accuracy on the test images.
+    Raises: ValueError for a test set without labels.
     """
-    prior, judge = priors.load("fashion-mnist"), priors.load_classifier("fashion-mnist-judge")
-    operator = operators.Classifier(priors.load_classifier("fashion-mnist-classifier"))
-    wanted = torch.arange(len(LABELS))
+    if test.labels is None:
+        raise ValueError("the test set has no labels: the judge's accuracy is measured against them")
+    prior, judge = priors.load(prior_name), priors.load_classifier(f"{prior_name}-judge")
+    operator = operators.Classifier(priors.load_classifier(f"{prior_name}-classifier"))
+    names = priors.labels(f"{prior_name}-judge")
+    wanted = torch.arange(len(names))
     agreed = {}
-    for weight in WEIGHTS:
+    for weight in weights:
         method = replace(METHODS["classifier"], guidance=NoisyLikelihood(weight))
         samples = solve(prior, operator, wanted, n_per_class, method, n_steps, seed, progress=progress).samples
         agreed[f"judged as labelled, weight {weight:g}"] = (
             _label(judge, samples.flatten(0, 1)).view(-1, n_per_class) == wanted[:, None]
         )
-    test = priors.samples("fashion-mnist")
-    assert test.labels is not None
-    correct = _label(judge, test.floats()) == test.labels
-    of_class = [(name, c, test.labels == c) for c, name in enumerate(LABELS)]
+    correct = (
+        torch.cat([_label(judge, test.floats(rows)) for rows in torch.arange(len(test)).split(500)]) == test.labels
+    )
+    of_class = [(name, c, test.labels == c) for c, name in enumerate(names)]
     everything = ("all", slice(None), slice(None))
     return [
         {

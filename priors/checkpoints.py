@@ -162,3 +162,15 @@ def samples(source: str | Path) -> ImageSet:
     Raises: FileNotFoundError where the checkpoint has none.
     """
     return read(locate(source, "prior") / SAMPLES)
+
+
+def labels(source: str | Path) -> list[str]:
+    """The names of a classifier's classes, in the order of its logits.
+
+    Arguments: source: as `load_classifier`.
+    Raises: FileNotFoundError for an unknown name; ValueError where the card does not name them.
+    """
+    card = read_card(locate(source, "classifier"))
+    if "labels" not in card:
+        raise ValueError(f"the card of {source} names no labels: add them to it, or to the recipe before training")
+    return list(card["labels"])

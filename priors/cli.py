@@ -56,6 +56,7 @@ def train(
     notes = {
         "data": recipe["name"],
         "licence": recipe["licence"],
+        **({"labels": recipe["labels"]} if "labels" in recipe else {}),
         "command": " ".join(["inverse-train", *sys.argv[1:]]),
         "hardware": hardware(device),
         "torch": torch.__version__,

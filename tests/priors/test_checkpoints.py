@@ -148,3 +148,16 @@ def test_importing_priors_is_light():
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
     assert all(hasattr(priors, name) for name in priors.__all__)
+
+
+def test_the_names_of_classes_come_from_the_card(tmp_path):
+    checkpoints.save(tmp_path / "named", classifier(), labels=["a", "b", "c"])
+    assert priors.labels(tmp_path / "named") == ["a", "b", "c"]
+    checkpoints.save(tmp_path / "nameless", classifier())
+    with pytest.raises(ValueError, match="names no labels"):
+        priors.labels(tmp_path / "nameless")
+
+
+@pytest.mark.parametrize("name", priors.available("classifier"))
+def test_shipped_classifiers_name_their_classes(name):
+    assert len(priors.labels(name)) == priors.load_classifier(name).n_classes
