@@ -42,9 +42,8 @@ def run(
         agreed[f"judged as labelled, weight {weight:g}"] = (
             _label(judge, samples.flatten(0, 1)).view(-1, n_per_class) == wanted[:, None]
         )
-    correct = (
-        torch.cat([_label(judge, test.floats(rows)) for rows in torch.arange(len(test)).split(500)]) == test.labels
-    )
+    seen = torch.cat([_label(judge, test.floats(rows)) for rows in torch.arange(len(test)).split(500)])
+    correct = seen == test.labels
     of_class = [(name, c, test.labels == c) for c, name in enumerate(names)]
     everything = ("all", slice(None), slice(None))
     return [
