@@ -30,8 +30,8 @@ class TrainingConfig:
     Source: Song et al. 2021, appendix G (Adam 2e-4, warm-up 5000, clip 1, EMA with decay min(d, (1 + n) / (10 + n))).
     Arguments: steps and minutes: whichever ends first (0: no such limit); batch_size over all processes; lr, decayed by
     a half cosine over the run where ``cosine``; warmup (steps); clip (gradient norm); ema (decay); precision "float32",
-    "bfloat16" or "float16"; held_out (images kept from the training set for the held-out loss); flip: mirror half of the images,
-    left to right; save_minutes between checkpoints; seed.
+    "bfloat16" or "float16"; held_out (images kept from the training set for the held-out loss); flip: mirror half of
+    the images, left to right; save_minutes between checkpoints; seed.
     Raises: ValueError for values out of range.
     """
 
