@@ -6,7 +6,9 @@ Everything downstream asks only for these curves. They are in the units of the d
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import torch
@@ -177,7 +179,91 @@ class SubVPSDE(VPSDE):
         return -(self.scale**2) * self._beta(t) * torch.expm1(-2 * self._integral(t))
 
 
-SDES: dict[str, type[SDE]] = {"VESDE": VESDE, "VPSDE": VPSDE, "SubVPSDE": SubVPSDE}
+@dataclass(frozen=True)
+class LadderSDE(SDE):
+    """A discrete noising of N levels as an SDE: level i stands at t = i / N, and sampling stops at level 1.
+
+    Formula: log alpha and log sigma are linear in t between levels, so the bridge between any two levels is the
+    discrete chain's own, and g2 > 0. ``uniform(sde, N - 1)`` of `inverse.grids` visits every level.
+    Source: Song & Ermon 2019 (SMLD); Ho et al. 2020 (DDPM); Song et al. 2021, appendix B: VE and VP are their limits.
+    Arguments: alphas, sigmas (sequences of N >= 2 floats, level 1 first; sigmas in data units). `smld`, `ddpm` and
+    `from_alphas_bar` make them.
+    Raises: ValueError for too few levels, values <= 0 or a sigma / alpha that does not grow.
+    """
+
+    alphas: tuple[float, ...]
+    sigmas: tuple[float, ...]
+
+    def __post_init__(self):
+        for name in ("alphas", "sigmas"):
+            object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
+        if len(self.alphas) != len(self.sigmas) or len(self.alphas) < 2:
+            raise ValueError(f"{len(self.alphas)} alphas and {len(self.sigmas)} sigmas: expected one of each per level")
+        if not all(value > 0 for value in self.alphas + self.sigmas):
+            raise ValueError("alphas and sigmas: expected numbers > 0; leave out the level without noise")
+        if not bool((self._table("cpu")[1] - self._table("cpu")[0]).diff().gt(0).all()):
+            raise ValueError(
+                "sigmas / alphas: expected each level noisier than the one before; reverse a falling ladder"
+            )
+
+    @classmethod
+    def smld(cls, sigma_min: float = 0.01, sigma_max: float = 50.0, n: int = 1000) -> "LadderSDE":
+        """n geometric noise levels from sigma_min to sigma_max, data units (Song & Ermon 2019)."""
+        ratio = (sigma_max / sigma_min) ** (1 / (n - 1))
+        return cls((1.0,) * n, tuple(sigma_min * ratio**i for i in range(n)))
+
+    @classmethod
+    def ddpm(cls, beta_min: float = 0.1, beta_max: float = 20.0, n: int = 1000, scale: float = 1.0) -> "LadderSDE":
+        """n levels of beta_i linear from beta_min / n to beta_max / n (Ho et al. 2020); scale as in `VPSDE`."""
+        betas = torch.linspace(beta_min / n, beta_max / n, n, dtype=torch.float64)
+        return cls.from_alphas_bar((1 - betas).cumprod(0).tolist(), scale)
+
+    @classmethod
+    def from_alphas_bar(cls, alphas_bar: Sequence[float], scale: float = 1.0) -> "LadderSDE":
+        """alpha^2 = alpha-bar and sigma^2 = scale^2 (1 - alpha-bar), level 1 first; scale as in `VPSDE`."""
+        return cls(tuple(a**0.5 for a in alphas_bar), tuple(scale * (1 - a) ** 0.5 for a in alphas_bar))
+
+    @property
+    def t_min(self) -> float:  # type: ignore[override]
+        """The time of level 1."""
+        return 1 / len(self.alphas)
+
+    def _table(self, device) -> Tensor:
+        """log alpha and log sigma of every level, (2, N) float64."""
+        return _logarithms(self.alphas, self.sigmas).to(device)
+
+    def _between(self, t) -> tuple[Tensor, Tensor]:
+        """Logarithms and their derivatives, both (2, *t.shape) float64; the first line goes on below level 1."""
+        table, n = self._table(t.device), len(self.alphas)
+        place = n * t.double() - 1
+        left = place.detach().floor().clamp(0, n - 2).long()
+        rise = table[:, left + 1] - table[:, left]
+        return table[:, left] + (place - left) * rise, n * rise
+
+    def alpha(self, t):
+        t = _time(t)
+        return self._between(t)[0][0].exp().to(t.dtype)
+
+    def sigma(self, t):
+        t = _time(t)
+        return self._between(t)[0][1].exp().to(t.dtype)
+
+    def f(self, t):
+        t = _time(t)
+        return self._between(t)[1][0].to(t.dtype)
+
+    def g2(self, t):
+        t = _time(t)
+        value, slope = self._between(t)
+        return (2 * (slope[1] - slope[0]) * (2 * value[1]).exp()).to(t.dtype)
+
+
+@lru_cache(maxsize=16)
+def _logarithms(alphas: tuple[float, ...], sigmas: tuple[float, ...]) -> Tensor:
+    return torch.tensor([alphas, sigmas], dtype=torch.float64).log()
+
+
+SDES: dict[str, type[SDE]] = {"VESDE": VESDE, "VPSDE": VPSDE, "SubVPSDE": SubVPSDE, "LadderSDE": LadderSDE}
 
 
 def from_spec(spec: dict) -> SDE:

@@ -6,13 +6,14 @@ import torch
 from torch.distributions import Normal
 
 from priors import VESDE, VPSDE, RowRNG, SubVPSDE
-from priors.sde import from_spec
+from priors.sde import LadderSDE, from_spec
 from tests.priors.cases import F64, SDES
 
 TIMES = torch.tensor([1e-3, 0.05, 0.3, 0.7, 1.0], dtype=F64)
+ALL = SDES | {"smld": LadderSDE.smld(n=40), "ddpm": LadderSDE.ddpm(n=40, scale=0.5)}
 
 
-@pytest.fixture(params=list(SDES.values()), ids=list(SDES))
+@pytest.fixture(params=list(ALL.values()), ids=list(ALL))
 def sde(request):
     return request.param
 
@@ -59,15 +60,19 @@ def test_a_float_is_a_float64_time_and_shapes_are_kept(sde):
         torch.testing.assert_close(curve(0.3), curve(torch.tensor(0.3, dtype=F64)))
 
 
-@pytest.mark.parametrize(("s", "t"), [(0.01, 0.02), (0.1, 0.6), (0.4, 1.0)])
+@pytest.mark.parametrize(("s", "t"), [(0.01, 0.02), (0.1, 0.6), (0.4, 0.9)])
 def test_bridge_is_the_transition_of_the_equation(sde, s, t):
-    """x_t | x_s of dx = f x dt + g dw: mean factor exp(int f), variance int exp(2 int_u^t f) g2 du, by quadrature."""
-    u = torch.linspace(s, t, 20001, dtype=F64)
+    """x_t | x_s of dx = f x dt + g dw: mean factor exp(int f), variance int exp(2 int_u^t f) g2 du, by midpoints.
+
+    The cells' ends hit the levels of a ladder, where its f jumps.
+    """
+    h = (t - s) / 20000
+    u = s + h * (torch.arange(20000, dtype=F64) + 0.5)
     f = sde.f(u)
-    to_t = torch.trapezoid(f, u) - torch.cat([u.new_zeros(1), torch.cumulative_trapezoid(f, u)])
+    to_t = h * (f.flip(0).cumsum(0).flip(0) - 0.5 * f)
     a, v = sde.bridge(t, s)
-    torch.testing.assert_close(a, to_t[0].exp(), rtol=1e-7, atol=0)
-    torch.testing.assert_close(v, torch.trapezoid(torch.exp(2 * to_t) * sde.g2(u), u), rtol=1e-6, atol=0)
+    torch.testing.assert_close(a, (h * f.sum()).exp(), rtol=1e-7, atol=0)
+    torch.testing.assert_close(v, h * (torch.exp(2 * to_t) * sde.g2(u)).sum(), rtol=1e-6, atol=0)
 
 
 def test_bridges_compose(sde):
@@ -77,6 +82,32 @@ def test_bridges_compose(sde):
     torch.testing.assert_close(v, a1**2 * v0 + v1, rtol=1e-12, atol=0)
     still = sde.bridge(0.4, 0.4)
     assert still[0] == 1 and still[1] == 0
+
+
+def test_times_of_a_ratio(sde):
+    torch.testing.assert_close(sde.time(sde.sigma(TIMES) / sde.alpha(TIMES)), TIMES, rtol=1e-9, atol=0)
+
+
+def test_ladders_by_hand():
+    """beta_i = .1 / N + (i - 1) / (N (N - 1)) 4.9 and its products; sigma_i in equal ratios; level i at t = i / N."""
+    n, product = 10, 1.0
+    smld, ddpm = LadderSDE.smld(0.01, 50.0, n), LadderSDE.ddpm(0.1, 5.0, n, scale=0.5)
+    for i in range(1, n + 1):
+        product *= 1 - (0.1 / n + (i - 1) / (n * (n - 1)) * 4.9)
+        assert float(ddpm.alpha(i / n)) == pytest.approx(product**0.5, rel=1e-12)
+        assert float(ddpm.sigma(i / n)) == pytest.approx(0.5 * (1 - product) ** 0.5, rel=1e-12)
+        assert float(smld.sigma(i / n)) == pytest.approx(0.01 * 5000 ** ((i - 1) / (n - 1)), rel=1e-12)
+        assert float(smld.alpha(i / n)) == 1
+    assert smld.t_min == ddpm.t_min == 1 / n
+
+
+def test_ladders_tend_to_their_limits():
+    """Song et al. 2021, appendix B: the curves of DDPM and SMLD approach VP and VE as 1 / N."""
+    for make, limit in ((LadderSDE.ddpm, VPSDE()), (LadderSDE.smld, VESDE())):
+        t = torch.linspace(0.1, 1, 10, dtype=F64)
+        errors = [float((make(n=n).sigma(t) / limit.sigma(t) - 1).abs().max()) for n in (100, 200, 400)]
+        assert errors[-1] < 0.03
+        assert 1.8 < errors[0] / errors[1] < 2.3 and 1.8 < errors[1] / errors[2] < 2.3, errors
 
 
 def test_terminal_law(sde):
@@ -103,6 +134,11 @@ def test_spec_survives_json(sde):
         (lambda: VPSDE(beta_min=-1.0), "beta_min = -1.0"),
         (lambda: VPSDE(beta_min=3.0, beta_max=2.0), "beta must not fall"),
         (lambda: SubVPSDE(scale=0.0), "scale = 0.0"),
+        (lambda: LadderSDE((1.0, 1.0), (1.0,)), "2 alphas and 1 sigmas"),
+        (lambda: LadderSDE((1.0,), (1.0,)), "1 alphas and 1 sigmas"),
+        (lambda: LadderSDE((1.0, 1.0), (0.0, 1.0)), "numbers > 0"),
+        (lambda: LadderSDE((1.0, 1.0), (math.nan, 1.0)), "numbers > 0"),
+        (lambda: LadderSDE((1.0, 1.0), (2.0, 1.0)), "reverse a falling ladder"),
         (lambda: VPSDE(scale="1"), "scale = '1'"),  # type: ignore[arg-type]
         (lambda: from_spec({"type": "Brownian"}), "Brownian.*expected one of"),
         (lambda: from_spec({"type": "VESDE", "beta_min": 1.0}), "beta_min"),
