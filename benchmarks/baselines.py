@@ -22,11 +22,10 @@ def fit_moments(images: ImageSet, path: Path = MOMENTS) -> None:
 
     Arguments: images (ImageSet); path.
     """
-    x = images.floats().flatten(1).double()
-    covariance = torch.cov(x.T)
-    rows, columns = np.tril_indices(x.shape[1])
+    mean, covariance = _moments(images)
+    rows, columns = np.tril_indices(len(mean))
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
-        file["mean"] = x.mean(0).numpy()
+        file["mean"] = mean.numpy()
         packed = covariance.numpy()[rows, columns].astype(np.float32)  # symmetric: the lower triangle says it all
         file.create_dataset("covariance_lower", data=packed, compression="gzip", shuffle=True)
         file.attrs["event_shape"], file.attrs["n"] = images.event_shape, len(images)
@@ -48,8 +47,34 @@ def load_gaussian(sde: SDE, path: Path = MOMENTS) -> Gaussian:
     covariance = torch.zeros(d, d, dtype=torch.float64)
     rows, columns = torch.tril_indices(d, d)
     covariance[rows, columns] = covariance[columns, rows] = packed
-    # float32 packing leaves eigenvalues of about -1e-7 where pixels never vary
-    return Gaussian(mean, covariance + 1e-6 * torch.eye(d, dtype=torch.float64), sde=sde, event_shape=event_shape)
+    return _gaussian(mean, covariance, sde, event_shape)
+
+
+def fit_gaussian(images: ImageSet, sde: SDE) -> Gaussian:
+    """The Gaussian prior with the moments of these images, where they are at hand.
+
+    Arguments: images (ImageSet); sde (data units).
+    """
+    return _gaussian(*_moments(images), sde, images.event_shape)
+
+
+def _moments(images: ImageSet) -> tuple[Tensor, Tensor]:
+    """Mean (d,) and covariance (d, d), float64; in blocks, so that the images are never all floats at once."""
+    d = images.images[0].numel()
+    total, squares = torch.zeros(d, dtype=torch.float64), torch.zeros(d, d, dtype=torch.float64)
+    for rows in torch.arange(len(images)).split(5000):
+        x = images.floats(rows).flatten(1) - 0.5  # products of float32 pairs, summed in float64
+        total += x.double().sum(0)
+        squares += (x.T @ x).double()
+    mean = total / len(images)
+    covariance = (squares - len(images) * mean.outer(mean)) / (len(images) - 1)
+    return mean + 0.5, covariance
+
+
+def _gaussian(mean: Tensor, covariance: Tensor, sde: SDE, event_shape: tuple[int, ...]) -> Gaussian:
+    # float32 sums and packing leave eigenvalues of about -1e-7 where pixels never vary
+    jitter = 1e-6 * torch.eye(len(mean), dtype=torch.float64)
+    return Gaussian(mean, covariance + jitter, sde=sde, event_shape=event_shape)
 
 
 def linear_mmse(prior: Gaussian, operator: Operator, y: Tensor) -> Tensor:

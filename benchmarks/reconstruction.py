@@ -54,9 +54,7 @@ def run(
         for label, estimate in answers.items():
             rows.append(_row(task.title, label, estimate, truth, linear, operator, y))
         method = replace(METHODS["mmps"], guidance=MMPS(n_cg), predictor=Ancestral())
-        blocks = _solved(
-            prior, operator, y, method, n_samples, n_steps, seed, work / f"{name}-{identity[:8]}", progress
-        )
+        blocks = solved(prior, operator, y, method, n_samples, n_steps, seed, work / f"{name}-{identity[:8]}", progress)
         mean = torch.cat([s.mean for s in blocks])
         row = _row(task.title, f"mmps, mean of {n_samples} samples", mean, truth, linear, operator, y)
         each = torch.cat([s.samples[:, 0] for s in blocks])
@@ -65,7 +63,7 @@ def run(
     return rows
 
 
-def _solved(
+def solved(
     prior: Prior,
     operator: Operator,
     y: Tensor,
@@ -110,7 +108,7 @@ def _row(
         "task": task,
         "method": method,
         "PSNR, dB": f"{figures.mean():.2f}",
-        "over linear MMSE, dB": f"{gain.mean():+.2f} [{_interval(gain)}]",
+        "over linear MMSE, dB": f"{gain.mean():+.2f} [{interval(gain)}]",
         "SSIM": f"{ssim(estimate, truth).mean():.3f}",
         "chi^2": f"{residual_chi2(operator, y, estimate).mean():.2f}",
         "NFE": "-",
@@ -118,7 +116,7 @@ def _row(
     }
 
 
-def _interval(values: Tensor, draws: int = 2000) -> str:
+def interval(values: Tensor, draws: int = 2000) -> str:
     """95 % bootstrap interval of the mean, paired by image because the values are differences per image."""
     index = torch.randint(len(values), (draws, len(values)), generator=torch.Generator().manual_seed(0))
     low, high = torch.quantile(values[index].mean(1), torch.tensor([0.025, 0.975])).tolist()

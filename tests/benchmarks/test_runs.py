@@ -7,7 +7,7 @@ import torch
 
 from benchmarks import exactness, speed
 from benchmarks.provenance import provenance, write_table
-from benchmarks.reconstruction import _interval, _solved
+from benchmarks.reconstruction import interval, solved
 from inverse import METHODS
 from operators import GaussianNoise, Masking
 from priors import VESDE, Gaussian
@@ -30,7 +30,7 @@ def test_a_table_of_nothing_is_refused(tmp_path):
 
 def test_interval_covers_the_mean_and_shrinks_with_the_number_of_images():
     values = torch.randn(400, generator=torch.Generator().manual_seed(0)) + 2
-    few, many = ([float(end) for end in _interval(values[:n]).split(",")] for n in (25, 400))
+    few, many = ([float(end) for end in interval(values[:n]).split(",")] for n in (25, 400))
     assert few[0] < 2 < few[1] and many[0] < 2 < many[1]
     assert many[1] - many[0] < 0.4 * (few[1] - few[0])
 
@@ -40,13 +40,13 @@ def test_finished_blocks_are_read_and_not_solved_again(tmp_path, monkeypatch):
     operator = Masking.random((1, 3, 3), 0.5, noise=GaussianNoise(0.1))
     y = operator.measure(prior.sample(12), seed=0)
     arguments = (prior, operator, y, METHODS["pigdm"], 2, 5, 0, tmp_path, False)
-    first = _solved(*arguments)
+    first = solved(*arguments)
     assert [len(s.samples) for s in first] == [10, 2]
     (tmp_path / sorted(p.name for p in tmp_path.iterdir())[1]).unlink()  # killed before the second block was done
     calls = []
     original = __import__("benchmarks.reconstruction", fromlist=["solve"]).solve
     monkeypatch.setattr("benchmarks.reconstruction.solve", lambda *a, **k: calls.append(a) or original(*a, **k))
-    again = _solved(*arguments)
+    again = solved(*arguments)
     assert len(calls) == 1
     torch.testing.assert_close(again[0].samples, first[0].samples)
     torch.testing.assert_close(again[1].samples, first[1].samples)

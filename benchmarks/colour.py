@@ -1,0 +1,93 @@
+"""Colourisation: the chroma of grey pictures, beside the best linear guess of it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import priors
+from benchmarks.baselines import fit_gaussian, linear_mmse
+from benchmarks.reconstruction import interval, solved
+from inverse import METHODS, Solution
+from inverse.guidance import MMPS
+from inverse.predictors import Ancestral
+from inverse.quality import psnr
+from operators import GaussianNoise, Grayscale
+from priors.data import ImageSet
+
+NEUTRAL = Grayscale(weights=(1.0, 1.0, 1.0))  # its orthogonal basis: the grey axis, then two of chroma
+
+
+def run(
+    prior_name: str,
+    train: ImageSet,
+    test: ImageSet,
+    n_samples: int,
+    n_steps: int,
+    n_cg: int,
+    seed: int,
+    work: Path,
+    progress: bool = True,
+) -> list[dict[str, str]]:
+    """One row per method: PSNR of the chroma and of the picture, and how much chroma there is.
+
+    Arguments: prior_name; train: images whose moments the linear estimator takes; test: images to colour; n_samples per
+    image; n_steps and n_cg (conjugate gradients) of MMPS; seed; work (folder of finished blocks); progress.
+    Returns: rows of texts: method, PSNR of the chroma, its gain over linear MMSE with a 95 % bootstrap interval, PSNR
+    of the picture, mean square chroma over the truth's, NFE.
+    Raises: ValueError for images of another shape than the prior's.
+    """
+    prior = priors.load(prior_name)
+    for images in (train, test):
+        if images.event_shape != prior.event_shape:
+            raise ValueError(f"images {images.event_shape}: expected {prior.event_shape}, those of {prior_name!r}")
+    truth, operator = test.floats(), Grayscale(noise=GaussianNoise(0.02))
+    y = operator.measure(truth, seed=seed)
+    linear = linear_mmse(fit_gaussian(train, prior.sde), operator, y)
+    methods = {
+        "mmps": (replace(METHODS["mmps"], guidance=MMPS(n_cg), predictor=Ancestral()), n_steps),
+        "replacement": (METHODS["replacement"], 4 * n_steps),
+    }
+    rows = [
+        _row("grey", y.expand_as(truth), truth, linear),
+        _row("linear MMSE (Gaussian prior)", linear, truth, linear),
+    ]
+    for name, (method, steps) in methods.items():
+        blocks = solved(prior, operator, y, method, n_samples, steps, seed, work / f"{prior_name}-{name}", progress)
+        cost = {"NFE": f"{blocks[0].nfe} + {blocks[0].nvjp} vjp"}
+        for what, estimate in (("mean", _mean(blocks)), ("one sample", _first(blocks))):
+            rows.append(_row(f"{name}, {what}", estimate, truth, linear) | cost)
+    return rows
+
+
+def chroma(x: Tensor) -> Tensor:
+    """The two coordinates of colour orthogonal to grey, (N, 3, H, W) -> (N, 2, H, W)."""
+    return NEUTRAL.Vt(x)[:, 1:]
+
+
+def chroma_psnr(estimate: Tensor, truth: Tensor) -> Tensor:
+    """PSNR in dB of the chroma of estimates clipped to [0, 1], for a peak of 1; (B, 3, H, W) -> (B,)."""
+    error = chroma(estimate.clamp(0, 1)) - chroma(truth)
+    return -10 * torch.log10(error.flatten(1).square().mean(1).clamp_min(1e-12))
+
+
+def _mean(blocks: list[Solution]) -> Tensor:
+    return torch.cat([s.mean for s in blocks])
+
+
+def _first(blocks: list[Solution]) -> Tensor:
+    return torch.cat([s.samples[:, 0] for s in blocks])
+
+
+def _row(method: str, estimate: Tensor, truth: Tensor, linear: Tensor) -> dict[str, str]:
+    figures = chroma_psnr(estimate, truth)
+    gain = figures - chroma_psnr(linear, truth)
+    return {
+        "method": method,
+        "PSNR of chroma, dB": f"{figures.mean():.2f}",
+        "over linear MMSE, dB": f"{gain.mean():+.2f} [{interval(gain)}]",
+        "PSNR, dB": f"{psnr(estimate, truth).mean():.2f}",
+        "chroma over the truth's": f"{chroma(estimate).square().mean() / chroma(truth).square().mean():.2f}",
+        "NFE": "-",
+    }
