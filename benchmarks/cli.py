@@ -8,11 +8,12 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 import priors
-from benchmarks import baselines, colour, exactness, labels, reconstruction, speed
+from benchmarks import baselines, colour, exactness, features, labels, reconstruction, samplers, speed
 from benchmarks.problems import IMAGE_TASKS
 from benchmarks.provenance import RESULTS, provenance, write_table
 from priors.data import read
 
+SMALL_PRIORS = Path(__file__).parent / "priors"  # trained alike under several SDEs: priors/configs/fashion-mnist-small
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False, no_args_is_help=True, help=__doc__)
 run = typer.Typer(no_args_is_help=True, help="measure, and write a table to benchmarks/results")
 app.add_typer(run, name="run")
@@ -102,6 +103,31 @@ def run_colour(
         "paired by image, with the 95 % bootstrap interval of their mean."
     )
     _finish("colour", "Colourisation", rows, notes, out, images=images, samples=samples, steps=steps, cg=cg, seed=seed)
+
+
+@run.command("samplers")
+def run_samplers(
+    data: Annotated[Path, typer.Option(help="Fashion-MNIST: npz or HDF5 of test_images")],
+    prior: Annotated[list[Path] | None, typer.Option(help="checkpoint folders; default: the small VE and VP")] = None,
+    samples: int = 400,
+    evaluations: Annotated[list[int], typer.Option(help="per sample; repeat for several")] = [16, 48, 144],  # noqa: B006
+    space: Annotated[
+        str, typer.Option(help="features: inception, judge, or auto: inception if its weights are cached")
+    ] = "auto",
+    seed: Seed = 0,
+    work: Annotated[Path, typer.Option(help="finished cells are kept here")] = Path("runs/samplers"),
+    out: Out = RESULTS,
+) -> None:
+    """Frechet distance of unconditional samples against evaluations: predictor, corrector, both, ODE."""
+    found = features.find(space, "fashion-mnist-judge")
+    folders = prior or [SMALL_PRIORS / "ve", SMALL_PRIORS / "vp"]
+    rows = samplers.run(folders, read(data, "test"), found, samples, evaluations, seed, work)
+    notes = (
+        f"Frechet distance on the features of {found.title}, {samples} samples per cell against the other test images; "
+        "the floor is the distance of as many real ones. Evaluations per sample, one more for the last denoising."
+    )
+    samplers.plot(rows, found.title, out / "samplers.png")
+    _finish("samplers", "Samplers", rows, notes, out, samples=samples, evaluations=evaluations, seed=seed)
 
 
 @run.command("exactness")

@@ -36,6 +36,25 @@ def sliced_wasserstein(a: Tensor, b: Tensor, p: int = 2, n_projections: int = 20
     return float(gaps.pow(p).mean() ** (1 / p))
 
 
+def frechet(a: Tensor, b: Tensor) -> float:
+    """Frechet distance between the Gaussians with the moments of two sets; the sets may differ in size.
+
+    Formula: |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^1/2). It is biased upwards in small sets: compare sets of one
+    size, and with the distance between two real ones.
+    Source: Dowson & Landau 1982; Heusel et al. 2017, of Inception features.
+    Arguments: a (n, d), b (m, d) features.
+    Returns: the distance, in units of a feature squared.
+    Raises: ValueError for sets of other dimensions or with fewer than 2 points.
+    """
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
+        raise ValueError(f"features {tuple(a.shape)} and {tuple(b.shape)}: expected (n, d) and (m, d), n and m >= 2")
+    a, b = a.double(), b.double()
+    n, m = (x.sub(x.mean(0)).div((len(x) - 1) ** 0.5) for x in (a, b))
+    # the eigenvalues of C_a C_b are the squared singular values of the product of the factors: no matrix root
+    cross = torch.linalg.svdvals(n @ m.T).sum()
+    return float((a.mean(0) - b.mean(0)).square().sum() + n.square().sum() + m.square().sum() - 2 * cross)
+
+
 def _sets(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     if a.shape != b.shape or a.ndim < 2:
         raise ValueError(f"point sets {tuple(a.shape)} and {tuple(b.shape)}: expected two of the same shape (n, *E)")

@@ -64,9 +64,13 @@ class Encoder(nn.Module):
         self.norm, self.head = group_norm(n), linear(n, k.classes)
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+    def features(self, x: Tensor, c: Tensor) -> Tensor:
+        """What the logits are linear in: the last channels, mean over the picture, (N, channels)."""
         emb = F.silu(self.embed0(self.embed(c)))
         h = self.conv_in(F.pixel_unshuffle(x, self.config.patch).contiguous(memory_format=torch.channels_last))
         for block in self.blocks:
             h = block(h, emb)
-        return self.head(F.silu(self.norm(h)).mean((2, 3)))
+        return F.silu(self.norm(h)).mean((2, 3))
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        return self.head(self.features(x, c))

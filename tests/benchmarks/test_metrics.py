@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.metrics import sliced_wasserstein, wasserstein2
+from benchmarks.metrics import frechet, sliced_wasserstein, wasserstein2
 
 
 def points(n, d, seed):
@@ -39,3 +39,26 @@ def test_sliced_wasserstein_of_a_shift():
 def test_sets_of_different_size_are_refused(distance):
     with pytest.raises(ValueError, match="same shape"):
         distance(points(4, 2, 0), points(5, 2, 0))
+
+
+def test_frechet_is_the_closed_form_of_two_gaussians():
+    """Against scipy's matrix square root, for sets of different size."""
+    from scipy.linalg import sqrtm
+
+    a, b = points(60, 4, 0), 1 + points(90, 4, 1) @ points(4, 4, 2)
+    ca, cb = np.cov(a.T.numpy()), np.cov(b.T.numpy())
+    expected = (a.mean(0) - b.mean(0)).square().sum().item() + np.trace(ca + cb - 2 * sqrtm(ca @ cb).real)
+    assert frechet(a, b) == pytest.approx(expected, rel=1e-4)
+    assert frechet(b, a) == pytest.approx(expected, rel=1e-4)
+
+
+def test_frechet_is_zero_for_a_set_and_itself_and_the_square_of_a_shift():
+    a = points(40, 3, 0)
+    assert frechet(a, a) == pytest.approx(0, abs=1e-9)
+    assert frechet(a, a + 2.0) == pytest.approx(12.0)
+
+
+@pytest.mark.parametrize("other", [points(5, 2, 0), points(1, 3, 0), points(4, 1, 0)[:, 0]])
+def test_frechet_of_other_features_is_refused(other):
+    with pytest.raises(ValueError, match="expected"):
+        frechet(points(5, 3, 0), other)
