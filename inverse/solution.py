@@ -71,7 +71,7 @@ class Solution:
         last = x.shape[1] - 1
         found = [(cumulated < p - 1e-9).sum(1, keepdim=True).clamp_max(last) for p in probabilities.tolist()]
         out = torch.stack([x.gather(1, index)[:, 0] for index in found])
-        return out[0] if isinstance(q, int | float) else out
+        return out if torch.as_tensor(q).ndim else out[0]
 
     def cite(self) -> str:
         """The paper whose method made these samples."""

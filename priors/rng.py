@@ -14,15 +14,15 @@ class RowRNG:
     Each stream is a numpy Generator of SeedSequence (seed, *key): streams of neighbouring keys are independent, and 0
     is a seed like any other. (A torch.Generator on the CPU keeps 32 bits of its seed: two of 10^5 keys would agree.)
     Source: the per-sample seeding of Karras et al. 2022 (EDM), carried to measurement x sample.
-    Arguments: seed (int >= 0); keys (iterable of tuples of int, one per row); device and dtype of what is drawn.
-    Raises: TypeError or ValueError for a seed that is no non-negative integer.
+    Arguments: seed (int in [0, 2^63)); keys (iterable of tuples of int, one per row); device and dtype of what is drawn.
+    Raises: TypeError or ValueError for a seed that is no such integer.
     """
 
     def __init__(self, seed: int, keys: Iterable[tuple[int, ...]], device="cpu", dtype: torch.dtype = torch.float32):
         if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
             raise TypeError(f"seed = {seed!r}: expected an integer >= 0")
-        if seed < 0:
-            raise ValueError(f"seed = {seed}: expected an integer >= 0")
+        if not 0 <= seed < 2**63:  # more would not fit into the HDF5 attribute that a solution keeps it in
+            raise ValueError(f"seed = {seed}: expected an integer >= 0 and < 2^63")
         self.device, self.dtype = torch.device(device), dtype
         sequences = (np.random.SeedSequence(int(seed), spawn_key=tuple(key)) for key in keys)
         self._generators = [np.random.Generator(np.random.PCG64(sequence)) for sequence in sequences]

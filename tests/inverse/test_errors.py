@@ -85,6 +85,7 @@ MISTAKES = {
     "n_steps 0": (solving(n_steps=0), ValueError, "n_steps = 0", ">= 1"),
     "n_steps a string": (solving(n_steps="10"), TypeError, "n_steps = '10'", "integer"),
     "seed negative": (solving(seed=-1), ValueError, "seed = -1", ">= 0"),
+    "seed beyond what a file keeps": (solving(seed=2**63), ValueError, f"seed = {2**63}", "< 2^63"),
     "seed None": (solving(seed=None), TypeError, "seed = None", "integer"),
     "seed float": (solving(seed=1.5), TypeError, "seed = 1.5", "integer"),
     "seed bool": (solving(seed=True), TypeError, "seed = True", "integer"),

@@ -90,6 +90,7 @@ def test_quantiles(weighted):
 def test_one_probability_gives_no_axis():
     s = solution()
     torch.testing.assert_close(s.quantiles(0.5), s.quantiles([0.5])[0])
+    torch.testing.assert_close(s.quantiles(torch.tensor(0.5)), s.quantiles(0.5))
     assert s.quantiles(torch.tensor([0.1, 0.9])).shape == (2, 2, 1, 3, 2)
 
 
