@@ -1,28 +1,13 @@
 """The probability flow: the deterministic path between data and noise, in fixed steps or to a tolerance."""
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from priors.base import Prior, expand
+from priors.runge_kutta import integrate
 from priors.sde import SDE
-
-# (log r (n,), u (n, *E), row numbers (n,)) -> (du / dlog r (n, *E), dw / dlog r (n,)); w is a number carried beside u
-Slope = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-
-NODES = (1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
-STAGES = (  # the last row holds the weights of order 5: its stage is the first one of the next step
-    (1 / 5,),
-    (3 / 40, 9 / 40),
-    (44 / 45, -56 / 15, 32 / 9),
-    (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
-    (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
-    (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
-)
-ERROR = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)  # order 5 less order 4
-FIRST_STEP, LEAST_STEP = 0.1, 1e-7  # in log r, which spans about 8 to 19
 
 
 def heun_step(prior: Prior, x: Tensor, t: Tensor | float, s: Tensor | float) -> Tensor:
@@ -58,12 +43,13 @@ def encode(
     Formula: du / dlog r = u - D with u = x / alpha, r = sigma / alpha, D = E[x0 | x_t].
     Source: Song et al. 2021, equation 13 and section 4.3.
     Arguments: prior; x (N, *E) in data units, taken as x at t_min, with nothing added; n_steps: None for the adaptive
-    rule (see `integrate`), or the number (int >= 1) of Heun steps of equal length in t; rtol (float > 0, relative) and
-    atol (float > 0, data units) of one adaptive step; t_min (float in (0, 1), default the SDE's); batch_size: rows at a
-    time, default all.
-    Returns: (N, *E): x at t = 1 in data units, about N(0, sigma(1)^2 I) for data of the prior.
-    Raises: ValueError for x of another shape or no floats, and for arguments out of range; ArithmeticError where the
-    tolerance cannot be reached.
+    rule (see `priors.runge_kutta.integrate`), or the number (int >= 1) of Heun steps of equal length in t; rtol
+    (float > 0, relative) and atol (float > 0, data units) of one adaptive step; t_min (float in (0, 1), default the
+    SDE's); batch_size: rows at a time, default all.
+    Returns: (N, *E): x at t = 1 in data units. They are about N(0, sigma(1)^2 I) for x drawn from the law at t_min;
+    clean images lack its noise (of size .01 for VESDE), and their latents are shorter.
+    Raises: ValueError for x of another shape, no floats or not finite, and for arguments out of range; ArithmeticError
+    where the tolerance cannot be reached.
     """
     return _transport(prior, x, True, n_steps, rtol, atol, t_min, batch_size)
 
@@ -106,7 +92,9 @@ def slerp(z0: Tensor, z1: Tensor, weight: Tensor | float) -> Tensor:
     Raises: ValueError for different shapes, and for opposite latents, between which no great circle is the shortest.
     """
     if z0.shape != z1.shape:
-        raise ValueError(f"latents {tuple(z0.shape)} and {tuple(z1.shape)}: expected the same shape; expand one of them")
+        raise ValueError(
+            f"latents {tuple(z0.shape)} and {tuple(z1.shape)}: expected the same shape; expand one of them"
+        )
     a, b = (torch.nn.functional.normalize(z.double().flatten(1), dim=1) for z in (z0, z1))
     angle = 2 * torch.atan2((a - b).norm(dim=1), (a + b).norm(dim=1))  # exact for small angles, unlike arccos
     if bool((angle > torch.pi - 1e-6).any()):
@@ -159,103 +147,27 @@ class Clock:
         for _ in range(3):  # the table is within 1e-4, so the third is to rounding
             t = log_t.exp()
             log_t = log_t - (self._level(log_t) - level) * 2 * self.sde.sigma(t) ** 2 / (t * self.sde.g2(t))
-        return log_t.clamp(self._log_t[0], 0.0).exp()
-
-
-def integrate(
-    slope: Slope, u: Tensor, start: float, stop: float, rtol: float, atol: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """A differential equation of rows that do not know each other, each with time and step of its own.
-
-    An adaptive solver over a batch has one step for all, and a row's result then depends on its mates. Here a row's
-    step is accepted when its own error is below tolerance, and rows that are done leave the batch.
-    Formula: the pair of orders 5(4); error = max(rms(du) / (atol + rtol rms(u)), |dw| / (atol + rtol |w|)), with u's
-    size taken over the row, as latents have no preferred axes. The next step is .9 error^(-1/5) times the last, at
-    least 1/5 and at most 5 times, and the first one is .1. Six evaluations a step.
-    Source: Dormand & Prince 1980; step control of Hairer, Noersett & Wanner 1993, section II.4.
-    Arguments: slope: see `Slope`; u (N, *E) at ``start``; start, stop (float, in log r); rtol, atol (float > 0).
-    Returns: u (N, *E) and w (N,) at ``stop`` (w from 0, float64), and the evaluations of each row, (N,) int64.
-    Raises: ArithmeticError for a slope that is nan or infinite, and where the tolerance asks for steps below rounding.
-    """
-    n = len(u)
-    result, total, nfe = torch.empty_like(u), torch.zeros(n, dtype=torch.float64), torch.ones(n, dtype=torch.int64)
-    rows = torch.arange(n)
-    at, w = torch.full((n,), start, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)
-    h = torch.full_like(at, FIRST_STEP if stop > start else -FIRST_STEP)
-    first = slope(at, u, rows) if n else (u, w)
-    while len(rows):
-        last = h.abs() >= (stop - at).abs()
-        h = torch.where(last, stop - at, h)
-        stages, next_u, next_w = [first], u, w
-        for node, weights in zip(NODES, STAGES, strict=True):
-            next_u, next_w = _advance(u, w, h, weights, stages)
-            stages.append(slope(at + node * h, next_u, rows))
-        nfe[rows] += len(NODES)
-        error_u, error_w = _advance(torch.zeros_like(u), torch.zeros_like(w), h, ERROR, stages)
-        size = torch.maximum(_rms(u), _rms(next_u)), torch.maximum(w.abs(), next_w.abs())
-        error = torch.maximum(_rms(error_u) / (atol + rtol * size[0]), error_w.abs() / (atol + rtol * size[1]))
-        accepted = error <= 1
-        factor = (0.9 * error ** (-0.2)).clamp(0.2, 5.0)
-        _check_steps(error, ~accepted & (h.abs() * factor < LEAST_STEP), at, rows)
-        chosen = accepted.to(u.device)
-        mask = chosen.view(-1, *[1] * (u.ndim - 1))
-        u, w = torch.where(mask, next_u, u), torch.where(accepted, next_w, w)
-        first = torch.where(mask, stages[-1][0], first[0]), torch.where(accepted, stages[-1][1], first[1])
-        at, h = torch.where(accepted, at + h, at), h * factor
-        if bool((done := accepted & last).any()):
-            result[rows[done].to(u.device)], total[rows[done]] = u[done.to(u.device)], w[done]
-            kept = ~done
-            on_device = kept.to(u.device)
-            rows, at, h, w, u = rows[kept], at[kept], h[kept], w[kept], u[on_device]
-            first = first[0][on_device], first[1][kept]
-    return result, total, nfe
-
-
-def _advance(u: Tensor, w: Tensor, h: Tensor, weights, stages) -> tuple[Tensor, Tensor]:
-    """u and w plus h times the weighted sum of the stages' slopes."""
-    for weight, (du, dw) in zip(weights, stages, strict=True):
-        if weight:
-            u, w = u + expand(h * weight, u) * du, w + h * weight * dw
-    return u, w
-
-
-def _rms(u: Tensor) -> Tensor:
-    """Root mean square of a row, (N,), float64 on the CPU."""
-    return u.flatten(1).square().mean(1).sqrt().cpu().double()
-
-
-def _check_steps(error: Tensor, stuck: Tensor, at: Tensor, rows: Tensor) -> None:
-    if bool((bad := ~error.isfinite()).any()):
-        k = int(bad.nonzero()[0])
-        raise ArithmeticError(
-            f"row {int(rows[k])} of the probability flow became nan or infinite at log(sigma / alpha) = {at[k]:.3f}: "
-            "check that its x is finite and in the prior's units"
-        )
-    if bool(stuck.any()):
-        k = int(stuck.nonzero()[0])
-        raise ArithmeticError(
-            f"row {int(rows[k])} needs steps below {LEAST_STEP:g} at log(sigma / alpha) = {at[k]:.3f}: raise rtol and "
-            "atol, or pass float64"
-        )
+        return log_t.clamp(self._log_t[0].item(), 0.0).exp()
 
 
 def _transport(prior, x: Tensor, up: bool, n_steps, rtol, atol, t_min, batch_size) -> Tensor:
     t_min = check_flow(prior, x, rtol, atol, t_min, batch_size)
     if n_steps is not None and n_steps < 1:
         raise ValueError(f"n_steps = {n_steps}: expected at least 1")
-    move = _adaptive if n_steps is None else _heun
     parts = x.split(batch_size or max(1, len(x)))
-    return torch.cat([move(prior, part, up, t_min, n_steps, rtol, atol) for part in parts])
+    if n_steps is None:
+        return torch.cat([_adaptive(prior, part, up, t_min, rtol, atol) for part in parts])
+    return torch.cat([_heun(prior, part, up, t_min, n_steps) for part in parts])
 
 
-def _heun(prior, x: Tensor, up: bool, t_min: float, n_steps: int, rtol, atol) -> Tensor:
+def _heun(prior, x: Tensor, up: bool, t_min: float, n_steps: int) -> Tensor:
     times = torch.linspace(1.0, t_min, n_steps + 1, dtype=torch.float64)
     for t, s in pairwise(times.flip(0) if up else times):
         x = heun_step(prior, x, t, s)
     return x
 
 
-def _adaptive(prior, x: Tensor, up: bool, t_min: float, n_steps, rtol: float, atol: float) -> Tensor:
+def _adaptive(prior, x: Tensor, up: bool, t_min: float, rtol: float, atol: float) -> Tensor:
     clock, alpha = Clock(prior.sde, t_min), prior.sde.alpha
 
     def slope(level: Tensor, u: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -276,6 +188,8 @@ def check_flow(prior: Prior, x: Tensor, rtol: float, atol: float, t_min: float |
     expected = ", ".join(map(str, prior.event_shape))
     if x.shape[1:] != tuple(prior.event_shape) or not x.is_floating_point():
         raise ValueError(f"x of shape {tuple(x.shape)} and {x.dtype}: expected floating (N, {expected})")
+    if not bool(x.isfinite().all()):
+        raise ValueError("x has entries that are nan or infinite: expected finite numbers in the prior's units")
     for name, value in (("rtol", rtol), ("atol", atol)):
         if not 0 < value < 1:
             raise ValueError(f"{name} = {value!r}: expected a number in (0, 1); the paper takes 1e-5")

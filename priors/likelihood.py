@@ -1,0 +1,148 @@
+"""The exact likelihood of an image under a prior, by the probability flow."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from priors.base import VJP, Prior, expand
+from priors.ode import Clock, check_flow
+from priors.rng import RowRNG
+from priors.runge_kutta import integrate
+
+MOST_EXACT = 4096  # dimensions; an exact trace takes as many backward passes at each evaluation
+T_MIN = 1e-5  # as in the paper, for every SDE
+DEQUANTISATION = 1  # its stream of a row's randomness; the probes have the row's own
+
+# (vector -> J' vector, row numbers (n,), u (n, *E)) -> an estimate of tr J, (n,) float64 on the CPU
+Trace = Callable[[VJP, Tensor, Tensor], Tensor]
+
+
+@torch.no_grad()
+def log_likelihood(
+    prior: Prior,
+    x: Tensor,
+    seed: int = 0,
+    *,
+    probe: str = "rademacher",
+    n_probes: int = 1,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    t_min: float = T_MIN,
+    batch_size: int | None = None,
+) -> Tensor:
+    """log p(x) by the change of variables along the probability flow, one number per row, whatever shares its batch.
+
+    It is the density of the flow's own law at t_min, which is that of x0 plus noise of size sigma(t_min): for VESDE
+    never less than sigma_min, so p(x) is that of a prior smoothed by sigma_min; for VP and sub-VP 1e-3 and 1e-6 of the
+    scale at t_min = 1e-5.
+    Formula: with u = x / alpha and r = sigma / alpha, log p(x) = log N(x_1; 0, sigma(1)^2 I)
+    + d log(alpha(1) / alpha(t_min)) + integral over log r of (d - alpha tr J), J = dD / dx_t. The trace is the mean of
+    v'Jv over probes v with E[vv'] = I, which stay the same along the path.
+    Source: Song et al. 2021, section 4.3 and appendix D.2; Chen et al. 2018; Skilling 1989 and Hutchinson 1990.
+    Arguments: prior; x (N, *E) in data units; seed (int >= 0) of the probes: row n's depend on (seed, n) alone; probe:
+    "rademacher" (entries +-1), "gaussian", or "exact" (every unit vector in turn: d backward passes an evaluation);
+    n_probes (int >= 1) per row, not of "exact"; rtol, atol: tolerance of one step (see
+    `priors.runge_kutta.integrate`), for the path in data units and for the integral in nats per dimension; t_min
+    (float in (0, 1)); batch_size: rows at a time.
+    Returns: (N,) nats, float64 on the CPU.
+    Raises: ValueError for x of another shape or not finite, arguments out of range, and an exact trace in over 4096
+    dimensions; ArithmeticError where the tolerance cannot be reached.
+    """
+    check_flow(prior, x, rtol, atol, t_min, batch_size)
+    d = math.prod(prior.event_shape)
+    trace = _trace(probe, n_probes, d, x, seed)
+    parts = torch.arange(len(x)).split(batch_size or max(1, len(x)))
+    return torch.cat([_change_of_variables(prior, x, rows, trace, d, rtol, atol, t_min) for rows in parts])
+
+
+def bits_per_dim(
+    prior: Prior, x: Tensor, seed: int = 0, *, levels: int = 256, dequantize: bool = True, **settings
+) -> Tensor:
+    """Bits per pixel and channel that a code made of the prior spends on an image of whole grey levels.
+
+    The image k / (levels - 1), k whole, is spread evenly over its cell: x' = (k + U) / levels with U uniform on [0, 1).
+    Cells have the volume levels^-d, so log P(k) >= E log p(x') - d log levels: an upper bound on the code's length. In
+    units of [0, 1] the change of units is hence log2 levels, 8 bits for 256 levels (7 in the units 2 x - 1).
+    Formula: -log2 p(x') / d + log2 levels.
+    Source: Song et al. 2021, section 4.3 and appendix D.2; Theis, van den Oord & Bethge 2016.
+    Arguments: prior over [0, 1] image units; x (N, *E) in image units, one of ``levels`` values each; seed (int >= 0)
+    of dequantisation and probes, which draw from different streams; levels (int >= 2); dequantize: False takes p at x
+    as it is; settings: as `log_likelihood`, where it is said what t_min does to p.
+    Returns: (N,) bits per dimension, float64 on the CPU.
+    Raises: ValueError for x outside [0, 1] or between levels, and as `log_likelihood`.
+    """
+    if levels < 2:
+        raise ValueError(f"levels = {levels}: expected at least 2; 256 for images of 8 bits")
+    d = math.prod(prior.event_shape)
+    spread = dequantise(x, seed, levels) if dequantize else x
+    return -log_likelihood(prior, spread, seed, **settings) / (d * math.log(2)) + math.log2(levels)
+
+
+def dequantise(x: Tensor, seed: int = 0, levels: int = 256) -> Tensor:
+    """Images of whole grey levels, each spread evenly over its cell.
+
+    Formula: (k + U) / levels with k = (levels - 1) x and U uniform on [0, 1).
+    Source: Theis, van den Oord & Bethge 2016.
+    Arguments: x (N, *E) in image units; seed (int >= 0): row n's noise depends on (seed, n) alone; levels (int >= 2).
+    Returns: (N, *E) in [0, 1).
+    Raises: ValueError for x that is outside [0, 1] or between levels.
+    """
+    if not bool(((x >= 0) & (x <= 1)).all()):
+        raise ValueError("x has entries outside [0, 1] or nan: expected image units; clamp it, or divide by 255")
+    k = ((levels - 1) * x).round()
+    if bool((k - (levels - 1) * x).abs().gt(0.01).any()):
+        raise ValueError(f"x lies between the {levels} grey levels: round it to them, or pass dequantize=False")
+    rng = RowRNG(seed, ((row, DEQUANTISATION) for row in range(len(x))), device=str(x.device), dtype=x.dtype)
+    return (k + rng.uniform(tuple(x.shape))) / levels
+
+
+def _change_of_variables(prior, x, rows, trace: Trace, d: int, rtol: float, atol: float, t_min: float) -> Tensor:
+    """The likelihood of the rows with these numbers, (n,)."""
+    sde, clock = prior.sde, Clock(prior.sde, t_min)
+
+    def slope(level: Tensor, u: Tensor, local: Tensor) -> tuple[Tensor, Tensor]:
+        t = clock.time(level)
+        alpha = sde.alpha(t)
+        denoised, vjp = prior.denoise_vjp(expand(alpha, u) * u, t)
+        return u - denoised, 1 - alpha * trace(vjp, rows[local], u) / d
+
+    x = x[rows.to(x.device)]
+    u, stretch, _ = integrate(slope, x / expand(sde.alpha(t_min), x), clock.start, clock.stop, rtol, atol)
+    terminal = sde.terminal_log_prob(u * expand(sde.alpha(1.0), u)).cpu().double()
+    return terminal + d * (stretch + torch.log(sde.alpha(1.0) / sde.alpha(t_min)))
+
+
+def _trace(probe: str, n_probes: int, d: int, x: Tensor, seed: int) -> Trace:
+    if probe == "exact":
+        if d > MOST_EXACT:
+            raise ValueError(
+                f"probe = 'exact' in {d} dimensions takes {d} backward passes an evaluation: expected at most "
+                f"{MOST_EXACT}; take probe='rademacher'"
+            )
+        return _exact_trace
+    if probe not in ("rademacher", "gaussian"):
+        raise ValueError(f"probe = {probe!r}: expected 'rademacher', 'gaussian' or 'exact'")
+    if n_probes < 1:
+        raise ValueError(f"n_probes = {n_probes}: expected at least 1")
+    rng, shape = RowRNG.rows(seed, len(x), device=x.device, dtype=x.dtype), (len(x), n_probes, *x.shape[1:])
+    probes = rng.normal(shape) if probe == "gaussian" else 1 - 2 * (rng.uniform(shape) < 0.5).to(x.dtype)
+
+    def hutchinson(vjp: VJP, rows: Tensor, u: Tensor) -> Tensor:
+        own = probes[rows.to(x.device)].unbind(1)
+        return torch.stack([_inner(v, vjp(v)) for v in own]).mean(0)
+
+    return hutchinson
+
+
+def _exact_trace(vjp: VJP, rows: Tensor, u: Tensor) -> Tensor:
+    total = torch.zeros(len(u), dtype=torch.float64)
+    for unit in torch.eye(u[0].numel(), dtype=u.dtype, device=u.device):
+        v = unit.view(1, *u.shape[1:]).expand_as(u)
+        total = total + _inner(v, vjp(v))
+    return total
+
+
+def _inner(v: Tensor, w: Tensor) -> Tensor:
+    return (v * w).flatten(1).sum(1).cpu().double()
