@@ -8,12 +8,25 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 import priors
-from benchmarks import baselines, colour, exactness, features, labels, reconstruction, samplers, speed
+from benchmarks import (
+    baselines,
+    colour,
+    exactness,
+    features,
+    identifiability,
+    labels,
+    likelihood,
+    reconstruction,
+    samplers,
+    speed,
+)
 from benchmarks.problems import IMAGE_TASKS
 from benchmarks.provenance import RESULTS, provenance, write_table
 from priors.data import read
 
 SMALL_PRIORS = Path(__file__).parent / "priors"  # trained alike under several SDEs: priors/configs/fashion-mnist-small
+LIKELIHOOD_PRIORS = ("ve", "vp", "subvp", "vp-likelihood", "subvp-likelihood")
+TRAINED_APART = ("ve", "ve-wide")
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False, no_args_is_help=True, help=__doc__)
 run = typer.Typer(no_args_is_help=True, help="measure, and write a table to benchmarks/results")
 app.add_typer(run, name="run")
@@ -130,6 +143,44 @@ def run_samplers(
     _finish("samplers", "Samplers", rows, notes, out, samples=samples, evaluations=evaluations, seed=seed)
 
 
+@run.command("likelihood")
+def run_likelihood(
+    prior: Annotated[list[Path] | None, typer.Option(help="checkpoint folders; default: the small ones")] = None,
+    images: Annotated[int, typer.Option(help="of the shipped test images, at most 100")] = 100,
+    seed: Annotated[int, typer.Option(help="of dequantisation and probes")] = 0,
+    out: Out = RESULTS,
+) -> None:
+    """Bits per dimension of Fashion-MNIST test images, by the probability flow."""
+    test = priors.samples("fashion-mnist")[:images]
+    rows = likelihood.run(_folders(prior, LIKELIHOOD_PRIORS), test, seed)
+    notes = (
+        f"The first {len(test)} shipped test images (10 per class in turn), uniformly dequantised; +- is the standard "
+        "error over images. p is that at t = 1e-5, for VE the data with noise sigma_min. Evaluations per image, each "
+        "with a backward pass."
+    )
+    _finish("likelihood", "Likelihood", rows, notes, out, images=len(test), seed=seed)
+
+
+@run.command("identifiability")
+def run_identifiability(
+    prior: Annotated[list[Path] | None, typer.Option(help="two checkpoint folders; default: ve and ve-wide")] = None,
+    images: Annotated[int, typer.Option(help="of the shipped test images, at most 100")] = 100,
+    seed: Annotated[int, typer.Option(help="of dequantisation")] = 0,
+    out: Out = RESULTS,
+) -> None:
+    """How alike the latents of the same images are under two priors that were trained apart."""
+    test = priors.samples("fashion-mnist")[:images]
+    folders = _folders(prior, TRAINED_APART)
+    rows = identifiability.run(folders, test, seed)
+    notes = (
+        f"Latents of the first {len(test)} shipped test images under {' and '.join(folders)}: the correlation over "
+        "images of each of the latent dimensions, its mean and quantiles over dimensions, and the median distance "
+        "relative to the latent's length. Independent latents correlate by 0 with a standard deviation of "
+        f"{len(test) ** -0.5:.2f}."
+    )
+    _finish("identifiability", "Identifiability of latents", rows, notes, out, images=len(test), seed=seed)
+
+
 @run.command("exactness")
 def run_exactness(samples: int = 500, steps: int = 200, instances: int = 4, out: Out = RESULTS) -> None:
     """Distance to exact laws on analytic priors, beside the distance between two exact sets."""
@@ -157,6 +208,16 @@ def moments(data: Annotated[Path, typer.Option(help="the training images, HDF5 o
     images = read(data, split or None)
     baselines.fit_moments(images)
     console.print(f"moments of {len(images)} images in {baselines.MOMENTS}")
+
+
+def _folders(given: list[Path] | None, names: tuple[str, ...]) -> dict[str, Path]:
+    """Prior name -> folder; without any given, those of the project's own."""
+    folders = {str(folder): folder for folder in given} if given else {name: SMALL_PRIORS / name for name in names}
+    try:
+        likelihood.check_folders(folders)
+    except FileNotFoundError as error:
+        raise typer.BadParameter(str(error)) from None
+    return folders
 
 
 def _finish(name: str, title: str, table: list[dict[str, str]], notes: str, out: Path, **settings) -> None:
