@@ -15,8 +15,8 @@ MOST_EXACT = 4096  # dimensions; an exact trace takes as many backward passes at
 T_MIN = 1e-5  # as in the paper, for every SDE
 DEQUANTISATION = 1  # its stream of a row's randomness; the probes have the row's own
 
-# (vector -> J' vector, row numbers (n,), u (n, *E)) -> an estimate of tr J, (n,) float64 on the CPU
-Trace = Callable[[VJP, Tensor, Tensor], Tensor]
+# (vector -> J' vector, row numbers (n,), u (n, *E)) -> estimates of tr J and of tr I, (n,) float64 on the CPU
+Trace = Callable[[VJP, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @torch.no_grad()
@@ -39,7 +39,8 @@ def log_likelihood(
     scale at t_min = 1e-5.
     Formula: with u = x / alpha and r = sigma / alpha, log p(x) = log N(x_1; 0, sigma(1)^2 I)
     + d log(alpha(1) / alpha(t_min)) + integral over log r of (d - alpha tr J), J = dD / dx_t. The trace is the mean of
-    v'Jv over probes v with E[vv'] = I, which stay the same along the path.
+    v'Jv over probes v with E[vv'] = I, which stay the same along the path; k (v'v - d), of mean 0, is taken off alpha
+    v'Jv, with k = s^2 / (s^2 + r^2) what alpha J is a multiple of for data of variance s^2 (Gaussian probes only).
     Source: Song et al. 2021, section 4.3 and appendix D.2; Chen et al. 2018; Skilling 1989 and Hutchinson 1990.
     Arguments: prior; x (N, *E) in data units; seed (int >= 0) of the probes: row n's depend on (seed, n) alone; probe:
     "rademacher" (entries +-1), "gaussian", or "exact" (every unit vector in turn: d backward passes an evaluation);
@@ -106,7 +107,9 @@ def _change_of_variables(prior, x, rows, trace: Trace, d: int, rtol: float, atol
         t = clock.time(level)
         alpha = sde.alpha(t)
         denoised, vjp = prior.denoise_vjp(expand(alpha, u) * u, t)
-        return u - denoised, 1 - alpha * trace(vjp, rows[local], u) / d
+        estimate, dimensions = trace(vjp, rows[local], u)
+        gain = prior.variance / (prior.variance + torch.exp(2 * level))
+        return u - denoised, 1 - (alpha * estimate - gain * (dimensions - d)) / d
 
     x = x[rows.to(x.device)]
     u, stretch, _ = integrate(slope, x / expand(sde.alpha(t_min), x), clock.start, clock.stop, rtol, atol)
@@ -131,17 +134,19 @@ def _trace(probe: str, n_probes: int, d: int, x: Tensor, seed: int) -> Trace:
 
     def hutchinson(vjp: VJP, rows: Tensor, u: Tensor) -> Tensor:
         own = probes[rows.to(x.device)].unbind(1)
-        return torch.stack([_inner(v, vjp(v)) for v in own]).mean(0)
+        pairs = [torch.stack((_inner(v, vjp(v)), _inner(v, v))) for v in own]
+        estimate, dimensions = torch.stack(pairs).mean(0)
+        return estimate, dimensions
 
     return hutchinson
 
 
-def _exact_trace(vjp: VJP, rows: Tensor, u: Tensor) -> Tensor:
+def _exact_trace(vjp: VJP, rows: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     total = torch.zeros(len(u), dtype=torch.float64)
     for unit in torch.eye(u[0].numel(), dtype=u.dtype, device=u.device):
         v = unit.view(1, *u.shape[1:]).expand_as(u)
         total = total + _inner(v, vjp(v))
-    return total
+    return total, torch.full_like(total, u[0].numel())
 
 
 def _inner(v: Tensor, w: Tensor) -> Tensor:
