@@ -21,10 +21,12 @@ from inverse.solve import sample as draw
 from inverse.solve import solve as solve_posterior
 from operators import GaussianNoise, Operator
 from priors.checkpoints import SHIPPED, read_card
-from priors.data import ImageSet, write
+from priors.data import ImageSet, read, write
+from priors.likelihood import T_MIN
 
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False, no_args_is_help=True, help=__doc__)
 console = Console()
+LIKELIHOOD_BATCH, MOST_ROWS = 16, 20  # images at a time; images that are listed one by one
 
 PriorOption = Annotated[
     str, typer.Option("--prior", help="a shipped name (see `inverse priors`) or a checkpoint folder")
@@ -103,6 +105,28 @@ def sample(
         columns = [Column("", column) for column in x.split(-(-n // 8))]
         gallery(out / "samples.png", {f"{prior}, {method}": columns})
     console.print(f"{n} samples in {out}")
+
+
+@app.command()
+def likelihood(
+    files: Annotated[list[Path], typer.Argument(help="PNG or JPEG files, or image sets (.h5, .npz)")],
+    prior: PriorOption = "fashion-mnist",
+    images: Annotated[int | None, typer.Option(help="only so many, the first ones; default: all")] = None,
+    split: Annotated[str | None, typer.Option(help="of an image set: reads SPLIT_images, not images")] = None,
+    seed: SeedOption = 0,
+    resize: Annotated[bool, typer.Option(help="resize image files to the prior's size")] = False,
+) -> None:
+    """Bits per dimension that the prior spends on images of 8 bits, by its probability flow."""
+    with _explained():
+        p = priors.load(prior)
+        names, x = read_images(files, p.event_shape, split, resize, images)
+        bits = priors.bits_per_dim(p, x, seed, batch_size=LIKELIHOOD_BATCH)
+    if len(bits) <= MOST_ROWS:
+        rows = [{"image": name, "bits/dim": f"{b:.3f}"} for name, b in zip(names, bits.tolist(), strict=True)]
+        console.print(_table("likelihood", rows))
+    error = f" +- {bits.std() / len(bits) ** 0.5:.3f} (standard error)" if len(bits) > 1 else ""
+    console.print(f"{bits.mean():.3f}{error} bits/dim of {len(bits)} images, by one probe each, seed {seed}")
+    console.print(f"p is the law at t = {T_MIN:g}, whose noise is {p.sde.sigma(T_MIN):.2g} on pixels in [0, 1]")
 
 
 @app.command("priors")
@@ -204,6 +228,36 @@ def read_image(path: Path, event_shape: tuple[int, ...], resize: bool) -> Tensor
             raise ValueError(f"{path} has {pixels.shape[:2]} pixels, the prior {h, w}: pass --resize, or crop it first")
         pixels = to_size(pixels, (h, w), anti_aliasing=True)
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float()[None]
+
+
+def read_images(
+    paths: list[Path], event_shape: tuple[int, ...], split: str | None, resize: bool, limit: int | None
+) -> tuple[list[str], Tensor]:
+    """Image files and image sets as one batch of whole grey levels of 8 bits.
+
+    Arguments: paths; event_shape (E); split: see `priors.data.read`; resize: as `read_image`, not of image sets;
+    limit: take the first so many (int >= 1), or None.
+    Returns: names, and images (N, C, H, W) in image units.
+    Raises: FileNotFoundError; ValueError as `read_image` and `priors.data.read`, for an image set of another shape, and
+    for no images.
+    """
+    if limit is not None and limit < 1:
+        raise ValueError(f"images = {limit}: expected at least 1")
+    names: list[str] = []
+    parts: list[Tensor] = []
+    for path in paths:
+        if path.suffix in (".h5", ".hdf5", ".npz"):
+            held = read(path, split)
+            if held.event_shape != tuple(event_shape):
+                raise ValueError(f"{path} has images {held.event_shape}, the prior {tuple(event_shape)}: pick another")
+            parts.append(held[: limit or len(held)].floats())
+            names += [f"{path.name}[{i}]" for i in range(len(parts[-1]))]
+        else:
+            parts.append((read_image(path, event_shape, resize) * 255).round() / 255)
+            names.append(path.name)
+    if not names:
+        raise ValueError(f"{', '.join(map(str, paths))}: no images in there; give an image set that has some")
+    return names[:limit], torch.cat(parts)[:limit]
 
 
 def read_measurement(path: Path) -> Tensor:

@@ -1,5 +1,7 @@
 """The command lines, on an untrained prior of 8 x 8 pixels."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -8,10 +10,10 @@ from typer.testing import CliRunner
 
 import operators
 from inverse import METHODS, Solution
-from inverse.cli import app, read_image, read_operator
+from inverse.cli import app, read_image, read_images, read_operator
 from operators import Blur, Masking
 from priors.checkpoints import save
-from priors.data import read
+from priors.data import ImageSet, read, write
 from tests.cases import normal, score_prior
 
 FAST = ["--steps", "3"]
@@ -174,3 +176,42 @@ def test_operators_from_text():
     assert isinstance(mask, Masking) and int(mask.mask.sum()) == 16
     assert torch.equal(mask.mask, Masking.random((1, 8, 8), 0.25, seed=3).mask)
     assert all(float(op.noise.sigma) == pytest.approx(0.1) for op in (blur, mask, plane))
+
+
+def test_likelihood_of_files_and_sets(prior, image, tmp_path):
+    """The library's own figures: of every image at most 20, and their mean with its standard error."""
+    from priors import bits_per_dim, load
+
+    pixels = torch.randint(0, 256, (3, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    write(tmp_path / "set.h5", ImageSet(pixels))
+    result = call("likelihood", image, tmp_path / "set.h5", "--prior", prior, "--images", 3, "--seed", 4)
+    assert result.exit_code == 0, result.output
+    x = torch.cat([read_image(image, (1, 8, 8), resize=False), pixels[:2].float() / 255])
+    bits = bits_per_dim(load(prior), x, seed=4)
+    for name, b in zip(("image.png", "set.h5[0]", "set.h5[1]"), bits.tolist(), strict=True):
+        assert re.search(rf"{re.escape(name)}\W+{b:.3f}", result.output)
+    assert f"{bits.mean():.3f} +- {bits.std() / 3**0.5:.3f} (standard error) bits/dim of 3 images" in result.output
+    alone = call("likelihood", image, "--prior", prior, "--seed", 4)
+    assert f"{bits[0]:.3f} bits/dim of 1 images" in alone.output
+
+
+def test_images_are_rounded_to_8_bits(tmp_path):
+    imsave(tmp_path / "ramp.png", (RAMP * 65535).round().astype(np.uint16), check_contrast=False)
+    names, x = read_images([tmp_path / "ramp.png"], (1, 8, 8), None, False, None)
+    assert names == ["ramp.png"] and x.dtype == torch.float32
+    levels = 255 * x[0, 0].double()
+    assert (levels - levels.round()).abs().max() < 1e-4
+    torch.testing.assert_close(levels, torch.from_numpy(RAMP * 255), atol=0.51, rtol=0)
+
+
+def test_likelihood_of_what_is_no_image(prior, image, tmp_path):
+    write(tmp_path / "large.h5", ImageSet(torch.zeros(2, 1, 9, 9, dtype=torch.uint8)))
+    np.savez(tmp_path / "none.npz", images=np.zeros((0, 8, 8), np.uint8))
+    rest = ["--prior", prior]
+    refused(call("likelihood", tmp_path / "large.h5", *rest), "(1, 9, 9)", "(1, 8, 8)")
+    refused(call("likelihood", tmp_path / "none.npz", *rest), "no images")
+    refused(call("likelihood", tmp_path / "absent.h5", *rest), "no image set at")
+    refused(call("likelihood", tmp_path / "absent.png", *rest), "no image at")
+    refused(call("likelihood", tmp_path / "large.h5", *rest, "--split", "test"), "test_images")
+    refused(call("likelihood", image, *rest, "--images", 0), "images = 0")
+    refused(call("likelihood", image, *rest, "--seed", -1), "seed = -1")
