@@ -2,7 +2,8 @@
 
 from priors.analytic import Gaussian, GaussianMixture
 from priors.base import Evaluations, Prior
-from priors.checkpoints import available, load, load_classifier, samples
+from priors.checkpoints import available, labels, load, load_classifier, samples
+from priors.importers.denoiser import from_denoiser
 from priors.likelihood import bits_per_dim, log_likelihood
 from priors.ode import decode, encode, slerp, temper
 from priors.rng import RowRNG
@@ -26,6 +27,8 @@ __all__ = [
     "bits_per_dim",
     "decode",
     "encode",
+    "from_denoiser",
+    "labels",
     "load",
     "load_classifier",
     "log_likelihood",

@@ -11,6 +11,7 @@ from torch import nn
 from priors import nets
 from priors.data import ImageSet, read
 from priors.files import atomic
+from priors.importers import diffusers, score_sde
 from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
 from priors.sde import SDE, from_spec
 
@@ -134,15 +135,27 @@ def locate(source: str | Path, kind: str) -> Path:
     raise FileNotFoundError(f"no {kind} {str(source)!r}: expected one of {available(kind)} or a checkpoint's folder")
 
 
-def load(source: str | Path, sde: SDE | None = None) -> ScorePrior:
-    """A trained prior.
+def load(source: str | Path, sde: SDE | None = None, config: str | None = None) -> ScorePrior:
+    """A trained prior: ours, or one of other people's (see `priors.importers`).
 
-    Arguments: source: a shipped name (`available`) or the path of a checkpoint folder; sde: another noising than that
-    it was trained with (see `ScorePrior.with_sde`).
-    Raises: FileNotFoundError for an unknown name or missing file; ValueError for a broken or foreign checkpoint, and
-    for an sde that the network cannot serve.
+    Arguments: source: a shipped name (`available`), the path of a checkpoint folder, "score_sde:FILE" for a checkpoint
+    of the official PyTorch code of Song et al. 2021, or "diffusers:ID_OR_PATH" for a pipeline; sde: another noising
+    than that it was trained with (see `ScorePrior.with_sde`); config: DATASET/SDE/NETWORK, which an official file does
+    not say, for example "cifar10/ve/ncsnpp_continuous".
+    Raises: FileNotFoundError for an unknown name or missing file; ValueError for a broken or foreign checkpoint, for an
+    sde that the network cannot serve, and for a config that is missing, unknown or not asked for.
     """
-    prior: ScorePrior = load_folder(locate(source, "prior"), "prior")  # type: ignore[assignment]
+    kind, _, place = str(source).partition(":")
+    if config is not None and kind != "score_sde":
+        raise ValueError(
+            f"config = {config!r} with source {str(source)!r}: only 'score_sde:FILE' takes it; leave it out"
+        )
+    if kind == "score_sde":
+        prior = score_sde.load(place, config)
+    elif kind == "diffusers":
+        prior = diffusers.load(place)
+    else:
+        prior: ScorePrior = load_folder(locate(source, "prior"), "prior")  # type: ignore[assignment]
     return prior if sde is None else prior.with_sde(sde)
 
 

@@ -35,7 +35,32 @@ def _score(network, u, alpha, sigma, t):
     return (u + sigma * network(u, _rows(torch.log(sigma), len(u)))) / alpha
 
 
-PREDICTIONS: dict[str, Prediction] = {"preconditioned": _preconditioned, "noise": _noise, "score": _score}
+def _score01(network, u, alpha, sigma, t):
+    """The network predicts sigma * score from the label log sigma of images in [0, 1], of which it sees u = 2 x - 1
+    (VE in the code of Song et al. 2021)."""
+    return (u + sigma * network(u, _rows(torch.log(sigma / 2), len(u)))) / alpha
+
+
+def _ddpm(network, u, alpha, sigma, t):
+    """The network predicts z from the label 1000 t - 1, the number of a level of `LadderSDE` counted from 0, which is a
+    fraction between levels (Ho et al. 2020; fractions: Song et al. 2021, Lu et al. 2022)."""
+    return (u - sigma * network(u, 1000 * t - 1)) / alpha
+
+
+def _smld(network, u, alpha, sigma, t):
+    """The network predicts sigma * score from the label round(999 (1 - t)), a level of 1000 from the largest noise to
+    the least (Song & Ermon 2019; SMLD in the code of Song et al. 2021)."""
+    return (u + sigma * network(u, torch.round(999 * (1 - t)))) / alpha
+
+
+PREDICTIONS: dict[str, Prediction] = {
+    "preconditioned": _preconditioned,
+    "noise": _noise,
+    "score": _score,
+    "score01": _score01,
+    "ddpm": _ddpm,
+    "smld": _smld,
+}
 
 
 @dataclass(frozen=True)
@@ -54,7 +79,7 @@ class ScorePrior(Prior, nn.Module):
     ``prediction``, and D = shift + scale E[u0 | u_t].
     Source: Song et al. 2021 ("noise", "score"); Karras et al. 2022 ("preconditioned").
     Arguments: network (Module): (u (N, *E), label (N,)) -> (N, *E); sde (SDE, in data units); event_shape (tuple E);
-    prediction (a name in `PREDICTIONS`); range (DataRange).
+    prediction (a name in `PREDICTIONS`, or such a function); range (DataRange).
     Raises: ValueError for an unknown prediction.
     """
 
@@ -63,21 +88,22 @@ class ScorePrior(Prior, nn.Module):
         network: nn.Module,
         sde: SDE,
         event_shape: tuple[int, ...],
-        prediction: str = "preconditioned",
+        prediction: str | Prediction = "preconditioned",
         range: DataRange = DataRange(),
     ):
         nn.Module.__init__(self)
-        if prediction not in PREDICTIONS:
+        if not callable(prediction) and prediction not in PREDICTIONS:
             raise ValueError(f"prediction = {prediction!r}: expected one of {sorted(PREDICTIONS)}")
         self.network, self.sde, self.event_shape = network, sde, tuple(event_shape)
         self.prediction, self.range = prediction, range
+        self.predict: Prediction = prediction if callable(prediction) else PREDICTIONS[prediction]
         self.variance = range.scale**2
 
     def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
         alpha, sigma = expand(self.sde.alpha(t), x), expand(self.sde.sigma(t), x)
         shift, scale = self.range.shift, self.range.scale
         times = _rows(torch.as_tensor(t, dtype=x.dtype, device=x.device), len(x))
-        u0 = PREDICTIONS[self.prediction](self.network, (x - alpha * shift) / scale, alpha, sigma / scale, times)
+        u0 = self.predict(self.network, (x - alpha * shift) / scale, alpha, sigma / scale, times)
         return shift + scale * u0
 
     def with_sde(self, sde: SDE) -> "ScorePrior":
