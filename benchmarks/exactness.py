@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 
 from torch import Tensor
 
 from benchmarks.metrics import sliced_wasserstein, wasserstein2
 from benchmarks.problems import correlated_gaussian, image_mixture, random_map, two_pixels
 from inverse import METHODS, Method, sample, solve
-from inverse.correctors import Langevin
+from inverse.correctors import CORRECTORS, Langevin
 from inverse.grids import uniform
 from inverse.guidance import DPS, Unconditional
+from inverse.methods import ORDERS
 from inverse.predictors import DDIM, PREDICTORS, Ancestral
 from operators import GaussianNoise, Masking
 from priors import SDE, VESDE, VPSDE, SubVPSDE
@@ -19,18 +21,31 @@ SDES: dict[str, SDE] = {"VE": VESDE(), "VP": VPSDE(), "sub-VP": SubVPSDE()}
 FLOOR_DRAWS = 4
 
 
-def unconditional(n: int, n_steps: int) -> Iterator[dict[str, str]]:
-    """Every SDE x predictor x {no corrector, Langevin} on a correlated Gaussian of 16 dimensions; W2 of n samples."""
+def compositions(n_steps: int) -> Iterator[tuple[str, Method]]:
+    """Every predictor alone and with every corrector, in both orders, and every corrector alone, as texts and methods.
+
+    Arguments: n_steps with a predictor; correctors alone take the steps of the method "corrector".
+    """
     predictors = {**{name: cls() for name, cls in PREDICTORS.items()}, "ddim, eta .5": DDIM(0.5)}
+    for name, predictor in predictors.items():
+        method = Method("exactness", Unconditional(), predictor, (), uniform, n_steps)
+        yield name, method
+        for corrector, order in product(CORRECTORS, ORDERS):
+            yield f"{name}, {corrector}, {order}", replace(method, correctors=(CORRECTORS[corrector](),), order=order)
+    alone = METHODS["corrector"]
+    yield "annealed_langevin alone", alone
+    yield "langevin alone", replace(alone, correctors=(Langevin(0.3),))
+
+
+def unconditional(n: int, n_steps: int) -> Iterator[dict[str, str]]:
+    """Every SDE x composition on a correlated Gaussian of 16 dimensions; W2 of n samples."""
     for sde_name, sde in SDES.items():
         prior = correlated_gaussian(sde)
         floor, reference = _floor(wasserstein2, prior, n)
-        for name, predictor in predictors.items():
-            for correctors in ((), (Langevin(),)):
-                method = Method("exactness", Unconditional(), predictor, correctors, uniform, n_steps)
-                distance = wasserstein2(sample(prior, n, method, progress=False), reference)
-                what = f"{sde_name}, {name}{', Langevin' if correctors else ''}"
-                yield _row("Gaussian, d = 16, unconditional", what, n_steps, "W2", distance, floor)
+        for name, method in compositions(n_steps):
+            distance = wasserstein2(sample(prior, n, method, progress=False), reference)
+            what = "Gaussian, d = 16, unconditional"
+            yield _row(what, f"{sde_name}, {name}", method.n_steps, "W2", distance, floor)
 
 
 def linear_gaussian(n: int, n_steps: int) -> Iterator[dict[str, str]]:

@@ -20,25 +20,31 @@ def run(
     rng,
     n_rows: int,
     on_step: Callable[[], None] = lambda: None,
+    openers: Sequence[Kernel] = (),
 ) -> State:
-    """Carry rows from noise to data (Song et al. 2021, algorithm 1, with the correctors before the predictor).
+    """Carry rows from noise to data (Song et al. 2021, algorithm 1).
 
     Arguments: posterior (its prior alone for unconditional sampling); grid (n + 1,) decreasing times; predictor,
     correctors (Kernel; no predictor: correctors alone anneal); population; rng (RowRNG of the rows); n_rows N;
-    on_step: called after every step.
+    on_step: called after every step; openers: correctors at the first time, before any prediction.
     Returns: the state at the last time, its x denoised: E[x0 | x_t, y], (N, *E) in data units.
     Raises: NonFiniteState with the step and time at which a state stopped being finite.
     """
     sde = posterior.sde
     x = sde.sample_terminal((n_rows, *posterior.event_shape), rng)
-    state = population.init(x, posterior, grid[0])
-    for step, (t, s) in enumerate(pairwise(grid)):
-        for corrector in correctors:
+
+    def correct(state: State, kernels: Sequence[Kernel], t: Tensor) -> State:
+        for corrector in kernels:
             q = posterior.condition(corrector.transition(posterior, state.x, t, t, rng), state.x, t, t)
             state = population.move(state, q.sample(rng), posterior, t)
+        return state
+
+    state = correct(population.init(x, posterior, grid[0]), openers, grid[0])
+    for step, (t, s) in enumerate(pairwise(grid)):
         if predictor is not None:
             q = posterior.condition(predictor.transition(posterior, state.x, t, s, rng), state.x, t, s)
             state = population.update(state, q.sample(rng), q, predictor, posterior, t, s, rng)
+        state = correct(state, correctors, s)
         _check(state.x, f"step {step + 1} of {len(grid) - 1}, from t = {t:.6g} to {s:.6g}")
         on_step()
     x = posterior.denoise(state.x, grid[-1])

@@ -3,21 +3,26 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from inverse.correctors import Langevin
-from inverse.grids import Grid, karras, uniform
+from inverse.correctors import AnnealedLangevin, Langevin
+from inverse.grids import Grid, karras, log_snr, uniform
 from inverse.guidance import DPS, MMPS, NoisyLikelihood, PiGDM, Replacement, Unconditional
 from inverse.population import Independent
 from inverse.predictors import Ancestral, ProbabilityFlow, ReverseDiffusion
 from inverse.protocols import Guidance, Kernel, Population
 from operators import Operator
 
+ORDERS = ("predict-first", "correct-first")
+
 
 @dataclass(frozen=True)
 class Method:
     """A composition that `solve` and `sample` can run; make your own with ``replace(METHODS["mmps"], predictor=...)``.
 
-    Arguments: name; guidance; predictor (None: correctors alone); correctors, in turn before every predictor step;
-    grid: a function of `inverse.grids` ((sde, n) -> times); n_steps: default number of steps; population.
+    Arguments: name; guidance; predictor (None: correctors alone); correctors, in turn at every time that a predictor
+    arrived at: ``(Langevin(0.1),) * 3`` for three; grid: a function of `inverse.grids` ((sde, n) -> times); n_steps:
+    default number of steps; population; order: "predict-first" (Song et al. 2021, algorithm 1) or "correct-first"
+    (their code), which corrects at t = 1 too. All else is the same, for their code's last prediction is our denoising.
+    Raises: ValueError for an unknown order or a method without any kernel.
     """
 
     name: str
@@ -27,6 +32,18 @@ class Method:
     grid: Grid = karras
     n_steps: int = 100
     population: Population = field(default_factory=Independent)
+    order: str = "predict-first"
+
+    def __post_init__(self):
+        if self.order not in ORDERS:
+            raise ValueError(f"order = {self.order!r}: expected one of {ORDERS}")
+        if self.predictor is None and not self.correctors:
+            raise ValueError(f"method {self.name!r} has neither a predictor nor correctors: give it one")
+
+    @property
+    def openers(self) -> Sequence[Kernel]:
+        """The correctors that work before any prediction."""
+        return self.correctors if self.order == "correct-first" else ()
 
     @property
     def needs(self) -> frozenset[str]:
@@ -50,6 +67,9 @@ METHODS: dict[str, Method] = {
     m.name: m
     for m in (
         Method("pc", Unconditional(), ReverseDiffusion(), (Langevin(),), uniform, 500),
+        Method("predictor", Unconditional(), ReverseDiffusion(), (), uniform, 1000),
+        Method("corrector", Unconditional(), None, (AnnealedLangevin(0.45),), log_snr, 2000),
+        Method("ode", Unconditional(), ProbabilityFlow(), (), karras, 50),
         Method("replacement", Replacement(), ReverseDiffusion(), (Langevin(),), uniform, 500),
         Method("dps", DPS(), n_steps=500),
         Method("pigdm", PiGDM()),

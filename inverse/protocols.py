@@ -16,7 +16,11 @@ class Kernel(Protocol):
     """A predictor (s < t) or a corrector (s == t): the law of x_s given x_t under a field. It never sees y."""
 
     def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
-        """x (N, *E) at time t -> the Gaussian of the state at s."""
+        """x (N, *E) at time t -> the Gaussian of the state at s.
+
+        The engine draws from it. A kernel whose step has noise inside draws that from rng (`RowRNG` of the rows) and
+        returns its Gaussian given that noise; most need none.
+        """
         ...
 
 

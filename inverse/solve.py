@@ -113,9 +113,8 @@ def _run(prior, operator, y, rows, keys, method: Method, n_steps, seed, batch_si
             measured = (None, None) if operator is None else (operator.rows(index), y[index.to(y.device)])
             posterior = method.guidance.posterior(counter, *measured)
             rng = RowRNG(seed, [keys[i] for i in batch.tolist()], device=prior.device)
-            states.append(
-                run(posterior, grid, method.predictor, method.correctors, method.population, rng, len(batch), advance)
-            )
+            parts = (method.predictor, method.correctors, method.population)
+            states.append(run(posterior, grid, *parts, rng, len(batch), advance, method.openers))
     return torch.cat([s.x for s in states]), torch.cat([s.log_w for s in states]), counter
 
 

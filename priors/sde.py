@@ -50,14 +50,16 @@ class SDE(ABC):
     def time(self, ratio: Tensor) -> Tensor:
         """The times in [0, 1] at which sigma / alpha, which grows with t, has the given values; any shape -> the same.
 
-        Bisection in float64 serves every SDE; values beyond those at 0 and 1 give 0 and 1. Data units.
+        Search in float64, which serves every SDE: 11 times into 32 parts. Values beyond those at 0 and 1 give 0 and 1.
         """
-        low, high = torch.zeros_like(ratio, dtype=torch.float64), torch.ones_like(ratio, dtype=torch.float64)
-        for _ in range(60):
-            middle = 0.5 * (low + high)
-            above = self.sigma(middle) / self.alpha(middle) > ratio
-            low, high = torch.where(above, low, middle), torch.where(above, middle, high)
-        return 0.5 * (low + high)
+        ratio = ratio.double()
+        parts = torch.arange(1, 32, dtype=torch.float64, device=ratio.device) / 32
+        low, width = torch.zeros_like(ratio), 1.0
+        for _ in range(11):
+            t = low[..., None] + width * parts
+            low = low + width / 32 * (self.sigma(t) / self.alpha(t) < ratio[..., None]).sum(-1)
+            width /= 32
+        return low + 0.5 * width
 
     def sample_terminal(self, shape: tuple[int, ...], rng) -> Tensor:
         """x_1 ~ N(0, sigma(1)^2 I) of ``shape`` (N, *E), drawn from ``rng`` (see `priors.rng.RowRNG`)."""

@@ -118,7 +118,8 @@ def draw(
     prior = copy.deepcopy(prior).float() if isinstance(prior, GaussianMixture) else prior  # faster, and exact enough
     field = method.guidance.posterior(Evaluations(prior), operator, None if y is None else y.expand(n, *y.shape[1:]))
     grid = method.grid(prior.sde, n_steps or method.n_steps)
-    state = run(field, grid, method.predictor, method.correctors, method.population, BatchRNG(seed), n)
+    parts = (method.predictor, method.correctors, method.population)
+    state = run(field, grid, *parts, BatchRNG(seed), n, openers=method.openers)
     return state.x.double()
 
 

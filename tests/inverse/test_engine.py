@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from inverse import Method
 from inverse.correctors import AnnealedLangevin
 from inverse.engine import run
 from inverse.grids import uniform
@@ -33,26 +34,68 @@ class Diary(Prior):
         return self.prior.denoise(x, t)
 
 
-def sampled(predictor, correctors=(), posterior=None, rng=None):
-    diary = Diary()
+def sampled(predictor, correctors=(), posterior=None, rng=None, order="predict-first"):
+    diary, method = Diary(), Method("", Unconditional(), predictor, correctors, order=order)
     posterior = posterior or Unconditional().posterior(Evaluations(diary), None, None)
-    state = run(posterior, GRID, predictor, correctors, Independent(), rng or BatchRNG(0), 3)
+    rng = rng or BatchRNG(0)
+    state = run(posterior, GRID, predictor, correctors, Independent(), rng, 3, openers=method.openers)
     return state, diary.times
 
 
+def repeated(times, n):
+    return [t for t in times for _ in range(n)]
+
+
+LANGEVIN = (AnnealedLangevin(),)
+
+
 @pytest.mark.parametrize(
-    ("predictor", "correctors", "expected"),
+    ("predictor", "correctors", "order", "expected"),
     [
-        (Ancestral(), (), TIMES),
-        (Ancestral(), (AnnealedLangevin(),), [t for t in TIMES[:-1] for _ in range(2)] + TIMES[-1:]),
-        (None, (AnnealedLangevin(),) * 2, [t for t in TIMES[:-1] for _ in range(2)] + TIMES[-1:]),
-        (ProbabilityFlow(), (), [t for pair in pairwise(TIMES) for t in pair] + TIMES[-1:]),
+        (Ancestral(), (), "predict-first", TIMES),
+        (Ancestral(), (), "correct-first", TIMES),
+        (Ancestral(), LANGEVIN, "predict-first", TIMES[:1] + repeated(TIMES[1:], 2)),
+        (Ancestral(), LANGEVIN, "correct-first", repeated(TIMES, 2)),
+        (Ancestral(), LANGEVIN * 3, "predict-first", TIMES[:1] + repeated(TIMES[1:], 4)),
+        (None, LANGEVIN * 2, "predict-first", repeated(TIMES[1:], 2) + TIMES[-1:]),
+        (None, LANGEVIN * 2, "correct-first", repeated(TIMES, 2) + TIMES[-1:]),
+        (ProbabilityFlow(), (), "predict-first", [t for pair in pairwise(TIMES) for t in pair] + TIMES[-1:]),
     ],
-    ids=["predictor", "corrector first", "correctors alone", "two evaluations a step"],
 )
-def test_the_times_of_evaluations(predictor, correctors, expected):
-    """A corrector works at t, before the predictor that leaves it; the result is denoised at t_min."""
-    assert sampled(predictor, correctors)[1] == expected
+def test_the_times_of_evaluations(predictor, correctors, order, expected):
+    """Correctors work where the predictor arrived, and before it leaves t = 1 in the other order; then the denoiser."""
+    assert sampled(predictor, correctors, order=order)[1] == expected
+
+
+def test_the_orders_are_the_paper_s_algorithms():
+    """P C P C ... D of algorithm 1 and C P C P ... C P of the code, whose last prediction has no noise: a denoising."""
+    prior, sde = gaussian(SDE), SDE
+
+    def predict(x, t, s, rng):
+        return Ancestral().transition(prior, x, t, s, rng).sample(rng)
+
+    def correct(x, t, rng):
+        return AnnealedLangevin().transition(prior, x, t, t, rng).sample(rng)
+
+    for order in ("predict-first", "correct-first"):
+        rng = BatchRNG(0)
+        x = sde.sample_terminal((3, *prior.event_shape), rng)
+        if order == "predict-first":
+            for t, s in pairwise(GRID):
+                x = correct(predict(x, t, s, rng), s, rng)
+        else:
+            for t, s in pairwise(GRID):
+                x = predict(correct(x, t, rng), t, s, rng)
+            x = correct(x, GRID[-1], rng)
+        state, _ = sampled(Ancestral(), LANGEVIN, order=order)
+        torch.testing.assert_close(state.x, prior.denoise(x, GRID[-1]), rtol=1e-6, atol=1e-6)
+
+
+def test_what_a_method_refuses():
+    with pytest.raises(ValueError, match="order = 'backwards': expected one of"):
+        Method("", Unconditional(), order="backwards")
+    with pytest.raises(ValueError, match="neither a predictor nor correctors"):
+        Method("nothing", Unconditional(), None)
 
 
 class Pinned(Posterior):
@@ -76,7 +119,7 @@ def test_every_draw_is_conditioned():
     posterior = Pinned()
     state, _ = sampled(Ancestral(), (AnnealedLangevin(),), posterior)
     steps = list(pairwise(TIMES))
-    assert [told[:2] for told in posterior.told] == [move for t, s in steps for move in ((t, t), (t, s))]
+    assert [told[:2] for told in posterior.told] == [move for t, s in steps for move in ((t, s), (s, s))]
     assert [told[2] for told in posterior.told] == [False] + [True] * 7  # x is the state that the kernel saw
     assert bool((state.x[:, 0] == 2).all()) and float(state.x[:, 1:].std()) > 0.1
 

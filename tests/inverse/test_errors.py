@@ -124,9 +124,9 @@ MISTAKES = {
     ),
     # sample
     "sampling nothing": (sampling(n_samples=0), ValueError, "n_samples = 0", ">= 1"),
-    "sampling by a guided method": (sampling(method="mmps"), ValueError, "'mmps'", "['pc']", "solve()"),
-    "sampling by a guided composition": (sampling(method=replace(METHODS["dps"])), ValueError, "['pc']", "solve()"),
-    "sampling by an unknown method": (sampling(method="ode"), ValueError, "'ode'", "['pc']"),
+    "sampling by a guided method": (sampling(method="mmps"), ValueError, "'mmps'", "'pc'", "solve()"),
+    "sampling by a guided composition": (sampling(method=replace(METHODS["dps"])), ValueError, "'pc'", "solve()"),
+    "sampling by an unknown method": (sampling(method="rk45"), ValueError, "'rk45'", "'ode'", "'pc'"),
     "sampling with a bad seed": (sampling(seed=-3), ValueError, "seed = -3", ">= 0"),
     "sampling no prior": (sampling(prior="fashion-mnist"), TypeError, "str", "priors.load"),
     "sampling a class": (sampling(prior=Gaussian), TypeError, "priors.Prior"),
