@@ -181,8 +181,9 @@ def _adaptive(prior, x: Tensor, up: bool, t_min: float, rtol: float, atol: float
 
 
 def check_flow(prior: Prior, x: Tensor, rtol: float, atol: float, t_min: float | None, batch_size: int | None) -> float:
-    """The least time of a flow, once its arguments are found good; those are as of `encode`, x (N, *E).
+    """The least time of a flow, once its arguments are found good.
 
+    Arguments: prior, x (N, *E), rtol, atol, t_min, batch_size: as `encode`.
     Raises: ValueError, naming the argument.
     """
     expected = ", ".join(map(str, prior.event_shape))
