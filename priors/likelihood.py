@@ -132,7 +132,7 @@ def _trace(probe: str, n_probes: int, d: int, x: Tensor, seed: int) -> Trace:
     rng, shape = RowRNG.rows(seed, len(x), device=x.device, dtype=x.dtype), (len(x), n_probes, *x.shape[1:])
     probes = rng.normal(shape) if probe == "gaussian" else 1 - 2 * (rng.uniform(shape) < 0.5).to(x.dtype)
 
-    def hutchinson(vjp: VJP, rows: Tensor, u: Tensor) -> Tensor:
+    def hutchinson(vjp: VJP, rows: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         own = probes[rows.to(x.device)].unbind(1)
         pairs = [torch.stack((_inner(v, vjp(v)), _inner(v, v))) for v in own]
         estimate, dimensions = torch.stack(pairs).mean(0)
