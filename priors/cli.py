@@ -14,7 +14,7 @@ import typer
 
 from priors import nets, sde
 from priors.data import ImageSet, read
-from priors.objectives import DenoisingScoreMatching, NoisyClassification, Objective
+from priors.objectives import OBJECTIVES, NoisyClassification, Objective
 from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
 from priors.training import STATE, Trainer, TrainingConfig
 
@@ -114,7 +114,7 @@ def changed(recipe: dict, changes: list[str]) -> dict:
 def objective(recipe: dict, images: ImageSet) -> Objective:
     """What a recipe trains, on images of a given shape.
 
-    Raises: ValueError for an unknown kind.
+    Raises: ValueError for an unknown kind or objective.
     """
     network = nets.build(recipe["network"])
     arguments = (network, sde.from_spec(recipe["sde"]), images.event_shape)
@@ -122,8 +122,10 @@ def objective(recipe: dict, images: ImageSet) -> Objective:
         return NoisyClassification(NoisyClassifier(*arguments, range=DataRange(**recipe["range"])))
     if recipe["kind"] == "prior":
         options = dict(recipe.get("prior", {}))
-        weight = options.pop("weight", "score")
-        return DenoisingScoreMatching(ScorePrior(*arguments, range=DataRange(**recipe["range"]), **options), weight)
+        name, weight = options.pop("objective", "denoising"), options.pop("weight", "score")
+        if name not in OBJECTIVES:
+            raise ValueError(f"[prior] objective = {name!r}: expected one of {sorted(OBJECTIVES)}")
+        return OBJECTIVES[name](ScorePrior(*arguments, range=DataRange(**recipe["range"]), **options), weight)
     raise ValueError(f"kind = {recipe['kind']!r}: expected 'prior' or 'classifier'")
 
 

@@ -1,15 +1,16 @@
 """What a score network is trained to minimise.
 
-All are weights on one error: sigma s + z = alpha (D - x0) / sigma, so a loss is w(t) mean |D(x_t, t) - x0|^2.
+Denoising losses weigh one error: sigma s + z = alpha (D - x0) / sigma, so each is w(t) mean |D(x_t, t) - x0|^2.
 """
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from priors.base import Prior, expand
-from priors.sde import SDE
+from priors.sde import SDE, LadderSDE
 
 Weight = Callable[[SDE, Tensor, float], Tensor]
 T_TRAIN = 1e-5  # the least time that networks are trained at, as in the paper
@@ -56,10 +57,70 @@ def denoising_score_matching(prior: Prior, x0: Tensor, t: Tensor, z: Tensor, wei
     name in `WEIGHTS`).
     Raises: ValueError for an unknown weight.
     """
+    error = prior.denoise(perturb(prior.sde, x0, t, z), t) - x0
+    return _weight(prior, t, weight).to(x0) * error.flatten(1).square().mean(1)
+
+
+def sliced_score_matching(prior: Prior, x0: Tensor, t: Tensor, z: Tensor, v: Tensor, weight: str = "score") -> Tensor:
+    """Sliced score matching with variance reduction, under every p_t, (N,).
+
+    Formula: lambda(t) / d (|s|^2 + 2 v' (ds/dx) v) with s = (alpha D - x_t) / sigma^2, whose mean over x0, z and v is
+    that of `denoising_score_matching` less a number that does not depend on s. No term of it sees the noise that was
+    added.
+    Source: Song, Garg, Shi & Ermon 2019, equation 8 (SSM-VR, twice); Song et al. 2021, section 3.3.
+    Arguments: as `denoising_score_matching`; v (N, *E): projections of mean 0 and covariance I that are independent of
+    x0 and z, such as signs.
+    Raises: ValueError for an unknown weight.
+    """
+    trained = torch.is_grad_enabled()
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
+        x = perturb(prior.sde, x0, t, z).detach().requires_grad_()
+        s = prior.score(x, t)
+        (product,) = torch.autograd.grad((s * v).sum(), x, create_graph=trained)
+    each = (s.square() + 2 * v * product).flatten(1).mean(1)
+    loss = (_weight(prior, t, weight) * prior.sde.sigma(t) ** 4 / prior.sde.alpha(t) ** 2).to(x0) * each
+    return loss if trained else loss.detach()
+
+
+def smld(prior: Prior, x0: Tensor, level: Tensor, z: Tensor) -> Tensor:
+    """The loss of a ladder of noise levels, sigma_i^2 mean |s(x0 + sigma_i z) + z / sigma_i|^2, (N,).
+
+    Source: Song & Ermon 2019, equations 5 and 6 (twice, and a mean over elements); Song et al. 2021, equation 1.
+    Arguments: prior of a `LadderSDE` whose alphas are 1; x0, z (N, *E); level (N,) integers from 1 (the least noise).
+    Raises: ValueError for another SDE.
+    """
+    n = _levels(prior)
+    if any(alpha != 1 for alpha in prior.sde.alphas):  # type: ignore[attr-defined]
+        raise ValueError("smld: expected alphas of 1 at every level, as of LadderSDE.smld; the loss ddpm takes others")
+    t = level.to(x0) / n
+    sigma = expand(prior.sde.sigma(t), x0)
+    return (sigma * prior.score(x0 + sigma * z, t) + z).flatten(1).square().mean(1)
+
+
+def ddpm(prior: Prior, x0: Tensor, level: Tensor, z: Tensor) -> Tensor:
+    """The loss of noise prediction, mean |eps_hat(sqrt(alpha-bar_i) x0 + sigma_i z) - z|^2, (N,).
+
+    Formula: eps_hat = (x_i - sqrt(alpha-bar_i) D) / sigma_i.
+    Source: Ho et al. 2020, equation 14; Song et al. 2021, equation 3.
+    Arguments: prior of a `LadderSDE`; x0, z (N, *E); level (N,) integers from 1 (the least noise).
+    Raises: ValueError for another SDE.
+    """
+    t = level.to(x0) / _levels(prior)
+    alpha, sigma = expand(prior.sde.alpha(t), x0), expand(prior.sde.sigma(t), x0)
+    x = alpha * x0 + sigma * z
+    return ((x - alpha * prior.denoise(x, t)) / sigma - z).flatten(1).square().mean(1)
+
+
+def _weight(prior: Prior, t: Tensor, weight: str) -> Tensor:
     if weight not in WEIGHTS:
         raise ValueError(f"weight = {weight!r}: expected one of {sorted(WEIGHTS)}")
-    error = prior.denoise(perturb(prior.sde, x0, t, z), t) - x0
-    return WEIGHTS[weight](prior.sde, t, prior.variance).to(x0) * error.flatten(1).square().mean(1)
+    return WEIGHTS[weight](prior.sde, t, prior.variance)
+
+
+def _levels(prior: Prior) -> int:
+    if not isinstance(prior.sde, LadderSDE):
+        raise ValueError(f"{type(prior.sde).__name__} has no levels: expected a LadderSDE, such as LadderSDE.ddpm()")
+    return len(prior.sde.alphas)
 
 
 def likelihood_times(sde: SDE, u: Tensor) -> Tensor:

@@ -1,16 +1,29 @@
 """What is trained, as one module: (x0, labels, t, z) -> loss per row. The training loop knows no more of it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from priors.files import atomic
-from priors.losses import T_TRAIN, denoising_score_matching, likelihood_density, likelihood_times, perturb
+from priors.losses import (
+    T_TRAIN,
+    ddpm,
+    denoising_score_matching,
+    likelihood_density,
+    likelihood_times,
+    perturb,
+    sliced_score_matching,
+    smld,
+)
 from priors.ode import decode
 from priors.rng import RowRNG
 from priors.score_prior import NoisyClassifier, ScorePrior
+from priors.sde import LadderSDE
 
 
 class Objective(nn.Module, ABC):
@@ -34,8 +47,8 @@ class Objective(nn.Module, ABC):
         """Draw what shows by eye how far the training is, into the folder."""
 
 
-class DenoisingScoreMatching(Objective):
-    """Trains a `ScorePrior` by `priors.losses.denoising_score_matching`; weight: a name in `priors.losses.WEIGHTS`.
+class PriorObjective(Objective):
+    """Trains a `ScorePrior` by a loss with a weight, a name in `priors.losses.WEIGHTS`.
 
     The likelihood weight g^2 varies over decades, so its times are drawn where it is large (`likelihood_times`) and the
     loss is divided by their density: the same expectation as under uniform times, of less variance.
@@ -48,11 +61,15 @@ class DenoisingScoreMatching(Objective):
         super().__init__()
         self.trained, self.weight = prior, weight
 
+    @abstractmethod
+    def loss(self, x0: Tensor, t: Tensor, z: Tensor) -> Tensor:
+        """The weighted loss at given times, (N,)."""
+
     def times(self, u: Tensor) -> Tensor:
         return likelihood_times(self.trained.sde, u) if self.weight == "likelihood" else super().times(u)
 
     def forward(self, x0: Tensor, labels: Tensor | None, t: Tensor, z: Tensor) -> Tensor:
-        loss = denoising_score_matching(self.trained, x0, t, z, self.weight)
+        loss = self.loss(x0, t, z)
         return loss / likelihood_density(self.trained.sde, t).to(loss) if self.weight == "likelihood" else loss
 
     def sheet(self, out: Path) -> None:
@@ -61,6 +78,59 @@ class DenoisingScoreMatching(Objective):
         rng = RowRNG.rows(0, shape[0], device=prior.device)
         images = decode(prior, prior.sde.sample_terminal(shape, rng), n_steps=32)
         _save_sheet(out / "samples.png", images)
+
+
+class DenoisingScoreMatching(PriorObjective):
+    """`priors.losses.denoising_score_matching`."""
+
+    def loss(self, x0: Tensor, t: Tensor, z: Tensor) -> Tensor:
+        return denoising_score_matching(self.trained, x0, t, z, self.weight)
+
+
+class SlicedScoreMatching(PriorObjective):
+    """`priors.losses.sliced_score_matching`, projected on the signs of the next row's noise.
+
+    Those are Rademacher numbers, independent of a row's own noise, and fixed where the noise is; a batch of one row has
+    none. Its gradient is that of a derivative: slower than denoising's, and in more memory.
+    Raises: ValueError when called with one row.
+    """
+
+    def loss(self, x0: Tensor, t: Tensor, z: Tensor) -> Tensor:
+        if len(z) < 2:
+            raise ValueError("sliced score matching of 1 row: its projections need 2 or more; take another batch size")
+        return sliced_score_matching(self.trained, x0, t, z, torch.sign(z.roll(1, 0)), self.weight)
+
+
+class Discrete(PriorObjective):
+    """A loss at the levels of a `LadderSDE`, all alike: `priors.losses.smld` or `ddpm`, which have their own weight.
+
+    Arguments: prior, of a ladder; weight: "score", as theirs is; discrete: the loss, of
+    (prior, x0, level, z).
+    Raises: ValueError for another SDE or weight.
+    """
+
+    def __init__(self, prior: ScorePrior, weight: str = "score", discrete: Callable[..., Tensor] = ddpm):
+        super().__init__(prior, weight)
+        self.discrete = discrete
+        if not isinstance(prior.sde, LadderSDE):
+            raise ValueError(f"a discrete loss of {type(prior.sde).__name__}: expected [sde] type = 'SMLD' or 'DDPM'")
+        if weight != "score":
+            raise ValueError(f"weight = {weight!r}: a discrete loss has its own, 'score'; leave it out")
+        self.levels = len(prior.sde.alphas)
+
+    def times(self, u: Tensor) -> Tensor:
+        return ((u * self.levels).floor().clamp_max(self.levels - 1) + 1) / self.levels
+
+    def loss(self, x0: Tensor, t: Tensor, z: Tensor) -> Tensor:
+        return self.discrete(self.trained, x0, (t * self.levels).round().long(), z)
+
+
+OBJECTIVES: dict[str, Callable[..., PriorObjective]] = {
+    "denoising": DenoisingScoreMatching,
+    "sliced": SlicedScoreMatching,
+    "smld": partial(Discrete, discrete=smld),
+    "ddpm": partial(Discrete, discrete=ddpm),
+}
 
 
 class NoisyClassification(Objective):

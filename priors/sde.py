@@ -211,7 +211,7 @@ class LadderSDE(SDE):
     @classmethod
     def smld(cls, sigma_min: float = 0.01, sigma_max: float = 50.0, n: int = 1000) -> "LadderSDE":
         """n geometric noise levels from sigma_min to sigma_max, data units (Song & Ermon 2019)."""
-        ratio = (sigma_max / sigma_min) ** (1 / (n - 1))
+        ratio = (sigma_max / sigma_min) ** (1 / max(1, n - 1))
         return cls((1.0,) * n, tuple(sigma_min * ratio**i for i in range(n)))
 
     @classmethod
@@ -268,17 +268,20 @@ def _logarithms(alphas: tuple[float, ...], sigmas: tuple[float, ...]) -> Tensor:
 SDES: dict[str, type[SDE]] = {"VESDE": VESDE, "VPSDE": VPSDE, "SubVPSDE": SubVPSDE, "LadderSDE": LadderSDE}
 
 
-def from_spec(spec: dict) -> SDE:
-    """The SDE that `SDE.spec` wrote.
+LADDERS = {"SMLD": LadderSDE.smld, "DDPM": LadderSDE.ddpm}  # recipes for ladders, which a card writes out
 
-    Arguments: spec (dict): {"type": a name in `SDES`, and that class's arguments}.
+
+def from_spec(spec: dict) -> SDE:
+    """The SDE that `SDE.spec` wrote, or a training recipe.
+
+    Arguments: spec (dict): {"type": a name in `SDES` or `LADDERS`, and that one's arguments}.
     Raises: ValueError for an unknown type or unknown arguments.
     """
     arguments = dict(spec)
-    name = arguments.pop("type", None)
-    if name not in SDES:
-        raise ValueError(f"SDE type {name!r}: expected one of {sorted(SDES)}")
+    name, makers = arguments.pop("type", None), {**SDES, **LADDERS}
+    if name not in makers:
+        raise ValueError(f"SDE type {name!r}: expected one of {sorted(makers)}")
     try:
-        return SDES[name](**arguments)
+        return makers[name](**arguments)
     except TypeError as error:
         raise ValueError(f"arguments {arguments} of {name}: {error}") from None
