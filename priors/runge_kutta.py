@@ -56,7 +56,8 @@ def integrate(
         error_u, error_w = _advance(torch.zeros_like(u), torch.zeros_like(w), h, ERROR, stages)
         size = torch.maximum(_rms(u), _rms(next_u)), torch.maximum(w.abs(), next_w.abs())
         error = torch.maximum(_largest(error_u) / (atol + rtol * size[0]), error_w.abs() / (atol + rtol * size[1]))
-        error = error.nan_to_num(nan=torch.inf, posinf=torch.inf)  # of a step so long that it overflows: shorten it
+        finite = size[0].isfinite() & error.isfinite()
+        error = torch.where(finite, error, torch.inf)  # a step so long that it overflows is no good one: shorten it
         accepted = error <= 1
         factor = (0.9 * error ** (-0.2)).clamp(0.2, 5.0)
         _check_steps(error, ~accepted & (h.abs() * factor < LEAST_STEP), at, rows)
