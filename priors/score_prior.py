@@ -144,9 +144,15 @@ class NoisyClassifier(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor | float) -> Tensor:
         """Logits of log p(label | x_t), (N, classes)."""
+        return self.network(*self._scaled(x, t))
+
+    def features(self, x: Tensor, t: Tensor | float) -> Tensor:
+        """What the logits are linear in, (N, channels): a space to compare sets of images in."""
+        return self.network.features(*self._scaled(x, t))  # type: ignore[operator]
+
+    def _scaled(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor]:
         t = torch.as_tensor(t).clamp_min(self.sde.t_min)
         alpha = expand(self.sde.alpha(t), x)
         sigma = expand(self.sde.sigma(t), x) / self.range.scale
         u = (x - alpha * self.range.shift) / self.range.scale
-        label = _rows(0.25 * torch.log(sigma / alpha), len(x))
-        return self.network(u * torch.rsqrt(alpha**2 + sigma**2), label)
+        return u * torch.rsqrt(alpha**2 + sigma**2), _rows(0.25 * torch.log(sigma / alpha), len(x))
