@@ -40,7 +40,7 @@ Seed = Annotated[int, typer.Option(help="of measurements and samples")]
 def run_reconstruction(
     prior: str = "fashion-mnist",
     images: int = 100,
-    samples: int = 8,
+    samples: int = 16,
     steps: int = 25,
     cg: Annotated[int, typer.Option(help="conjugate-gradient steps of MMPS")] = 2,
     seed: Seed = 0,

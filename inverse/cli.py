@@ -38,10 +38,10 @@ StepsOption = Annotated[int | None, typer.Option("--steps", help="default: the m
 
 @app.command()
 def demo(out: OutOption = Path("demo"), images: int = 4, samples: int = 4, seed: SeedOption = 0) -> None:
-    """Solve masking, blur and class label on test images of the shipped prior; pictures, solutions and a table."""
+    """Solve every task of the demo on pictures beside the shipped priors; pictures, solutions and a table."""
     with _explained():
         rows = demonstration.run(out, images, samples, seed)
-    console.print(_table("Fashion-MNIST test images", rows))
+    console.print(_table("demo", rows))
     console.print(f"pictures and solutions are in {out}; all tasks on one sheet: {out / 'contact.png'}")
 
 
@@ -178,6 +178,8 @@ def read_operator(text: str, sigma: float, event_shape: tuple[int, ...]) -> Oper
     name, _, rest = text.partition(":")
     pairs = {key: value for key, _, value in (pair.partition("=") for pair in rest.split(",") if pair)}
     if name == "classifier":
+        if unknown := set(pairs) - {"name"}:
+            raise ValueError(f"operator {text!r} has {sorted(unknown)}: expected classifier:name=NAME")
         return operators.Classifier(priors.load_classifier(pairs.get("name", demonstration.CLASSIFIER)))
     try:
         numbers: dict[str, Any] = {key: _number(value) for key, value in pairs.items()}
@@ -186,7 +188,7 @@ def read_operator(text: str, sigma: float, event_shape: tuple[int, ...]) -> Oper
     noise = GaussianNoise(sigma)
     try:
         if name == "masking" and "box" in numbers:
-            return operators.Masking.box(event_shape, int(numbers["box"]), noise=noise)
+            return operators.Masking.box(event_shape, int(numbers.pop("box")), **numbers, noise=noise)
         if name == "masking":
             return operators.Masking.random(event_shape, **numbers, noise=noise)
         if name == "blur":

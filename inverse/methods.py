@@ -58,7 +58,7 @@ class Method:
     @property
     def conditional(self) -> bool:
         """Whether it uses a measurement at all."""
-        return not isinstance(self.guidance, Unconditional)
+        return self.guidance.conditional
 
 
 # The Heun flow keeps the spread of a Gaussian posterior, which ancestral steps narrow; on the image mixture

@@ -67,10 +67,12 @@ class GuidedPosterior(Posterior):
 
 
 class Guidance(ABC):
-    """A map from a prior to a posterior; ``needs``: operator capabilities it relies on; ``citation``: its paper."""
+    """A map from a prior to a posterior; ``needs``: operator capabilities it relies on; ``citation``: its paper;
+    ``conditional``: whether it uses y at all."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
     citation: ClassVar[str] = ""
+    conditional: ClassVar[bool] = True
 
     @abstractmethod
     def posterior(self, prior: Prior, operator: Operator | None, y: Tensor | None) -> Posterior:

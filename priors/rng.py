@@ -14,7 +14,7 @@ class RowRNG:
     Each stream is a numpy Generator of SeedSequence (seed, *key): streams of neighbouring keys are independent, and 0
     is a seed like any other. (A torch.Generator on the CPU keeps 32 bits of its seed: two of 10^5 keys would agree.)
     Source: the per-sample seeding of Karras et al. 2022 (EDM), carried to measurement x sample.
-    Arguments: seed (int in [0, 2^63)); keys (iterable of tuples of int, one per row); device and dtype of what is drawn.
+    Arguments: seed (int >= 0, < 2^63); keys (iterable of tuples of int, one per row); device and dtype of the draws.
     Raises: TypeError or ValueError for a seed that is no such integer.
     """
 

@@ -9,6 +9,7 @@ class Unconditional(Guidance):
     Source: Song et al. 2021, algorithm 1.
     """
 
+    conditional = False
     citation = (
         "Song, Sohl-Dickstein, Kingma, Kumar, Ermon, Poole: Score-Based Generative Modeling through SDEs, ICLR 2021"
     )

@@ -24,8 +24,16 @@ def build(spec: dict):
 
 
 def spec(network) -> dict:
-    """What `build` needs to build ``network`` again."""
-    name = next(name for name, (cls, _) in NETWORKS.items() if type(network) is cls)
+    """What `build` needs to build ``network`` again.
+
+    Raises: ValueError for a network that is not ours.
+    """
+    name = next((name for name, (cls, _) in NETWORKS.items() if type(network) is cls), None)
+    if name is None:
+        raise ValueError(
+            f"this is a {type(network).__name__}, and a card describes networks of the types {sorted(NETWORKS)}: keep "
+            "it in the format that it came in"
+        )
     return {"type": name, **network.config.spec()}
 
 

@@ -215,3 +215,9 @@ def test_likelihood_of_what_is_no_image(prior, image, tmp_path):
     refused(call("likelihood", tmp_path / "large.h5", *rest, "--split", "test"), "test_images")
     refused(call("likelihood", image, *rest, "--images", 0), "images = 0")
     refused(call("likelihood", image, *rest, "--seed", -1), "seed = -1")
+
+
+@pytest.mark.parametrize("text", ["masking:box=3,keep=0.5", "classifier:nmae=x", "classifier:name=x,keep=1"])
+def test_an_argument_that_means_nothing_is_refused(text):
+    with pytest.raises(ValueError, match=r"keep|nmae"):
+        read_operator(text, 0.1, (1, 8, 8))

@@ -172,3 +172,8 @@ def test_a_spec_builds_the_same(net):
 def test_bad_configs_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_network_that_is_not_ours_has_no_card():
+    with pytest.raises(ValueError, match="this is a Linear"):
+        spec(torch.nn.Linear(2, 2))
