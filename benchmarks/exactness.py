@@ -13,7 +13,7 @@ from inverse.correctors import CORRECTORS, Langevin
 from inverse.grids import uniform
 from inverse.guidance import DPS, Unconditional
 from inverse.methods import ORDERS
-from inverse.predictors import DDIM, PREDICTORS, Ancestral
+from inverse.predictors import DDIM, PREDICTORS, Ancestral, ProbabilityFlow
 from operators import GaussianNoise, Masking
 from priors import SDE, VESDE, VPSDE, SubVPSDE
 
@@ -74,7 +74,8 @@ def mixture(n: int, instances: int) -> Iterator[dict[str, str]]:
     """The image mixture, 40 % of the pixels, sigma_y .1: sliced W2 to the exact posterior, mean over instances."""
     prior = image_mixture(VPSDE())
     methods = {
-        "mmps, Heun flow": (METHODS["mmps"], 50),
+        "mmps, stochastic Runge-Kutta": (METHODS["mmps"], 50),
+        "mmps, Heun flow": (replace(METHODS["mmps"], predictor=ProbabilityFlow()), 50),
         "mmps, ancestral": (replace(METHODS["mmps"], predictor=Ancestral()), 100),
         "pigdm": (METHODS["pigdm"], None),
         "replacement": (METHODS["replacement"], None),

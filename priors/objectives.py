@@ -76,7 +76,7 @@ class PriorObjective(Objective):
         prior = self.trained
         shape = (36, *prior.event_shape)
         rng = RowRNG.rows(0, shape[0], device=prior.device)
-        images = decode(prior, prior.sde.sample_terminal(shape, rng), n_steps=32)
+        images = decode(prior, prior.sde.sample_terminal(shape, rng), n_steps=32, denoise=True)
         _save_sheet(out / "samples.png", images)
 
 

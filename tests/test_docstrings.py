@@ -24,7 +24,7 @@ PACKAGES = ("inverse", "priors", "operators", "benchmarks")
 MODULES = (
     "inverse.correctors", "inverse.grids", "inverse.guidance", "inverse.methods", "inverse.population",
     "inverse.predictors", "inverse.protocols", "inverse.quality", "inverse.types",
-    "priors.base", "priors.losses", "priors.ode", "priors.sde",
+    "priors.base", "priors.likelihood", "priors.losses", "priors.ode", "priors.runge_kutta", "priors.sde",
 )  # fmt: skip
 REGISTRIES = {
     "PREDICTORS": PREDICTORS, "CORRECTORS": CORRECTORS, "GRIDS": GRIDS, "GUIDANCES": GUIDANCES, "SDES": SDES,
