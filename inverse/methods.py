@@ -62,7 +62,7 @@ class Method:
 
 
 # MMPS takes stochastic Runge-Kutta steps: at equal evaluations they are nearer to the image mixture's posterior than
-# ancestral steps, and these than the Heun flow, which keeps the errors that noise mends (`inverse-bench run exactness`).
+# ancestral steps are, and these than the Heun flow, which keeps errors that noise mends: `inverse-bench run exactness`
 METHODS: dict[str, Method] = {
     m.name: m
     for m in (
