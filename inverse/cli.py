@@ -29,7 +29,14 @@ console = Console()
 LIKELIHOOD_BATCH, MOST_ROWS = 16, 20  # images at a time; images that are listed one by one
 
 PriorOption = Annotated[
-    str, typer.Option("--prior", help="a shipped name (see `inverse priors`) or a checkpoint folder")
+    str,
+    typer.Option(
+        "--prior",
+        help="a shipped name (see `inverse priors`), a checkpoint folder, score_sde:FILE or diffusers:ID_OR_PATH",
+    ),
+]
+ConfigOption = Annotated[
+    str | None, typer.Option("--config", help="of a prior score_sde:FILE, such as cifar10/ve/ncsnpp_continuous")
 ]
 OutOption = Annotated[Path, typer.Option("--out", help="folder for what is made")]
 SeedOption = Annotated[int, typer.Option("--seed")]
@@ -53,6 +60,7 @@ def solve(
     ],
     sigma: Annotated[float, typer.Option(help="standard deviation of the measurement noise")] = 0.05,
     prior: PriorOption = "fashion-mnist",
+    config: ConfigOption = None,
     samples: int = 4,
     method: str = "auto",
     steps: StepsOption = None,
@@ -63,7 +71,7 @@ def solve(
 ) -> None:
     """Samples of the posterior for your own image: measured by the operator here, or measured already."""
     with _explained():
-        p = priors.load(prior)
+        p = priors.load(prior, config=config)
         op = read_operator(operator, sigma, p.event_shape)
         truth = None if measured else read_image(image, p.event_shape, resize)
         y = read_measurement(image) if truth is None else op.measure(truth, seed=seed)
@@ -87,6 +95,7 @@ def solve(
 @app.command()
 def sample(
     prior: PriorOption = "fashion-mnist",
+    config: ConfigOption = None,
     n: Annotated[int, typer.Option("--n", help="how many")] = 16,
     method: str = "pc",
     steps: StepsOption = None,
@@ -95,7 +104,7 @@ def sample(
 ) -> None:
     """Unconditional samples of a prior, as a picture and as HDF5."""
     with _explained():
-        p = priors.load(prior)
+        p = priors.load(prior, config=config)
         x = draw(p, n_samples=n, method=method, n_steps=steps, seed=seed)
         pixels = (x.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
         write(
@@ -111,6 +120,7 @@ def sample(
 def likelihood(
     files: Annotated[list[Path], typer.Argument(help="PNG or JPEG files, or image sets (.h5, .npz)")],
     prior: PriorOption = "fashion-mnist",
+    config: ConfigOption = None,
     images: Annotated[int | None, typer.Option(help="only so many, the first ones; default: all")] = None,
     split: Annotated[str | None, typer.Option(help="of an image set: reads SPLIT_images, not images")] = None,
     seed: SeedOption = 0,
@@ -118,7 +128,7 @@ def likelihood(
 ) -> None:
     """Bits per dimension that the prior spends on images of 8 bits, by its probability flow."""
     with _explained():
-        p = priors.load(prior)
+        p = priors.load(prior, config=config)
         names, x = read_images(files, p.event_shape, split, resize, images)
         bits = priors.bits_per_dim(p, x, seed, batch_size=LIKELIHOOD_BATCH)
     if len(bits) <= MOST_ROWS:

@@ -1,6 +1,7 @@
 """Checkpoints of the official PyTorch code of Song et al. 2021: {'optimizer', 'model', 'ema', 'step'} in one pickle."""
 
 import pickle
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -85,9 +86,11 @@ def read(path: Path, ema: bool) -> dict[str, Tensor]:
             # mapped, so that the optimizer's moments, half of the file, are not read
             file = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
+        # torch's own message advises to load it unsafely
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise ValueError(
-            f"{path} is no pickle of tensors and numbers alone, and is not opened: it may run code or be damaged "
-            f"({_first_line(error)}); fetch the official file"
+            f"{path} is no pickle of tensors and numbers alone, and is not opened: it "
+            f"{f'names {named[1]}, which may run code' if named else 'may be damaged'}; fetch the official file"
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError) as error:
         raise ValueError(

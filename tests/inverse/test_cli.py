@@ -221,3 +221,12 @@ def test_likelihood_of_what_is_no_image(prior, image, tmp_path):
 def test_an_argument_that_means_nothing_is_refused(text):
     with pytest.raises(ValueError, match=r"keep|nmae"):
         read_operator(text, 0.1, (1, 8, 8))
+
+
+def test_an_official_checkpoint_needs_its_config(tmp_path):
+    """The option reaches `priors.load`, which says what is wrong with the file; its own tests open real ones."""
+    (tmp_path / "checkpoint.pth").write_bytes(b"nothing")
+    arguments = ["sample", "--prior", f"score_sde:{tmp_path}/checkpoint.pth"]
+    for extra, message in (([], "config"), (["--config", "cifar10/ve/ncsnpp_continuous"], "may be damaged")):
+        result = CliRunner().invoke(app, [*arguments, *extra])
+        assert result.exit_code == 2 and message in result.output.replace("\n", " ")
