@@ -1,4 +1,4 @@
-"""The demo: three measurements of real test images, solved and shown."""
+"""The demo: measurements of real images, solved and shown."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,15 +24,15 @@ from priors.data import ImageSet
 FAST_MMPS = replace(METHODS["mmps"], guidance=MMPS(2), predictor=Ancestral())
 # a classifier of 85 % accuracy leaves p(x | label) vague; the weight trades variety for agreement with the label
 STRONG_LABEL = replace(METHODS["classifier"], guidance=NoisyLikelihood(3.0))
-PRIOR, CLASSIFIER = "fashion-mnist", "fashion-mnist-classifier"
-LABELS = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+CLASSIFIER = "fashion-mnist-classifier"
 
 
 @dataclass(frozen=True)
 class Task:
-    """One kind of measurement: its operator for a given event shape, and what to say of it."""
+    """One kind of measurement: on which prior's pictures, its operator by event shape, and what to say of it."""
 
     title: str
+    prior: str
     operator: Callable[[tuple[int, ...]], Operator]
     method: Method
     n_steps: int
@@ -51,36 +51,43 @@ def _label(event_shape: tuple[int, ...]) -> Operator:
     return operators.Classifier(priors.load_classifier(CLASSIFIER))
 
 
+def _grayscale(event_shape: tuple[int, ...]) -> Operator:
+    return operators.Grayscale(noise=GaussianNoise(0.02))
+
+
+def _box(event_shape: tuple[int, ...]) -> Operator:
+    return operators.Masking.box(event_shape, 12, noise=GaussianNoise(0.02))
+
+
 TASKS: dict[str, Task] = {
-    "masking": Task("masking: half of the pixels, sigma_y = .05", _masking, FAST_MMPS, 25),
-    "blur": Task("blur: Gaussian, 1.5 px, sigma_y = .02", _blur, FAST_MMPS, 25),
-    "label": Task("label: the class and nothing else", _label, STRONG_LABEL, 60, reconstructs=False),
+    "masking": Task("masking: half of the pixels, sigma_y = .05", "fashion-mnist", _masking, FAST_MMPS, 25),
+    "blur": Task("blur: Gaussian, 1.5 px, sigma_y = .02", "fashion-mnist", _blur, FAST_MMPS, 25),
+    "label": Task("label: the class and nothing else", "fashion-mnist", _label, STRONG_LABEL, 60, reconstructs=False),
+    "colourisation": Task("colourisation: grey, sigma_y = .02", "cifar10", _grayscale, FAST_MMPS, 25),
+    "imputation": Task("imputation: 12 x 12 px missing, sigma_y = .02", "cifar10", _box, FAST_MMPS, 25),
 }
 
 
-def _measure(operator: Operator, truth: Tensor, labels: Tensor) -> Tensor:
-    return labels if "noisy_likelihood" in operator.capabilities else operator.measure(truth, seed=1)
-
-
 def run(out: Path, n_images: int = 4, n_samples: int = 4, seed: int = 0, progress: bool = True) -> list[dict[str, str]]:
-    """Solve every task on test images of the shipped prior; pictures and solutions go to ``out`` task by task.
+    """Solve every task on pictures that lie beside its prior; pictures and solutions go to ``out`` task by task.
 
-    Arguments: out (folder); n_images, n_samples (int >= 2 samples, for a standard deviation); seed; progress.
+    Arguments: out (folder); n_images per task (a prior with fewer pictures shows those), n_samples (int >= 2, for a
+    standard deviation); seed; progress.
     Returns: one row of figures per task, as texts.
-    Raises: ValueError for too few samples or more images than are shipped.
+    Raises: ValueError for too few samples or more images than any prior has.
     """
     if n_samples < 2:
         raise ValueError(f"n_samples = {n_samples}: expected at least 2, for a standard deviation")
-    prior, images = priors.load(PRIOR), priors.samples(PRIOR)
-    if not 1 <= n_images <= len(images):
-        raise ValueError(f"n_images = {n_images}: expected 1 to {len(images)}, the test images that are shipped")
+    pictures = {task.prior: priors.samples(task.prior) for task in TASKS.values()}
+    if not 1 <= n_images <= (most := max(map(len, pictures.values()))):
+        raise ValueError(f"n_images = {n_images}: expected 1 to {most}, the test images that are shipped")
     rows, sections = [], {}
     for i, (name, task) in enumerate(TASKS.items()):
-        chosen: ImageSet = images[torch.arange(i * n_images, (i + 1) * n_images) % len(images)]
-        truth, labels = chosen.floats(), chosen.labels
-        assert labels is not None
-        operator = task.operator(prior.event_shape)
-        y = _measure(operator, truth, labels)
+        prior, images = priors.load(task.prior), pictures[task.prior]
+        n = min(n_images, len(images))
+        chosen = images[torch.arange(i * n, (i + 1) * n) % len(images)]
+        operator, truth = task.operator(prior.event_shape), chosen.floats()
+        y = _measure(operator, chosen)
         solution = solve(prior, operator, y, n_samples, task.method, task.n_steps, seed, progress=progress)
         solution.save(out / f"{name}.h5")
         sections[task.title] = columns(solution, y, truth)
@@ -90,10 +97,18 @@ def run(out: Path, n_images: int = 4, n_samples: int = 4, seed: int = 0, progres
     return rows
 
 
+def _measure(operator: Operator, images: ImageSet) -> Tensor:
+    if "noisy_likelihood" not in operator.capabilities:
+        return operator.measure(images.floats(), seed=1)
+    assert images.labels is not None  # a prior that the demo asks for a label has labelled pictures beside it
+    return images.labels
+
+
 def columns(solution: Solution, y: Tensor, truth: Tensor | None) -> list[Column]:
     """What a gallery shows of a solution: truth if known, measurement, up to 4 samples, mean, std."""
     shown = [] if truth is None else [Column("truth", truth)]
-    shown.append(Column("measurement", y) if y.ndim == 4 else Column("label", [LABELS[int(i)] for i in y]))
+    names = priors.labels(CLASSIFIER)
+    shown.append(Column("measurement", y) if y.ndim == 4 else Column("label", [names[int(i)] for i in y]))
     shown += [Column(f"sample {k + 1}", solution.samples[:, k]) for k in range(min(4, solution.samples.shape[1]))]
     return [*shown, Column("mean", solution.mean), Column("std", solution.std, spread=True)]
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from skimage.io import imread
 
+import priors
 from inverse import Solution, demo
 
 
@@ -21,16 +22,16 @@ def made(tmp_path_factory):
 def test_every_task_has_its_picture_its_solution_and_its_row(made):
     out, rows = made
     assert [row["task"] for row in rows] == list(demo.TASKS)
-    for name in demo.TASKS:
+    for name, task in demo.TASKS.items():
         assert imread(out / f"{name}.png").std() > 10  # not a blank sheet
-        assert Solution.load(out / f"{name}.h5").samples.shape == (1, 2, 1, 28, 28)
+        assert Solution.load(out / f"{name}.h5").samples.shape == (1, 2, *priors.load(task.prior).event_shape)
     assert imread(out / "contact.png").shape[0] > imread(out / "masking.png").shape[0]
 
 
 def test_figures_stand_where_they_mean_something(made):
     rows = {row["task"]: row for row in made[1]}
     assert rows["label"]["PSNR mean, dB"] == "-"
-    for name in ("masking", "blur"):
+    for name in (name for name, task in demo.TASKS.items() if task.reconstructs):
         assert float(rows[name]["PSNR mean, dB"]) > 10
         assert float(rows[name]["chi^2"]) > 0
 
