@@ -79,7 +79,8 @@ def run(out: Path, n_images: int = 4, n_samples: int = 4, seed: int = 0, progres
     if n_samples < 2:
         raise ValueError(f"n_samples = {n_samples}: expected at least 2, for a standard deviation")
     pictures = {task.prior: priors.samples(task.prior) for task in TASKS.values()}
-    if not 1 <= n_images <= (most := max(map(len, pictures.values()))):
+    most = max(map(len, pictures.values()))
+    if not 1 <= n_images <= most:
         raise ValueError(f"n_images = {n_images}: expected 1 to {most}, the test images that are shipped")
     rows, sections = [], {}
     for i, (name, task) in enumerate(TASKS.items()):
