@@ -122,8 +122,8 @@ def run_colour(
 def run_samplers(
     data: Annotated[Path, typer.Option(help="Fashion-MNIST: npz or HDF5 of test_images")],
     prior: Annotated[list[Path] | None, typer.Option(help="checkpoint folders; default: the small VE and VP")] = None,
-    samples: int = 400,
-    evaluations: Annotated[list[int], typer.Option(help="per sample; repeat for several")] = [16, 48, 144],  # noqa: B006
+    samples: int = 250,
+    evaluations: Annotated[list[int], typer.Option(help="per sample; repeat for several")] = [10, 30, 90],  # noqa: B006
     space: Annotated[
         str, typer.Option(help="features: inception, judge, or auto: inception if its weights are cached")
     ] = "auto",

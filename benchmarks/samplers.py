@@ -14,7 +14,7 @@ from inverse import Method, sample
 from inverse.correctors import Langevin
 from inverse.grids import Grid, karras, uniform
 from inverse.guidance import Unconditional
-from inverse.predictors import Ancestral, ProbabilityFlow, ReverseDiffusion
+from inverse.predictors import ProbabilityFlow, ReverseDiffusion
 from inverse.protocols import Kernel
 from priors.checkpoints import read_card
 from priors.data import ImageSet
@@ -39,7 +39,6 @@ class Sampler:
 
 SAMPLERS = {
     "predictor: reverse diffusion": Sampler(ReverseDiffusion(), False, 1),
-    "predictor: ancestral": Sampler(Ancestral(), False, 1),
     "corrector: Langevin": Sampler(None, True, 1),
     "PC: reverse diffusion + Langevin": Sampler(ReverseDiffusion(), True, 2),
     "ODE: Heun": Sampler(ProbabilityFlow(), False, 2, karras),
