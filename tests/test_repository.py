@@ -14,6 +14,7 @@ from packaging.specifiers import SpecifierSet
 
 import inverse
 import priors
+from benchmarks.cli import LIKELIHOOD_PRIORS, SMALL_PRIORS, TRAINED_APART
 from priors.checkpoints import SHIPPED, read_card
 
 ROOT = Path(__file__).parents[1]
@@ -68,6 +69,15 @@ def test_shipped_folders_are_whole(kind, load):
         assert load(name).event_shape == tuple(card["event_shape"])  # loading verifies the checksum
         if kind == "prior":
             assert len(priors.samples(name)) > 0, "test images, for the demo and the tests"
+
+
+@pytest.mark.parametrize("name", sorted({*LIKELIHOOD_PRIORS, *TRAINED_APART}))
+def test_priors_of_the_benchmarks_were_trained_alike(name):
+    card, first = (read_card(SMALL_PRIORS / n) for n in (name, "ve"))
+    assert priors.load(SMALL_PRIORS / name).event_shape == (1, 28, 28)
+    assert card["training"]["steps"] == first["training"]["steps"] and card["training"]["losses"]["test"] > 0
+    if name != "ve-wide":
+        assert card["network"] == first["network"]
 
 
 @pytest.mark.parametrize(
