@@ -119,3 +119,10 @@ def test_a_block_without_its_prior_is_left_out(session, tmp_path):
     document.write_text("\n".join(f"```python\n{block}\n```\n" for block in blocks))
     with pytest.raises(AssertionError):  # only of the last block: those before it are left out, or run
         run_examples(document)
+
+
+@pytest.mark.parametrize("document", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_pages_run_and_their_links_lead_somewhere(document, short):
+    run_examples(document)
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text())
+    assert [link for link in links if not (document.parent / link).exists()] == []
