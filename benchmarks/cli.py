@@ -106,11 +106,13 @@ def run_colour(
     steps: int = 25,
     cg: Annotated[int, typer.Option(help="conjugate-gradient steps of MMPS")] = 1,
     seed: Seed = 0,
+    method: Annotated[list[str], typer.Option(help="repeat for both")] = ["mmps", "replacement"],  # noqa: B006
     work: Annotated[Path, typer.Option(help="finished images are kept here")] = Path("runs/colour"),
     out: Out = RESULTS,
 ) -> None:
     """Chroma of colourised test images, beside linear MMSE fitted to the training images."""
-    rows = colour.run(prior, read(data, "train"), read(data, "test")[:images], samples, steps, cg, seed, work)
+    train, test = read(data, "train"), read(data, "test")[:images]
+    rows = colour.run(prior, train, test, samples, steps, cg, seed, work, only=method)
     notes = (
         f"The first {images} test images of {data.name}, {samples} samples each; grey seen with sigma_y .02. Gains are "
         "paired by image, with the 95 % bootstrap interval of their mean."

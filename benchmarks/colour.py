@@ -1,5 +1,6 @@
 """Colourisation: the chroma of grey pictures, beside the best linear guess of it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,11 +30,13 @@ def run(
     seed: int,
     work: Path,
     progress: bool = True,
+    only: Sequence[str] = ("mmps", "replacement"),
 ) -> list[dict[str, str]]:
     """One row per method: PSNR of the chroma and of the picture, and how much chroma there is.
 
     Arguments: prior_name; train: images whose moments the linear estimator takes; test: images to colour; n_samples per
-    image; n_steps and n_cg (conjugate gradients) of MMPS; seed; work (folder of finished blocks); progress.
+    image; n_steps and n_cg (conjugate gradients) of MMPS; seed; work (folder of finished blocks);
+    progress; only: names of methods.
     Returns: rows of texts: method, PSNR of the chroma, its gain over linear MMSE with a 95 % bootstrap interval, PSNR
     of the picture, mean square chroma over the truth's, NFE.
     Raises: ValueError for images of another shape than the prior's.
@@ -53,7 +56,8 @@ def run(
         _row("grey", y.expand_as(truth), truth, linear),
         _row("linear MMSE (Gaussian prior)", linear, truth, linear),
     ]
-    for name, (method, steps) in methods.items():
+    for name in only:
+        method, steps = methods[name]
         blocks = solved(prior, operator, y, method, n_samples, steps, seed, work / f"{prior_name}-{name}", progress)
         cost = {"NFE": f"{blocks[0].nfe} + {blocks[0].nvjp} vjp"}
         for what, estimate in (("mean", _mean(blocks)), ("one sample", _first(blocks))):
