@@ -9,7 +9,7 @@ from torch import Tensor
 
 import priors
 from benchmarks.baselines import fit_gaussian, linear_mmse
-from benchmarks.reconstruction import interval, solved
+from benchmarks.reconstruction import identity, interval, solved
 from inverse import METHODS, Solution
 from inverse.guidance import MMPS
 from inverse.predictors import Ancestral
@@ -58,7 +58,8 @@ def run(
     ]
     for name in only:
         method, steps = methods[name]
-        blocks = solved(prior, operator, y, method, n_samples, steps, seed, work / f"{prior_name}-{name}", progress)
+        folder = work / f"{name}-{identity(prior_name)}"
+        blocks = solved(prior, operator, y, method, n_samples, steps, seed, folder, progress)
         cost = {"NFE": f"{blocks[0].nfe} + {blocks[0].nvjp} vjp"}
         for what, estimate in (("mean", _mean(blocks)), ("one sample", _first(blocks))):
             rows.append(_row(f"{name}, {what}", estimate, truth, linear) | cost)

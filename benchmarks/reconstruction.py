@@ -43,7 +43,6 @@ def run(
     prior = priors.load(prior_name)
     truth = priors.samples(prior_name).floats(slice(0, n_images))
     gaussian = baselines.load_gaussian(prior.sde)
-    identity = read_card(locate(prior_name, "prior"))["sha256"]
     rows = []
     for name in tasks:
         task = IMAGE_TASKS[name]
@@ -54,13 +53,20 @@ def run(
         for label, estimate in answers.items():
             rows.append(_row(task.title, label, estimate, truth, linear, operator, y))
         method = replace(METHODS["mmps"], guidance=MMPS(n_cg), predictor=Ancestral())
-        blocks = solved(prior, operator, y, method, n_samples, n_steps, seed, work / f"{name}-{identity[:8]}", progress)
+        blocks = solved(
+            prior, operator, y, method, n_samples, n_steps, seed, work / f"{name}-{identity(prior_name)}", progress
+        )
         mean = torch.cat([s.mean for s in blocks])
         row = _row(task.title, f"mmps, mean of {n_samples} samples", mean, truth, linear, operator, y)
         each = torch.cat([s.samples[:, 0] for s in blocks])
         cost = {"NFE": f"{blocks[0].nfe} + {blocks[0].nvjp} vjp", "seconds": f"{sum(s.seconds for s in blocks):.0f}"}
         rows += [row | cost, _row(task.title, "mmps, one sample", each, truth, linear, operator, y) | cost]
     return rows
+
+
+def identity(prior: str | Path) -> str:
+    """What tells a trained prior's kept results from those of other weights: the head of its checksum."""
+    return read_card(locate(prior, "prior"))["sha256"][:8]
 
 
 def solved(

@@ -10,13 +10,13 @@ from safetensors.torch import load_file, save_file
 import priors
 from benchmarks.features import Features
 from benchmarks.metrics import frechet
+from benchmarks.reconstruction import identity
 from inverse import Method, sample
 from inverse.correctors import Langevin
 from inverse.grids import Grid, karras, uniform
 from inverse.guidance import Unconditional
 from inverse.predictors import ProbabilityFlow, ReverseDiffusion
 from inverse.protocols import Kernel
-from priors.checkpoints import read_card
 from priors.data import ImageSet
 from priors.files import atomic
 
@@ -71,7 +71,7 @@ def run(
     columns = [f"{nfe} evaluations" for nfe in evaluations]
     rows = [{"prior": "-", "sampler": "real images (the floor)", **dict.fromkeys(columns, f"{floor:.3f}")}]
     for folder in folders:
-        prior, identity = priors.load(folder), read_card(folder)["sha256"][:8]
+        prior = priors.load(folder)
         for name, sampler in SAMPLERS.items():
             row = {"prior": folder.name, "sampler": name}
             method = sampler.method(name, type(prior.sde).__name__)
@@ -79,7 +79,7 @@ def run(
                 steps = nfe // sampler.cost
                 # the file's name holds everything that its content depends on
                 parts = (features.title, method.predictor, method.correctors, method.grid.__name__, steps, n, seed)
-                path = work / f"{identity}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}.safetensors"
+                path = work / f"{identity(folder)}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}.safetensors"
                 if not path.exists():
                     found = features.of(sample(prior, n, method, steps, seed, progress=progress))
                     with atomic(path) as temporary:
