@@ -10,18 +10,23 @@ from rich.markdown import Markdown
 import priors
 from benchmarks import (
     baselines,
+    calibration,
     colour,
     exactness,
     features,
     identifiability,
     labels,
     likelihood,
+    oracle,
+    oracle_problems,
+    oracle_tables,
     reconstruction,
     samplers,
     speed,
 )
 from benchmarks.problems import IMAGE_TASKS
 from benchmarks.provenance import RESULTS, provenance, write_table
+from inverse.choice import EVIDENCE
 from priors.data import read
 
 SMALL_PRIORS = Path(__file__).parent / "priors"  # trained alike under several SDEs: priors/configs/fashion-mnist-small
@@ -101,10 +106,10 @@ def run_labels(
 def run_colour(
     data: Annotated[Path, typer.Option(help="CIFAR-10: npz or HDF5 of train_images and test_images; none is shipped")],
     prior: str = "cifar10",
-    images: int = 50,
-    samples: int = 8,
-    steps: int = 25,
-    cg: Annotated[int, typer.Option(help="conjugate-gradient steps of MMPS")] = 1,
+    images: int = 200,
+    samples: int = 24,
+    steps: int = 12,
+    cg: Annotated[int, typer.Option(help="conjugate-gradient steps of MMPS")] = 2,
     seed: Seed = 0,
     method: Annotated[list[str], typer.Option(help="repeat for both")] = ["mmps", "replacement"],  # noqa: B006
     work: Annotated[Path, typer.Option(help="finished images are kept here")] = Path("runs/colour"),
@@ -183,6 +188,44 @@ def run_identifiability(
     _finish("identifiability", "Identifiability of latents", rows, notes, out, images=len(test), seed=seed)
 
 
+@run.command("calibration")
+def run_calibration(
+    prior: str = "fashion-mnist",
+    task: Annotated[list[str], typer.Option(help="repeat for several")] = list(IMAGE_TASKS),  # noqa: B006
+    method: Annotated[list[str], typer.Option(help="of METHODS, or auto; repeat for several")] = ["mmps"],  # noqa: B006
+    truths: Annotated[list[str], typer.Option(help="test images, or draws of the prior; repeat for both")] = ["test"],  # noqa: B006
+    images: int = 40,
+    samples: int = 32,
+    steps: Annotated[int | None, typer.Option(help="default: the method's own")] = None,
+    cg: Annotated[int, typer.Option(help="conjugate-gradient steps of MMPS; not of auto")] = 2,
+    predictor: Annotated[str | None, typer.Option(help="in place of the methods' own; not of auto")] = None,
+    resolution: Annotated[
+        float | None, typer.Option(help="noise on truths and samples before they are ranked; default: sigma(t_min)")
+    ] = None,
+    seed: Seed = 0,
+    work: Annotated[Path, typer.Option(help="finished images are kept here and taken up again")] = Path(
+        "runs/calibration"
+    ),
+    out: Out = RESULTS,
+) -> None:
+    """Ranks of true images among their posterior samples, and the coverage of central intervals."""
+    rows, found, left_out = calibration.run(
+        prior, task, method, truths, images, samples, steps, seed, work, cg, predictor, resolution
+    )
+    notes = " ".join(
+        (
+            f"{images} images of prior {prior}, {samples} posterior samples each. Coverage in % of central intervals, "
+            "with its 95 % bootstrap interval over images, per pixel and per DCT coefficient of the lowest 6 x 6; an "
+            "exact sampler covers 50, 80 and 95 on average for any number of samples. Truths and samples are ranked "
+            f"with added noise of standard deviation {'sigma(t_min)' if resolution is None else f'{resolution:g}'}. "
+            "p-values: of the rank histograms, by replicas that put a sample in the truth's place (at least .001).",
+            *(f"Left out: {line}." for line in left_out),
+        )
+    )
+    calibration.plot(found, out / "calibration.png")
+    _finish("calibration", "Calibration", rows, notes, out, images=images, samples=samples, steps=steps, seed=seed)
+
+
 @run.command("exactness")
 def run_exactness(samples: int = 500, steps: int = 200, instances: int = 4, out: Out = RESULTS) -> None:
     """Distance to exact laws on analytic priors, beside the distance between two exact sets."""
@@ -192,6 +235,47 @@ def run_exactness(samples: int = 500, steps: int = 200, instances: int = 4, out:
         f"{samples} samples per set; the floor is the mean distance between {pairs} pairs of exact sets of that size."
     )
     _finish("exactness", "Exactness", rows, notes, out, samples=samples, steps=steps, instances=instances)
+
+
+@run.command("oracle")
+def run_oracle(
+    problem: Annotated[
+        list[str], typer.Option(help="mixture-8, mixture-80, mixture-800, image-mixture, or one of them: mixture-8-2")
+    ] = ["mixture-8", "mixture-80", "image-mixture"],  # noqa: B006
+    method: Annotated[list[str] | None, typer.Option(help="names in METHODS; default: all that serve")] = None,
+    peers: Annotated[bool, typer.Option(help="other toolkits too, at their defaults and at the best of a grid")] = True,
+    instances: int = 20,
+    samples: int = 1000,
+    steps: Annotated[
+        list[int], typer.Option(help="at most, of our methods; 0 for each one's own; repeat for several")
+    ] = [100],  # noqa: B006
+    workers: Annotated[int, typer.Option(help="processes, of one thread each")] = 1,
+    evidence: Annotated[bool, typer.Option(help="let method='auto' choose by these figures from now on")] = False,
+    smoke: Annotated[bool, typer.Option(help="every entry on little, in a minute, to a folder of --work")] = False,
+    work: Annotated[Path, typer.Option(help="what is finished is kept here and taken up again")] = Path("runs/oracle"),
+    out: Out = RESULTS,
+) -> None:
+    """Distance of every method, ours and others', to exact posteriors, beside that of exact draws."""
+    tuning = oracle.TUNING
+    if smoke:
+        problem, instances, samples, steps, tuning = ["mixture-8-2", "image-mixture-masking"], 2, 32, [4], ()
+        work = work / "smoke"
+        out = work
+    budgets = [n or None for n in steps]
+    lines = []
+    for name in problem:
+        records = oracle.run(
+            oracle_problems.find(name), method, peers, instances, samples, budgets, work, workers, tuning,
+            peer_steps=steps[0] if smoke else None,
+        )  # fmt: skip
+        found = oracle_tables.summary(records)
+        notes = oracle_tables.notes(instances, samples, steps)
+        _finish(f"oracle-{name}", f"Exactness of posterior samples: {name}", oracle_tables.table(found), notes, out,
+                instances=instances, samples=samples, steps=steps)  # fmt: skip
+        lines += found
+    oracle_tables.write_summary(lines, out / "oracle.json")
+    if evidence:
+        oracle_tables.write_evidence(lines, EVIDENCE)
 
 
 @run.command("speed")

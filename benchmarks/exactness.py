@@ -9,11 +9,12 @@ from torch import Tensor
 from benchmarks.metrics import sliced_wasserstein, wasserstein2
 from benchmarks.problems import correlated_gaussian, image_mixture, random_map, two_pixels
 from inverse import METHODS, Method, sample, solve
+from inverse.choice import VARIANTS
 from inverse.correctors import CORRECTORS, Langevin
 from inverse.grids import uniform
-from inverse.guidance import DPS, Unconditional
+from inverse.guidance import DPS, MMPS, Unconditional
 from inverse.methods import ORDERS
-from inverse.predictors import DDIM, PREDICTORS, Ancestral, ProbabilityFlow
+from inverse.predictors import DDIM, PREDICTORS, ProbabilityFlow, StochasticRungeKutta
 from operators import GaussianNoise, Masking
 from priors import SDE, VESDE, VPSDE, SubVPSDE
 
@@ -74,9 +75,11 @@ def mixture(n: int, instances: int) -> Iterator[dict[str, str]]:
     """The image mixture, 40 % of the pixels, sigma_y .1: sliced W2 to the exact posterior, mean over instances."""
     prior = image_mixture(VPSDE())
     methods = {
-        "mmps, stochastic Runge-Kutta": (METHODS["mmps"], 50),
-        "mmps, Heun flow": (replace(METHODS["mmps"], predictor=ProbabilityFlow()), 50),
-        "mmps, ancestral": (replace(METHODS["mmps"], predictor=Ancestral()), 100),
+        "mmps": (METHODS["mmps"], None),
+        "mmps, fast": (VARIANTS["mmps, fast"], None),
+        "mmps, stochastic Runge-Kutta, 5 CG": (Method("mmps", MMPS(5), StochasticRungeKutta()), 50),
+        "mmps, Heun flow, 5 CG": (Method("mmps", MMPS(5), ProbabilityFlow()), 50),
+        "mmps, ancestral, 5 CG": (Method("mmps", MMPS(5)), 100),
         "pigdm": (METHODS["pigdm"], None),
         "replacement": (METHODS["replacement"], None),
         **{f"dps, zeta {zeta:g}": (replace(METHODS["dps"], guidance=DPS(zeta)), 250) for zeta in (3.0, 10.0, 30.0)},

@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+from inverse.population import systematic
+from priors import GaussianMixture
+
 
 def wasserstein2(a: Tensor, b: Tensor) -> float:
     """Exact 2-Wasserstein distance between two equal-sized point sets.
@@ -53,6 +56,76 @@ def frechet(a: Tensor, b: Tensor) -> float:
     # the eigenvalues of C_a C_b are the squared singular values of the product of the factors: no matrix root
     cross = torch.linalg.svdvals(n @ m.T).sum()
     return float((a.mean(0) - b.mean(0)).square().sum() + n.square().sum() + m.square().sum() - 2 * cross)
+
+
+def mean_error(x: Tensor, law: GaussianMixture) -> float:
+    """How far the mean of a point set is from a law's, in units of the law's spread.
+
+    Formula: |mean(x) - mean| / sqrt(tr Cov); of n exact draws about 1 / sqrt(n).
+    Arguments: x (n, *E); law.
+    """
+    error = (x.flatten(1).double().mean(0) - law.mean.flatten()).norm()
+    return float(error / (law.variance * error.new_tensor(law.means.shape[1])).sqrt())
+
+
+def covariance_error(x: Tensor, law: GaussianMixture) -> float:
+    """How far the covariance of a point set is from a law's, relative.
+
+    Formula: |Cov(x) - Cov|_F / |Cov|_F.
+    Arguments: x (n, *E), n >= 2; law.
+    Raises: ValueError for one point.
+    """
+    if len(x) < 2:
+        raise ValueError("one point has no covariance: expected n >= 2")
+    exact = law.covariance
+    return float((torch.cov(x.flatten(1).double().mT).view_as(exact) - exact).norm() / exact.norm())
+
+
+def weight_error(x: Tensor, law: GaussianMixture) -> float:
+    """How far the shares of a point set in a mixture's components are from the mixture's weights.
+
+    Formula: 1/2 sum_k |mean_i r_k(x_i) - w_k|, the total variation, with r_k(x) the probability of component k given x.
+    Arguments: x (n, *E); law, of components with densities.
+    """
+    return float(0.5 * (responsibilities(x, law).mean(0) - law.weights).abs().sum())
+
+
+def responsibilities(x: Tensor, law: GaussianMixture) -> Tensor:
+    """The probability that each point came from each component of a mixture, (n, K) float64.
+
+    Formula: r_k(x) = w_k N(x; mu_k, C_k) / sum_j w_j N(x; mu_j, C_j).
+    Source: Bishop, Pattern Recognition and Machine Learning, 2006, section 9.2.
+    Arguments: x (n, *E); law.
+    Raises: ValueError for a singular covariance.
+    """
+    if bool((law.eigenvalues == 0).any()):
+        raise ValueError("a component of singular covariance has no density: give the measurement some noise")
+    parts = []
+    for rows in x.flatten(1).double().split(max(1, 2**22 // law.means.numel())):  # (n, K, d) numbers at a time
+        if law.basis is None:
+            offsets = rows[:, None] - law.means
+        elif len(law.basis) == 1:
+            offsets = (rows @ law.basis[0])[:, None] - law.means @ law.basis[0]
+        else:
+            centres = torch.einsum("kd,kde->ke", law.means, law.basis)
+            offsets = torch.einsum("nd,kde->nke", rows, law.basis) - centres
+        exponents = (offsets.square() / law.eigenvalues).sum(2) + law.eigenvalues.log().sum(1)
+        parts.append(torch.softmax(law.log_weights - 0.5 * exponents, 1))
+    return torch.cat(parts)
+
+
+def equally_weighted(x: Tensor, log_weights: Tensor, seed: int = 0) -> Tensor:
+    """Draws of equal weight from weighted ones, by systematic resampling; equal weights leave them as they are.
+
+    Source: Kitagawa 1996; Douc, Cappe & Moulines 2005.
+    Arguments: x (n, *E); log_weights (n,) up to a common constant; seed.
+    Returns: (n, *E), sample k about n w_k times.
+    """
+    if bool((log_weights == log_weights[0]).all()):
+        return x
+    u = torch.rand(1, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    weights = torch.softmax(log_weights.double(), 0)[None]
+    return x[systematic(weights, u.expand(1, len(x)))[0]]
 
 
 def _sets(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,8 @@
 """Masking and blur on 100 test images: the learned prior's posterior mean beside classical answers."""
 
 import hashlib
+import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,9 +11,8 @@ from torch import Tensor
 import priors
 from benchmarks import baselines
 from benchmarks.problems import IMAGE_TASKS
-from inverse import METHODS, Method, Solution, solve
+from inverse import Method, Solution, solve
 from inverse.guidance import MMPS
-from inverse.predictors import Ancestral
 from inverse.quality import psnr, residual_chi2, ssim
 from operators import Operator
 from priors import Prior
@@ -52,7 +51,7 @@ def run(
         answers = {"linear MMSE (Gaussian prior)": linear, **_classical(name, operator, y, truth)}
         for label, estimate in answers.items():
             rows.append(_row(task.title, label, estimate, truth, linear, operator, y))
-        method = replace(METHODS["mmps"], guidance=MMPS(n_cg), predictor=Ancestral())
+        method = Method("mmps", MMPS(n_cg, recycle=False))  # ancestral steps on Karras' grid
         blocks = solved(
             prior, operator, y, method, n_samples, n_steps, seed, work / f"{name}-{identity(prior_name)}", progress
         )
@@ -81,9 +80,9 @@ def solved(
     progress,
 ) -> list[Solution]:
     """A solution per block of images; the blocks that lie in ``work`` already are read."""
-    # the file's name holds everything that its content depends on
-    parts = (method.guidance, method.predictor, method.correctors, method.grid.__name__, n_samples, n_steps, seed)
-    key = hashlib.sha256(repr(parts).encode() + y.numpy().tobytes()).hexdigest()[:12]
+    # the file's name holds everything that its content depends on; functions are known by their names
+    made = re.sub(r" at 0x[0-9a-f]+", "", repr((method, n_samples, n_steps, seed)))
+    key = hashlib.sha256(made.encode() + y.numpy().tobytes()).hexdigest()[:12]
     solutions = []
     for start in range(0, len(y), BLOCK):
         path = work / f"{key}-{start:04d}.h5"
@@ -122,8 +121,14 @@ def _row(
     }
 
 
-def interval(values: Tensor, draws: int = 2000) -> str:
+def interval(values: Tensor) -> str:
     """95 % bootstrap interval of the mean, paired by image because the values are differences per image."""
-    index = torch.randint(len(values), (draws, len(values)), generator=torch.Generator().manual_seed(0))
-    low, high = torch.quantile(values[index].mean(1), torch.tensor([0.025, 0.975])).tolist()
+    low, high = bootstrap(values)
     return f"{low:+.2f}, {high:+.2f}"
+
+
+def bootstrap(values: Tensor, draws: int = 2000) -> tuple[float, float]:
+    """Ends of the 95 % percentile interval of the mean of values (n,), one per image (Efron 1979)."""
+    index = torch.randint(len(values), (draws, len(values)), generator=torch.Generator().manual_seed(0))
+    low, high = torch.quantile(values[index].mean(1), values.new_tensor([0.025, 0.975])).tolist()
+    return low, high

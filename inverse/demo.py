@@ -12,16 +12,14 @@ import priors
 from inverse.figures import Column, gallery
 from inverse.guidance import MMPS, NoisyLikelihood
 from inverse.methods import METHODS, Method
-from inverse.predictors import Ancestral
 from inverse.quality import psnr, residual_chi2, ssim
 from inverse.solution import Solution
 from inverse.solve import solve
 from operators import GaussianNoise, Operator
 from priors.data import ImageSet
 
-# A trained network's Jacobian is a covariance only nearly: two conjugate-gradient steps do better than five, and the
-# noise of ancestral steps mends errors that the probability flow would keep.
-FAST_MMPS = replace(METHODS["mmps"], guidance=MMPS(2), predictor=Ancestral())
+# two thirds of the default's steps and conjugate gradients: as near to the truth on a trained prior, in half the time
+FAST_MMPS = replace(METHODS["mmps"], guidance=MMPS(2), n_steps=16)
 # a classifier of 85 % accuracy leaves p(x | label) vague; the weight trades variety for agreement with the label
 STRONG_LABEL = replace(METHODS["classifier"], guidance=NoisyLikelihood(3.0))
 CLASSIFIER = "fashion-mnist-classifier"
@@ -60,11 +58,11 @@ def _box(event_shape: tuple[int, ...]) -> Operator:
 
 
 TASKS: dict[str, Task] = {
-    "masking": Task("masking: half of the pixels, sigma_y = .05", "fashion-mnist", _masking, FAST_MMPS, 25),
-    "blur": Task("blur: Gaussian, 1.5 px, sigma_y = .02", "fashion-mnist", _blur, FAST_MMPS, 25),
+    "masking": Task("masking: half of the pixels, sigma_y = .05", "fashion-mnist", _masking, FAST_MMPS, 16),
+    "blur": Task("blur: Gaussian, 1.5 px, sigma_y = .02", "fashion-mnist", _blur, FAST_MMPS, 16),
     "label": Task("label: the class and nothing else", "fashion-mnist", _label, STRONG_LABEL, 60, reconstructs=False),
-    "colourisation": Task("colourisation: grey, sigma_y = .02", "cifar10", _grayscale, FAST_MMPS, 25),
-    "imputation": Task("imputation: 12 x 12 px missing, sigma_y = .02", "cifar10", _box, FAST_MMPS, 25),
+    "colourisation": Task("colourisation: grey, sigma_y = .02", "cifar10", _grayscale, FAST_MMPS, 16),
+    "imputation": Task("imputation: 12 x 12 px missing, sigma_y = .02", "cifar10", _box, FAST_MMPS, 16),
 }
 
 

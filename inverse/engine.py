@@ -1,6 +1,7 @@
 """The one loop: unconditional, guided and weighed sampling are all this."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
@@ -47,9 +48,9 @@ def run(
         state = correct(state, correctors, s)
         _check(state.x, f"step {step + 1} of {len(grid) - 1}, from t = {t:.6g} to {s:.6g}")
         on_step()
-    x = posterior.denoise(state.x, grid[-1])
+    x = posterior.finish(state.x, grid[-1])
     _check(x, f"the denoising after the last of {len(grid) - 1} steps, at t = {grid[-1]:.6g}")
-    return State(x, state.log_w)
+    return replace(state, x=x)
 
 
 def _check(x: Tensor, where: str) -> None:

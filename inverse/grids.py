@@ -1,50 +1,113 @@
-"""Decreasing time grids from 1 to the SDE's t_min. They belong to a solve, never to an SDE."""
+"""Time grids from 1 to the SDE's t_min, decreasing but where a method travels back. They belong to a solve, never to
+an SDE."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from priors import SDE
 
-Grid = Callable[[SDE, int], Tensor]  # (sde, n) -> (n + 1,) float64, decreasing
+Grid = Callable[..., Tensor]  # (sde, n) or (sde, n, start) -> times in float64, from start (or 1) to t_min
 
 
-def uniform(sde: SDE, n: int) -> Tensor:
+def uniform(sde: SDE, n: int, start: float = 1.0) -> Tensor:
     """Equal steps in time (Song et al. 2021). For VE these are equal steps in log sigma.
 
-    Arguments: sde; n (int >= 1): steps.
-    Returns: (n + 1,) float64, decreasing from 1 to the SDE's t_min.
+    Arguments: sde; n (int >= 1): steps; start (float in (t_min, 1]): the first time.
+    Returns: (n + 1,) float64, decreasing from start to the SDE's t_min.
     """
-    return torch.linspace(1.0, sde.t_min, n + 1, dtype=torch.float64)
+    return torch.linspace(start, sde.t_min, n + 1, dtype=torch.float64)
 
 
-def quadratic(sde: SDE, n: int) -> Tensor:
+def quadratic(sde: SDE, n: int, start: float = 1.0) -> Tensor:
     """Steps that shrink linearly towards t_min (Song, Meng & Ermon 2021, appendix D).
 
-    Arguments: sde and n, as `uniform`.
+    Arguments: as `uniform`.
     """
-    times = torch.linspace(1.0, sde.t_min**0.5, n + 1, dtype=torch.float64) ** 2
-    times[-1] = sde.t_min  # the square of the root is off by rounding
+    times = torch.linspace(start**0.5, sde.t_min**0.5, n + 1, dtype=torch.float64) ** 2
+    times[0], times[-1] = start, sde.t_min  # the square of the root is off by rounding
     return times
 
 
-def karras(sde: SDE, n: int, rho: float = 7.0) -> Tensor:
+def karras(sde: SDE, n: int, start: float = 1.0, rho: float = 7.0) -> Tensor:
     """Equal steps in (sigma / alpha)^(1 / rho) (Karras et al. 2022, equation 5).
 
-    Arguments: sde and n, as `uniform`; rho (float > 0): the larger, the more steps at little noise.
+    Arguments: as `uniform`; rho (float > 0): the larger, the more steps at little noise.
     """
-    first, last = _ratio(sde, 1.0) ** (1 / rho), _ratio(sde, sde.t_min) ** (1 / rho)
-    return _times(sde, (first + torch.linspace(0, 1, n + 1, dtype=torch.float64) * (last - first)) ** rho)
+    first, last = _ratio(sde, start) ** (1 / rho), _ratio(sde, sde.t_min) ** (1 / rho)
+    return _times(sde, (first + torch.linspace(0, 1, n + 1, dtype=torch.float64) * (last - first)) ** rho, start)
 
 
-def log_snr(sde: SDE, n: int) -> Tensor:
+def log_snr(sde: SDE, n: int, start: float = 1.0) -> Tensor:
     """Equal steps in log(alpha / sigma) (Lu et al. 2022, DPM-Solver).
 
-    Arguments: sde and n, as `uniform`.
+    Arguments: as `uniform`.
     """
-    first, last = _ratio(sde, 1.0).log(), _ratio(sde, sde.t_min).log()
-    return _times(sde, torch.exp(first + torch.linspace(0, 1, n + 1, dtype=torch.float64) * (last - first)))
+    first, last = _ratio(sde, start).log(), _ratio(sde, sde.t_min).log()
+    return _times(sde, torch.exp(first + torch.linspace(0, 1, n + 1, dtype=torch.float64) * (last - first)), start)
+
+
+@dataclass(frozen=True)
+class TimeTravel:
+    """A grid in blocks of ``jump`` steps, each walked ``repeats`` times: back up at once, and down again.
+
+    Source: Lugmayr et al. 2022 (RePaint), figure 9; there jump 10 and repeats 10.
+    Arguments: jump (int >= 1) and repeats (int >= 1); grid: the one that is walked, (sde, n) -> (n + 1,) times.
+    Raises: ValueError for numbers below 1.
+    """
+
+    jump: int = 10
+    repeats: int = 10
+    grid: Grid = karras
+
+    def __post_init__(self):
+        if min(self.jump, self.repeats) < 1:
+            raise ValueError(f"jump = {self.jump}, repeats = {self.repeats}: expected at least 1")
+
+    def __call__(self, sde: SDE, n: int) -> Tensor:
+        """Times for n steps down in all, repeats included, or fewer by less than a block; sde -> (m + 1,)."""
+        jump = min(self.jump, n)
+        blocks = max(1, n // (jump * self.repeats))
+        times = self.grid(sde, blocks * jump)
+        walked = [times[i * jump + 1 : (i + 1) * jump + 1] for i in range(blocks)]
+        starts = times[:-1:jump]
+        parts = [
+            torch.cat([block] + [torch.cat([start[None], block])] * (self.repeats - 1))
+            for start, block in zip(starts, walked, strict=True)
+        ]
+        return torch.cat([times[:1], *parts])
+
+
+@dataclass(frozen=True)
+class Sawtooth:
+    """Down from t = 1, and then again and again from ever lower noise levels rho = sigma / alpha down to t_min.
+
+    Formula: rho_k = max(first decay^k, last) in units of the least level of the SDE, which is chosen to be little
+    beside the data's finest detail.
+    Source: Wu et al. 2024 (PnP-DM), section 4; there rho falls from 10 to .3 by .9 a sweep in images of [-1, 1].
+    Arguments: first, last (float, first >= last > 1); decay (float in (0, 1)); sweep (int >= 1): steps of each.
+    Raises: ValueError for numbers out of range.
+    """
+
+    first: float = 1000.0
+    last: float = 10.0
+    decay: float = 0.9
+    sweep: int = 20
+
+    def __post_init__(self):
+        if not (self.first >= self.last > 1 and 0 < self.decay < 1 and self.sweep >= 1):
+            raise ValueError(f"{self}: expected first >= last > 1, decay in (0, 1) and sweep >= 1")
+
+    def __call__(self, sde: SDE, n: int) -> Tensor:
+        """Times for about n steps, in whole sweeps: one from t = 1, and at least one more; sde -> (m + 1,)."""
+        least, most = _ratio(sde, sde.t_min), _ratio(sde, 1.0)
+        parts = [karras(sde, self.sweep)]
+        for k in range(max(1, n // (self.sweep + 1) - 1)):
+            rho = torch.clamp(least * max(self.first * self.decay**k, self.last), max=most)
+            parts.append(karras(sde, self.sweep, float(sde.time(rho))))
+        return torch.cat(parts)
 
 
 GRIDS: dict[str, Grid] = {"uniform": uniform, "quadratic": quadratic, "karras": karras, "log_snr": log_snr}
@@ -54,8 +117,8 @@ def _ratio(sde: SDE, t: Tensor | float) -> Tensor:
     return sde.sigma(t) / sde.alpha(t)
 
 
-def _times(sde: SDE, ratios: Tensor) -> Tensor:
+def _times(sde: SDE, ratios: Tensor, start: float) -> Tensor:
     """The times of decreasing sigma / alpha, whose ends are known exactly."""
     times = sde.time(ratios)
-    times[0], times[-1] = 1.0, sde.t_min
+    times[0], times[-1] = start, sde.t_min
     return times

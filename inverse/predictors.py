@@ -5,10 +5,12 @@ own.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from inverse.protocols import Kernel
 from inverse.types import Gaussian
 from priors import Prior
 from priors.ode import heun_step
@@ -109,6 +111,87 @@ class StochasticRungeKutta:
         return Gaussian(unit_s * (start + h / 3 * (d + 2 * d_m)), unit_s * torch.sqrt(h) / 2)
 
 
+@dataclass(frozen=True)
+class Renoise:
+    """The estimate noised again, in part by new noise.
+
+    Formula: x_s = alpha_s D + sigma_s (sqrt(1 - eta^2) eps + eta z), eps = (x - alpha_t D) / sigma_t. With eta = 0 it
+    is DDIM's step; it keeps the marginals only where D is a draw of p(x0 | x_t), which is what methods make of it.
+    Source: Kawar et al. 2022, equation 7; Zhu et al. 2023, equation 15 (eta^2 = zeta).
+    Arguments: eta (float in [0, 1]).
+    Raises: ValueError for eta outside [0, 1].
+    """
+
+    eta: float = 1.0
+
+    def __post_init__(self):
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"eta = {self.eta}: expected a number in [0, 1]")
+
+    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
+        """x (N, *E) at t -> its Gaussian at s."""
+        sde, denoised = field.sde, field.denoise(x, t)
+        kept = (1 - self.eta**2) ** 0.5 * sde.sigma(s) / sde.sigma(t)
+        mean = kept * x + (sde.alpha(s) - kept * sde.alpha(t)) * denoised
+        return Gaussian(mean, self.eta * sde.sigma(s))
+
+
+@dataclass(frozen=True)
+class Travelling:
+    """A predictor for grids that also go back up: where s > t the state is noised by the forward SDE, exactly.
+
+    Formula: x_s = a x + sqrt(v) z, the bridge of the SDE (`priors.sde.SDE.bridge`), without an evaluation.
+    Source: Lugmayr et al. 2022, algorithm 1.
+    Arguments: predictor (Kernel) of the steps down.
+    """
+
+    predictor: Kernel
+
+    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
+        """x (N, *E) at t -> its Gaussian at s, which may be later."""
+        if s <= t:
+            return self.predictor.transition(field, x, t, s, rng)
+        a, v = field.sde.bridge(s, t)
+        return Gaussian(a * x, torch.sqrt(v))
+
+
+@dataclass
+class DPMSolver:
+    """A second-order step at one evaluation: it remembers the last step's denoiser and extrapolates.
+
+    Formula: with l = log(alpha / sigma), h = l_s - l_t and the last step's length k and denoiser D',
+
+        x_s = sigma_s / sigma_t e^(-eta h) x + alpha_s (1 - e^(-(1 + eta) h)) (D + h / (2 k) (D - D'))
+              + sigma_s sqrt(1 - e^(-2 eta h)) z
+
+    The first step, and any that does not start where the last one ended, takes D alone. eta = 0 is the probability
+    flow, 1 the reverse SDE; more noise than that heals a guidance's errors sooner.
+    Source: Lu, Zhou, Bao, Chen, Li, Zhu 2022, DPM-Solver++(2M) and its SDE form; eta is the tau^2 of Xue et al. 2023,
+    SA-Solver, equation 6.
+    Arguments: eta (float >= 0).
+    Raises: ValueError for eta < 0.
+    """
+
+    eta: float = 1.0
+    remembers: ClassVar[bool] = True
+
+    def __post_init__(self):
+        if self.eta < 0:
+            raise ValueError(f"eta = {self.eta}: expected a number >= 0")
+        self._last: tuple[float, Tensor, Tensor] | None = None  # where it ended, its length, its denoiser
+
+    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
+        sde, denoised = field.sde, field.denoise(x, t)
+        h = torch.log(sde.alpha(s) * sde.sigma(t) / (sde.alpha(t) * sde.sigma(s)))
+        estimate = denoised
+        if self._last is not None and self._last[0] == float(t) and self._last[2].shape == x.shape:
+            estimate = denoised + (0.5 * h / self._last[1]).to(x) * (denoised - self._last[2])
+        self._last = (float(s), h, denoised)
+        kept = sde.sigma(s) / sde.sigma(t) * torch.exp(-self.eta * h)
+        mean = kept.to(x) * x - (sde.alpha(s) * torch.expm1(-(1 + self.eta) * h)).to(x) * estimate
+        return Gaussian(mean, sde.sigma(s) * torch.sqrt(-torch.expm1(-2 * self.eta * h)))
+
+
 PREDICTORS = {
     "euler_maruyama": EulerMaruyama,
     "reverse_diffusion": ReverseDiffusion,
@@ -116,4 +199,5 @@ PREDICTORS = {
     "ddim": DDIM,
     "probability_flow": ProbabilityFlow,
     "stochastic_runge_kutta": StochasticRungeKutta,
+    "dpm_solver": DPMSolver,
 }

@@ -45,9 +45,18 @@ class Posterior(Prior, ABC):
         """Edit a kernel's Gaussian from x at t to s; most guidances leave it as it is."""
         return q
 
+    def finish(self, x: Tensor, t: Tensor) -> Tensor:
+        """The estimate of x0 from the state x (N, *E) at the last time t, where sigma_t is next to nothing."""
+        return self.denoise(x, t)
+
     def log_likelihood(self, x: Tensor, t: Tensor) -> Tensor:
         """An approximation of log p_t(y | x_t), (N,), for populations that weigh."""
         return x.new_zeros(len(x))
+
+    def log_gain(self, x: Tensor, t: Tensor, before: Tensor, earlier: Tensor) -> Tensor:
+        """How much likelier y became, (N,): log p_t(y | x) at t less that of the state ``before`` at ``earlier``."""
+        was = self.log_likelihood(before, earlier)  # first: the step has just evaluated the prior there
+        return self.log_likelihood(x, t) - was
 
 
 class GuidedPosterior(Posterior):
@@ -68,19 +77,32 @@ class GuidedPosterior(Posterior):
 
 class Guidance(ABC):
     """A map from a prior to a posterior; ``needs``: operator capabilities it relies on; ``citation``: its paper;
-    ``conditional``: whether it uses y at all."""
+    ``conditional``: whether it uses y at all; ``samples``: whether its draws claim to be samples of p(x | y);
+    ``evidence``: whether its log-likelihood is normalised, so that a weighed population estimates log p(y)."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
     citation: ClassVar[str] = ""
     conditional: ClassVar[bool] = True
+    samples: ClassVar[bool] = True
+    evidence: ClassVar[bool] = False
 
     @abstractmethod
-    def posterior(self, prior: Prior, operator: Operator | None, y: Tensor | None) -> Posterior:
-        """The prior given y (N, *M), one row per sample; operator: of those rows. Both None: no measurement."""
+    def posterior(self, prior: Prior, operator: Operator | None, y: Tensor | None, rng: Any = None) -> Posterior:
+        """The prior given y (N, *M), one row per sample; operator: of those rows. Both None: no measurement. rng
+        (`RowRNG` of the rows) is for guidances that draw numbers of their own."""
 
 
 class Population(ABC):
-    """How the rows of a state live together: independently, or weighed and resampled."""
+    """How the rows of a state live together: independently, or weighed and resampled.
+
+    ``coupled``: whether the samples of one measurement must share a batch.
+    """
+
+    coupled: ClassVar[bool] = False
+
+    def sized(self, n_samples: int) -> "Population":
+        """The same strategy for n_samples rows per measurement, ordered "b k"."""
+        return self
 
     @abstractmethod
     def init(self, x: Tensor, posterior: Posterior, t: Tensor) -> State:

@@ -12,7 +12,8 @@ from torch import Tensor
 from inverse.types import weighted_mean
 from priors.files import atomic
 
-RECORDED = ("method", "nfe", "nvjp", "seconds", "seed", "citation")  # attributes of the HDF5 file
+ARRAYS = ("samples", "log_weights", "log_evidence")  # the last one is optional
+RECORDED = ("method", "nfe", "nvjp", "seconds", "seed", "citation", "reason")  # attributes of the HDF5 file
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Solution:
 
     Attributes: samples (B, K, *E), data units; log_weights (B, K), zeros where samples are equally weighted; method
     (name); nfe: evaluations of the prior per sample; nvjp: backward passes through it per sample; seconds: wall time of
-    all; seed; citation: the method's paper.
+    all; seed; citation: the method's paper; reason: of the choice, if it was "auto"'s; log_evidence (B,): an estimate
+    of log p(y) in nats, of the methods that make one, else None.
     """
 
     samples: Tensor
@@ -32,6 +34,8 @@ class Solution:
     seconds: float
     seed: int
     citation: str = ""
+    reason: str = ""
+    log_evidence: Tensor | None = None
 
     @property
     def mean(self) -> Tensor:
@@ -82,6 +86,8 @@ class Solution:
         with atomic(path) as temporary, h5py.File(temporary, "w") as file:
             file.create_dataset("samples", data=self.samples.cpu().numpy(), compression="gzip")
             file["log_weights"] = self.log_weights.cpu().numpy()
+            if self.log_evidence is not None:
+                file["log_evidence"] = self.log_evidence.cpu().numpy()
             for name in RECORDED:
                 file.attrs[name] = getattr(self, name)
 
@@ -95,8 +101,12 @@ class Solution:
             raise FileNotFoundError(f"no solution at {path}")
         try:
             with h5py.File(path) as file:
-                samples, log_weights = (torch.from_numpy(np.asarray(file[name])) for name in ("samples", "log_weights"))
-                attrs: dict[str, Any] = {name: file.attrs[name] for name in RECORDED}
+                arrays = [np.asarray(file[name]) if name in file else None for name in ARRAYS]
+                samples, log_weights, log_evidence = (None if a is None else torch.from_numpy(a) for a in arrays)
+                if samples is None or log_weights is None:
+                    raise KeyError(f"it has no {' or '.join(ARRAYS[:2])}")
+                found = {"reason": ""} | dict(file.attrs)  # older files have no reason
+                attrs: dict[str, Any] = {name: found[name] for name in RECORDED}
         except (OSError, KeyError) as error:
             raise ValueError(f"{path} is no solution that Solution.save wrote, or is truncated: {error}") from None
         return cls(
@@ -104,8 +114,10 @@ class Solution:
             log_weights,
             method=str(attrs["method"]),
             citation=str(attrs["citation"]),
+            reason=str(attrs["reason"]),
             seconds=float(attrs["seconds"]),
             nfe=int(attrs["nfe"]),
             nvjp=int(attrs["nvjp"]),
             seed=int(attrs["seed"]),
+            log_evidence=log_evidence,
         )

@@ -1,15 +1,20 @@
 """solve(prior, operator, y) and sample(prior): checks, batches, seeds."""
 
+import copy
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from inverse.choice import resolve
 from inverse.engine import run
-from inverse.methods import METHODS, Method, resolve
+from inverse.methods import METHODS, Method
 from inverse.solution import Solution
 from inverse.types import State
 from operators import Operator
@@ -28,6 +33,7 @@ def solve(
     seed: int = 0,
     batch_size: int | None = None,
     progress: bool = True,
+    budget: str | None = None,
 ) -> Solution:
     """Samples of the posterior p(x0 | y).
 
@@ -35,10 +41,13 @@ def solve(
     by ``method``.
     Source: Song et al. 2021, section 5, and the method's own paper (`Solution.cite`).
     Arguments: prior; operator; y (B, *M): measurements in the operator's units; n_samples K per measurement; method: a
-    name in METHODS, "auto" (what the operator can do best) or a `Method`; n_steps (default: the method's); seed
+    name in METHODS, "auto" (what was measured to be nearest to exact posteriors, see `inverse.choice`) or a `Method`;
+    n_steps (default: the method's); seed
     (int >= 0): sample k of measurement b is the same whatever the batch size or device; batch_size: rows at a time;
-    progress: a bar.
-    Returns: `Solution` with samples (B, K, *E) in data units.
+    progress: a bar, and the reason of "auto"; budget of "auto": "fast" (30 evaluations and backward passes per sample),
+    "balanced" (100, the default) or "exact".
+    Returns: `Solution` with samples (B, K, *E) in data units; methods with a weighed population (tds, mcgdiff) give
+    them log_weights, and tds an estimate of log p(y).
     Raises: TypeError or ValueError, before the prior is evaluated, for a y that the operator cannot have made, numbers
     out of range or a method that the operator cannot serve; NonFiniteState where a state stops being finite.
     """
@@ -46,7 +55,7 @@ def solve(
         raise TypeError(f"prior of type {type(prior).__name__}: expected a priors.Prior, for example priors.load(...)")
     if not isinstance(operator, Operator):
         raise TypeError(f"operator of type {type(operator).__name__}: expected an operators.Operator")
-    chosen = resolve(method, operator)
+    choice = resolve(method, operator, tuple(prior.event_shape), n_samples, budget)
     _check_numbers(n_samples=n_samples, n_steps=n_steps, batch_size=batch_size)
     RowRNG(seed, ())  # refuses a bad seed before anything is computed
     if isinstance(y, Tensor) and y.device != prior.device:
@@ -56,16 +65,26 @@ def solve(
     rows = torch.arange(len(y)).repeat_interleave(n_samples)
     keys = [(b, k) for b in range(len(y)) for k in range(n_samples)]
     start = time.perf_counter()
-    x, log_w, counter = _run(prior, operator, y, rows, keys, chosen, n_steps, seed, batch_size, progress)
+    if progress and choice.reason:
+        Console(stderr=True).print(f"auto: {choice.reason}", highlight=False)
+    chosen, n_steps = (
+        replace(choice.method, population=choice.method.population.sized(n_samples)),
+        n_steps or choice.n_steps,
+    )
+    state, counter = _run(prior, operator, y, rows, keys, chosen, n_steps, seed, batch_size, progress)
+    log_w = state.log_w.view(len(y), n_samples)
+    log_z = None if state.log_z is None or not chosen.guidance.evidence else state.log_z.view_as(log_w)[:, 0]
     return Solution(
-        samples=x.view(len(y), n_samples, *prior.event_shape),
-        log_weights=log_w.view(len(y), n_samples),
+        samples=state.x.view(len(y), n_samples, *prior.event_shape),
+        log_weights=log_w,
+        log_evidence=None if log_z is None else log_z + log_w.logsumexp(1) - math.log(n_samples),
         method=chosen.name,
         nfe=counter.nfe,
         nvjp=counter.nvjp,
         seconds=time.perf_counter() - start,
         seed=seed,
         citation=chosen.citation,
+        reason=choice.reason,
     )
 
 
@@ -96,13 +115,16 @@ def sample(
     keys = [(0, k) for k in range(n_samples)]
     return _run(
         prior, None, None, torch.zeros(n_samples, dtype=torch.long), keys, chosen, n_steps, seed, batch_size, progress
-    )[0]
+    )[0].x
 
 
 def _run(prior, operator, y, rows, keys, method: Method, n_steps, seed, batch_size, progress):
-    """Every row through the engine, a batch at a time: (x, log_w, the counter of one batch)."""
-    grid = method.grid(prior.sde, n_steps or method.n_steps)
+    """Every row through the engine, a batch at a time: the state of all, the counter of one batch."""
+    grid = method.times(prior, n_steps)
     size = batch_size or max(1, ELEMENTS_PER_BATCH // torch.Size(prior.event_shape).numel())
+    if method.population.coupled:  # the samples of a measurement weigh each other: a batch holds all of them
+        together = len(rows) if y is None else len(rows) // len(y)
+        size = max(1, size // together) * together
     batches = torch.arange(len(rows)).split(size)
     states: list[State] = []
     counter = Evaluations(prior)
@@ -111,11 +133,16 @@ def _run(prior, operator, y, rows, keys, method: Method, n_steps, seed, batch_si
             counter = Evaluations(prior)
             index = rows[batch]
             measured = (None, None) if operator is None else (operator.rows(index), y[index.to(y.device)])
-            posterior = method.guidance.posterior(counter, *measured)
             rng = RowRNG(seed, [keys[i] for i in batch.tolist()], device=prior.device)
-            parts = (method.predictor, method.correctors, method.population)
+            posterior = method.guidance.posterior(counter, *measured, rng)
+            # a predictor may remember its last step: every batch has a fresh one
+            parts = (copy.deepcopy(method.predictor), method.correctors, method.population)
             states.append(run(posterior, grid, *parts, rng, len(batch), advance, method.openers))
-    return torch.cat([s.x for s in states]), torch.cat([s.log_w for s in states]), counter
+    log_z = [s.log_z for s in states if s.log_z is not None]
+    whole = State(
+        torch.cat([s.x for s in states]), torch.cat([s.log_w for s in states]), torch.cat(log_z) if log_z else None
+    )
+    return whole, counter
 
 
 def _measured(operator: Operator, y: Tensor) -> Tensor:

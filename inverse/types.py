@@ -1,10 +1,13 @@
 """What moves through the engine: a kernel's Gaussian, a population's state, a solve's solution."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 class Basis(Protocol):
@@ -40,6 +43,17 @@ class Gaussian:
             x = self.mean + self.std.to(self.mean) * rng.normal(tuple(self.mean.shape))
         return x if self.basis is None else self.basis.V(x)
 
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log density at x (N, *E) in pixels, nats, (N,).
+
+        Raises: ValueError where a std is 0: there is no density.
+        """
+        std = self.std.to(self.mean).expand_as(self.mean)
+        if not bool((std > 0).all()):
+            raise ValueError("a Gaussian with std 0 has no density: weighing needs a predictor that adds noise")
+        z = x if self.basis is None else self.basis.Vt(x)
+        return -(0.5 * ((z - self.mean) / std) ** 2 + std.log() + HALF_LOG_2PI).flatten(1).sum(1)
+
     def within(self, basis: Basis) -> "Gaussian":
         """The same law in the coordinates of ``basis``; only an isotropic one in pixels can change coordinates.
 
@@ -55,10 +69,12 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class State:
-    """A population at one time: x (N, *E) and log weights log_w (N,)."""
+    """A population at one time: x (N, *E), log weights log_w (N,) and, of populations that estimate it, the log
+    evidence gathered at resampling log_z (N,), alike for all rows of a measurement."""
 
     x: Tensor
     log_w: Tensor
+    log_z: Tensor | None = None
 
 
 class NonFiniteState(ArithmeticError):

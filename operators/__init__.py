@@ -5,6 +5,7 @@ from .blur import Blur
 from .checks import OperatorCheckError, check
 from .classifier import Classifier
 from .composition import Composition, Stack
+from .downsampling import Downsampling
 from .grayscale import Grayscale
 from .linear import LinearMap
 from .masking import Masking
@@ -16,6 +17,7 @@ __all__ = [
     "Categorical",
     "Classifier",
     "Composition",
+    "Downsampling",
     "GaussianNoise",
     "Grayscale",
     "LinearMap",

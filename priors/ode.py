@@ -27,6 +27,24 @@ def heun_step(prior: Prior, x: Tensor, t: Tensor | float, s: Tensor | float) -> 
     return alpha_s * (u + (r_s - r_t) * slope)
 
 
+def shoot(prior: Prior, x: Tensor, t: Tensor, n_steps: int) -> Tensor:
+    """The data at the end of the probability flow from x (N, *E) at t, by Euler's rule; (N, *E).
+
+    Formula: steps of equal length in (sigma / alpha)^(1 / 7) down to t_min, and from there to no noise at all.
+    Source: Song et al. 2021, equation 13; the steps of Karras et al. 2022, equation 5.
+    Arguments: prior; x; t (0-d, float64); n_steps (int >= 1), an evaluation each.
+    """
+    sde = prior.sde
+    first, last = ((sde.sigma(u) / sde.alpha(u)) ** (1 / 7) for u in (t, torch.as_tensor(sde.t_min, dtype=t.dtype)))
+    parts = torch.linspace(0, 1, n_steps + 1, dtype=t.dtype, device=t.device)[:-1]
+    times = sde.time((first + parts * (last - first)) ** 7)
+    times[0] = t
+    for a, b in pairwise(times):
+        kept = (sde.sigma(b) / sde.sigma(a)).to(x)
+        x = kept * x + (sde.alpha(b).to(x) - kept * sde.alpha(a).to(x)) * prior.denoise(x, a)
+    return prior.denoise(x, times[-1])
+
+
 @torch.no_grad()
 def encode(
     prior: Prior,

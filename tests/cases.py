@@ -117,7 +117,7 @@ def draw(
     """n samples by a composition, as `solve` and `sample` make them but from one stream: y (1, *M) -> (n, *E)."""
     prior = copy.deepcopy(prior).float() if isinstance(prior, GaussianMixture) else prior  # faster, and exact enough
     field = method.guidance.posterior(Evaluations(prior), operator, None if y is None else y.expand(n, *y.shape[1:]))
-    grid = method.grid(prior.sde, n_steps or method.n_steps)
+    grid = method.times(prior, n_steps)
     parts = (method.predictor, method.correctors, method.population)
     state = run(field, grid, *parts, BatchRNG(seed), n, openers=method.openers)
     return state.x.double()

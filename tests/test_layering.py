@@ -24,6 +24,7 @@ LEVELS = (  # inside `inverse`: a room imports from the levels above it in this 
     {"population"},
     {"engine"},
     {"methods"},
+    {"choice"},
     {"solve"},
     {"figures"},
     {"demo"},

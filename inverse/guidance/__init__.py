@@ -1,19 +1,60 @@
 """Guidances: maps from a prior to a posterior. One paper, one file."""
 
 from inverse.guidance.classifier import NoisyLikelihood
+from inverse.guidance.daps import DAPS
+from inverse.guidance.ddnm import DDNM
+from inverse.guidance.ddrm import DDRM
+from inverse.guidance.diffpir import DiffPIR
 from inverse.guidance.dps import DPS
+from inverse.guidance.mcg import MCG
+from inverse.guidance.mcgdiff import MCGDiff
 from inverse.guidance.mmps import MMPS
 from inverse.guidance.pigdm import PiGDM
+from inverse.guidance.reddiff import REDDiff
 from inverse.guidance.replacement import Replacement
+from inverse.guidance.scoremri import ScoreMRI
+from inverse.guidance.splitgibbs import SplitGibbs
+from inverse.guidance.tds import TDS
+from inverse.guidance.tmpd import TMPD
 from inverse.guidance.unconditional import Unconditional
 
 GUIDANCES = {
     "unconditional": Unconditional,
     "replacement": Replacement,
+    "scoremri": ScoreMRI,
+    "mcg": MCG,
     "dps": DPS,
     "pigdm": PiGDM,
+    "tmpd": TMPD,
     "mmps": MMPS,
+    "ddrm": DDRM,
+    "ddnm": DDNM,
+    "diffpir": DiffPIR,
+    "reddiff": REDDiff,
+    "daps": DAPS,
+    "splitgibbs": SplitGibbs,
+    "tds": TDS,
+    "mcgdiff": MCGDiff,
     "classifier": NoisyLikelihood,
 }
 
-__all__ = ["DPS", "GUIDANCES", "MMPS", "NoisyLikelihood", "PiGDM", "Replacement", "Unconditional"]
+__all__ = [
+    "DAPS",
+    "DDNM",
+    "DDRM",
+    "DPS",
+    "GUIDANCES",
+    "MCG",
+    "MMPS",
+    "TDS",
+    "TMPD",
+    "DiffPIR",
+    "MCGDiff",
+    "NoisyLikelihood",
+    "PiGDM",
+    "REDDiff",
+    "Replacement",
+    "ScoreMRI",
+    "SplitGibbs",
+    "Unconditional",
+]

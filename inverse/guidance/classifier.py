@@ -29,7 +29,7 @@ class NoisyLikelihood(Guidance):
         if self.weight <= 0:
             raise ValueError(f"weight = {self.weight}: expected a number > 0")
 
-    def posterior(self, prior, operator, y):
+    def posterior(self, prior, operator, y, rng=None):
         return NoisyLikelihoodPosterior(prior, operator, y, self.weight)
 
 

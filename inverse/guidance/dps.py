@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from inverse.protocols import Guidance, GuidedPosterior
@@ -12,15 +13,14 @@ from priors.base import expand
 class DPS(Guidance):
     """A step along -grad |y - A(D(x_t))|, any differentiable operator.
 
-    Formula: grad log p_t(y | x_t) ~ -(rate / g^2(t)) grad_x |y - A(D)|, |.| per row. A reverse step of length h moves
-    by g^2 h times the score, so the state moves by rate * h: the paper's zeta per step, restated per unit time, which
-    makes it independent of the grid. rate = zeta sqrt(variance m) with m measured numbers: the norm's gradient has
-    length about 1 whatever the image's size, while distances grow with sqrt(m), so zeta needs no change with size or
-    units.
+    Formula: grad log p_t(y | x_t) ~ -rate / (alpha v sqrt(1 + r^2) beta) grad_x |y - A(D)|, |.| per row, with v the
+    prior's variance, r = sigma / (alpha sqrt v) and beta = sqrt(.01 + 39.8 log(1 + r^2)). Under the paper's VP and
+    v = 1 that is rate / g^2, so a reverse step of length h moves by rate * h: the paper's zeta per step, restated per
+    unit of VP time, which makes it independent of the grid; taken at the same r, it is independent of the SDE.
+    rate = zeta sqrt(v m) with m measured numbers: the norm's gradient has length about 1 whatever the image's size,
+    while distances grow with sqrt(m), so zeta needs no change with size or units.
     Source: Chung et al. 2023, algorithm 1 (there zeta_i per step, 1000 steps).
-    Arguments: zeta (float > 0): prior standard deviations per unit time. Of 3, 10 and 30, the largest is the nearest
-    to the exact posterior of the image mixture (`inverse-bench run exactness`), but spread the seen one of two pixels
-    under VE by more than the prior, hence the default.
+    Arguments: zeta (float > 0): prior standard deviations per unit of VP time.
     Raises: ValueError for zeta <= 0.
     """
 
@@ -35,7 +35,7 @@ class DPS(Guidance):
         if self.zeta <= 0:
             raise ValueError(f"zeta = {self.zeta}: expected a number > 0")
 
-    def posterior(self, prior, operator, y):
+    def posterior(self, prior, operator, y, rng=None):
         return DPSPosterior(prior, operator, y, self.zeta)
 
 
@@ -51,5 +51,7 @@ class DPSPosterior(GuidedPosterior):
         residual = self.y - self.operator(denoised)
         norm = residual.flatten(1).norm(dim=1).clamp_min(1e-12)
         direction = vjp(self.operator.vjp(denoised, residual / expand(norm, residual)))
-        rate = self.rate.view(-1, *[1] * (x.ndim - 1))
-        return denoised, rate / expand(self.sde.g2(t), x) * direction
+        alpha, ratio2 = self.sde.alpha(t), (self.sde.sigma(t) / self.sde.alpha(t)) ** 2 / self.variance
+        beta = torch.sqrt(0.01 + 39.8 * torch.log1p(ratio2))
+        damping = alpha * self.variance * torch.sqrt(1 + ratio2) * beta
+        return denoised, self.rate.view(-1, *[1] * (x.ndim - 1)) / expand(damping, x) * direction

@@ -17,14 +17,17 @@ class PiGDM(Guidance):
     needs = frozenset({"linear", "gaussian"})
     citation = "Song, Vahdat, Mardani, Kautz: Pseudoinverse-Guided Diffusion Models for Inverse Problems, ICLR 2023"
 
-    def posterior(self, prior, operator, y):
+    def posterior(self, prior, operator, y, rng=None):
         return PiGDMPosterior(prior, operator, y)
 
 
 class PiGDMPosterior(GuidedPosterior):
+    def r2(self, t: Tensor | float) -> float:
+        """Variance of x0 given x_t under a Gaussian prior of independent coordinates."""
+        s2, a2 = self.sde.sigma(t) ** 2, self.sde.alpha(t) ** 2
+        return (self.variance * s2 / (s2 + a2 * self.variance)).item()
+
     def guide(self, x: Tensor, t):
         denoised, vjp = self.prior.denoise_vjp(x, t)
-        s2, a2 = self.sde.sigma(t) ** 2, self.sde.alpha(t) ** 2
-        r2 = self.variance * s2 / (s2 + a2 * self.variance)
         residual = self.y - self.operator(denoised)
-        return denoised, vjp(self.operator.adjoint(self.operator.solve_gram(residual, r2)))
+        return denoised, vjp(self.operator.adjoint(self.operator.solve_gram(residual, self.r2(t))))

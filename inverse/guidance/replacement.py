@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from inverse.protocols import Guidance, Posterior
+from inverse.guidance.spectral import SpectralPosterior
+from inverse.protocols import Guidance
 from inverse.types import Gaussian
 
 
@@ -22,20 +23,11 @@ class Replacement(Guidance):
         "Song, Sohl-Dickstein, Kingma, Kumar, Ermon, Poole: Score-Based Generative Modeling through SDEs, ICLR 2021"
     )
 
-    def posterior(self, prior, operator, y):
+    def posterior(self, prior, operator, y, rng=None):
         return ReplacementPosterior(prior, operator, y)
 
 
-class ReplacementPosterior(Posterior):
-    def __init__(self, prior, operator, y):
-        super().__init__(prior, operator, y)
-        coordinates = operator.Ut(y)
-        s = operator.spectrum(coordinates).expand_as(coordinates)
-        self.known = s > 0
-        scale = torch.where(self.known, s, 1.0)
-        self.u = coordinates / scale
-        self.noise = operator.noise.aligned("sigma", coordinates) / scale  # standard deviation of u
-
+class ReplacementPosterior(SpectralPosterior):
     def condition(self, q: Gaussian, x: Tensor, t: Tensor, s: Tensor) -> Gaussian:
         alpha, sigma = self.sde.alpha(s), self.sde.sigma(s)
         q = q.within(self.operator)

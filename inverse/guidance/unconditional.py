@@ -14,5 +14,5 @@ class Unconditional(Guidance):
         "Song, Sohl-Dickstein, Kingma, Kumar, Ermon, Poole: Score-Based Generative Modeling through SDEs, ICLR 2021"
     )
 
-    def posterior(self, prior, operator, y):
+    def posterior(self, prior, operator, y, rng=None):
         return Posterior(prior, operator, y)

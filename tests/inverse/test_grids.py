@@ -45,7 +45,7 @@ def test_karras_under_ve_is_the_paper_s_formula(rho):
     sde, n = SDES["ve"], 25
     first, last = sde.sigma(1.0) ** (1 / rho), sde.sigma(sde.t_min) ** (1 / rho)
     expected = torch.stack([(first + i / n * (last - first)) ** rho for i in range(n + 1)])
-    torch.testing.assert_close(sde.sigma(karras(sde, n, rho)), expected, rtol=1e-9, atol=0)
+    torch.testing.assert_close(sde.sigma(karras(sde, n, rho=rho)), expected, rtol=1e-9, atol=0)
 
 
 def test_equal_times_are_equal_log_ratios_under_ve():

@@ -66,6 +66,18 @@ CASES: dict[str, list[Case]] = {
         Case("negative red", lambda: operators.Grayscale(noise=G(0.1), weights=(-1.0, 0.0, 0.0)), IMAGE),
         Case("difference", lambda: operators.Grayscale(noise=G(0.1), weights=(-1.0, 2.0)), (2, 4, 4)),
     ],
+    "downsampling": [
+        Case("by 2", lambda: operators.Downsampling(2, noise=G(0.1)), (3, 6, 10)),
+        Case("by 3", lambda: operators.Downsampling(3, noise=G(0.1)), (3, 9, 6)),
+        Case("by 3, one row of blocks", lambda: operators.Downsampling(3, noise=G(0.1)), (1, 3, 15)),
+        Case("by 1", lambda: operators.Downsampling(1, noise=G(0.1)), (2, 3, 5)),
+        Case("noiseless", lambda: operators.Downsampling(2), (1, 4, 6)),
+        Case("batched", lambda: operators.Downsampling(2, noise=G(torch.tensor([0.1, 0.2, 0.3]))), (3, 6, 4)),
+        Case(
+            "sigma per entry", lambda: operators.Downsampling(2, noise=G(PER_ENTRY[:, :3, :2], event_ndim=3)), (3, 6, 4)
+        ),
+        Case("photons", lambda: operators.Downsampling(3, noise=PoissonNoise(30.0)), (3, 6, 9)),
+    ],
     "blur": [
         Case("circular", lambda: operators.Blur(peaked(3, 4), noise=G(0.1)), IMAGE),
         Case("circular gaussian", lambda: operators.Blur.gaussian(0.6, noise=G(0.05)), (2, 8, 7)),
@@ -112,6 +124,7 @@ MADE_OF_OTHERS = [
         ),
         IMAGE,
     ),
+    Case("down @ blur", lambda: operators.Downsampling(2, noise=G(0.1)) @ operators.Blur(peaked(3, 3)), (3, 6, 4)),
     Case("classifier @ gray", lambda: operators.Classifier(TinyClassifier(30, 4)) @ operators.Grayscale(), IMAGE),
     Case(
         "stack",

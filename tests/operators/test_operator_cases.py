@@ -28,6 +28,8 @@ def test_check(case):
         ("masking", "sigma per entry", {"linear", "svd", "orthogonal_rows", "differentiable", "gaussian"}),
         ("masking", "photons", {"linear", "svd", "orthogonal_rows", "differentiable"}),
         ("grayscale", "luma", {"linear", "svd", "orthogonal_rows", "differentiable", "gaussian", "isotropic"}),
+        ("downsampling", "by 3", {"linear", "svd", "orthogonal_rows", "differentiable", "gaussian", "isotropic"}),
+        ("downsampling", "photons", {"linear", "svd", "orthogonal_rows", "differentiable"}),
         ("blur", "circular", {"linear", "svd", "differentiable", "gaussian", "isotropic"}),
         ("blur", "reflect", {"linear", "differentiable", "gaussian", "isotropic"}),
         ("blur", "valid", {"linear", "differentiable", "gaussian", "isotropic"}),

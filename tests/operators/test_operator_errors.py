@@ -5,7 +5,18 @@ import torch
 from operator_cases import TinyClassifier, uniform
 
 import operators
-from operators import Blur, Categorical, Classifier, GaussianNoise, Grayscale, LinearMap, Masking, PoissonNoise, Stack
+from operators import (
+    Blur,
+    Categorical,
+    Classifier,
+    Downsampling,
+    GaussianNoise,
+    Grayscale,
+    LinearMap,
+    Masking,
+    PoissonNoise,
+    Stack,
+)
 
 X = uniform(2, 3, 6, 5)
 G = GaussianNoise(0.1)
@@ -24,6 +35,8 @@ REFUSED = {
     "mask keep": (lambda: Masking.random((1, 4, 4), keep=1.5), ValueError, "fraction"),
     "mask box": (lambda: Masking.box((1, 4, 4), 5), ValueError, "smaller size"),
     "gray weights": (lambda: Grayscale(weights=(0.0, 0.0, 0.0)), ValueError, "not all 0"),
+    "downsampling factor": (lambda: Downsampling(0), ValueError, "side of a block"),
+    "downsampling by a half": (lambda: Downsampling(0.5), TypeError, "integer"),  # type: ignore
     "blur boundary": (lambda: Blur(torch.ones(3, 3), boundary="zero"), ValueError, "circular.*reflect|must be one of"),
     "blur kernel": (lambda: Blur(torch.ones(3)), ValueError, r"Blur\.gaussian"),
     "blur width": (lambda: Blur.gaussian(0.0), ValueError, "width in pixels"),
@@ -45,6 +58,8 @@ REFUSED = {
     "x of another size": (lambda: Masking(torch.ones(6, 4))(X), ValueError, "picture's size"),
     "x of other vectors": (lambda: LinearMap(torch.ones(2, 9))(X), ValueError, "event_shape="),
     "x of one channel": (lambda: Grayscale()(X[:, :1]), ValueError, "as many weights"),
+    "x that leaves pixels over": (lambda: Downsampling(2)(X), ValueError, "crop them to 6 x 4"),
+    "x without channels": (lambda: Downsampling(2)(X[:, 0]), ValueError, "adds a channel"),
     "x of other channels": (lambda: Blur(torch.ones(2, 3, 3))(X), ValueError, "any number of channels"),
     "x smaller than the kernel": (lambda: Blur(torch.ones(9, 3))(X), ValueError, "crop the kernel"),
     "x smaller than the mirror": (lambda: Blur(torch.ones(6, 5), "reflect")(X[..., :2]), ValueError, "crop the kernel"),

@@ -1,0 +1,252 @@
+"""How another toolkit's sampler draws from the posterior of our prior and operator, and what is counted."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module, metadata
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from operators import Operator
+from priors import GaussianMixture, Prior
+
+VERSIONS = {"deepinv": (0, 5), "azula": (0, 11)}  # the oldest that serve
+MODULES = {
+    "deepinv": ("models", "optim", "physics", "sampling"),
+    "azula": ("guidance", "linalg.covariance", "noise", "sample"),
+}
+ROWS = 2**19  # numbers of one event x rows of one batch
+SMALLEST_NOISE = 1e-3  # in a peer's units: they divide by sigma_y, and this is less than a grey level of 8 bits
+SMALLEST_TIME = 1e-5  # where our own priors' training stops
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What a peer drew for one measurement.
+
+    Attributes: samples (n, *E), data units; nfe, evaluations of the prior per sample; nvjp, backward passes through it
+    per sample; seconds of sampling, without imports.
+    """
+
+    samples: Tensor
+    nfe: int
+    nvjp: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Units:
+    """u = (x - shift) / scale: what a peer takes for x, in units that suit it; shift and scale in data units."""
+
+    shift: float
+    scale: float
+
+
+class Denoiser:
+    """D(u, s) = E[u0 | u0 + s z = u] of a prior, as peers ask for it, counting.
+
+    Formula: D(x, s) = E[x0 | x_t = alpha x] at the time t of sigma / alpha = s. Above the SDE's largest level T, where
+    D is linear but for terms of order 1/s^4, D(x, s) = D(m + (T^2 + v) / (s^2 + v) (x - m), T), with m and v the
+    prior's mean and variance: peers start as high as 1000 standard deviations.
+    Source: Robbins 1956, Efron 2011 (Tweedie's formula).
+    Arguments: prior; units.
+    Attributes: nfe, nvjp (int): evaluations and backward passes, of a batch each.
+    """
+
+    def __init__(self, prior: Prior, units: Units):
+        self.prior, self.units = prior, units
+        self.nfe = self.nvjp = 0
+        sde = prior.sde
+        self.top = float(sde.sigma(1.0) / sde.alpha(1.0))
+        mean = prior.mean if isinstance(prior, GaussianMixture) else torch.tensor(0.5)  # of images
+        self.mean = mean.to(prior.device, torch.float32)
+
+    def __call__(self, u: Tensor, sigma: Tensor | float) -> Tensor:
+        """D at u (N, *E) and one sigma >= 0 for all rows, both in the peer's units -> (N, *E)."""
+        shift, scale, sde = self.units.shift, self.units.scale, self.prior.sde
+        level = scale * float(torch.as_tensor(sigma).flatten()[0])
+        x = shift + scale * u
+        if level > self.top:
+            v = self.prior.variance
+            mean = self.mean.to(u.dtype)
+            x = mean + (self.top**2 + v) / (level**2 + v) * (x - mean)
+        t = sde.time(torch.tensor(min(level, self.top))).clamp(SMALLEST_TIME, 1.0).item()
+        self.nfe += 1
+        denoised = self.prior.denoise(sde.alpha(t).item() * x, t)
+        return _Counted.apply((denoised - shift) / scale, self)  # type: ignore[return-value]
+
+
+class _Counted(torch.autograd.Function):
+    """The identity, whose backward pass is counted; torch.func differentiates it too."""
+
+    @staticmethod
+    def forward(x: Tensor, meter: Denoiser) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        ctx.meter = inputs[1]
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        ctx.meter.nvjp += 1
+        return gradients[0], None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One posterior in a peer's units, for n rows at once.
+
+    Attributes: denoise; operator (linear, of u, for n rows); y (n, *M), one measurement repeated; sigma_y; event_shape;
+    n; device.
+    """
+
+    denoise: Denoiser
+    operator: Any
+    y: Tensor
+    sigma_y: float
+    event_shape: tuple[int, ...]
+    n: int
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A posterior sampler of another toolkit.
+
+    Attributes: name; package it is of; citation; needs (operator capabilities); defaults (settings as its
+    documentation or signature says); grid (the settings, as changes of the defaults, among which its best is looked
+    for); run: (prior, operator, y, n_samples, seed, **settings) -> Draws, see `adapted`.
+    """
+
+    name: str
+    package: str
+    citation: str
+    needs: frozenset[str]
+    defaults: dict[str, Any]
+    grid: tuple[dict[str, Any], ...]
+    run: Callable[..., Draws] = field(repr=False)
+
+
+def adapted(
+    name: str,
+    package: str,
+    citation: str,
+    needs: frozenset[str],
+    defaults: dict[str, Any],
+    grid: tuple[dict[str, Any], ...],
+    sampler: Callable[..., Tensor],
+    units: Callable[[Prior], Units],
+    joint: bool = False,
+) -> Peer:
+    """A `Peer` whose run checks, rescales, seeds and counts around a sampler.
+
+    Its global random numbers are seeded within a run, and are as they were after it. One measurement y (1, *M) at a
+    time; settings are changes of ``defaults``. A run raises ValueError for an operator without the capabilities
+    ``needs``, a y that is not one measurement and unknown settings, and ImportError where the package is missing, all
+    before the first evaluation of the prior.
+    Arguments: name to grid as in `Peer`; sampler: (task, **settings) -> u (n, *E) or of as many numbers; units that it
+    wants of a prior; joint: whether its rows interact (particles), so that they must be drawn at once.
+    """
+
+    def run(prior: Prior, operator: Operator, y: Tensor, n_samples: int, seed: int = 0, **settings: Any) -> Draws:
+        _check(name, needs, operator, y, prior.event_shape, n_samples)
+        if unknown := set(settings) - set(defaults):
+            raise ValueError(f"{name} has no settings {sorted(unknown)}: expected some of {sorted(defaults)}")
+        for module in MODULES[package]:  # now: imports are not to be timed
+            require(package, module)
+        scaled = units(prior)
+        size = n_samples if joint else max(1, ROWS // torch.Size(prior.event_shape).numel())
+        parts, denoise = [], Denoiser(prior, scaled)
+        start = time.perf_counter()
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(seed)
+            for first in range(0, n_samples, size):
+                task = pose(denoise, operator, y, min(size, n_samples - first))
+                u = sampler(task, **{**defaults, **settings}).detach().float()
+                parts.append(scaled.shift + scaled.scale * u.reshape(task.n, *task.event_shape))
+        seconds = time.perf_counter() - start
+        return Draws(torch.cat(parts), round(denoise.nfe / len(parts)), round(denoise.nvjp / len(parts)), seconds)
+
+    return Peer(name, package, citation, needs, defaults, grid, run)
+
+
+def pose(denoise: Denoiser, operator: Operator, y: Tensor, n: int) -> Task:
+    """The task of n samples given y (1, *M), in the units of the denoiser.
+
+    Formula: y = A x + noise is (y - A shift) / scale = A u + noise / scale.
+    Arguments: denoise; operator (linear, isotropic Gaussian noise); y; n.
+    """
+    prior, units = denoise.prior, denoise.units
+    y = y.float() if operator.support is None else torch.where(operator.support, y.float(), 0)
+    with torch.no_grad():
+        y = (y - operator(torch.full((1, *prior.event_shape), units.shift, device=y.device))) / units.scale
+    sigma_y = max(noise_of(operator) / units.scale, SMALLEST_NOISE)
+    rows = operator.rows(torch.zeros(n, dtype=torch.long))
+    return Task(denoise, rows, y.expand(n, *y.shape[1:]), sigma_y, prior.event_shape, n, prior.device)
+
+
+def noise_of(operator: Any) -> float:
+    """The standard deviation of isotropic Gaussian noise, units of y. Arguments: operator."""
+    return float(operator.noise.sigma.reshape(-1)[0])
+
+
+def installed(peer: Peer) -> bool:
+    """Whether the package of a peer is there, and new enough; nothing is imported to find out. Arguments: peer."""
+    return _version(peer.package) >= VERSIONS[peer.package]
+
+
+def require(package: str, module: str) -> ModuleType:
+    """A module of an optional package: require("azula", "guidance") is azula.guidance.
+
+    Arguments: package; module within it.
+    Raises: ImportError that names the extra to install.
+    """
+    if (found := _version(package)) < (wanted := VERSIONS[package]):
+        given = ".".join(map(str, found)) or "none"
+        raise ImportError(
+            f"{package} {'.'.join(map(str, wanted))} or newer is needed, found {given}: "
+            'pip install "score-inverse[peers]"'
+        )
+    return import_module(f"{package}.{module}")
+
+
+def _version(package: str) -> tuple[int, ...]:
+    """(major, minor), or () where it is not installed."""
+    try:
+        return tuple(int(part) for part in metadata.version(package).split(".")[:2])
+    except metadata.PackageNotFoundError:
+        return ()
+
+
+def _check(
+    name: str, needs: frozenset[str], operator: Operator, y: Tensor, event_shape: tuple[int, ...], n_samples: int
+) -> None:
+    if missing := needs - operator.capabilities:
+        raise ValueError(
+            f"{name} needs an operator with {', '.join(sorted(needs))}; {type(operator).__name__} lacks "
+            f"{', '.join(sorted(missing))}"
+        )
+    operator.validate_y(y, event_shape)
+    if len(y) != 1:
+        raise ValueError(f"{name}: y has {len(y)} measurements, expected one; call it for each, y[i : i + 1]")
+    if n_samples < 1:
+        raise ValueError(f"n_samples = {n_samples}: expected an integer >= 1")
+
+
+def in_unit_interval(prior: Prior) -> Units:
+    """Data in [0, 1], as deepinv has it: an analytic prior's range is that of 1000 draws, as of a data set."""
+    if not isinstance(prior, GaussianMixture):
+        return Units(0.0, 1.0)  # images
+    low, high = prior.sample(1000, seed=0).aminmax()
+    return Units(low.item(), (high - low).item())
+
+
+def standardised(prior: Prior) -> Units:
+    """Data of mean 0 and variance 1 where the prior tells them, as azula's VP schedule has it; images in [-1, 1]."""
+    if not isinstance(prior, GaussianMixture):
+        return Units(0.5, 0.5)
+    return Units(prior.mean.mean().item(), prior.variance**0.5)

@@ -1,0 +1,145 @@
+"""method="auto": the choice of a method by what the oracle measured, kept beside the code as evidence.json."""
+
+import json
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import exp, log, prod
+from pathlib import Path
+
+from inverse.guidance import MMPS
+from inverse.methods import METHODS, Method
+from operators import Operator
+
+EVIDENCE = Path(__file__).with_name("evidence.json")
+BUDGETS = {"fast": 30, "balanced": 100, "exact": 10**9}  # evaluations and backward passes per sample
+SLACK = 1.05  # a few passes more than the budget are no reason to take a worse method
+# what the oracle measures for "auto" besides every method: the same guidance at other costs
+VARIANTS = {
+    "mmps, fast": replace(METHODS["mmps"], guidance=MMPS(2), n_steps=9),
+    "mmps, exact": replace(METHODS["mmps"], guidance=MMPS(5), n_steps=100),
+}
+FALLBACK = ("classifier", "mmps", "dps")  # where nothing measured tells: the most exact that serves
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What "auto" stands for in one solve.
+
+    Attributes: method; n_steps (int), as measured; reason (str), of one line.
+    """
+
+    method: Method
+    n_steps: int
+    reason: str
+
+
+@lru_cache(maxsize=1)
+def evidence() -> list[dict]:
+    """The rows of evidence.json, made by ``inverse-bench run oracle``: plain data.
+
+    Keys: candidate (a name in METHODS or VARIANTS), problem, measured (numbers per measurement), n_steps, passes
+    (evaluations and backward passes per sample), samples, ratio (sliced W1 in floors).
+    """
+    return json.loads(EVIDENCE.read_text()) if EVIDENCE.exists() else []
+
+
+def measured_numbers(operator: Operator, event_shape: tuple[int, ...]) -> int:
+    """How many numbers one measurement of an event of shape E has, what lies outside the support left out."""
+    shape = operator.measurement_shape(event_shape)
+    if operator.support is None:
+        return prod(shape)
+    support = operator.support
+    return max(1, round(support.float().mean().item() * prod(shape)))
+
+
+def choose(operator: Operator, event_shape: tuple[int, ...], n_samples: int = 8, budget: str = "balanced") -> Choice:
+    """The measured method that came nearest to exact posteriors on problems like this one.
+
+    Formula: least geometric mean of sliced W1 in floors over the problems with the nearest number of measurements, on a
+    log scale within a factor 4, among the candidates that the operator can serve at the budget. Methods that weigh
+    particles count only for as many samples as they were measured with.
+    Arguments: operator; event_shape (E); n_samples; budget: "fast" (30 evaluations and backward passes per sample),
+    "balanced" (100) or "exact" (what is nearest at any cost).
+    Raises: ValueError for an unknown budget, or where no method serves the operator.
+    """
+    if budget not in BUDGETS:
+        raise ValueError(f"budget {budget!r}: expected one of {sorted(BUDGETS)}")
+    candidates = {name: m for name, m in (METHODS | VARIANTS).items() if serves(m, operator)}
+    if "noisy_likelihood" not in operator.capabilities and (rows := _alike(operator, event_shape)):
+        ratios: dict[tuple[str, int], list[float]] = {}
+        for row in rows:
+            method = candidates.get(row["candidate"])
+            weighs = method is not None and method.population.coupled and n_samples < row["samples"]
+            if (
+                method is not None
+                and method.guidance.samples
+                and not weighs
+                and row["passes"] <= SLACK * BUDGETS[budget]
+            ):
+                ratios.setdefault((row["candidate"], row["n_steps"]), []).append(log(max(row["ratio"], 1e-3)))
+        if ratios:
+            name, steps = min(ratios, key=lambda key: sum(ratios[key]) / len(ratios[key]))
+            floors = exp(sum(ratios[name, steps]) / len(ratios[name, steps]))
+            problems = ", ".join(sorted({row["problem"] for row in rows}))
+            reason = (
+                f"{candidates[name].name}, {steps} steps: of the methods that serve {type(operator).__name__} at "
+                f"budget {budget!r}, the nearest to exact posteriors, {floors:.2f} floors on {problems}"
+            )
+            return Choice(candidates[name], steps, reason)
+    for name in FALLBACK:
+        if name in candidates:
+            method = candidates[name]
+            reason = f"{name}, {method.n_steps} steps: nothing measured covers {type(operator).__name__} at this budget"
+            return Choice(method, method.n_steps, reason)
+    raise ValueError(
+        f"{type(operator).__name__} has the capabilities {sorted(operator.capabilities)} and no method serves these: "
+        "a differentiable forward with Gaussian noise, or a noisy_log_likelihood, is the least"
+    )
+
+
+def serves(method: Method, operator: Operator) -> bool:
+    """Whether a method is conditional and the operator has what it needs."""
+    return method.conditional and method.needs <= operator.capabilities
+
+
+def _alike(operator: Operator, event_shape: tuple[int, ...]) -> list[dict]:
+    """The evidence on problems whose number of measurements is nearest."""
+    rows, m = evidence(), log(measured_numbers(operator, event_shape))
+    if not rows:
+        return []
+    nearest = min(abs(log(row["measured"]) - m) for row in rows)
+    return [row for row in rows if abs(log(row["measured"]) - m) <= nearest + log(4)]
+
+
+def resolve(
+    method: str | Method,
+    operator: Operator,
+    event_shape: tuple[int, ...],
+    n_samples: int = 8,
+    budget: str | None = None,
+) -> Choice:
+    """A name from METHODS, "auto" or a composition, checked against the operator.
+
+    Arguments: method; operator; event_shape (E); n_samples; budget: as `choose`, for "auto" alone.
+    Raises: TypeError for another type; ValueError for an unknown name, an operator that the method cannot serve, or a
+    budget with a method that was named.
+    """
+    if isinstance(method, str):
+        if method == "auto":
+            return choose(operator, event_shape, n_samples, "balanced" if budget is None else budget)
+        if method not in METHODS:
+            raise ValueError(f"method {method!r}: expected 'auto', a Method or one of {sorted(METHODS)}")
+        method = METHODS[method]
+    if not isinstance(method, Method):
+        raise TypeError(f"method of type {type(method).__name__}: expected a name or an inverse.Method")
+    if budget is not None:
+        raise ValueError(f"budget = {budget!r} with method {method.name!r}: a budget is for 'auto'; give n_steps")
+    if not method.conditional:
+        raise ValueError(f"method {method.name!r} ignores y: use it with sample(), or choose a guided method here")
+    if missing := method.needs - operator.capabilities:
+        able = sorted(name for name, m in METHODS.items() if serves(m, operator))
+        raise ValueError(
+            f"method {method.name!r} needs an operator that is {sorted(missing)}; {type(operator).__name__} is "
+            f"{sorted(operator.capabilities)}: methods that serve it are {able}"
+        )
+    return Choice(method, method.n_steps, "")

@@ -1,0 +1,45 @@
+"""DiffPIR: the denoiser as a plug-and-play prior, a proximal step on the measurement, and noise again."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from inverse.protocols import Guidance, Posterior
+
+
+@dataclass(frozen=True)
+class DiffPIR(Guidance):
+    """D <- argmin_z |y - A z|^2 / (2 sigma_y^2) + |z - D|^2 / (2 r^2), r^2 = (sigma / alpha)^2 / weight.
+
+    Formula: z = D + r^2 A'(r^2 A A' + Sigma_y)^-1 (y - A D), closed in the singular basis and by conjugate gradients
+    elsewhere; then the predictor `Renoise(sqrt(zeta))`.
+    Source: Zhu et al. 2023, algorithm 1. No gradient of the prior.
+    Arguments: weight (float > 0), the paper's lambda: 1 to 15 there.
+    Raises: ValueError for a weight <= 0.
+    """
+
+    weight: float = 7.0
+
+    needs = frozenset({"linear", "gaussian"})
+    citation = (
+        "Zhu, Zhang, Liang, Cao, Wen, Timofte, Van Gool: Denoising Diffusion Models for Plug-and-Play Image "
+        "Restoration, CVPR Workshops 2023"
+    )
+
+    def __post_init__(self):
+        if self.weight <= 0:
+            raise ValueError(f"weight = {self.weight}: expected a number > 0")
+
+    def posterior(self, prior, operator, y, rng=None):
+        return DiffPIRPosterior(prior, operator, y, self.weight)
+
+
+class DiffPIRPosterior(Posterior):
+    def __init__(self, prior, operator, y, weight: float):
+        super().__init__(prior, operator, y)
+        self.weight = weight
+
+    def denoise(self, x: Tensor, t):
+        denoised, operator = self.prior.denoise(x, t), self.operator
+        r2 = ((self.sde.sigma(t) / self.sde.alpha(t)) ** 2 / self.weight).item()
+        return denoised + r2 * operator.adjoint(operator.solve_gram(self.y - operator(denoised), r2))

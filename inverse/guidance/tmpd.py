@@ -1,0 +1,33 @@
+"""TMPD: moment matching with a diagonal in place of the system."""
+
+import torch
+from torch import Tensor
+
+from inverse.protocols import Guidance, GuidedPosterior
+
+
+class TMPD(Guidance):
+    """grad log p_t(y | x_t) ~ J'A' ((y - A D) / (Sigma_y + diag)), diag the row sums of A C A'.
+
+    Formula: C = (sigma^2 / alpha) J', the covariance of x0 given x_t, J = dD/dx_t. Row sums
+    stand for the diagonal, exact where A C A' is diagonal; where they are negative (C is a covariance, whose entries
+    may be) they count as 0. Two backward passes through the prior.
+    Source: Boys, Girolami, Pidstrigach, Reich, Mosca, Akyildiz 2024, equation 9 and section 3.2.
+    """
+
+    needs = frozenset({"linear", "gaussian"})
+    citation = "Boys, Girolami, Pidstrigach, Reich, Mosca, Akyildiz: Tweedie Moment Projected Diffusions, TMLR 2024"
+
+    def posterior(self, prior, operator, y, rng=None):
+        return TMPDPosterior(prior, operator, y)
+
+
+class TMPDPosterior(GuidedPosterior):
+    def guide(self, x: Tensor, t):
+        denoised, vjp = self.prior.denoise_vjp(x, t)
+        operator = self.operator
+        scale = (self.sde.sigma(t) ** 2 / self.sde.alpha(t)).item()
+        sums = operator(scale * vjp(operator.adjoint(torch.ones_like(self.y)))).clamp_min(0.0)
+        total = sums + operator.noise.aligned("sigma", self.y) ** 2
+        residual = torch.where(total > 0, (self.y - operator(denoised)) / torch.where(total > 0, total, 1.0), 0.0)
+        return denoised, vjp(operator.adjoint(residual))

@@ -1,0 +1,94 @@
+"""Super-resolution: the means of blocks of pixels are seen."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate, pad
+
+from .base import LinearOperator, Shape, SVDOperator
+from .noise import Noise
+from .registry import register
+
+
+@register("downsampling")
+class Downsampling(SVDOperator):
+    """The mean of every block of factor x factor pixels, channel by channel (a box filter, then every factor-th pixel).
+
+    Formula: y = mean over the block, (N, C, H, W) -> (N, C, H / f, W / f). V^T is, in each block, the Householder
+    reflection H = 2 u u' / u'u - 1 with u = 1 / f + e_1, whose first row is constant; S = 1 / f at the block's first
+    pixel and 0 at the others.
+    Arguments: factor (int >= 1), the side f of a block in pixels; noise, in units of y.
+    Raises: TypeError for a factor that is no integer; ValueError for one below 1, or for events that are not (C, H, W)
+    with H and W multiples of it.
+    """
+
+    structure = SVDOperator.structure | {"orthogonal_rows"}
+
+    def __init__(self, factor: int = 2, noise: Noise | None = None) -> None:
+        super().__init__(noise)
+        if isinstance(factor, bool) or not isinstance(factor, int):
+            raise TypeError(f"Downsampling: factor = {factor!r}: expected an integer >= 1, the side of a block")
+        if factor < 1:
+            raise ValueError(f"Downsampling: factor = {factor}: expected an integer >= 1, the side of a block")
+        self.factor = factor
+
+    @property
+    def singular_values(self) -> Tensor:
+        """1 / f at the first pixel of every block, (1, H, W); needs the event shape (see Operator.event_shape_of)."""
+        return self._singular_values(LinearOperator.event_shape_of(self, ()))
+
+    def spectrum(self, z: Tensor) -> Tensor:
+        return self._singular_values(tuple(z.shape[1:])).to(z)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return avg_pool2d(x, self.factor)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.pinv(y) / self.factor**2
+
+    def pinv(self, y: Tensor) -> Tensor:
+        return interpolate(y, scale_factor=self.factor, mode="nearest")
+
+    def Vt(self, x: Tensor) -> Tensor:
+        f = self.factor
+        first = x[:, :, ::f, ::f]
+        product = f * avg_pool2d(x, f) + first  # u'x of every block; u'u = 2 (f + 1) / f
+        along = product * (f / (f + 1))
+        reflected = interpolate(along / f, scale_factor=f, mode="nearest") - x
+        return reflected + self._at_first(along)
+
+    def V(self, z: Tensor) -> Tensor:
+        return self.Vt(z)
+
+    def U(self, z: Tensor) -> Tensor:
+        return z[:, :, :: self.factor, :: self.factor]
+
+    def Ut(self, y: Tensor) -> Tensor:
+        return self._at_first(y)
+
+    def event_shape_of(self, measurement_shape: Shape) -> Shape:
+        *channels, height, width = measurement_shape
+        return (*channels, height * self.factor, width * self.factor)
+
+    def check_event_shape(self, event_shape: Shape) -> None:
+        f = self.factor
+        if len(event_shape) != 3:
+            raise ValueError(f"Downsampling: expected events (C, H, W), given {event_shape}; x[:, None] adds a channel")
+        if any(size % f for size in event_shape[1:]):
+            height, width = (size // f * f for size in event_shape[1:])
+            raise ValueError(
+                f"Downsampling: pictures of {event_shape[1]} x {event_shape[2]} pixels do not divide into blocks of "
+                f"{f} x {f}; crop them to {height} x {width}, or choose a factor that divides both sizes"
+            )
+
+    def _singular_values(self, event_shape: Shape) -> Tensor:
+        s = torch.zeros(1, *event_shape[1:])
+        s[:, :: self.factor, :: self.factor] = 1 / self.factor
+        return s
+
+    def _at_first(self, y: Tensor) -> Tensor:
+        """y at the first pixel of every block, 0 elsewhere: (N, C, h, w) -> (N, C, f h, f w)."""
+        f, (n, c, h, w) = self.factor, y.shape
+        blocks = pad(y.reshape(n, c, h, 1, w, 1), (0, f - 1, 0, 0, 0, f - 1))
+        return blocks.reshape(n, c, f * h, f * w)
