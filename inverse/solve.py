@@ -132,7 +132,7 @@ def _run(prior, operator, y, rows, keys, method: Method, n_steps, seed, batch_si
         for batch in batches:
             counter = Evaluations(prior)
             index = rows[batch]
-            measured = (None, None) if operator is None else (operator.rows(index), y[index.to(y.device)])
+            measured = (None, None) if operator is None or y is None else (operator.rows(index), y[index.to(y.device)])
             rng = RowRNG(seed, [keys[i] for i in batch.tolist()], device=prior.device)
             posterior = method.guidance.posterior(counter, *measured, rng)
             # a predictor may remember its last step: every batch has a fresh one

@@ -15,7 +15,7 @@ from inverse import METHODS, Solution, sample, solve
 from inverse.correctors import AnnealedLangevin, Langevin
 from inverse.guidance import DPS, MMPS, NoisyLikelihood
 from inverse.predictors import DDIM
-from operators import Blur, Classifier, GaussianNoise, Grayscale, LinearMap, Masking, PoissonNoise
+from operators import Blur, Classifier, GaussianNoise, Grayscale, LinearMap, Masking, Operator, PoissonNoise
 from priors import VESDE, VPSDE, Gaussian, GaussianMixture
 from priors.checkpoints import CARD, WEIGHTS, save
 from tests.cases import Untouchable, score_prior
@@ -167,6 +167,55 @@ def test_a_mistake_is_explained(name):
         act()  # Untouchable raises AssertionError if it is evaluated
     for fragment in fragments:
         assert fragment in str(caught.value)
+
+
+class Cube(Operator):
+    """A nonlinear measurement."""
+
+    def forward(self, x):
+        return x**3
+
+
+UNSERVED = {
+    "nonlinear": Cube(GaussianNoise(0.1)),
+    "no singular basis": REFLECT,
+    "singular values that differ": LinearMap(torch.diag(torch.arange(1.0, 17.0)), GaussianNoise(0.1), (1, 4, 4)),
+    "noise that differs": Masking(torch.ones(4, 4), noise=GaussianNoise(torch.linspace(0.1, 1, 16).view(1, 4, 4), 3)),
+    "photons": PHOTONS,
+}
+
+
+@pytest.mark.parametrize("operator", UNSERVED.values(), ids=UNSERVED)
+@pytest.mark.parametrize("name", [name for name, m in METHODS.items() if m.conditional])
+def test_a_method_refuses_what_it_cannot_serve(name, operator):
+    """Before the prior is evaluated, with what is missing and the methods that do serve; all others go ahead."""
+    y = torch.zeros(1, *operator.measurement_shape((1, 4, 4)))
+    missing = METHODS[name].needs - operator.capabilities
+    if not missing:
+        with pytest.raises(AssertionError, match="the prior was evaluated"):
+            solve(PRIOR, operator, y, 2, name, 3, progress=False)
+        return
+    with pytest.raises(ValueError, match=f"method '{name}' needs an operator that is") as caught:
+        solve(PRIOR, operator, y, 2, name, 3, progress=False)
+    assert str(sorted(missing)) in str(caught.value) and "methods that serve it are" in str(caught.value)
+
+
+def test_every_operator_above_is_refused_by_some_and_served_by_others():
+    """The least that every paper asks for: what a method needs is no more and no less than it uses."""
+    refused = {
+        label: {name for name, m in METHODS.items() if m.conditional and not m.needs <= operator.capabilities}
+        for label, operator in UNSERVED.items()
+    }
+    everyone = {name for name, m in METHODS.items() if m.conditional}
+    svd = {"scoremri", "ddrm", "ddnm", "splitgibbs", "tds", "mcgdiff"}
+    orthogonal = {"replacement", "repaint", "mcg"}
+    assert refused == {
+        "nonlinear": everyone - {"dps", "reddiff", "daps"},
+        "no singular basis": svd | orthogonal | {"classifier"},
+        "singular values that differ": orthogonal | {"classifier"},
+        "noise that differs": svd | orthogonal | {"daps", "classifier"},
+        "photons": everyone,
+    }
 
 
 # files ----------------------------------------------------------------------------------------------------------------

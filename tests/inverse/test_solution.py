@@ -117,6 +117,17 @@ def test_a_file_says_what_was_saved(tmp_path, log_weights):
     assert loaded.cite() == "Rozet et al. 2024"
 
 
+def test_a_file_keeps_the_evidence(tmp_path):
+    """Of a method that estimates it; the file of one that does not says nothing."""
+    evidence = torch.tensor([-3.25, 1e-9], dtype=torch.float64)
+    for name, saved in (("with", solution(log_evidence=evidence)), ("without", solution())):
+        saved.save(tmp_path / name)
+    assert torch.equal(Solution.load(tmp_path / "with").log_evidence, evidence)
+    assert Solution.load(tmp_path / "without").log_evidence is None
+    with h5py.File(tmp_path / "with") as file, h5py.File(tmp_path / "without") as other:
+        assert set(file) - set(other) == {"log_evidence"}
+
+
 @pytest.mark.parametrize("part", [0.0, 0.1, 0.5, 0.9, 0.999])
 def test_a_truncated_file(tmp_path, part):
     solution().save(tmp_path / "run.h5")

@@ -1,0 +1,97 @@
+"""method="auto" follows what was measured."""
+
+import json
+
+import pytest
+import torch
+
+from inverse import METHODS, choice, solve
+from inverse.choice import BUDGETS, VARIANTS, choose, measured_numbers
+from operators import Blur, GaussianNoise, LinearMap, Masking
+from tests.cases import SDES, picture
+
+SHAPE = (1, 8, 8)
+MASK = Masking.random(SHAPE, 0.5, noise=GaussianNoise(0.1))
+FEW = LinearMap(torch.ones(2, 64), GaussianNoise(0.1), event_shape=SHAPE)
+
+
+def row(candidate, passes, ratio, measured=32, samples=100, problem="p"):
+    steps = (METHODS | VARIANTS)[candidate].n_steps
+    return {"candidate": candidate, "problem": problem, "measured": measured, "n_steps": steps, "passes": passes,
+            "samples": samples, "ratio": ratio}  # fmt: skip
+
+
+@pytest.fixture
+def measured(tmp_path, monkeypatch):
+    """Writes evidence, which is then all that is known."""
+
+    def write(*rows):
+        path = tmp_path / "evidence.json"
+        path.write_text(json.dumps(rows))
+        monkeypatch.setattr(choice, "EVIDENCE", path)
+        choice.evidence.cache_clear()
+
+    yield write
+    choice.evidence.cache_clear()
+
+
+def test_the_nearest_within_the_budget_is_taken(measured):
+    measured(row("mmps", 100, 1.1), row("mmps, fast", 30, 1.4), row("mmps, exact", 600, 1.0), row("ddnm", 100, 2.0))
+    picked = {budget: choose(MASK, SHAPE, budget=budget) for budget in BUDGETS}
+    assert {b: (c.method.name, c.n_steps) for b, c in picked.items()} == {
+        "fast": ("mmps", 9), "balanced": ("mmps", 24), "exact": ("mmps", 100)}  # fmt: skip
+    assert "1.40 floors on p" in picked["fast"].reason and "'fast'" in picked["fast"].reason
+
+
+def test_particles_count_only_in_numbers(measured):
+    """A population measured with 100 particles says nothing of 8."""
+    measured(row("mmps", 100, 1.5), row("tds", 100, 1.0))
+    assert [choose(MASK, SHAPE, n).method.name for n in (8, 99, 100)] == ["mmps", "mmps", "tds"]
+
+
+def test_problems_of_alike_size_count(measured):
+    measured(row("mmps", 100, 1.0), row("ddnm", 100, 3.0), row("mmps", 100, 9.0, 2), row("ddnm", 100, 2.0, 2))
+    assert choose(MASK, SHAPE).method.name == "mmps"
+    assert choose(FEW, SHAPE).method.name == "ddnm"
+
+
+def test_an_operator_is_served_or_falls_back(measured):
+    reflected = Blur.gaussian(0.6, "reflect", noise=GaussianNoise(0.1))
+    measured(row("ddnm", 100, 1.0))  # needs singular values
+    found = choose(reflected, SHAPE)
+    assert found.method.name == "mmps" and "nothing measured" in found.reason
+    measured(row("reddiff", 100, 1.0))  # an optimiser is no answer to a question for samples
+    assert choose(MASK, SHAPE).method.name == "mmps"
+
+
+def test_the_shipped_evidence_is_of_methods_that_are(monkeypatch):
+    rows = choice.evidence()
+    assert {r["candidate"] for r in rows} <= set(METHODS | VARIANTS) and len(rows) > 20
+    assert all(r["ratio"] > 0.5 and r["passes"] > 0 and r["measured"] > 0 for r in rows)
+    assert all((METHODS | VARIANTS)[r["candidate"]].n_steps >= r["n_steps"] > 0 for r in rows), (
+        "measured with more steps than it takes: make it a variant"
+    )
+
+
+def test_numbers_of_a_measurement():
+    assert measured_numbers(MASK, SHAPE) == 32 and measured_numbers(FEW, SHAPE) == 2
+
+
+def test_the_reason_is_told(capfd):
+    prior = picture(SDES["vp"])
+    y = MASK.measure(prior.sample(1), seed=1)
+    solution = solve(prior, MASK, y, n_samples=1, n_steps=2)
+    assert solution.reason.startswith("mmps") and "auto: mmps" in capfd.readouterr().err.replace("\n", " ")
+    assert solve(prior, MASK, y, 1, "mmps", 2, progress=False).reason == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"budget": "cheap"}, "'cheap': expected one of"),
+        ({"budget": "fast", "method": "mmps"}, "a budget is for 'auto'"),
+    ],
+)
+def test_a_wrong_budget(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        solve(picture(SDES["vp"]), MASK, torch.zeros(1, *SHAPE), progress=False, **arguments)
