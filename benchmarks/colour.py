@@ -49,7 +49,7 @@ def run(
     y = operator.measure(truth, seed=seed)
     linear = linear_mmse(fit_gaussian(train, prior.sde), operator, y)
     methods = {
-        "mmps": (replace(METHODS["mmps"], guidance=MMPS(n_cg), predictor=DPMSolver(1.0)), n_steps),
+        "mmps": (replace(METHODS["mmps"], guidance=MMPS(n_cg), predictor=DPMSolver(1.0), head=None), n_steps),
         "replacement": (METHODS["replacement"], 8 * n_steps),
     }
     rows = [
