@@ -91,27 +91,15 @@ def weight_error(x: Tensor, law: GaussianMixture) -> float:
 
 
 def responsibilities(x: Tensor, law: GaussianMixture) -> Tensor:
-    """The probability that each point came from each component of a mixture, (n, K) float64.
+    """The probability that each point came from each component of a mixture, a part of the points at a time.
 
-    Formula: r_k(x) = w_k N(x; mu_k, C_k) / sum_j w_j N(x; mu_j, C_j).
-    Source: Bishop, Pattern Recognition and Machine Learning, 2006, section 9.2.
+    Source: Bishop, Pattern Recognition and Machine Learning, 2006, section 9.2; see `GaussianMixture.responsibilities`.
     Arguments: x (n, *E); law.
+    Returns: (n, K) float64.
     Raises: ValueError for a singular covariance.
     """
-    if bool((law.eigenvalues == 0).any()):
-        raise ValueError("a component of singular covariance has no density: give the measurement some noise")
-    parts = []
-    for rows in x.flatten(1).double().split(max(1, 2**22 // law.means.numel())):  # (n, K, d) numbers at a time
-        if law.basis is None:
-            offsets = rows[:, None] - law.means
-        elif len(law.basis) == 1:
-            offsets = (rows @ law.basis[0])[:, None] - law.means @ law.basis[0]
-        else:
-            centres = torch.einsum("kd,kde->ke", law.means, law.basis)
-            offsets = torch.einsum("nd,kde->nke", rows, law.basis) - centres
-        exponents = (offsets.square() / law.eigenvalues).sum(2) + law.eigenvalues.log().sum(1)
-        parts.append(torch.softmax(law.log_weights - 0.5 * exponents, 1))
-    return torch.cat(parts)
+    parts = x.double().split(max(1, 2**22 // law.means.numel()))  # (n, K, d) numbers at a time
+    return torch.cat([law.responsibilities(part) for part in parts])
 
 
 def equally_weighted(x: Tensor, log_weights: Tensor, seed: int = 0) -> Tensor:

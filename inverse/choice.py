@@ -3,8 +3,9 @@
 import json
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import exp, log, prod
+from math import log, prod
 from pathlib import Path
+from statistics import geometric_mean
 
 from inverse.guidance import MMPS
 from inverse.methods import METHODS, Method
@@ -65,27 +66,24 @@ def choose(operator: Operator, event_shape: tuple[int, ...], n_samples: int = 8,
     if budget not in BUDGETS:
         raise ValueError(f"budget {budget!r}: expected one of {sorted(BUDGETS)}")
     candidates = {name: m for name, m in (METHODS | VARIANTS).items() if serves(m, operator)}
-    if "noisy_likelihood" not in operator.capabilities and (rows := _alike(operator, event_shape)):
-        ratios: dict[tuple[str, int], list[float]] = {}
-        for row in rows:
-            method = candidates.get(row["candidate"])
-            weighs = method is not None and method.population.coupled and n_samples < row["samples"]
-            if (
-                method is not None
-                and method.guidance.samples
-                and not weighs
-                and row["passes"] <= SLACK * BUDGETS[budget]
-            ):
-                ratios.setdefault((row["candidate"], row["n_steps"]), []).append(log(max(row["ratio"], 1e-3)))
-        if ratios:
-            name, steps = min(ratios, key=lambda key: sum(ratios[key]) / len(ratios[key]))
-            floors = exp(sum(ratios[name, steps]) / len(ratios[name, steps]))
-            problems = ", ".join(sorted({row["problem"] for row in rows}))
-            reason = (
-                f"{candidates[name].name}, {steps} steps: of the methods that serve {type(operator).__name__} at "
-                f"budget {budget!r}, the nearest to exact posteriors, {floors:.2f} floors on {problems}"
-            )
-            return Choice(candidates[name], steps, reason)
+    rows = [] if "noisy_likelihood" in operator.capabilities else _alike(operator, event_shape)
+    ratios: dict[tuple[str, int], list[float]] = {}
+    for row in rows:
+        method = candidates.get(row["candidate"])
+        if method is None or not method.guidance.samples or row["passes"] > SLACK * BUDGETS[budget]:
+            continue
+        if method.population.coupled and n_samples < row["samples"]:
+            continue
+        ratios.setdefault((row["candidate"], row["n_steps"]), []).append(max(row["ratio"], 1e-3))
+    if ratios:
+        floors = {key: geometric_mean(found) for key, found in ratios.items()}
+        name, steps = min(floors, key=lambda key: floors[key])
+        problems = ", ".join(sorted({row["problem"] for row in rows}))
+        reason = (
+            f"{candidates[name].name}, {steps} steps: of the methods that serve {type(operator).__name__} at "
+            f"budget {budget!r}, the nearest to exact posteriors, {floors[name, steps]:.2f} floors on {problems}"
+        )
+        return Choice(candidates[name], steps, reason)
     for name in FALLBACK:
         if name in candidates:
             method = candidates[name]

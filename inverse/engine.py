@@ -37,7 +37,7 @@ def run(
     def correct(state: State, kernels: Sequence[Kernel], t: Tensor) -> State:
         for corrector in kernels:
             q = posterior.condition(corrector.transition(posterior, state.x, t, t, rng), state.x, t, t)
-            state = population.move(state, q.sample(rng), posterior, t)
+            state = population.update(state, q.sample(rng), q, corrector, posterior, t, t, rng)
         return state
 
     state = correct(population.init(x, posterior, grid[0]), openers, grid[0])

@@ -17,10 +17,7 @@ class Independent(Population):
     def init(self, x, posterior, t):
         return State(x, x.new_zeros(len(x)))
 
-    def move(self, state, x, posterior, t):
-        return replace(state, x=x)
-
-    def update(self, state, x, q, predictor, posterior, t, s, rng):
+    def update(self, state, x, q, kernel, posterior, t, s, rng):
         return replace(state, x=x)
 
 
@@ -41,13 +38,13 @@ class SMC(Population):
     """Sequential Monte Carlo: rows are weighed by reference over proposal, and resampled where the weights are uneven.
 
     Formula: after a step drawn from q, log w += log p(x_s | x_t) - log q(x_s | x_t) + log psi_s(x_s) - log psi_t(x_t),
-    with p the predictor's law under the prior alone and psi the posterior's log-likelihood; at first log w = log psi.
+    with p the kernel's law under the prior alone and psi the posterior's log-likelihood; at first log w = log psi.
     The evidence is the product of the mean weights between resamplings.
     Source: Del Moral, Doucet & Jasra 2006; Wu et al. 2023, algorithm 1.
     Arguments: threshold (float in [0, 1]): resample a measurement's rows when their effective sample size falls below
     this fraction of them; resampling: a scheme such as `systematic`, weights (B, K) and uniform numbers (B, K) ->
     indices (B, K); rows K per measurement, set by ``solve``.
-    Raises: ValueError for a threshold out of range, and at the first step for a predictor without noise.
+    Raises: ValueError for a threshold out of range, and at the first step for a kernel without noise.
     """
 
     threshold: float = 0.5
@@ -67,12 +64,8 @@ class SMC(Population):
         log_w = posterior.log_likelihood(x, t).double()
         return State(x, log_w, torch.zeros_like(log_w))
 
-    def move(self, state, x, posterior, t):
-        gain = posterior.log_gain(x, t, state.x, t)  # a corrector keeps the prior's law at t, so only psi changes
-        return replace(state, x=x, log_w=state.log_w + gain.double())
-
-    def update(self, state, x, q, predictor, posterior, t, s, rng):
-        reference = predictor.transition(posterior.prior, state.x, t, s, rng)
+    def update(self, state, x, q, kernel, posterior, t, s, rng):
+        reference = kernel.transition(posterior.prior, state.x, t, s, rng)
         reference = reference if q.basis is None else reference.within(q.basis)
         gain = reference.log_prob(x) - q.log_prob(x) + posterior.log_gain(x, s, state.x, t)
         return self._resample(replace(state, x=x, log_w=state.log_w + gain.double()), rng)

@@ -109,11 +109,7 @@ class Population(ABC):
         """The state at the first time t, from terminal draws x (N, *E)."""
 
     @abstractmethod
-    def move(self, state: State, x: Tensor, posterior: Posterior, t: Tensor) -> State:
-        """After a corrector, which leaves the law at t alone, drew x (N, *E)."""
-
-    @abstractmethod
     def update(
-        self, state: State, x: Tensor, q: Gaussian, predictor: Kernel, posterior: Posterior, t: Tensor, s: Tensor, rng
+        self, state: State, x: Tensor, q: Gaussian, kernel: Kernel, posterior: Posterior, t: Tensor, s: Tensor, rng
     ) -> State:
-        """After a predictor drew x (N, *E) at s from q, its Gaussian given the state at t."""
+        """After a kernel drew x (N, *E) at s from q, its Gaussian given the state at t; s is t for a corrector."""

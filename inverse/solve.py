@@ -67,10 +67,8 @@ def solve(
     start = time.perf_counter()
     if progress and choice.reason:
         Console(stderr=True).print(f"auto: {choice.reason}", highlight=False)
-    chosen, n_steps = (
-        replace(choice.method, population=choice.method.population.sized(n_samples)),
-        n_steps or choice.n_steps,
-    )
+    chosen = replace(choice.method, population=choice.method.population.sized(n_samples))
+    n_steps = n_steps or choice.n_steps
     state, counter = _run(prior, operator, y, rows, keys, chosen, n_steps, seed, batch_size, progress)
     log_w = state.log_w.view(len(y), n_samples)
     log_z = None if state.log_z is None or not chosen.guidance.evidence else state.log_z.view_as(log_w)[:, 0]

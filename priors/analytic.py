@@ -95,14 +95,17 @@ class GaussianMixture(Prior, nn.Module):
         Arguments: x (N, *E) in data units; t None, scalar or (N,) -> (N,).
         Raises: ValueError for a wrong shape, and without t for a singular covariance.
         """
-        if t is None and bool((self.eigenvalues == 0).any()):
-            raise ValueError(
-                "log_prob of a singular covariance (a noise-free measurement leaves one): there is no density; give "
-                "the operator a positive sigma, or log_prob a time t > 0"
-            )
-        alpha, sigma = self._curves(t, len(x))
-        log_joint = self._log_joint(self._offsets(self._rows(x), alpha), self._variances(alpha, sigma))
-        return log_joint.logsumexp(1).to(x.dtype)
+        return self._log_components(x, t).logsumexp(1).to(x.dtype)
+
+    def responsibilities(self, x: Tensor, t: Tensor | float | None = None) -> Tensor:
+        """The probability that x0 = x, or x_t = x with a time, came from each component.
+
+        Formula: r_k = w_k N(x; alpha mu_k, alpha^2 C_k + sigma^2 I) / sum_j of the same.
+        Source: Bishop, Pattern Recognition and Machine Learning, 2006, section 9.2.
+        Arguments: as `log_prob`; t -> (N, K).
+        Raises: ValueError as `log_prob`.
+        """
+        return self._log_components(x, t).softmax(1).to(x.dtype)
 
     def score(self, x: Tensor, t: Tensor | float) -> Tensor:
         """grad log p_t(x), exact; x (N, *E) in data units, t scalar or (N,) -> (N, *E)."""
@@ -192,6 +195,16 @@ class GaussianMixture(Prior, nn.Module):
     def _offsets(self, x: Tensor, alpha: Tensor) -> Tensor:
         """x - alpha mu_k in the components' bases: x (N, d) -> (N, K, d)."""
         return self._rotate(x[:, None]) - alpha * self._rotate(self.means)
+
+    def _log_components(self, x: Tensor, t: Tensor | float | None) -> Tensor:
+        """log w_k p_t(x | k), (N, K), of x (N, *E)."""
+        if t is None and bool((self.eigenvalues == 0).any()):
+            raise ValueError(
+                "log_prob of a singular covariance (a noise-free measurement leaves one): there is no density; give "
+                "the operator some noise, a positive sigma, or log_prob a time t > 0"
+            )
+        alpha, sigma = self._curves(t, len(x))
+        return self._log_joint(self._offsets(self._rows(x), alpha), self._variances(alpha, sigma))
 
     def _log_joint(self, offsets: Tensor, variances: Tensor) -> Tensor:
         """log w_k N(x; ...), (N, K)."""

@@ -22,6 +22,11 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
 
 
+def level(sde: SDE, ratio: float) -> Tensor:
+    """The time at which sigma / alpha has this value."""
+    return sde.time(torch.tensor(ratio, dtype=F64))
+
+
 # priors ---------------------------------------------------------------------------------------------------------------
 
 

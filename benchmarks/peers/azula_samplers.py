@@ -10,9 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from benchmarks.peers.base import Task, adapted, noise_of, require, standardised
+from benchmarks.peers.base import LINEAR, Task, adapted, noise_of, require, standardised
 
-LINEAR = frozenset({"linear", "gaussian", "isotropic"})
 SCHEDULES = {"vp": "VPSchedule", "cosine": "CosineSchedule", "rectified": "RectifiedSchedule"}
 
 

@@ -18,6 +18,7 @@ MODULES = {
     "deepinv": ("models", "optim", "physics", "sampling"),
     "azula": ("guidance", "linalg.covariance", "noise", "sample"),
 }
+LINEAR = frozenset({"linear", "gaussian", "isotropic"})  # what every peer needs of an operator
 ROWS = 2**19  # numbers of one event x rows of one batch
 SMALLEST_NOISE = 1e-3  # in a peer's units: they divide by sigma_y, and this is less than a grey level of 8 bits
 SMALLEST_TIME = 1e-5  # where our own priors' training stops

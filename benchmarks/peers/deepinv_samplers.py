@@ -10,9 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.peers.base import Task, adapted, in_unit_interval, require, standardised
-
-LINEAR = frozenset({"linear", "gaussian", "isotropic"})
+from benchmarks.peers.base import LINEAR, Task, adapted, in_unit_interval, require, standardised
 
 
 def picture(event_shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from inverse.guidance.spectral import SpectralPosterior
-from inverse.guidance.splitgibbs import combine
+from inverse.guidance.spectral import SpectralPosterior, combine
 from inverse.protocols import Guidance
 from inverse.types import HALF_LOG_2PI, Gaussian
 

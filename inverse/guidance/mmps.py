@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from inverse.protocols import Guidance, Posterior
+from operators.solvers import dot
 from priors.base import expand
 
 REMEMBERED = 4  # directions: older ones belong to another system, and did harm
@@ -62,13 +63,13 @@ class MMPSPosterior(Posterior):
         # conjugate gradients per row on (Sigma_y + A C A') v = r; `correction` accumulates C A' v
         r = self.y - operator(denoised)
         z = _bfgs(known, isotropic, r)
-        p, rz = z, _dot(r, z)
+        p, rz = z, dot(r, z)
         start, target = rz, self.settings.tolerance**2 * rz
         correction = torch.zeros_like(denoised)
         for step in range(self.settings.steps):
             w = sigma2 / alpha * vjp(operator.adjoint(p))
             ap = operator(w) + operator.noise.aligned("sigma", p) ** 2 * p
-            pap = _dot(p, ap)
+            pap = dot(p, ap)
             going = (rz > target) & (pap > 0)
             if not bool(going.any()):
                 break
@@ -80,7 +81,7 @@ class MMPSPosterior(Posterior):
                 break
             r = r - expand(a, ap) * ap
             z = _bfgs(known, isotropic, r)
-            before, rz = rz, torch.where(going, _dot(r, z), 0.0)
+            before, rz = rz, torch.where(going, dot(r, z), 0.0)
             # A trained J is only nearly symmetric and positive: where the residual exceeds the first, a row keeps what
             # it has. That it exceeds the last means nothing: conjugate gradients lower the error, not the residual.
             rz = torch.where(rz < start, rz, 0.0)
@@ -102,11 +103,11 @@ def _bfgs(known: list[Direction], base: Callable[[Tensor], Tensor], r: Tensor) -
     """The inverse that maps the known images to their directions and acts like ``base`` elsewhere: two loops."""
     shares = []
     for p, image, inverse in reversed(known):
-        shares.append(inverse * _dot(p, r))
+        shares.append(inverse * dot(p, r))
         r = r - expand(shares[-1], r) * image
     z = base(r)
     for (p, image, inverse), share in zip(known, reversed(shares), strict=True):
-        z = z + expand(share - inverse * _dot(image, z), z) * p
+        z = z + expand(share - inverse * dot(image, z), z) * p
     return z
 
 
@@ -115,10 +116,5 @@ def _scaled(known: list[Direction], r: Tensor) -> Tensor:
     if not known:
         return r
     p, image, inverse = known[-1]
-    scale = torch.where(inverse > 0, _dot(p, image) / _dot(image, image).clamp_min(1e-30), 1.0)
+    scale = torch.where(inverse > 0, dot(p, image) / dot(image, image).clamp_min(1e-30), 1.0)
     return expand(scale, r) * r
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Inner product per row over everything but the row, (N,)."""
-    return (a * b).flatten(1).sum(1)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from inverse.protocols import Posterior
+from inverse.types import Gaussian
 
 
 class SpectralPosterior(Posterior):
@@ -26,3 +27,12 @@ class SpectralPosterior(Posterior):
         """D + V weight (u - V'D) on known coordinates; weight broadcastable to (N, *E)."""
         change = torch.where(self.known, weight * (self.u - self.operator.Vt(denoised)), 0.0)
         return denoised + self.operator.V(change)
+
+
+def combine(q: Gaussian, mean: Tensor, std: Tensor) -> Gaussian:
+    """q times N(mean, std^2), normalised, in q's coordinates; std (N, *E) from 0 to inf."""
+    v = q.std.to(q.mean).expand_as(q.mean) ** 2
+    share = v / (v + std**2)
+    return Gaussian(
+        q.mean + share * torch.where(std < torch.inf, mean - q.mean, 0.0), (v * (1 - share)).sqrt(), q.basis
+    )

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from inverse.guidance.spectral import SpectralPosterior
+from inverse.guidance.spectral import SpectralPosterior, combine
 from inverse.protocols import Guidance
 from inverse.types import Gaussian
 
@@ -34,12 +34,3 @@ class SplitGibbsPosterior(SpectralPosterior):
             return q
         q, alpha = q.within(self.operator), self.sde.alpha(s).to(x)
         return combine(q, alpha * self.u, torch.where(self.known, alpha * self.noise, torch.inf))
-
-
-def combine(q: Gaussian, mean: Tensor, std: Tensor) -> Gaussian:
-    """q times N(mean, std^2), normalised, in q's coordinates; std (N, *E) from 0 to inf."""
-    v = q.std.to(q.mean).expand_as(q.mean) ** 2
-    share = v / (v + std**2)
-    return Gaussian(
-        q.mean + share * torch.where(std < torch.inf, mean - q.mean, 0.0), (v * (1 - share)).sqrt(), q.basis
-    )

@@ -41,7 +41,7 @@ class TDSPosterior(PiGDMPosterior):
     def _log_det(self, x: Tensor, r2: float) -> Tensor:
         """log det 2 pi (r^2 A A' + sigma_y^2 I) over measured entries, (N,); an entry without variance counts as 0."""
         operator, support = self.operator, self.operator.support
-        spectrum = operator.spectrum(operator.Vt(x)).expand_as(x).flatten(1)
+        spectrum = operator.spectrum(x).expand_as(x).flatten(1)  # coordinates have the event's shape
         variance = operator.noise.aligned("sigma", x).expand_as(x).flatten(1)[:, 0] ** 2
         known = spectrum > 0
         inside = torch.where(known, (r2 * spectrum**2 + variance[:, None]).log(), 0.0).sum(1)

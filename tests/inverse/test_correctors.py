@@ -5,14 +5,9 @@ import torch
 
 from inverse.correctors import CORRECTORS, AnnealedLangevin, Langevin
 from priors import Gaussian
-from tests.cases import SDES, BatchRNG, gaussian, normal
+from tests.cases import BatchRNG, gaussian, normal
 
 T = torch.tensor(0.3, dtype=torch.float64)
-
-
-@pytest.fixture(params=SDES)
-def sde(request):
-    return SDES[request.param]
 
 
 def test_a_langevin_step_by_hand(sde):

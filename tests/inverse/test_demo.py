@@ -12,7 +12,7 @@ from inverse import Solution, demo
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     out = tmp_path_factory.mktemp("demo")
-    tasks = {name: replace(task, n_steps=8) for name, task in demo.TASKS.items()}
+    tasks = {name: replace(task, method=replace(task.method, n_steps=8)) for name, task in demo.TASKS.items()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo, "TASKS", tasks)
         rows = demo.run(out, n_images=1, n_samples=2, progress=False)

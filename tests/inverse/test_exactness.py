@@ -22,11 +22,6 @@ MOVES = {**{name: make() for name, make in PREDICTORS.items()}, "ddim eta=.5": D
 FIXES = {"none": (), **{name: (make(),) for name, make in CORRECTORS.items()}}
 
 
-@pytest.fixture(params=SDES)
-def sde(request):
-    return SDES[request.param]
-
-
 def method(predictor=Ancestral(), correctors=(), grid=karras) -> Method:  # noqa: B008 (frozen)
     return Method("tested", Unconditional(), predictor, correctors, grid)
 

@@ -7,11 +7,6 @@ from inverse.grids import GRIDS, karras
 from tests.cases import SDES
 
 
-@pytest.fixture(params=SDES)
-def sde(request):
-    return SDES[request.param]
-
-
 @pytest.mark.parametrize("n", [1, 2, 17, 1000])
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 def test_a_grid_falls_from_one_to_t_min(grid, sde, n):

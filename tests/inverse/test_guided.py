@@ -34,11 +34,6 @@ LINEAR = {
 }
 
 
-@pytest.fixture(params=SDES)
-def sde(request):
-    return SDES[request.param]
-
-
 @pytest.fixture(params=LINEAR)
 def problem(request, sde):
     """(prior, operator, y, the exact posterior)."""

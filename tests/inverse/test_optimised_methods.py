@@ -12,20 +12,10 @@ from inverse.predictors import Ancestral, Travelling
 from operators import GaussianNoise, LinearMap, Masking, Operator
 from priors import Evaluations, Gaussian
 from priors.ode import decode
-from tests.cases import F64, SDES, draw, gaussian, normal, rotated
+from tests.cases import F64, SDES, draw, gaussian, level, normal, rotated
 
 D = 4
 X = normal(3, D, seed=1)
-
-
-@pytest.fixture(params=SDES)
-def sde(request):
-    return SDES[request.param]
-
-
-def level(sde, ratio: float) -> torch.Tensor:
-    """The time at which sigma / alpha has this value."""
-    return sde.time(torch.tensor(ratio, dtype=F64))
 
 
 class Curved(Operator):

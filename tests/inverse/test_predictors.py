@@ -21,11 +21,6 @@ STEPS = (40, 80, 160, 320)
 I3 = torch.eye(3, dtype=F64)
 
 
-@pytest.fixture(params=SDES)
-def sde(request):
-    return SDES[request.param]
-
-
 class ByHand:
     """Score and denoiser of a Gaussian prior with numpy's inverse, and the curves as floats."""
 

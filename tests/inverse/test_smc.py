@@ -17,21 +17,11 @@ from inverse.protocols import Posterior
 from inverse.types import State
 from operators import GaussianNoise, LinearMap, Masking
 from priors import Evaluations, Gaussian, RowRNG
-from tests.cases import F64, SDES, gaussian, normal
+from tests.cases import F64, SDES, gaussian, level, normal
 
 D = 4
 X, LATER = normal(3, D, seed=1), normal(3, D, seed=2)
 WEIGHED = [name for name, m in METHODS.items() if m.population.coupled]
-
-
-@pytest.fixture(params=SDES)
-def sde(request):
-    return SDES[request.param]
-
-
-def level(sde, ratio: float) -> torch.Tensor:
-    """The time at which sigma / alpha has this value."""
-    return sde.time(torch.tensor(ratio, dtype=F64))
 
 
 def solved(prior, operator, y, method, n_samples, n_steps=None, **arguments):

@@ -12,7 +12,7 @@ from inverse.methods import METHODS
 from inverse.predictors import Ancestral, Renoise, ReverseDiffusion, StochasticRungeKutta, Travelling
 from operators import Blur, GaussianNoise, LinearMap, Masking
 from priors import Evaluations, Gaussian
-from tests.cases import F64, SDES, draw, gaussian, normal, picture
+from tests.cases import F64, SDES, draw, gaussian, level, normal, picture
 
 D = 4
 MASK = torch.tensor([1, 0, 1, 0])
@@ -22,16 +22,6 @@ LEFT = torch.linalg.qr(normal(2, 2, seed=7)).Q
 MATRIX = LEFT * VALUES @ ORTHOGONAL[:2]  # noise .1 is .05 or 2 in its two coordinates; two more are not seen
 SIGMA_Y = 0.1
 X = normal(3, D, seed=1)
-
-
-@pytest.fixture(params=SDES)
-def sde(request):
-    return SDES[request.param]
-
-
-def level(sde, ratio: float) -> torch.Tensor:
-    """The time at which sigma / alpha has this value."""
-    return sde.time(torch.tensor(ratio, dtype=F64))
 
 
 def curves(sde, t) -> tuple[float, float]:
