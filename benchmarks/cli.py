@@ -192,12 +192,12 @@ def run_identifiability(
 def run_calibration(
     prior: str = "fashion-mnist",
     task: Annotated[list[str], typer.Option(help="repeat for several")] = list(IMAGE_TASKS),  # noqa: B006
-    method: Annotated[list[str], typer.Option(help="of METHODS, or auto; repeat for several")] = ["mmps"],  # noqa: B006
+    method: Annotated[list[str], typer.Option(help="of METHODS, or auto; repeat for several")] = ["auto"],  # noqa: B006
     truths: Annotated[list[str], typer.Option(help="test images, or draws of the prior; repeat for both")] = ["test"],  # noqa: B006
     images: int = 40,
     samples: int = 32,
     steps: Annotated[int | None, typer.Option(help="default: the method's own")] = None,
-    cg: Annotated[int, typer.Option(help="conjugate-gradient steps of MMPS; not of auto")] = 2,
+    cg: Annotated[int | None, typer.Option(help="conjugate-gradient steps of MMPS; not of auto")] = None,
     predictor: Annotated[str | None, typer.Option(help="in place of the methods' own; not of auto")] = None,
     resolution: Annotated[
         float | None, typer.Option(help="noise on truths and samples before they are ranked; default: sigma(t_min)")
@@ -222,8 +222,9 @@ def run_calibration(
             *(f"Left out: {line}." for line in left_out),
         )
     )
-    calibration.plot(found, out / "calibration.png")
-    _finish("calibration", "Calibration", rows, notes, out, images=images, samples=samples, steps=steps, seed=seed)
+    name = "calibration" if method == ["auto"] else "calibration-methods"
+    calibration.plot(found, out / f"{name}.png")
+    _finish(name, "Calibration", rows, notes, out, images=images, samples=samples, steps=steps, seed=seed)
 
 
 @run.command("exactness")

@@ -12,7 +12,6 @@ from benchmarks.baselines import fit_gaussian, linear_mmse
 from benchmarks.reconstruction import identity, interval, solved
 from inverse import METHODS, Solution
 from inverse.guidance import MMPS
-from inverse.predictors import DPMSolver
 from inverse.quality import psnr
 from operators import GaussianNoise, Grayscale
 from priors.data import ImageSet
@@ -49,7 +48,7 @@ def run(
     y = operator.measure(truth, seed=seed)
     linear = linear_mmse(fit_gaussian(train, prior.sde), operator, y)
     methods = {
-        "mmps": (replace(METHODS["mmps"], guidance=MMPS(n_cg), predictor=DPMSolver(1.0), head=None), n_steps),
+        "mmps": (replace(METHODS["mmps"], guidance=MMPS(n_cg)), n_steps),
         "replacement": (METHODS["replacement"], 8 * n_steps),
     }
     rows = [

@@ -51,7 +51,7 @@ def run(
         answers = {"linear MMSE (Gaussian prior)": linear, **_classical(name, operator, y, truth)}
         for label, estimate in answers.items():
             rows.append(_row(task.title, label, estimate, truth, linear, operator, y))
-        method = Method("mmps", MMPS(n_cg, recycle=False))  # ancestral steps on Karras' grid
+        method = Method("mmps", MMPS(n_cg))  # ancestral steps on Karras' grid
         blocks = solved(
             prior, operator, y, method, n_samples, n_steps, seed, work / f"{name}-{identity(prior_name)}", progress
         )

@@ -16,7 +16,7 @@ BUDGETS = {"fast": 30, "balanced": 100, "exact": 10**9}  # evaluations and backw
 SLACK = 1.05  # a few passes more than the budget are no reason to take a worse method
 # what the oracle measures for "auto" besides every method: the same guidance at other costs
 VARIANTS = {
-    "mmps, fast": replace(METHODS["mmps"], guidance=MMPS(2), n_steps=9),
+    "mmps, fast": replace(METHODS["mmps"], n_steps=9),
     "mmps, exact": replace(METHODS["mmps"], guidance=MMPS(5), n_steps=100),
 }
 FALLBACK = ("classifier", "mmps", "dps")  # where nothing measured tells: the most exact that serves
@@ -56,9 +56,9 @@ def measured_numbers(operator: Operator, event_shape: tuple[int, ...]) -> int:
 def choose(operator: Operator, event_shape: tuple[int, ...], n_samples: int = 8, budget: str = "balanced") -> Choice:
     """The measured method that came nearest to exact posteriors on problems like this one.
 
-    Formula: least geometric mean of sliced W1 in floors over the problems with the nearest number of measurements, on a
-    log scale within a factor 4, among the candidates that the operator can serve at the budget. Methods that weigh
-    particles count only for as many samples as they were measured with.
+    Formula: least geometric mean of sliced W1 over that of the best candidate on the same problem, over the problems
+    with the nearest number of measurements, on a log scale within a factor 4, among the candidates that the operator
+    can serve at the budget. Methods that weigh particles count only for as many samples as they were measured with.
     Arguments: operator; event_shape (E); n_samples; budget: "fast" (30 evaluations and backward passes per sample),
     "balanced" (100) or "exact" (what is nearest at any cost).
     Raises: ValueError for an unknown budget, or where no method serves the operator.
@@ -67,21 +67,24 @@ def choose(operator: Operator, event_shape: tuple[int, ...], n_samples: int = 8,
         raise ValueError(f"budget {budget!r}: expected one of {sorted(BUDGETS)}")
     candidates = {name: m for name, m in (METHODS | VARIANTS).items() if serves(m, operator)}
     rows = [] if "noisy_likelihood" in operator.capabilities else _alike(operator, event_shape)
-    ratios: dict[tuple[str, int], list[float]] = {}
+    ratios: dict[tuple[str, int], dict[str, float]] = {}
     for row in rows:
         method = candidates.get(row["candidate"])
         if method is None or not method.guidance.samples or row["passes"] > SLACK * BUDGETS[budget]:
             continue
         if method.population.coupled and n_samples < row["samples"]:
             continue
-        ratios.setdefault((row["candidate"], row["n_steps"]), []).append(max(row["ratio"], 1e-3))
+        ratios.setdefault((row["candidate"], row["n_steps"]), {})[row["problem"]] = max(row["ratio"], 1e-3)
     if ratios:
-        floors = {key: geometric_mean(found) for key, found in ratios.items()}
-        name, steps = min(floors, key=lambda key: floors[key])
-        problems = ", ".join(sorted({row["problem"] for row in rows}))
+        problems = {problem for found in ratios.values() for problem in found}
+        best = {p: min(found[p] for found in ratios.values() if p in found) for p in problems}
+        # relative to the best there: problems differ in difficulty, and not every candidate was measured on all
+        name, steps = min(ratios, key=lambda key: geometric_mean(r / best[p] for p, r in ratios[key].items()))
+        found = ratios[name, steps]
         reason = (
-            f"{candidates[name].name}, {steps} steps: of the methods that serve {type(operator).__name__} at "
-            f"budget {budget!r}, the nearest to exact posteriors, {floors[name, steps]:.2f} floors on {problems}"
+            f"{candidates[name].name}, {steps} steps: of the methods that serve {type(operator).__name__} at budget "
+            f"{budget!r}, the nearest to exact posteriors, {geometric_mean(found.values()):.2f} floors on "
+            + ", ".join(sorted(found))
         )
         return Choice(candidates[name], steps, reason)
     for name in FALLBACK:

@@ -31,8 +31,7 @@ def run(
     Returns: the state at the last time, its x denoised: E[x0 | x_t, y], (N, *E) in data units.
     Raises: NonFiniteState with the step and time at which a state stopped being finite.
     """
-    sde = posterior.sde
-    x = sde.sample_terminal((n_rows, *posterior.event_shape), rng)
+    x = posterior.start(n_rows, grid[0], rng)
 
     def correct(state: State, kernels: Sequence[Kernel], t: Tensor) -> State:
         for corrector in kernels:

@@ -48,8 +48,9 @@ class Method:
 
     Arguments: name; guidance; predictor (None: correctors alone); correctors, in turn at every time that a predictor
     arrived at: ``(Langevin(0.1),) * 3`` for three; grid: a function of `inverse.grids` ((sde, n) -> times); n_steps:
-    default number of steps; population; head (float > 0, or None): where sigma / alpha is more than so many standard
-    deviations of the prior, x_t is noise and little else, and one step crosses it all; order: "predict-first" (Song et
+    default number of steps; population; head (float > 0, or None): with a prior whose `Prior.moments` are known, start
+    where sigma / alpha is so many standard deviations of one of its coordinates (see `Posterior.start`), because above
+    x_t is as good as Gaussian; order: "predict-first" (Song et
     al. 2021, algorithm 1) or "correct-first" (their code), which corrects at t = 1 too. All else is the same, for their
     code's last prediction is our denoising.
     Raises: ValueError for an unknown order, no kernel at all, a head <= 0, and correctors or a predictor that
@@ -80,11 +81,11 @@ class Method:
 
     def times(self, prior: Prior, n_steps: int | None = None) -> Tensor:
         """The grid of a solve with this prior, (n + 1,) float64; n_steps: default the method's."""
-        n, sde = n_steps or self.n_steps, prior.sde
-        start = 1.0 if self.head is None else sde.time(torch.tensor(self.head * prior.variance**0.5)).item()
-        if n < 2 or not sde.t_min < start < 1:
+        sde, n = prior.sde, n_steps or self.n_steps
+        if self.head is None or prior.moments is None:
             return self.grid(sde, n)
-        return torch.cat([torch.ones(1, dtype=torch.float64), self.grid(sde, n - 1, start)])
+        start = sde.time(torch.tensor(self.head * prior.variance**0.5)).item()
+        return self.grid(sde, n, start) if sde.t_min < start < 1 else self.grid(sde, n)
 
     @property
     def openers(self) -> Sequence[Kernel]:
@@ -123,7 +124,7 @@ METHODS: dict[str, Method] = {
         Method("dps", DPS(), n_steps=500),
         Method("pigdm", PiGDM()),
         Method("tmpd", TMPD()),
-        Method("mmps", MMPS(), DPMSolver(2.0), (), log_snr, 24, head=2.5),
+        Method("mmps", MMPS(), DPMSolver(2.0), (), log_snr, 32, head=6.0),
         Method("ddrm", DDRM(), Renoise(0.85), n_steps=20),
         Method("ddnm", DDNM(), Renoise(0.85)),
         Method("diffpir", DiffPIR(), Renoise(1.0)),

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from inverse.types import Gaussian, State
 from operators import Operator
-from priors import Prior
+from priors import Moments, Prior
 from priors.base import expand
 
 
@@ -38,8 +38,24 @@ class Posterior(Prior, ABC):
     def device(self) -> torch.device:
         return self.prior.device
 
+    @property
+    def moments(self) -> Moments | None:  # type: ignore[override]
+        """The prior's, asked for when needed: those of an analytic prior take a while."""
+        return self.prior.moments
+
     def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
         return self.prior.denoise(x, t)
+
+    def start(self, n: int, t: Tensor, rng) -> Tensor:
+        """n states at the first time t, (n, *E): the SDE's terminal law, or later the Gaussian of the moments."""
+        if t >= 1 or self.moments is None:
+            return self.sde.sample_terminal((n, *self.event_shape), rng)
+        x0 = self.guess(n, self.moments, rng)
+        return expand(self.sde.alpha(t), x0) * x0 + expand(self.sde.sigma(t), x0) * rng.normal(tuple(x0.shape))
+
+    def guess(self, n: int, moments: Moments, rng) -> Tensor:
+        """n draws of x0 by the prior's moments alone, (n, *E), where noise hides all that they do not know."""
+        return moments.to(self.device).draw(n, rng)
 
     def condition(self, q: Gaussian, x: Tensor, t: Tensor, s: Tensor) -> Gaussian:
         """Edit a kernel's Gaussian from x at t to s; most guidances leave it as it is."""

@@ -21,17 +21,21 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).reshape(len(a), -1).sum(1)
 
 
-def conjugate_gradients(apply: Map, b: Tensor, *, rtol: float = 1e-6, max_steps: int = 250) -> Tensor:
+def conjugate_gradients(
+    apply: Map, b: Tensor, *, rtol: float = 1e-6, max_steps: int = 250, precondition: Map | None = None
+) -> Tensor:
     """Solve A x = b, A symmetric positive semi-definite and b in its range (Hestenes & Stiefel 1952).
 
     Arguments:
         apply: A, mapping rows (N, ...) to rows of the same shape.
         b: (N, ...).
-        rtol: a row stops once |b - A x| <= rtol |b|.
+        rtol: a row stops once |b - A x| <= rtol |b|, in the norm of P where there is one.
         max_steps: applications of A at most.
+        precondition: P, symmetric positive semi-definite and like the inverse of A.
     """
-    x, r, p = torch.zeros_like(b), b, b
-    rho = dot(r, r)
+    x, r = torch.zeros_like(b), b
+    p = z = b if precondition is None else precondition(b)
+    rho = dot(r, z)
     stop = rtol**2 * rho
     for _ in range(max_steps):
         active = rho > stop
@@ -40,8 +44,9 @@ def conjugate_gradients(apply: Map, b: Tensor, *, rtol: float = 1e-6, max_steps:
         q = apply(p)
         step = _ratio(rho, dot(p, q), active)
         x, r = x + column(step, b) * p, r - column(step, b) * q
-        rho, old = dot(r, r), rho
-        p = r + column(_ratio(rho, old, active), b) * p
+        z = r if precondition is None else precondition(r)
+        rho, old = dot(r, z), rho
+        p = z + column(_ratio(rho, old, active), b) * p
     return x
 
 

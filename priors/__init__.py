@@ -5,6 +5,7 @@ from priors.base import Evaluations, Prior
 from priors.checkpoints import available, labels, load, load_classifier, samples
 from priors.importers.denoiser import from_denoiser
 from priors.likelihood import bits_per_dim, log_likelihood
+from priors.moments import Moments
 from priors.ode import decode, encode, slerp, temper
 from priors.rng import RowRNG
 from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
@@ -18,6 +19,7 @@ __all__ = [
     "Evaluations",
     "Gaussian",
     "GaussianMixture",
+    "Moments",
     "NoisyClassifier",
     "Prior",
     "RowRNG",

@@ -1,12 +1,14 @@
 """Gaussians and their mixtures: score, denoiser, density and posterior in closed form. The oracles of all else."""
 
 import math
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from priors.base import Prior
 from priors.conditioning import LOG_2PI, condition, read
+from priors.moments import Moments
 from priors.rng import RowRNG
 from priors.sde import SDE
 
@@ -83,6 +85,11 @@ class GaussianMixture(Prior, nn.Module):
         for weight, factor in zip(self.weights if len(self.eigenvalues) > 1 else [1.0], self._factors(), strict=True):
             total = total + weight * factor @ factor.mT
         return total
+
+    @cached_property
+    def moments(self) -> Moments:  # type: ignore[override]
+        """Mean and covariance, in single precision."""
+        return Moments.of_covariance(self.mean, self.covariance)
 
     @property
     def device(self) -> torch.device:

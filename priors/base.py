@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from priors.moments import Moments
 from priors.sde import SDE
 
 VJP = Callable[[Tensor], Tensor]
@@ -23,13 +24,15 @@ class Prior(ABC):
     Formula: score = (alpha D - x) / sigma^2 and D = (x + sigma^2 score) / alpha with D = E[x0 | x_t].
     Source: Robbins 1956, Efron 2011 (Tweedie's formula).
     Attributes: sde (SDE); event_shape (tuple E); variance (float, data units squared): the mean variance of one
-    coordinate of x0, where a method needs its size.
+    coordinate of x0, where a method needs its size; moments (Moments, or None where they are not known): mean and
+    covariance of x0, by which methods start nearer and converge sooner (``Moments.of_images`` of a training set).
     Raises: TypeError on subclassing with neither method.
     """
 
     sde: SDE
     event_shape: tuple[int, ...]
     variance: float = 1.0
+    moments: Moments | None = None
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -85,6 +88,11 @@ class Evaluations(Prior):
     @property
     def device(self) -> torch.device:
         return self.prior.device
+
+    @property
+    def moments(self) -> Moments | None:  # type: ignore[override]
+        """The prior's."""
+        return self.prior.moments
 
     def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
         if (kept := self._kept(x, t)) is not None:

@@ -1,4 +1,6 @@
-"""Trained networks on disk: weights.safetensors beside a card.json that says everything else. No pickle."""
+"""Trained networks on disk: weights.safetensors beside a card.json that says everything else. No pickle.
+
+Beside a prior lie its moments, in half precision, which is more than enough for a preconditioner."""
 
 import hashlib
 import json
@@ -6,18 +8,19 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from priors import nets
 from priors.data import ImageSet, read
 from priors.files import atomic
 from priors.importers import diffusers, score_sde
+from priors.moments import Moments
 from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
 from priors.sde import SDE, from_spec
 
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "shipped"
-WEIGHTS, CARD, SAMPLES = "weights.safetensors", "card.json", "samples.h5"
+WEIGHTS, CARD, SAMPLES, MOMENTS = "weights.safetensors", "card.json", "samples.h5", "moments.safetensors"
 
 
 def save(folder: str | Path, trained: ScorePrior | NoisyClassifier, **notes) -> None:
@@ -30,6 +33,11 @@ def save(folder: str | Path, trained: ScorePrior | NoisyClassifier, **notes) -> 
     with atomic(folder / WEIGHTS) as temporary:
         save_file({name: value.contiguous() for name, value in trained.network.state_dict().items()}, temporary)
         checksum = _sha256(temporary)
+    moments = getattr(trained, "moments", None)
+    if moments is not None:
+        kept = {name: value.contiguous() for name, value in vars(moments).items()}
+        with atomic(folder / MOMENTS) as temporary:
+            save_file(kept | {"basis": kept["basis"].half()}, temporary)
     card = {
         "format": FORMAT,
         "kind": "classifier" if isinstance(trained, NoisyClassifier) else "prior",
@@ -91,14 +99,20 @@ def load_folder(folder: str | Path, kind: str) -> ScorePrior | NoisyClassifier:
     arguments = (network, from_spec(card["sde"]), tuple(card["event_shape"]))
     if kind == "classifier":
         return NoisyClassifier(*arguments, range=DataRange(**card["range"])).eval()
-    return ScorePrior(*arguments, prediction=card["prediction"], range=DataRange(**card["range"])).eval()
+    path = folder / MOMENTS
+    moments = Moments(**{k: v.float() for k, v in _read(path).items()}) if path.exists() else None
+    return ScorePrior(*arguments, card["prediction"], DataRange(**card["range"]), moments).eval()
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a readable safetensors file ({error}): fetch it again") from None
 
 
 def _load_weights(network: nn.Module, path: Path) -> None:
-    try:
-        weights = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a readable safetensors file ({error}): fetch it again") from None
+    weights = _read(path)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:

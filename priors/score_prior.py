@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from priors.base import Prior, expand
+from priors.moments import Moments
 from priors.sde import SDE
 
 # Each maps (network, u, alpha, sigma, t) to E[u0 | u_t]; u = alpha u0 + sigma z in the network's units, alpha and sigma
@@ -79,8 +80,9 @@ class ScorePrior(Prior, nn.Module):
     ``prediction``, and D = shift + scale E[u0 | u_t].
     Source: Song et al. 2021 ("noise", "score"); Karras et al. 2022 ("preconditioned").
     Arguments: network (Module): (u (N, *E), label (N,)) -> (N, *E); sde (SDE, in data units); event_shape (tuple E);
-    prediction (a name in `PREDICTIONS`, or such a function); range (DataRange).
-    Raises: ValueError for an unknown prediction.
+    prediction (a name in `PREDICTIONS`, or such a function); range (DataRange); moments of the training images, in data
+    units (see `priors.Prior`).
+    Raises: ValueError for an unknown prediction, and for moments of another event shape.
     """
 
     def __init__(
@@ -90,11 +92,14 @@ class ScorePrior(Prior, nn.Module):
         event_shape: tuple[int, ...],
         prediction: str | Prediction = "preconditioned",
         range: DataRange = DataRange(),
+        moments: Moments | None = None,
     ):
         nn.Module.__init__(self)
         if not callable(prediction) and prediction not in PREDICTIONS:
             raise ValueError(f"prediction = {prediction!r}: expected one of {sorted(PREDICTIONS)}")
-        self.network, self.sde, self.event_shape = network, sde, tuple(event_shape)
+        if moments is not None and moments.mean.shape != tuple(event_shape):
+            raise ValueError(f"moments of {tuple(moments.mean.shape)}: expected events of {tuple(event_shape)}")
+        self.network, self.sde, self.event_shape, self.moments = network, sde, tuple(event_shape), moments
         self.prediction, self.range = prediction, range
         self.predict: Prediction = prediction if callable(prediction) else PREDICTIONS[prediction]
         self.variance = range.scale**2
@@ -119,7 +124,7 @@ class ScorePrior(Prior, nn.Module):
                 f"prediction = {self.prediction!r}: only a preconditioned network serves another SDE than its own; "
                 f"keep {self.sde}, or train with prediction = 'preconditioned'"
             )
-        prior = ScorePrior(self.network, sde, self.event_shape, self.prediction, self.range)
+        prior = ScorePrior(self.network, sde, self.event_shape, self.prediction, self.range, self.moments)
         return prior.train(self.training)
 
     @property

@@ -18,9 +18,12 @@ from torch.nn.parallel import DistributedDataParallel
 from priors import checkpoints
 from priors.data import ImageSet
 from priors.files import atomic
+from priors.moments import Moments
 from priors.objectives import Objective
+from priors.score_prior import ScorePrior
 
 STATE, LOG = "state.safetensors", "log.jsonl"
+MOMENT_IMAGES = 20_000  # more hardly change 256 components
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,14 @@ class Trainer:
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.lr)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
         self.step, self.seconds, self.losses = 0, 0.0, {}
+        if isinstance(objective.trained, ScorePrior) and not self.rank:
+            objective.trained.moments = self._moments()
+
+    def _moments(self) -> Moments:
+        """Of images evenly taken from the training set, and of their mirror images where training mirrors them."""
+        rows = torch.linspace(0, len(self.data) - 1, min(len(self.data), MOMENT_IMAGES)).long()
+        images = self.data.floats(rows)
+        return Moments.of_images(torch.cat([images, images.flip(-1)]) if self.config.flip else images)
 
     def run(self) -> dict[str, float]:
         """Train to the end of the config, from the saved state where `resume` was called; the last losses."""

@@ -9,7 +9,6 @@ from benchmarks.problems import smooth_covariance
 from inverse import METHODS, Method
 from inverse.grids import karras, uniform
 from inverse.guidance import DPS, GUIDANCES, MMPS, NoisyLikelihood, PiGDM, Replacement
-from inverse.guidance.mmps import MMPSPosterior
 from inverse.predictors import DDIM, Ancestral, ProbabilityFlow, ReverseDiffusion
 from operators import Blur, Classifier, GaussianNoise, Grayscale, LinearMap, Masking
 from priors import VPSDE, Evaluations, Gaussian
@@ -62,7 +61,7 @@ def test_mmps_with_exact_steps_draws_from_the_posterior(problem):
     """Second-order steps and enough conjugate gradients leave the guidance itself: it is exact."""
     prior, operator, y, truth = problem
     n = 2000 if len(prior.event_shape) == 1 else 100
-    x = draw(prior, Method("", MMPS(12, 1e-3, recycle=False), ProbabilityFlow()), n, 30, operator, y)
+    x = draw(prior, Method("", MMPS(12), ProbabilityFlow()), n, 30, operator, y)
     error, ratios = moments(x, truth)
     assert error < 4
     assert 0.94 < float(ratios.mean()) < 1.12
@@ -96,19 +95,6 @@ def test_mmps_keeps_rows_whose_curvature_is_not_positive():
     x = normal(3, 4).float()
     guided = MMPS().posterior(Evaluations(prior), operator, torch.ones(3, 4)).denoise(x, torch.tensor(0.5, dtype=F64))
     torch.testing.assert_close(guided, -x)
-
-
-def test_the_preconditioner_is_used_where_it_can_be():
-    prior = picture(SDES["ve"])
-    y = torch.zeros(1, 1, 8, 8)
-    used = {name: MMPS().posterior(prior, LINEAR[name][1](), y).preconditioned for name in LINEAR if name != "matrix"}
-    assert used == {"masking": True, "circular blur": True, "reflected blur": False}
-    assert (
-        MMPSPosterior(
-            prior, Masking(torch.ones(8, 8), noise=GaussianNoise(torch.ones(1, 8, 8), 3)), y, MMPS()
-        ).preconditioned
-        is False
-    )
 
 
 # PiGDM ----------------------------------------------------------------------------------------------------------------

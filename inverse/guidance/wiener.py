@@ -1,0 +1,55 @@
+"""The posterior of the Gaussian that has the prior's first two moments: it costs no evaluation of the prior."""
+
+import torch
+from torch import Tensor
+
+from operators import LinearOperator
+from operators.solvers import conjugate_gradients
+from priors import Moments
+
+INNER = 20  # iterations for a preconditioner, which need not be exact
+
+
+class Wiener:
+    """x0 ~ N(m, C) seen through y = A x0 + N(0, Sigma_y).
+
+    Formula: at noise of size s = sigma / alpha, Cov[x0 | x_t] = C_s = C s^2 (C + s^2 I)^-1, and the measurement's law
+    given x_t has the covariance Sigma_y + A C_s A'.
+    Source: Wiener 1949; Matheron 1971, whose rule makes a draw of the prior one of the posterior (`draw`).
+    Arguments: moments of the prior; operator (linear, Gaussian noise) of the rows.
+    """
+
+    def __init__(self, moments: Moments, operator: LinearOperator):
+        self.moments, self.operator = moments, operator
+        self.closed = {"svd", "isotropic"} <= operator.capabilities
+
+    def solve(self, r: Tensor, s2: float, rtol: float = 1e-2, max_steps: int = INNER) -> Tensor:
+        """(Sigma_y + A C_s A')^-1 r by conjugate gradients; r (N, *M); s2 (s^2, may be inf: C itself)."""
+        moments, operator = self.moments, self.operator
+
+        def filtered(variances: Tensor) -> Tensor:
+            return variances / (1 + variances / s2)
+
+        d, k = moments.basis.shape
+        r2 = float((filtered(moments.variances).sum() + (d - k) * filtered(moments.rest)) / d)
+
+        def system(v: Tensor) -> Tensor:
+            spread = operator(moments.apply(filtered, operator.adjoint(v)))
+            return spread + operator.noise.aligned("sigma", v) ** 2 * v
+
+        def isotropic(v: Tensor) -> Tensor:
+            return operator.solve_gram(v, r2)
+
+        return conjugate_gradients(
+            system, r, rtol=rtol, max_steps=max_steps, precondition=isotropic if self.closed else None
+        )
+
+    def draw(self, y: Tensor, rng) -> Tensor:
+        """One draw of p(x0 | y) per row, (N, *E); y (N, *M); rng (`RowRNG` of the rows)."""
+        operator = self.operator
+        x = self.moments.draw(len(y), rng)
+        r = y - operator(x) - operator.noise.aligned("sigma", y) * rng.normal(tuple(y.shape))
+        if operator.support is not None:
+            r = torch.where(operator.support, r, 0.0)
+        v = self.solve(r, float("inf"), rtol=1e-4, max_steps=500)
+        return x + self.moments.apply(lambda variances: variances, operator.adjoint(v))

@@ -1,0 +1,77 @@
+"""Mean and covariance of a prior: what a Gaussian of the same two moments knows, at no evaluation of the prior."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+RANK = 256  # principal components that are kept of a training set
+MOST_DIRECT = 4096  # dimensions up to which a covariance is a matrix; above, so many images stand for all
+
+
+@dataclass(frozen=True)
+class Moments:
+    """E[x0] and Cov[x0] = V diag(lambda) V' + rest (I - V V'), the columns of V orthonormal.
+
+    Source: Tipping & Bishop 1999 (probabilistic principal components).
+    Arguments: mean (*E), data units; basis V (d, k) over flattened events; variances lambda (k,) and rest (0-d), data
+    units squared.
+    """
+
+    mean: Tensor
+    basis: Tensor
+    variances: Tensor
+    rest: Tensor
+
+    @classmethod
+    def isotropic(cls, event_shape: tuple[int, ...], variance: float = 1.0) -> "Moments":
+        """Mean 0 and covariance ``variance`` I, of a prior of which no more is known; event_shape (E)."""
+        d = math.prod(event_shape)
+        return cls(torch.zeros(event_shape), torch.zeros(d, 0), torch.zeros(0), torch.tensor(float(variance)))
+
+    @classmethod
+    def of_covariance(cls, mean: Tensor, covariance: Tensor) -> "Moments":
+        """From mean (*E) and covariance (d, d), data units; all d components are kept."""
+        variances, basis = torch.linalg.eigh(covariance.double())
+        return cls(mean.float(), basis.float(), variances.clamp_min(0.0).float(), torch.zeros(()))
+
+    @classmethod
+    def of_images(cls, images: Tensor, rank: int = RANK) -> "Moments":
+        """From images (n, *E), data units: their leading principal components, and one variance for all else.
+
+        Raises: ValueError for fewer than 2 images.
+        """
+        if len(images) < 2:
+            raise ValueError(f"{len(images)} images: expected at least 2, a covariance needs a spread")
+        flat = images.flatten(1).float()
+        n, d = flat.shape
+        mean = flat.mean(0)
+        total = flat.var(0).sum()
+        flat = flat if d <= MOST_DIRECT else flat[:MOST_DIRECT]
+        centred = (flat - mean) / math.sqrt(len(flat) - 1)
+        if d <= len(flat):
+            variances, basis = torch.linalg.eigh(centred.mT @ centred)
+        else:
+            variances, left = torch.linalg.eigh(centred @ centred.mT)
+            basis = centred.mT @ left / variances.clamp_min(1e-12).sqrt()
+        k = min(rank, d, n - 1)
+        variances, basis = variances[-k:].clamp_min(0.0), basis[:, -k:]
+        rest = (total - variances.sum()).clamp_min(0.0) / max(1, d - k)
+        return cls(mean.view(images.shape[1:]), basis.contiguous(), variances, rest)
+
+    def to(self, device: torch.device) -> "Moments":
+        """The same on another device."""
+        return replace(self, **{name: value.to(device) for name, value in vars(self).items()})
+
+    def apply(self, f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """f(Cov) x, where f acts on the eigenvalues, element by element; x (N, *E) -> (N, *E)."""
+        rest = f(self.rest)
+        flat = x.flatten(1)
+        inside = ((flat @ self.basis) * (f(self.variances) - rest)) @ self.basis.mT
+        return (rest * flat + inside).view_as(x)
+
+    def draw(self, n: int, rng) -> Tensor:
+        """n draws of N(mean, Cov), (n, *E); rng (`RowRNG` of n rows)."""
+        return self.mean + self.apply(torch.sqrt, rng.normal((n, *self.mean.shape)))
