@@ -1,5 +1,6 @@
 """Problems with a known answer, and the shipped test images measured."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -52,6 +53,27 @@ def correlated_gaussian(sde: SDE, d: int = 16, seed: int = 0) -> Gaussian:
     factor = torch.randn(d, d, generator=generator, dtype=torch.float64) * torch.logspace(0, -1, d, dtype=torch.float64)
     covariance = 2 * factor @ factor.T / d + 0.01 * torch.eye(d, dtype=torch.float64)
     return Gaussian(torch.randn(d, generator=generator, dtype=torch.float64), covariance, sde=sde)
+
+
+def two_moons(sde: SDE, components: int = 48) -> GaussianMixture:
+    """Two interleaved half circles in the unit square: pictures of two pixels in [0, 1], beads of .02 along two arcs.
+
+    Formula: angles a_i in (0, pi), K / 2 per moon; means .5 + .28 (+-(cos a - .5), +-(sin a - .25)); covariance
+    .02^2 I; weights 3 : 2 for the moons, so that modes differ.
+    Source: scikit-learn's make_moons (Pedregosa et al. 2011), here as a density.
+    Arguments: sde (for data of this size, such as VESDE()); components K, even, half of them on each moon: the first
+    half is the heavier.
+    Returns: GaussianMixture with event shape (2,).
+    Raises: ValueError for an odd or too small K.
+    """
+    if components < 2 or components % 2:
+        raise ValueError(f"components = {components}: expected an even number, half of them on each moon")
+    angle = math.pi * (torch.arange(components // 2, dtype=torch.float64) + 0.5) / (components // 2)
+    moon = torch.stack([angle.cos() - 0.5, angle.sin() - 0.25], 1)
+    means = 0.5 + 0.28 * torch.cat([moon, -moon])
+    weights = torch.tensor([0.6, 0.4], dtype=torch.float64).repeat_interleave(components // 2)
+    covariances = 0.02**2 * torch.eye(2, dtype=torch.float64).expand(components, -1, -1)
+    return GaussianMixture(means, covariances, weights, sde)
 
 
 def random_map(d: int, m: int, sigma: float, seed: int = 0) -> LinearMap:
