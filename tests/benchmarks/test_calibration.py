@@ -159,8 +159,9 @@ def test_the_command_writes_table_and_figure(tmp_path):
     work = ["--work", str(tmp_path / "work")]
     result = CliRunner().invoke(cli.app, ["run", "calibration", *arguments, *work])
     assert result.exit_code == 0, result.output
-    text = (tmp_path / "calibration.md").read_text()
+    text = (tmp_path / "calibration-methods.md").read_text()
     assert (
-        f"| {TITLE} | pigdm, Ancestral, 3 steps | test | 3 x 3 |" in text and (tmp_path / "calibration.json").exists()
+        f"| {TITLE} | pigdm, Ancestral, 3 steps | test | 3 x 3 |" in text
+        and (tmp_path / "calibration-methods.json").exists()
     )
-    assert imread(tmp_path / "calibration.png").std() > 5
+    assert imread(tmp_path / "calibration-methods.png").std() > 5

@@ -64,7 +64,14 @@ def test_a_prior_from_a_recipe(run, tmp_path):
     assert result.exit_code == 0, result.output
     assert "2 steps" in result.output
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"card.json", "weights.safetensors", "state.safetensors", "log.jsonl", "samples.png"}
+    assert names == {
+        "card.json",
+        "weights.safetensors",
+        "moments.safetensors",
+        "state.safetensors",
+        "log.jsonl",
+        "samples.png",
+    }
     card = json.loads((tmp_path / "out" / "card.json").read_text())
     assert (card["data"], card["licence"], card["prediction"]) == ("stripes", "none", "noise")
     assert "CPU cores" in card["hardware"] and card["torch"] == torch.__version__
