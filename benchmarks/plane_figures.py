@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.plane import EXACT, MEAN, PRIOR, Found, db, gain
+from benchmarks.oracle_entries import EXACT, PRIOR
+from benchmarks.plane import MEAN, Found, db, gain
 from priors import GaussianMixture
 from priors.files import atomic
 

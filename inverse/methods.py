@@ -50,9 +50,8 @@ class Method:
     arrived at: ``(Langevin(0.1),) * 3`` for three; grid: a function of `inverse.grids` ((sde, n) -> times); n_steps:
     default number of steps; population; head (float > 0, or None): with a prior whose `Prior.moments` are known, start
     where sigma / alpha is so many standard deviations of one of its coordinates (see `Posterior.start`), because above
-    x_t is as good as Gaussian; order: "predict-first" (Song et
-    al. 2021, algorithm 1) or "correct-first" (their code), which corrects at t = 1 too. All else is the same, for their
-    code's last prediction is our denoising.
+    x_t is as good as Gaussian; order: "predict-first" (Song et al. 2021, algorithm 1) or "correct-first" (their code),
+    which corrects at t = 1 too. All else is the same, for their code's last prediction is our denoising.
     Raises: ValueError for an unknown order, no kernel at all, a head <= 0, and correctors or a predictor that
     remembers its last step (`DPMSolver`) where rows are resampled.
     """

@@ -98,8 +98,6 @@ class Trainer:
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.lr)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
         self.step, self.seconds, self.losses = 0, 0.0, {}
-        if isinstance(objective.trained, ScorePrior) and not self.rank:
-            objective.trained.moments = self._moments()
 
     def _moments(self) -> Moments:
         """Of images evenly taken from the training set, and of their mirror images where training mirrors them."""
@@ -224,6 +222,9 @@ class Trainer:
         return self.losses["test"]
 
     def _write_checkpoint(self) -> None:
+        trained = self.objective.trained
+        if isinstance(trained, ScorePrior) and trained.moments is None:
+            trained.moments = self._moments()
         self.objective.eval()
         with self._averaged():
             record = {
@@ -232,7 +233,7 @@ class Trainer:
                 "losses": self.losses,
                 "config": asdict(self.config),
             }
-            checkpoints.save(self.out, self.objective.trained, **self.notes, training=record)
+            checkpoints.save(self.out, trained, **self.notes, training=record)
             self.objective.sheet(self.out)
 
     def resume(self) -> bool:

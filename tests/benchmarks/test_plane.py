@@ -10,7 +10,8 @@ import torch
 from typer.testing import CliRunner
 
 from benchmarks import cli, plane
-from benchmarks.plane import EXACT, MEAN, PRIOR, Plane
+from benchmarks.oracle_entries import EXACT, PRIOR
+from benchmarks.plane import MEAN, Plane
 from benchmarks.problems import two_moons
 from benchmarks.provenance import RESULTS
 from inverse import METHODS
