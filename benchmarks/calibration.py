@@ -140,7 +140,7 @@ def plot(found: Sequence[Calibration], path: Path) -> None:
     figure = Figure(figsize=(max(2.6 * len(found), 4.0), 4.6), dpi=130, layout="constrained")
     axes = figure.subplots(2, len(found), squeeze=False, sharex=True, sharey="row")
     for column, calibrated in zip(axes.T, found, strict=True):
-        column[0].set_title(calibrated.title.replace(", ", "\n", 1), fontsize=7)
+        column[0].set_title(calibrated.title.replace(", ", "\n"), fontsize=7)
         for axis, (_, test) in zip(column, (calibrated.pixels, calibrated.frequencies), strict=True):
             edges = torch.linspace(0, 1, len(test.histogram) + 1)
             axis.stairs(len(test.histogram) * test.histogram, edges, fill=True, alpha=0.5)
