@@ -3,13 +3,12 @@
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Protocol
 
-import torch
 from torch import Tensor
 
 from inverse.types import Gaussian, State
 from operators import Operator
 from priors import Moments, Prior
-from priors.base import expand
+from priors.base import Wrapped, expand
 
 
 class Kernel(Protocol):
@@ -24,27 +23,15 @@ class Kernel(Protocol):
         ...
 
 
-class Posterior(Prior, ABC):
+class Posterior(Wrapped, ABC):
     """A prior that knows y: its score is an approximation of grad log p_t(x | y).
 
     Arguments: prior (Prior, evaluated once per (x, t)); operator (Operator of the rows); y (N, *M).
     """
 
     def __init__(self, prior: Prior, operator: Any, y: Any):
-        self.prior, self.operator, self.y = prior, operator, y
-        self.sde, self.event_shape, self.variance = prior.sde, prior.event_shape, prior.variance
-
-    @property
-    def device(self) -> torch.device:
-        return self.prior.device
-
-    @property
-    def moments(self) -> Moments | None:  # type: ignore[override]
-        """The prior's, asked for when needed: those of an analytic prior take a while."""
-        return self.prior.moments
-
-    def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
-        return self.prior.denoise(x, t)
+        super().__init__(prior)
+        self.operator, self.y = operator, y
 
     def start(self, n: int, t: Tensor, rng) -> Tensor:
         """n states at the first time t, (n, *E): the SDE's terminal law, or later the Gaussian of the moments."""

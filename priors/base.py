@@ -69,7 +69,30 @@ class Prior(ABC):
         return torch.device("cpu")
 
 
-class Evaluations(Prior):
+class Wrapped(Prior):
+    """A prior around another, whose noising, shape, moments, device and denoiser it has until it changes them.
+
+    Arguments: prior (Prior).
+    """
+
+    def __init__(self, prior: Prior):
+        self.prior, self.sde, self.event_shape = prior, prior.sde, prior.event_shape
+        self.variance = prior.variance
+
+    @property
+    def device(self) -> torch.device:
+        return self.prior.device
+
+    @property
+    def moments(self) -> Moments | None:  # type: ignore[override]
+        """The prior's, asked for when needed: those of an analytic prior take a while."""
+        return self.prior.moments
+
+    def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
+        return self.prior.denoise(x, t)
+
+
+class Evaluations(Wrapped):
     """A prior that evaluates once per (x, t), whoever asks, and counts.
 
     Score, denoiser and guided likelihood at one state share one call of the network: the last (x, t) is kept, and x is
@@ -79,20 +102,10 @@ class Evaluations(Prior):
     """
 
     def __init__(self, prior: Prior):
-        self.prior, self.sde, self.event_shape = prior, prior.sde, prior.event_shape
-        self.variance = prior.variance
+        super().__init__(prior)
         self.nfe = self.nvjp = 0
         self._key: tuple | None = None
         self._value: tuple[Tensor, VJP | None] | None = None
-
-    @property
-    def device(self) -> torch.device:
-        return self.prior.device
-
-    @property
-    def moments(self) -> Moments | None:  # type: ignore[override]
-        """The prior's."""
-        return self.prior.moments
 
     def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
         if (kept := self._kept(x, t)) is not None:
