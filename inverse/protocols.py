@@ -95,9 +95,11 @@ class Guidance(ABC):
 class Population(ABC):
     """How the rows of a state live together: independently, or weighed and resampled.
 
-    ``coupled``: whether the samples of one measurement must share a batch.
+    ``weighs``: whether its rows have weights of their own; ``coupled``: whether the samples of one measurement must
+    share a batch. Weights of rows that are not coupled are those of independent draws.
     """
 
+    weighs: ClassVar[bool] = False
     coupled: ClassVar[bool] = False
 
     def sized(self, n_samples: int) -> "Population":
@@ -113,3 +115,7 @@ class Population(ABC):
         self, state: State, x: Tensor, q: Gaussian, kernel: Kernel, posterior: Posterior, t: Tensor, s: Tensor, rng
     ) -> State:
         """After a kernel drew x (N, *E) at s from q, its Gaussian given the state at t; s is t for a corrector."""
+
+    def finish(self, state: State, posterior: Posterior, t: Tensor, rng) -> State:
+        """The state at the last time t, before it is denoised: where weights that need a density at hand are made."""
+        return state
