@@ -134,7 +134,7 @@ METHODS: dict[str, Method] = {
         Method("splitgibbs", SplitGibbs(), Travelling(Ancestral()), (), Sawtooth(), 1000),
         Method("tds", TDS(), population=SMC()),
         Method("mcgdiff", MCGDiff(), population=SMC()),
-        Method("exact", Tweedie(), Flow(), n_steps=30, population=Importance()),
+        Method("exact", Tweedie(), Flow(), n_steps=40, population=Importance()),
         Method("classifier", NoisyLikelihood(), n_steps=200),
     )
 }

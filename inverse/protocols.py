@@ -117,5 +117,5 @@ class Population(ABC):
         """After a kernel drew x (N, *E) at s from q, its Gaussian given the state at t; s is t for a corrector."""
 
     def finish(self, state: State, posterior: Posterior, t: Tensor, rng) -> State:
-        """The state at the last time t, before it is denoised: where weights that need a density at hand are made."""
+        """The state at the last time t (0-d), before it is denoised: where weights are made that need a density."""
         return state

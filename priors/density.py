@@ -82,7 +82,9 @@ def log_density(
     times[0], times[-1] = ends
     total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     for a, b in pairwise(times):
-        x, log_det = step_with_log_det(lambda z, a=a, b=b: heun_step(prior, z, a, b), x, middle(prior, a, b), probes, rng)
+        x, log_det = step_with_log_det(
+            lambda z, a=a, b=b: heun_step(prior, z, a, b), x, middle(prior, a, b), probes, rng
+        )
         total = total + log_det
     return sde.terminal_log_prob(x).double() + total
 
