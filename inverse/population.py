@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from inverse.protocols import Population, Posterior
 from inverse.types import State
@@ -82,8 +81,8 @@ class Importance(Population):
     less the steps' log-determinants, and p_t(y | x) the posterior's log-likelihood. x is a draw of x_t and not of x0:
     weighed at its own noise level it may be nearer to y than sigma(t), and `Posterior.finish` denoises it. The rows are
     independent, so the mean weight is an unbiased estimate of p(y), whatever their number.
-    Source: Kong, Liu & Wong 1994 (importance sampling); Song et al. 2021, section 4.3 (the flow's density); Noe, Olsson,
-    Koehler & Wu 2019 (weighing the samples of a flow).
+    Source: Kong, Liu & Wong 1994 (importance sampling); Song et al. 2021, section 4.3 (the flow's density); Noe,
+    Olsson, Koehler & Wu 2019 (weighing the samples of a flow).
     Arguments: n_steps (int >= 1) and probes (int >= 1): of the prior's own density, where it has no closed form;
     exact_up_to (int >= 0) dimensions without probes (see `priors.density.log_density`).
     Raises: ValueError for numbers out of range, and at the first step for a guidance that edits steps or a kernel that

@@ -41,6 +41,7 @@ class Tweedie(Guidance):
             raise ValueError(f"most = {self.most}: expected a number of measured numbers >= 0")
 
     def posterior(self, prior, operator, y, rng=None):
+        assert operator is not None and y is not None
         if (size := y[0].numel()) <= self.most:
             return TweediePosterior(prior, operator, y)
         if not {"svd", "isotropic"} <= operator.capabilities:

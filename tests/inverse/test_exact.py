@@ -1,8 +1,8 @@
 """The exact mode: posteriors, evidence and warnings against closed forms."""
 
-import math
 import warnings
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,10 +12,9 @@ from benchmarks.oracle_problems import find
 from inverse import METHODS, UnreliableWeights, solve
 from inverse.correctors import Langevin
 from inverse.flow import Flow
-from inverse.guidance import DPS, TDS, MCGDiff, PiGDM, Tweedie, Unconditional
+from inverse.guidance import TDS, MCGDiff, Tweedie
 from inverse.population import Importance
 from inverse.predictors import DDIM, Ancestral
-from inverse.protocols import GuidedPosterior
 from operators import Blur, GaussianNoise, LinearMap, Masking
 from priors import Evaluations, Gaussian, RowRNG, log_density
 from priors.density import step_with_log_det
@@ -40,7 +39,7 @@ def seen(m: int, sigma: float = 0.3) -> LinearMap:
     return LinearMap(normal(m, D, seed=5).float(), GaussianNoise(sigma))
 
 
-# the determinant of a step ----------------------------------------------------------------------------------------------
+# the determinant of a step --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("m", [1, 3])
@@ -87,12 +86,12 @@ def test_the_density_of_a_flow_by_hand(predictor, sde):
     """The product of the steps' own Jacobians, for any number of steps."""
     prior, times = two_modes(sde, D), [level(sde, r) for r in (2.0, 1.0, 0.6)]
     x, total = X, torch.zeros(3, dtype=F64)
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in pairwise(times):
         q = Flow(predictor).transition(Evaluations(prior), x, t, s, None)
         x, total = q.mean, total + q.log_det
 
     def whole(z):
-        for t, s in zip(times[:-1], times[1:], strict=True):
+        for t, s in pairwise(times):
             z = predictor.transition(prior, z, t, s, None).mean
         return z
 
@@ -100,7 +99,7 @@ def test_the_density_of_a_flow_by_hand(predictor, sde):
     torch.testing.assert_close(total, torch.stack([jacobian[i, :, i].det().abs().log() for i in range(3)]))
 
 
-# densities of priors without a closed form ------------------------------------------------------------------------------
+# densities of priors without a closed form ----------------------------------------------------------------------------
 
 
 def test_the_density_of_a_prior_that_states_none(sde):
@@ -117,7 +116,7 @@ def test_the_density_of_a_prior_that_states_none(sde):
         log_density(prior, x, t, 0)
 
 
-# exactness --------------------------------------------------------------------------------------------------------------
+# exactness ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_gaussian_prior_has_even_weights(sde):
@@ -205,7 +204,7 @@ def test_many_dimensions_by_probes():
     assert float(solution.log_evidence) == pytest.approx(prior.log_evidence(operator, y), abs=0.25)
 
 
-# weights never lie ------------------------------------------------------------------------------------------------------
+# weights never lie ----------------------------------------------------------------------------------------------------
 
 
 def warned(prior, operator, y, n, method, seed) -> bool:
@@ -240,7 +239,7 @@ def test_they_warn_of_what_fails_and_of_nothing_else():
         assert not warned(prior, operator, y, 300, easy, seed), f"easy, seed {seed}"
 
 
-# batches and costs ------------------------------------------------------------------------------------------------------
+# batches and costs ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("exact_up_to", [256, 0])
@@ -285,7 +284,7 @@ def test_resampled_samples_have_equal_weights():
         solution.resample(0)
 
 
-# mistakes ---------------------------------------------------------------------------------------------------------------
+# mistakes -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_residual_keeps_whole_parts(k):
     assert bool((offspring("residual", weights, uniform(50, k)) >= (k * weights).floor()).all())
 
 
-# the tail ---------------------------------------------------------------------------------------------------------------
+# the tail -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("k", [0.2, 0.5, 0.9])
@@ -86,7 +86,7 @@ def test_the_shape_does_not_depend_on_scale():
     torch.testing.assert_close(pareto_k(log_w + 700.0), pareto_k(log_w))
 
 
-# standard errors --------------------------------------------------------------------------------------------------------
+# standard errors ------------------------------------------------------------------------------------------------------
 
 
 def test_the_standard_error_of_the_log_evidence():
@@ -105,7 +105,7 @@ def test_the_effective_size():
     np.testing.assert_allclose(effective_size(log_w), [4, 1, 2])
 
 
-# warnings ---------------------------------------------------------------------------------------------------------------
+# warnings -------------------------------------------------------------------------------------------------------------
 
 
 def test_complaints_name_what_is_wrong():
