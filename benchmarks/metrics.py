@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from inverse.population import systematic
+from inverse.weights import systematic
 from priors import GaussianMixture
 
 

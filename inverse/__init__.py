@@ -4,6 +4,7 @@ from inverse.methods import METHODS, Method
 from inverse.solution import Solution
 from inverse.solve import sample, solve
 from inverse.types import NonFiniteState
+from inverse.weights import UnreliableWeights
 
 __version__ = "0.1.0"
-__all__ = ["METHODS", "Method", "NonFiniteState", "Solution", "sample", "solve"]
+__all__ = ["METHODS", "Method", "NonFiniteState", "Solution", "UnreliableWeights", "sample", "solve"]

@@ -47,6 +47,7 @@ def run(
         state = correct(state, correctors, s)
         _check(state.x, f"step {step + 1} of {len(grid) - 1}, from t = {t:.6g} to {s:.6g}")
         on_step()
+    state = population.finish(state, posterior, grid[-1], rng)
     x = posterior.finish(state.x, grid[-1])
     _check(x, f"the denoising after the last of {len(grid) - 1} steps, at t = {grid[-1]:.6g}")
     return replace(state, x=x)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from inverse.correctors import AnnealedLangevin, Langevin
+from inverse.flow import Flow
 from inverse.grids import Grid, Sawtooth, TimeTravel, karras, log_snr, uniform
 from inverse.guidance import (
     DAPS,
@@ -25,9 +26,10 @@ from inverse.guidance import (
     Replacement,
     ScoreMRI,
     SplitGibbs,
+    Tweedie,
     Unconditional,
 )
-from inverse.population import SMC, Independent
+from inverse.population import SMC, Importance, Independent
 from inverse.predictors import (
     Ancestral,
     DPMSolver,
@@ -132,6 +134,7 @@ METHODS: dict[str, Method] = {
         Method("splitgibbs", SplitGibbs(), Travelling(Ancestral()), (), Sawtooth(), 1000),
         Method("tds", TDS(), population=SMC()),
         Method("mcgdiff", MCGDiff(), population=SMC()),
+        Method("exact", Tweedie(), Flow(), n_steps=40, population=Importance()),
         Method("classifier", NoisyLikelihood(), n_steps=200),
     )
 }

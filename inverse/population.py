@@ -1,13 +1,13 @@
 """Populations of states."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
-from inverse.protocols import Population
+from inverse.protocols import Population, Posterior
 from inverse.types import State
+from inverse.weights import Resampling, systematic
+from priors.density import EXACT_UP_TO, log_density
 
 
 @dataclass(frozen=True)
@@ -21,18 +21,6 @@ class Independent(Population):
         return replace(state, x=x)
 
 
-def systematic(weights: Tensor, u: Tensor) -> Tensor:
-    """Ancestors by one uniform number per measurement: the points (k + u) / K among the cumulated weights.
-
-    Source: Kitagawa 1996; Douc, Cappe & Moulines 2005.
-    Arguments: weights (B, K) of sum 1; u (B, K) uniform on [0, 1), of which the first column is used.
-    Returns: (B, K) indices; sample k has K w_k offspring, rounded up or down.
-    """
-    k = weights.shape[1]
-    points = (torch.arange(k, device=weights.device) + u[:, :1]) / k
-    return torch.searchsorted(weights.cumsum(1), points.to(weights), right=True).clamp_max(k - 1)
-
-
 @dataclass(frozen=True)
 class SMC(Population):
     """Sequential Monte Carlo: rows are weighed by reference over proposal, and resampled where the weights are uneven.
@@ -42,16 +30,16 @@ class SMC(Population):
     The evidence is the product of the mean weights between resamplings.
     Source: Del Moral, Doucet & Jasra 2006; Wu et al. 2023, algorithm 1.
     Arguments: threshold (float in [0, 1]): resample a measurement's rows when their effective sample size falls below
-    this fraction of them; resampling: a scheme such as `systematic`, weights (B, K) and uniform numbers (B, K) ->
-    indices (B, K); rows K per measurement, set by ``solve``.
+    this fraction of them; resampling: a scheme of `inverse.weights.RESAMPLINGS`, weights (B, K) and uniform
+    numbers (B, K) -> indices (B, K); rows K per measurement, set by ``solve``.
     Raises: ValueError for a threshold out of range, and at the first step for a kernel without noise.
     """
 
     threshold: float = 0.5
-    resampling: Callable[[Tensor, Tensor], Tensor] = systematic
+    resampling: Resampling = systematic
     rows: int = 1
 
-    coupled = True
+    coupled = weighs = True
 
     def __post_init__(self):
         if not 0 <= self.threshold <= 1:
@@ -83,3 +71,52 @@ class SMC(Population):
         log_w = torch.where(uneven[:, None], 0.0, log_w)
         assert state.log_z is not None
         return State(state.x[flat], log_w.reshape(-1), state.log_z + level.expand_as(log_w).reshape(-1))
+
+
+@dataclass(frozen=True)
+class Importance(Population):
+    """Rows carried without noise and weighed by the posterior over the density that they were carried with.
+
+    Formula: log w = log p_t(x) + log p_t(y | x) - log q_t(x) at the last time t, with log q = log N(x_1; 0, sigma(1)^2)
+    less the steps' log-determinants, and p_t(y | x) the posterior's log-likelihood. x is a draw of x_t and not of x0:
+    weighed at its own noise level it may be nearer to y than sigma(t), and `Posterior.finish` denoises it. The rows are
+    independent, so the mean weight is an unbiased estimate of p(y), whatever their number.
+    Source: Kong, Liu & Wong 1994 (importance sampling); Song et al. 2021, section 4.3 (the flow's density); Noe,
+    Olsson, Koehler & Wu 2019 (weighing the samples of a flow).
+    Arguments: n_steps (int >= 1) and probes (int >= 1): of the prior's own density, where it has no closed form;
+    exact_up_to (int >= 0) dimensions without probes (see `priors.density.log_density`).
+    Raises: ValueError for numbers out of range, and at the first step for a guidance that edits steps or a kernel that
+    does not know its log-determinant.
+    """
+
+    n_steps: int = 20
+    probes: int = 2
+    exact_up_to: int = EXACT_UP_TO
+
+    weighs = True
+
+    def __post_init__(self):
+        if min(self.n_steps, self.probes) < 1 or self.exact_up_to < 0:
+            raise ValueError(f"{self}: expected n_steps and probes >= 1 and exact_up_to >= 0")
+
+    def init(self, x, posterior, t):
+        if type(posterior).condition is not Posterior.condition:
+            raise ValueError(
+                f"{type(posterior).__name__} edits the steps: their density is unknown; take a guidance of the score "
+                "alone, such as Tweedie() or TDS()"
+            )
+        log_w = -posterior.sde.terminal_log_prob(x).double()
+        return State(x, log_w, torch.zeros_like(log_w))
+
+    def update(self, state, x, q, kernel, posterior, t, s, rng):
+        if q.log_det is None:
+            raise ValueError(
+                f"{type(kernel).__name__} does not know the density of its steps: weigh with inverse.flow.Flow(), and "
+                "without correctors"
+            )
+        return replace(state, x=x, log_w=state.log_w + q.log_det)
+
+    def finish(self, state, posterior, t, rng):
+        probes = None if state.x[0].numel() <= self.exact_up_to else self.probes
+        target = log_density(posterior.prior, state.x, t, self.n_steps, probes, rng)
+        return replace(state, log_w=state.log_w + target + posterior.log_likelihood(state.x, t).double())

@@ -98,9 +98,11 @@ class Guidance(ABC):
 class Population(ABC):
     """How the rows of a state live together: independently, or weighed and resampled.
 
-    ``coupled``: whether the samples of one measurement must share a batch.
+    ``weighs``: whether its rows have weights of their own; ``coupled``: whether the samples of one measurement must
+    share a batch. Weights of rows that are not coupled are those of independent draws.
     """
 
+    weighs: ClassVar[bool] = False
     coupled: ClassVar[bool] = False
 
     def sized(self, n_samples: int) -> "Population":
@@ -116,3 +118,7 @@ class Population(ABC):
         self, state: State, x: Tensor, q: Gaussian, kernel: Kernel, posterior: Posterior, t: Tensor, s: Tensor, rng
     ) -> State:
         """After a kernel drew x (N, *E) at s from q, its Gaussian given the state at t; s is t for a corrector."""
+
+    def finish(self, state: State, posterior: Posterior, t: Tensor, rng) -> State:
+        """The state at the last time t (0-d), before it is denoised: where weights are made that need a density."""
+        return state

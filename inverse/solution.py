@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from inverse.types import weighted_mean
+from inverse.weights import complaints, effective_size, pareto_k, systematic
+from priors import RowRNG
 from priors.files import atomic
 
-ARRAYS = ("samples", "log_weights", "log_evidence")  # the last one is optional
+ARRAYS = ("samples", "log_weights", "log_evidence", "log_evidence_std")  # the last two are optional
 RECORDED = ("method", "nfe", "nvjp", "seconds", "seed", "citation", "reason")  # attributes of the HDF5 file
 
 
@@ -23,7 +25,7 @@ class Solution:
     Attributes: samples (B, K, *E), data units; log_weights (B, K), zeros where samples are equally weighted; method
     (name); nfe: evaluations of the prior per sample; nvjp: backward passes through it per sample; seconds: wall time of
     all; seed; citation: the method's paper; reason: of the choice, if it was "auto"'s; log_evidence (B,): an estimate
-    of log p(y) in nats, of the methods that make one, else None.
+    of log p(y) in nats, of the methods that make one, else None; log_evidence_std (B,): its standard error, of "exact".
     """
 
     samples: Tensor
@@ -36,6 +38,7 @@ class Solution:
     citation: str = ""
     reason: str = ""
     log_evidence: Tensor | None = None
+    log_evidence_std: Tensor | None = None
 
     @property
     def mean(self) -> Tensor:
@@ -57,7 +60,38 @@ class Solution:
     @property
     def ess(self) -> Tensor:
         """Effective sample size 1 / sum w^2, (B,); K where samples are equally weighted."""
-        return 1 / torch.softmax(self.log_weights.double(), 1).square().sum(1)
+        return effective_size(self.log_weights)
+
+    @property
+    def pareto_k(self) -> Tensor:
+        """How heavy the tail of the weights is, (B,): averages are good below .7 (see `inverse.weights.pareto_k`)."""
+        return pareto_k(self.log_weights)
+
+    def check(self) -> list[str]:
+        """Why the weights of each measurement are not to be trusted, B texts, empty where they are.
+
+        Weights of particles that were resampled on the way tell of the time since then alone.
+        """
+        equal = (self.log_weights == self.log_weights[:, :1]).all(1).tolist()
+        return ["" if e else text for e, text in zip(equal, complaints(self.log_weights), strict=True)]
+
+    def resample(self, n: int | None = None, seed: int = 0) -> Tensor:
+        """Samples of equal weight, by systematic resampling: sample k about n w_k times.
+
+        Source: Kitagawa 1996; Douc, Cappe & Moulines 2005.
+        Arguments: n (int >= 1) per measurement (None: as many as there are); seed (int >= 0): measurement b's draw
+        depends on (seed, b) alone.
+        Returns: (B, n, *E), in random order.
+        Raises: ValueError for n < 1.
+        """
+        n = self.samples.shape[1] if n is None else n
+        if n < 1:
+            raise ValueError(f"n = {n}: expected at least 1")
+        u = RowRNG.rows(seed, len(self.samples), dtype=torch.float64).uniform((len(self.samples), 1 + n))
+        w = torch.softmax(self.log_weights.double().cpu(), 1)
+        order = u[:, 1:].argsort(1)
+        chosen = systematic(w, u[:, :1], n).gather(1, order).to(self.samples.device)
+        return torch.stack([x[index] for x, index in zip(self.samples, chosen, strict=True)])
 
     def quantiles(self, q: float | list[float] | Tensor) -> Tensor:
         """Weighted quantiles per coordinate: the least sample whose cumulated weight reaches q.
@@ -86,8 +120,9 @@ class Solution:
         with atomic(path) as temporary, h5py.File(temporary, "w") as file:
             file.create_dataset("samples", data=self.samples.cpu().numpy(), compression="gzip")
             file["log_weights"] = self.log_weights.cpu().numpy()
-            if self.log_evidence is not None:
-                file["log_evidence"] = self.log_evidence.cpu().numpy()
+            for name in ARRAYS[2:]:
+                if (values := getattr(self, name)) is not None:
+                    file[name] = values.cpu().numpy()
             for name in RECORDED:
                 file.attrs[name] = getattr(self, name)
 
@@ -102,7 +137,7 @@ class Solution:
         try:
             with h5py.File(path) as file:
                 arrays = [np.asarray(file[name]) if name in file else None for name in ARRAYS]
-                samples, log_weights, log_evidence = (None if a is None else torch.from_numpy(a) for a in arrays)
+                samples, log_weights, *optional = (None if a is None else torch.from_numpy(a) for a in arrays)
                 if samples is None or log_weights is None:
                     raise KeyError(f"it has no {' or '.join(ARRAYS[:2])}")
                 found = {"reason": ""} | dict(file.attrs)  # older files have no reason
@@ -119,5 +154,5 @@ class Solution:
             nfe=int(attrs["nfe"]),
             nvjp=int(attrs["nvjp"]),
             seed=int(attrs["seed"]),
-            log_evidence=log_evidence,
+            **dict(zip(ARRAYS[2:], optional, strict=True)),
         )

@@ -3,6 +3,7 @@
 import copy
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +18,7 @@ from inverse.engine import run
 from inverse.methods import METHODS, Method
 from inverse.solution import Solution
 from inverse.types import State
+from inverse.weights import UnreliableWeights, complaints, log_mean_error
 from operators import Operator
 from priors import Evaluations, Prior, RowRNG
 
@@ -46,8 +48,9 @@ def solve(
     (int >= 0): sample k of measurement b is the same whatever the batch size or device; batch_size: rows at a time;
     progress: a bar, and the reason of "auto"; budget of "auto": "fast" (30 evaluations and backward passes per sample),
     "balanced" (100, the default) or "exact".
-    Returns: `Solution` with samples (B, K, *E) in data units; methods with a weighed population (tds, mcgdiff) give
-    them log_weights, and tds an estimate of log p(y).
+    Returns: `Solution` with samples (B, K, *E) in data units; methods with a weighed population (exact, tds, mcgdiff)
+    give them log_weights, and exact and tds an estimate of log p(y). Weights of "exact" that are not to be trusted
+    (`Solution.check`) are warned of, by `UnreliableWeights`.
     Raises: TypeError or ValueError, before the prior is evaluated, for a y that the operator cannot have made, numbers
     out of range or a method that the operator cannot serve; NonFiniteState where a state stops being finite.
     """
@@ -72,10 +75,14 @@ def solve(
     state, counter = _run(prior, operator, y, rows, keys, chosen, n_steps, seed, batch_size, progress)
     log_w = state.log_w.view(len(y), n_samples)
     log_z = None if state.log_z is None or not chosen.guidance.evidence else state.log_z.view_as(log_w)[:, 0]
+    independent = chosen.population.weighs and not chosen.population.coupled
+    if independent:
+        _warn_of(log_w)
     return Solution(
         samples=state.x.view(len(y), n_samples, *prior.event_shape),
         log_weights=log_w,
         log_evidence=None if log_z is None else log_z + log_w.logsumexp(1) - math.log(n_samples),
+        log_evidence_std=log_mean_error(log_w) if independent and log_z is not None else None,
         method=chosen.name,
         nfe=counter.nfe,
         nvjp=counter.nvjp,
@@ -149,6 +156,14 @@ def _measured(operator: Operator, y: Tensor) -> Tensor:
         return y
     support = operator.support
     return y.float() if support is None else torch.where(support, y.float(), 0.0)
+
+
+def _warn_of(log_weights: Tensor) -> None:
+    """Once for all measurements whose weights are not to be trusted."""
+    found = [f"measurement {b}: {text}" for b, text in enumerate(complaints(log_weights)) if text]
+    if found:
+        more = f" (and {len(found) - 1} more, see Solution.check)" if len(found) > 1 else ""
+        warnings.warn(found[0] + more, UnreliableWeights, stacklevel=3)
 
 
 def _check_numbers(**values: int | None) -> None:

@@ -28,12 +28,14 @@ class Gaussian:
 
     A kernel returns its Gaussian and the engine samples, so that the mean is the noise-free step, an ODE step has std
     0, and a guidance can edit mean and std in an operator's singular basis.
-    Arguments: mean (N, *E); std 0-d or broadcastable to the mean; basis (Basis or None: pixels).
+    Arguments: mean (N, *E); std 0-d or broadcastable to the mean; basis (Basis or None: pixels); log_det (N,): of a
+    step without noise, log |det| of the mean's derivative by the state it came from, where the kernel knows it.
     """
 
     mean: Tensor
     std: Tensor
     basis: Basis | None = None
+    log_det: Tensor | None = None
 
     def sample(self, rng) -> Tensor:
         """One draw per row, (N, *E) in pixels; a std that is 0 everywhere costs no random numbers."""

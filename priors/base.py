@@ -52,16 +52,26 @@ class Prior(ABC):
     def denoise_vjp(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, VJP]:
         """(D, v -> J'v) with J = dD/dx_t at (x, t): one evaluation, then one backward pass per call of the second.
 
-        x, D, v and J'v (N, *E); t scalar or (N,).
+        x, D, v and J'v (N, *E); t scalar or (N,). Where gradients are recorded and x asks for one, D and J'v can be
+        differentiated again.
         """
+        again = _recorded(x)
         with torch.enable_grad():
-            x = x.detach().requires_grad_()
+            x = x if again else x.detach().requires_grad_()
             denoised = self.denoise(x, t)
 
         def vjp(v: Tensor) -> Tensor:
-            return torch.autograd.grad(denoised, x, v, retain_graph=True)[0]
+            create_graph = again and torch.is_grad_enabled()
+            return torch.autograd.grad(denoised, x, v, retain_graph=True, create_graph=create_graph)[0]
 
-        return denoised.detach(), vjp
+        return (denoised if again else denoised.detach()), vjp
+
+    def log_prob(self, x: Tensor, t: Tensor | float | None = None) -> Tensor:
+        """log p_t(x) in nats where it is known in closed form; t None for x0. x (N, *E) -> (N,).
+
+        Raises: NotImplementedError where it is not; `priors.log_density` then integrates the probability flow.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no density in closed form: use priors.log_density")
 
     @property
     def device(self) -> torch.device:
@@ -98,7 +108,8 @@ class Evaluations(Wrapped):
     Score, denoiser and guided likelihood at one state share one call of the network: the last (x, t) is kept, and x is
     recognised by identity and version, so nothing is compared element by element.
     Arguments: prior (Prior).
-    Attributes: nfe (int), evaluations of the prior; nvjp (int), backward passes through it; both per row.
+    Attributes: nfe (int), evaluations of the prior; nvjp (int), backward passes through it; both per row. A pass
+    through a recorded backward pass counts as two: it goes through the evaluation and through its derivative.
     """
 
     def __init__(self, prior: Prior):
@@ -121,16 +132,26 @@ class Evaluations(Wrapped):
         denoised, vjp = self.prior.denoise_vjp(x, t)
 
         def counted(v: Tensor) -> Tensor:
+            if denoised.requires_grad:
+                product = vjp(v)
+                return _watched(product, lambda _: self._count(2))
             self.nvjp += 1
             return vjp(v)
 
+        _watched(denoised, lambda _: self._count(1))
         self._keep(x, t, denoised, counted)
         return denoised, counted
+
+    def log_prob(self, x: Tensor, t: Tensor | float | None = None) -> Tensor:
+        return self.prior.log_prob(x, t)
+
+    def _count(self, passes: int) -> None:
+        self.nvjp += passes
 
     def _kept(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, VJP | None] | None:
         if self._key is None or self._key[0] is not x or self._key[1] != x._version:
             return None
-        if torch.is_grad_enabled() and x.requires_grad:  # what is kept has no graph
+        if _recorded(x):  # what is kept has no graph
             return None
         return self._value if _same_time(self._key[2], t) else None
 
@@ -140,6 +161,17 @@ class Evaluations(Wrapped):
         if not (denoised.requires_grad or x.is_inference()):
             self._key, self._value = (x, x._version, t.clone() if isinstance(t, Tensor) else t), value
         return value
+
+
+def _recorded(x: Tensor) -> bool:
+    return torch.is_grad_enabled() and x.requires_grad
+
+
+def _watched(x: Tensor, on_gradient: Callable[[Tensor], None]) -> Tensor:
+    """x, with a call whenever a gradient by it is taken."""
+    if x.requires_grad:
+        x.register_hook(on_gradient)
+    return x
 
 
 def _same_time(kept: Tensor | float, t: Tensor | float) -> bool:

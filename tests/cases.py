@@ -109,6 +109,9 @@ class BatchRNG:
     def normal(self, shape):
         return torch.randn(shape, generator=self.generator)
 
+    def uniform(self, shape):
+        return torch.rand(shape, generator=self.generator)
+
 
 def draw(
     prior: Prior,

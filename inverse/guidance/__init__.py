@@ -16,6 +16,7 @@ from inverse.guidance.scoremri import ScoreMRI
 from inverse.guidance.splitgibbs import SplitGibbs
 from inverse.guidance.tds import TDS
 from inverse.guidance.tmpd import TMPD
+from inverse.guidance.tweedie import Tweedie
 from inverse.guidance.unconditional import Unconditional
 
 GUIDANCES = {
@@ -35,6 +36,7 @@ GUIDANCES = {
     "splitgibbs": SplitGibbs,
     "tds": TDS,
     "mcgdiff": MCGDiff,
+    "tweedie": Tweedie,
     "classifier": NoisyLikelihood,
 }
 
@@ -56,5 +58,6 @@ __all__ = [
     "Replacement",
     "ScoreMRI",
     "SplitGibbs",
+    "Tweedie",
     "Unconditional",
 ]
