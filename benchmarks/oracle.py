@@ -96,6 +96,8 @@ def execute(unit: Unit) -> dict:
         record["ess"] = drawn.ess
     if drawn.log_evidence is not None:
         record["log_evidence_error"] = drawn.log_evidence - known.instance.log_evidence
+    if drawn.log_evidence_std is not None:
+        record["log_evidence_std"] = drawn.log_evidence_std
     return record
 
 

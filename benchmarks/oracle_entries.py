@@ -27,7 +27,7 @@ EXACT, PRIOR = "exact draws", "prior, y ignored"
 class Drawn:
     """Equally weighted samples (n, *E), what they cost per sample, and what else a method says of them.
 
-    Attributes: samples; nfe; nvjp; seconds; ess, log_evidence: of weighed populations, else None.
+    Attributes: samples; nfe; nvjp; seconds; ess, log_evidence, log_evidence_std: where a method has them, else None.
     """
 
     samples: Tensor
@@ -36,6 +36,7 @@ class Drawn:
     seconds: float = 0.0
     ess: float | None = None
     log_evidence: float | None = None
+    log_evidence_std: float | None = None
 
 
 class Entry(ABC):
@@ -128,6 +129,7 @@ class Ours(Entry):
             found.seconds,
             found.ess.item() if weighed else None,
             None if found.log_evidence is None else found.log_evidence.item(),
+            None if found.log_evidence_std is None else found.log_evidence_std.item(),
         )
 
 
