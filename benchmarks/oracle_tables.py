@@ -1,6 +1,7 @@
 """The oracle's records as tables, and as evidence from which a method can be chosen."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,9 +27,11 @@ def summary(records: Sequence[dict]) -> list[dict]:
     that both finished; low and high are the ends of 95 % bootstrap intervals over instances.
     Arguments: records, as `benchmarks.oracle.run` returns them.
     Returns: for every problem and method, in the order in which they came: problem, title, capabilities, method,
-    n_steps, settings, samples, instances, failed, error (of the first that failed), nfe, nvjp, seconds, ess and
-    log_evidence_error (of weighed populations), for each of `MEASURES` its mean, floor and ratio, sw1_low and
-    sw1_high, minus_auto, minus_auto_low and minus_auto_high. Figures are None where there are none.
+    n_steps, settings, samples, instances, failed, error (of the first that failed), nfe, nvjp, seconds, ess,
+    log_evidence_error and its root mean square log_evidence_rms (of weighed populations), log_evidence_covered (the
+    share of instances whose 95 % interval holds the truth, of methods that state a standard error), for each of
+    `MEASURES` its mean, floor and ratio, sw1_low and sw1_high, minus_auto, minus_auto_low and minus_auto_high. Figures
+    are None where there are none.
     Raises: ValueError for a problem without exact draws among its records.
     """
     grouped: dict[tuple, dict[int, dict]] = {}
@@ -60,6 +63,8 @@ def notes(n_instances: int, n_samples: int, n_steps: Sequence[int]) -> str:
         "measure of exact draws: 1.00 is as near as that many samples can be. "
         "Weights: total variation between the exact weights of the posterior's components and the samples' shares in "
         "them. Mean: error over the posterior's standard deviation. Covariance: relative error (Frobenius). "
+        "ESS: effective sample size, and log p(y) in nats, of methods that weigh; covered: instances whose exact value "
+        "is within 1.96 stated standard errors. "
         "Differences to auto's are paired by instance. Best of n: the settings that were nearest on other instances."
     )
 
@@ -108,6 +113,7 @@ def _summarised(found: dict[int, dict], floors: dict[int, dict], autos: dict[int
     line = {name: one[name] for name in ABOUT}
     line |= {"instances": len(found), "failed": len(errors), "error": errors[0] if errors else None}
     line |= {name: _mean([found[i][name] for i in done if name in found[i]]) for name in COSTS}
+    line |= _evidence([found[i] for i in done if "log_evidence_error" in found[i]])
     for name in MEASURES:
         value, floor = _mean([found[i][name] for i in done]), _mean([floors[i][name] for i in done])
         # a posterior of one component has weights that nobody can miss: a ratio of roundings says nothing
@@ -117,6 +123,15 @@ def _summarised(found: dict[int, dict], floors: dict[int, dict], autos: dict[int
     differences = [found[i]["sw1"] - autos[i]["sw1"] for i in both]
     line["minus_auto"] = _mean(differences)
     return line | dict(zip(("minus_auto_low", "minus_auto_high"), _interval(differences), strict=True))
+
+
+def _evidence(records: list[dict]) -> dict[str, float | None]:
+    squares = _mean([record["log_evidence_error"] ** 2 for record in records])
+    stated = [record for record in records if "log_evidence_std" in record]
+    return {
+        "log_evidence_rms": None if squares is None else math.sqrt(squares),
+        "log_evidence_covered": _mean([abs(r["log_evidence_error"]) < 1.96 * r["log_evidence_std"] for r in stated]),
+    }
 
 
 def _mean(values: list[float]) -> float | None:
@@ -147,6 +162,9 @@ def _row(line: dict) -> dict[str, str]:
         row[f"{name} (floors)"] = "-" if line[name] is None else f"{line[name]:.3f} ({ratio})"
     difference = "" if ruler or line["method"] == "auto" else _spread(line, "minus_auto", "+")
     row["sliced W1 minus auto's"] = difference or "-"
+    row["ESS"] = _text(line["ess"], ".0f")
+    rms, covered = line["log_evidence_rms"], line["log_evidence_covered"]
+    row["log p(y), rms error"] = _text(rms, ".3f") + ("" if covered is None else f" ({100 * covered:.0f} % covered)")
     row["failed"] = f"{line['failed']} of {line['instances']}" if line["failed"] else "-"
     return row
 
