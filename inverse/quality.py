@@ -54,6 +54,30 @@ def residual_chi2(operator: Operator, y: Tensor, x: Tensor) -> Tensor:
     return (squares * measured).flatten(1).sum(1) / measured.flatten(1).sum(1)
 
 
+def predictive_p(operator: Operator, y: Tensor, samples: Tensor, log_weights: Tensor | None = None) -> Tensor:
+    """Posterior-predictive p-value of the residual: below .01, no sample explains y; above .99, its noise was fitted.
+
+    Formula: sum_k w_k P(chi^2_m >= T(y, x_k)), T the squared residual over the m measured entries in units of the
+    noise: the chance that y measured anew from a sample would lie further from it than y does. Too small a sigma_y, a
+    wrong operator and a prior that does not cover the picture all show as p near 0.
+    Source: Gelman, Meng & Stern 1996.
+    Arguments: operator with Gaussian noise; y (B, *M); samples (B, K, *E); log_weights (B, K), default equal: those of
+    a `Solution`.
+    Returns: (B,).
+    Raises: ValueError for other noise, sigma = 0, and numbers of measurements that differ.
+    """
+    if "gaussian" not in operator.noise.capabilities:
+        raise ValueError(f"{type(operator.noise).__name__}: expected GaussianNoise, whose residuals follow a chi^2 law")
+    if len(y) != len(samples):
+        raise ValueError(f"{len(y)} measurements and samples of {len(samples)}: expected as many")
+    support = operator.support
+    measured = torch.ones_like(y) if support is None else support.expand_as(y)
+    m = measured.flatten(1).sum(1)[:, None].double()
+    residuals = torch.stack([residual_chi2(operator, y, x) for x in samples.unbind(1)], 1).double() * m
+    weights = torch.softmax(torch.zeros_like(residuals) if log_weights is None else log_weights.double(), 1)
+    return (weights * torch.special.gammaincc((m / 2).expand_as(residuals), residuals / 2)).sum(1)
+
+
 def _same_shape(estimate: Tensor, truth: Tensor) -> None:
     if estimate.shape != truth.shape:
         raise ValueError(f"estimate {tuple(estimate.shape)} and truth {tuple(truth.shape)}: expected the same shape")

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from inverse.quality import psnr, residual_chi2, ssim
-from operators import GaussianNoise, Masking
+from inverse.quality import predictive_p, psnr, residual_chi2, ssim
+from operators import Categorical, GaussianNoise, LinearMap, Masking
+from priors import VPSDE, Gaussian
 
 
 def noisy(sigma, seed=0):
@@ -45,3 +46,39 @@ def test_chi2_needs_a_noise():
 def test_shapes_must_agree(measure):
     with pytest.raises(ValueError, match="same shape"):
         measure(torch.zeros(1, 1, 8, 8), torch.zeros(2, 1, 8, 8))
+
+
+def test_predictive_p_is_the_chance_of_a_larger_residual():
+    """Against y measured anew 20000 times from each of two samples of unequal weight, some pixels unmeasured."""
+    operator = Masking(torch.tensor([[[1, 1, 0, 1]]]), noise=GaussianNoise(0.5))
+    samples = torch.tensor([[0.0, 0.4, 9.0, 0.2], [0.6, 0.1, 0.0, 1.0]]).view(1, 2, 1, 1, 4)
+    y, log_weights = torch.tensor([0.3, 1.0, 0.0, -0.2]).view(1, 1, 1, 4), torch.tensor([[0.0, 1.0]])
+    w, chance = torch.softmax(log_weights, 1)[0], []
+    for x in samples[0]:
+        again = operator.measure(x.expand(20000, 1, 1, 4), seed=1)
+        further = residual_chi2(operator, again, x.expand(20000, 1, 1, 4)) >= residual_chi2(operator, y, x[None])
+        chance.append(further.double().mean())
+    expected = float(w[0] * chance[0] + w[1] * chance[1])
+    assert 0.05 < expected < 0.95
+    assert float(predictive_p(operator, y, samples, log_weights)) == pytest.approx(expected, abs=0.015)
+
+
+@pytest.mark.parametrize(("stated", "low", "high"), [(0.3, 0.02, 0.98), (0.06, 0.0, 0.01), (3.0, 0.99, 1.0)])
+def test_predictive_p_finds_a_wrong_noise_level(stated, low, high):
+    """Exact posterior draws of a Gaussian prior; the noise was .3."""
+    prior, matrix = Gaussian(torch.zeros(4), 0.01 * torch.eye(4), VPSDE()), torch.eye(4).repeat(8, 1)
+    y = LinearMap(matrix, GaussianNoise(0.3)).measure(prior.sample(5, seed=1), seed=2)
+    operator = LinearMap(matrix, GaussianNoise(stated))
+    samples = torch.stack([prior.posterior(operator, one[None]).sample(200, seed=3) for one in y])
+    p = predictive_p(operator, y, samples)
+    assert low <= float(p.min()) and float(p.max()) <= high, p
+
+
+def test_predictive_p_needs_gaussian_noise_and_as_many_measurements():
+    samples = torch.zeros(2, 3, 4)
+    operator = LinearMap(torch.eye(4), GaussianNoise(0.1))
+    with pytest.raises(ValueError, match="3 measurements and samples of 2"):
+        predictive_p(operator, torch.zeros(3, 4), samples)
+    operator.noise = Categorical()
+    with pytest.raises(ValueError, match="Categorical: expected GaussianNoise"):
+        predictive_p(operator, torch.zeros(2, 4), samples)
