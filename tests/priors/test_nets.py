@@ -177,3 +177,9 @@ def test_bad_configs_are_refused(make, message):
 def test_a_network_that_is_not_ours_has_no_card():
     with pytest.raises(ValueError, match="this is a Linear"):
         spec(torch.nn.Linear(2, 2))
+
+
+def test_attention_can_be_differentiated_twice():
+    """Fused kernels cannot, and densities of guided flows need it."""
+    layer, x = made(Attention, 4).double(), draws(2, 4, 2, 3)
+    assert torch.autograd.gradgradcheck(layer, (x.requires_grad_(),))
