@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from priors import SDE
+from priors.ode import karras_times
 
 Grid = Callable[..., Tensor]  # (sde, n) or (sde, n, start) -> times in float64, from start (or 1) to t_min
 
@@ -36,8 +37,7 @@ def karras(sde: SDE, n: int, start: float = 1.0, rho: float = 7.0) -> Tensor:
 
     Arguments: as `uniform`; rho (float > 0): the larger, the more steps at little noise.
     """
-    first, last = _ratio(sde, start) ** (1 / rho), _ratio(sde, sde.t_min) ** (1 / rho)
-    return _times(sde, (first + torch.linspace(0, 1, n + 1, dtype=torch.float64) * (last - first)) ** rho, start)
+    return karras_times(sde, start, sde.t_min, n, rho)
 
 
 def log_snr(sde: SDE, n: int, start: float = 1.0) -> Tensor:
@@ -46,7 +46,9 @@ def log_snr(sde: SDE, n: int, start: float = 1.0) -> Tensor:
     Arguments: as `uniform`.
     """
     first, last = _ratio(sde, start).log(), _ratio(sde, sde.t_min).log()
-    return _times(sde, torch.exp(first + torch.linspace(0, 1, n + 1, dtype=torch.float64) * (last - first)), start)
+    times = sde.time(torch.exp(first + torch.linspace(0, 1, n + 1, dtype=torch.float64) * (last - first)))
+    times[0], times[-1] = start, sde.t_min  # known exactly
+    return times
 
 
 @dataclass(frozen=True)
@@ -115,10 +117,3 @@ GRIDS: dict[str, Grid] = {"uniform": uniform, "quadratic": quadratic, "karras": 
 
 def _ratio(sde: SDE, t: Tensor | float) -> Tensor:
     return sde.sigma(t) / sde.alpha(t)
-
-
-def _times(sde: SDE, ratios: Tensor, start: float) -> Tensor:
-    """The times of decreasing sigma / alpha, whose ends are known exactly."""
-    times = sde.time(ratios)
-    times[0], times[-1] = start, sde.t_min
-    return times

@@ -6,7 +6,7 @@ import torch
 
 from inverse.protocols import Population, Posterior
 from inverse.types import State
-from inverse.weights import Resampling, systematic
+from inverse.weights import Resampling, effective_size, systematic
 from priors.density import EXACT_UP_TO, log_density
 
 
@@ -61,7 +61,7 @@ class SMC(Population):
     def _resample(self, state: State, rng) -> State:
         log_w = state.log_w.view(-1, self.rows)
         w = torch.softmax(log_w, 1)
-        uneven = 1 / w.square().sum(1) < self.threshold * self.rows
+        uneven = effective_size(log_w) < self.threshold * self.rows
         u = rng.uniform((len(state.x), 1)).view(-1, self.rows)  # drawn even if unused: rows must not see their batch
         if not bool(uneven.any()):
             return state

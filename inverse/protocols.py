@@ -44,6 +44,11 @@ class Posterior(Wrapped, ABC):
         """n draws of x0 by the prior's moments alone, (n, *E), where noise hides all that they do not know."""
         return moments.to(self.device).draw(n, rng)
 
+    def r2(self, t: Tensor | float) -> float:
+        """Variance of x0 given x_t under a Gaussian prior of independent coordinates, v s^2 / (s^2 + a^2 v)."""
+        s2, a2 = self.sde.sigma(t) ** 2, self.sde.alpha(t) ** 2
+        return (self.variance * s2 / (s2 + a2 * self.variance)).item()
+
     def condition(self, q: Gaussian, x: Tensor, t: Tensor, s: Tensor) -> Gaussian:
         """Edit a kernel's Gaussian from x at t to s; most guidances leave it as it is."""
         return q

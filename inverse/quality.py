@@ -49,8 +49,7 @@ def residual_chi2(operator: Operator, y: Tensor, x: Tensor) -> Tensor:
     if not bool((variance > 0).all()):
         raise ValueError("the noise has variance 0 somewhere: a chi^2 needs sigma > 0")
     squares = (y - clean) ** 2 / variance
-    support = operator.support
-    measured = torch.ones_like(squares) if support is None else support.expand_as(squares).to(squares)
+    measured = _measured(operator, squares)
     return (squares * measured).flatten(1).sum(1) / measured.flatten(1).sum(1)
 
 
@@ -70,12 +69,15 @@ def predictive_p(operator: Operator, y: Tensor, samples: Tensor, log_weights: Te
         raise ValueError(f"{type(operator.noise).__name__}: expected GaussianNoise, whose residuals follow a chi^2 law")
     if len(y) != len(samples):
         raise ValueError(f"{len(y)} measurements and samples of {len(samples)}: expected as many")
-    support = operator.support
-    measured = torch.ones_like(y) if support is None else support.expand_as(y)
-    m = measured.flatten(1).sum(1)[:, None].double()
+    m = _measured(operator, y).flatten(1).sum(1)[:, None].double()
     residuals = torch.stack([residual_chi2(operator, y, x) for x in samples.unbind(1)], 1).double() * m
     weights = torch.softmax(torch.zeros_like(residuals) if log_weights is None else log_weights.double(), 1)
     return (weights * torch.special.gammaincc((m / 2).expand_as(residuals), residuals / 2)).sum(1)
+
+
+def _measured(operator: Operator, y: Tensor) -> Tensor:
+    """1 where y (B, *M) was measured and 0 elsewhere, in its shape and dtype."""
+    return torch.ones_like(y) if operator.support is None else operator.support.expand_as(y).to(y)
 
 
 def _same_shape(estimate: Tensor, truth: Tensor) -> None:

@@ -54,7 +54,7 @@ class Solution:
         if self.samples.shape[1] < 2:
             raise ValueError("one sample has no standard deviation: solve with n_samples >= 2")
         squares = weighted_mean((self.samples - self.mean[:, None]) ** 2, self.log_weights)
-        bias = 1 - torch.softmax(self.log_weights.double(), 1).square().sum(1)
+        bias = 1 - 1 / self.ess
         return (squares / bias.to(squares).view(-1, *[1] * (squares.ndim - 1)).clamp_min(1e-12)).sqrt()
 
     @property

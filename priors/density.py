@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from priors.base import Prior
-from priors.ode import heun_step
+from priors.ode import heun_step, karras_times
+from priors.rng import signs
 
 EXACT_UP_TO = 256  # dimensions; beyond it a determinant would take more than so many backward passes a step
 TERMS = 6  # of log(1 + e) = e - e^2 / 2 + ...
@@ -42,8 +43,8 @@ def step_with_log_det(step: Step, x: Tensor, scale: float, probes: int | None, r
         units = torch.eye(x[0].numel(), dtype=x.dtype, device=x.device).view(-1, 1, *x.shape[1:])
         rows = [transposed(unit.expand_as(x)).flatten(1) for unit in units]
         return after.detach(), torch.linalg.slogdet(torch.stack(rows, 1)).logabsdet.double()
-    signs = 1 - 2 * (rng.uniform((len(x), probes, *x.shape[1:])) < 0.5).to(x)
-    found = torch.stack([_series(transposed, v, scale) for v in signs.unbind(1)])
+    drawn = signs(rng, (len(x), probes, *x.shape[1:])).to(x)
+    found = torch.stack([_series(transposed, v, scale) for v in drawn.unbind(1)])
     noise = found.var(0) / probes if probes > 1 else torch.zeros_like(found[0])
     return after.detach(), x[0].numel() * math.log(scale) + found.mean(0) - 0.5 * noise
 
@@ -76,12 +77,8 @@ def log_density(
     except NotImplementedError:
         pass
     sde = prior.sde
-    ends = torch.as_tensor(t, dtype=torch.float64), torch.ones((), dtype=torch.float64)
-    first, last = ((sde.sigma(u) / sde.alpha(u)) ** (1 / 7) for u in ends)
-    times = sde.time((first + torch.linspace(0, 1, n_steps + 1, dtype=torch.float64) * (last - first)) ** 7)
-    times[0], times[-1] = ends
     total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-    for a, b in pairwise(times):
+    for a, b in pairwise(karras_times(sde, t, 1.0, n_steps)):
         x, log_det = step_with_log_det(
             lambda z, a=a, b=b: heun_step(prior, z, a, b), x, middle(prior, a, b), probes, rng
         )

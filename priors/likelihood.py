@@ -8,7 +8,7 @@ from torch import Tensor
 
 from priors.base import VJP, Prior, expand
 from priors.ode import Clock, check_flow
-from priors.rng import RowRNG
+from priors.rng import RowRNG, signs
 from priors.runge_kutta import integrate
 
 MOST_EXACT = 4096  # dimensions; an exact trace takes as many backward passes at each evaluation
@@ -130,7 +130,7 @@ def _trace(probe: str, n_probes: int, d: int, x: Tensor, seed: int) -> Trace:
     if n_probes < 1:
         raise ValueError(f"n_probes = {n_probes}: expected at least 1")
     rng, shape = RowRNG.rows(seed, len(x), device=x.device, dtype=x.dtype), (len(x), n_probes, *x.shape[1:])
-    probes = rng.normal(shape) if probe == "gaussian" else 1 - 2 * (rng.uniform(shape) < 0.5).to(x.dtype)
+    probes = rng.normal(shape) if probe == "gaussian" else signs(rng, shape)
 
     def hutchinson(vjp: VJP, rows: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         own = probes[rows.to(x.device)].unbind(1)

@@ -27,6 +27,22 @@ def heun_step(prior: Prior, x: Tensor, t: Tensor | float, s: Tensor | float) -> 
     return alpha_s * (u + (r_s - r_t) * slope)
 
 
+def karras_times(sde: SDE, t: Tensor | float, s: Tensor | float, n: int, rho: float = 7.0) -> Tensor:
+    """Times from t to s, in either direction, by equal steps in (sigma / alpha)^(1 / rho).
+
+    Source: Karras et al. 2022, equation 5.
+    Arguments: sde; t, s (0-d or float): both ends, which are kept exactly; n (int >= 1) steps; rho (float > 0): the
+    larger, the more steps at little noise.
+    Returns: (n + 1,) float64.
+    """
+    ends = [torch.as_tensor(u, dtype=torch.float64) for u in (t, s)]
+    first, last = ((sde.sigma(u) / sde.alpha(u)) ** (1 / rho) for u in ends)
+    parts = torch.linspace(0, 1, n + 1, dtype=torch.float64, device=first.device)
+    times = sde.time((first + parts * (last - first)) ** rho)
+    times[0], times[-1] = ends
+    return times
+
+
 def shoot(prior: Prior, x: Tensor, t: Tensor, n_steps: int) -> Tensor:
     """The data at the end of the probability flow from x (N, *E) at t, by Euler's rule; (N, *E).
 
@@ -35,10 +51,7 @@ def shoot(prior: Prior, x: Tensor, t: Tensor, n_steps: int) -> Tensor:
     Arguments: prior; x; t (0-d, float64); n_steps (int >= 1), an evaluation each.
     """
     sde = prior.sde
-    first, last = ((sde.sigma(u) / sde.alpha(u)) ** (1 / 7) for u in (t, torch.as_tensor(sde.t_min, dtype=t.dtype)))
-    parts = torch.linspace(0, 1, n_steps + 1, dtype=t.dtype, device=t.device)[:-1]
-    times = sde.time((first + parts * (last - first)) ** 7)
-    times[0] = t
+    times = karras_times(sde, t, sde.t_min, n_steps)[:-1]
     for a, b in pairwise(times):
         kept = (sde.sigma(b) / sde.sigma(a)).to(x)
         x = kept * x + (sde.alpha(b).to(x) - kept * sde.alpha(a).to(x)) * prior.denoise(x, a)

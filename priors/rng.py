@@ -47,3 +47,9 @@ class RowRNG:
         for row, generator in zip(out.reshape(len(out), math.prod(shape[1:])), self._generators, strict=True):
             fill(generator, dtype=out.dtype, out=row)
         return torch.from_numpy(out).to(self.device, self.dtype)
+
+
+def signs(rng, shape: tuple[int, ...]) -> Tensor:
+    """Rademacher draws, +1 and -1 alike, in the dtype of ``rng.uniform`` of this shape (N, ...)."""
+    u = rng.uniform(shape)
+    return 1 - 2 * (u < 0.5).to(u)

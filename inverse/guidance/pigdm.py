@@ -22,11 +22,6 @@ class PiGDM(Guidance):
 
 
 class PiGDMPosterior(GuidedPosterior):
-    def r2(self, t: Tensor | float) -> float:
-        """Variance of x0 given x_t under a Gaussian prior of independent coordinates."""
-        s2, a2 = self.sde.sigma(t) ** 2, self.sde.alpha(t) ** 2
-        return (self.variance * s2 / (s2 + a2 * self.variance)).item()
-
     def guide(self, x: Tensor, t):
         denoised, vjp = self.prior.denoise_vjp(x, t)
         residual = self.y - self.operator(denoised)

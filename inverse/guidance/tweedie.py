@@ -93,8 +93,7 @@ class TweediePosterior(Posterior):
             blurred = torch.stack([curve * vjp(axis) for axis in self.axes.unbind(1)], 1)
             flat, axes = blurred.flatten(2).double(), self.axes.flatten(2).double()
             gram = axes @ flat.mT
-            s2, a2 = self.sde.sigma(t) ** 2, self.sde.alpha(t) ** 2
-            ridge = RIDGE * (self.variance * s2 / (s2 + a2 * self.variance)) * axes.square().sum(2)
+            ridge = RIDGE * self.r2(t) * axes.square().sum(2)
             residual = self._at(self.y) - self._project(denoised)
             return blurred, gram + torch.diag_embed(self.variance_y.double() + ridge), residual.double() * self.seen
 
