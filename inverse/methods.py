@@ -54,8 +54,8 @@ class Method:
     where sigma / alpha is so many standard deviations of one of its coordinates (see `Posterior.start`), because above
     x_t is as good as Gaussian; order: "predict-first" (Song et al. 2021, algorithm 1) or "correct-first" (their code),
     which corrects at t = 1 too. All else is the same, for their code's last prediction is our denoising.
-    Raises: ValueError for an unknown order, no kernel at all, a head <= 0, and correctors or a predictor that
-    remembers its last step (`DPMSolver`) where rows are resampled.
+    Raises: ValueError for an unknown order, no kernel at all, a head <= 0, and a predictor that remembers its last step
+    (`DPMSolver`) where rows are resampled.
     """
 
     name: str
@@ -77,8 +77,6 @@ class Method:
             raise ValueError(f"head = {self.head}: expected a number > 0 of the prior's standard deviations, or None")
         if self.population.coupled and getattr(self.predictor, "remembers", False):
             raise ValueError(f"method {self.name!r}: its predictor remembers rows that its population resamples")
-        if self.population.coupled and self.correctors:
-            raise ValueError(f"method {self.name!r}: its population weighs predictors' steps, and it has correctors")
 
     def times(self, prior: Prior, n_steps: int | None = None) -> Tensor:
         """The grid of a solve with this prior, (n + 1,) float64; n_steps: default the method's."""

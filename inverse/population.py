@@ -3,10 +3,12 @@
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from inverse.protocols import Population, Posterior
 from inverse.types import State
 from inverse.weights import Resampling, effective_size, systematic
+from priors.base import expand
 from priors.density import EXACT_UP_TO, log_density
 
 
@@ -27,12 +29,17 @@ class SMC(Population):
 
     Formula: after a step drawn from q, log w += log p(x_s | x_t) - log q(x_s | x_t) + log psi_s(x_s) - log psi_t(x_t),
     with p the kernel's law under the prior alone and psi the posterior's log-likelihood; at first log w = log psi.
-    The evidence is the product of the mean weights between resamplings.
-    Source: Del Moral, Doucet & Jasra 2006; Wu et al. 2023, algorithm 1.
+    The evidence is the product of the mean weights between resamplings. Correctors are moves: they spread what
+    resampling made alike, leave p_s(x) psi_s(x) and so the weights alone, and are accepted by the rule of Metropolis
+    and Hastings where the prior knows its density. Where it does not, as no network does, they are taken as they come
+    and their step must be short.
+    Source: Del Moral, Doucet & Jasra 2006; Wu et al. 2023, algorithm 1; Gilks & Berzuini 2001 (moves); Roberts &
+    Tweedie 1996 (the Langevin proposal).
     Arguments: threshold (float in [0, 1]): resample a measurement's rows when their effective sample size falls below
     this fraction of them; resampling: a scheme of `inverse.weights.RESAMPLINGS`, weights (B, K) and uniform
     numbers (B, K) -> indices (B, K); rows K per measurement, set by ``solve``.
-    Raises: ValueError for a threshold out of range, and at the first step for a kernel without noise.
+    Raises: ValueError for a threshold out of range, at the first step for a kernel without noise, and at the first
+    move for a guidance that edits steps.
     """
 
     threshold: float = 0.5
@@ -53,10 +60,28 @@ class SMC(Population):
         return State(x, log_w, torch.zeros_like(log_w))
 
     def update(self, state, x, q, kernel, posterior, t, s, rng):
+        if s == t:
+            return replace(state, x=self._accepted(state.x, x, q, kernel, posterior, t, rng))
         reference = kernel.transition(posterior.prior, state.x, t, s, rng)
         reference = reference if q.basis is None else reference.within(q.basis)
         gain = reference.log_prob(x) - q.log_prob(x) + posterior.log_gain(x, s, state.x, t)
         return self._resample(replace(state, x=x, log_w=state.log_w + gain.double()), rng)
+
+    def _accepted(self, before: Tensor, x: Tensor, q, kernel, posterior: Posterior, t: Tensor, rng) -> Tensor:
+        """Each row's move from ``before`` to x, drawn from q, or where it is rejected ``before``."""
+        _refuse_edits(posterior, "a move needs the density of the law that it leaves alone")
+
+        def target(z: Tensor) -> Tensor:
+            return (posterior.prior.log_prob(z, t) + posterior.log_likelihood(z, t)).double()
+
+        u = rng.uniform((len(x), 1))[:, 0]
+        try:
+            gain = target(x) - target(before)
+        except NotImplementedError:
+            return x
+        back = kernel.transition(posterior, x, t, t, rng)
+        gain = gain + (back.log_prob(before) - q.log_prob(x)).double()
+        return torch.where(expand(u.double().log() < gain, x).bool(), x, before)
 
     def _resample(self, state: State, rng) -> State:
         log_w = state.log_w.view(-1, self.rows)
@@ -100,11 +125,7 @@ class Importance(Population):
             raise ValueError(f"{self}: expected n_steps and probes >= 1 and exact_up_to >= 0")
 
     def init(self, x, posterior, t):
-        if type(posterior).condition is not Posterior.condition:
-            raise ValueError(
-                f"{type(posterior).__name__} edits the steps: their density is unknown; take a guidance of the score "
-                "alone, such as Tweedie() or TDS()"
-            )
+        _refuse_edits(posterior, "their density is unknown")
         log_w = -posterior.sde.terminal_log_prob(x).double()
         return State(x, log_w, torch.zeros_like(log_w))
 
@@ -120,3 +141,11 @@ class Importance(Population):
         probes = None if state.x[0].numel() <= self.exact_up_to else self.probes
         target = log_density(posterior.prior, state.x, t, self.n_steps, probes, rng)
         return replace(state, log_w=state.log_w + target + posterior.log_likelihood(state.x, t).double())
+
+
+def _refuse_edits(posterior: Posterior, why: str) -> None:
+    if type(posterior).condition is not Posterior.condition:
+        raise ValueError(
+            f"{type(posterior).__name__} edits the steps: {why}; take a guidance of the score alone, such as Tweedie() "
+            "or TDS()"
+        )

@@ -26,6 +26,22 @@ def test_chroma_knows_no_grey_and_keeps_lengths():
     assert colour.chroma_psnr(x, x).min() > 100
 
 
+def test_the_gain_of_all_images_error():
+    """Half the error is 3 dB whatever the images' shares of it; an image without chroma counts for what it errs."""
+    truth = pictures(6, 0).floats()
+    noise = (
+        torch.randn(truth.shape, generator=torch.Generator().manual_seed(1))
+        * torch.tensor([1e-4, 1, 2, 3, 4, 5])[:, None, None, None]
+    )
+    truth = 0.5 + 0 * truth
+    gain, low, high = colour.pooled_gain(truth + 0.01 * noise, truth + 0.01 * 2**0.5 * noise, truth)
+    assert gain == pytest.approx(3.0103, abs=1e-3) and low == pytest.approx(high, abs=1e-3)
+    better = noise.clone()
+    better[0] *= 100  # of next to nothing
+    gain, _, _ = colour.pooled_gain(truth + 0.01 * better, truth + 0.01 * noise, truth)
+    assert abs(gain) < 0.01
+
+
 def test_fitted_moments_are_those_of_the_images():
     images = pictures(200, 0)
     gaussian, x = fit_gaussian(images, VESDE()), images.floats().flatten(1).double()

@@ -17,7 +17,7 @@ from inverse.protocols import Posterior
 from inverse.types import State
 from operators import GaussianNoise, LinearMap, Masking
 from priors import Evaluations, Gaussian, RowRNG
-from tests.cases import F64, SDES, gaussian, level, normal
+from tests.cases import F64, SDES, Counting, gaussian, level, normal, two_modes
 
 D = 4
 X, LATER = normal(3, D, seed=1), normal(3, D, seed=2)
@@ -235,10 +235,52 @@ def test_tds_is_exact_for_an_isotropic_gaussian(sde):
     assert float(solution.log_evidence) == pytest.approx(prior.log_evidence(operator, y), abs=0.15)
 
 
-def test_correctors_are_refused():
-    """A guided corrector leaves p_t(x) psi_t(x) alone and not p_t: its steps would need weights of their own."""
-    with pytest.raises(ValueError, match="weighs predictors' steps"):
-        replace(METHODS["tds"], correctors=(AnnealedLangevin(),))
+@pytest.mark.parametrize("known", [True, False], ids=["metropolis", "unadjusted"])
+def test_moves_leave_the_target_alone(known, sde):
+    """p_t(x) psi_t(x) by quadrature, with steps so long that Langevin's own, which a hidden density leaves, do not."""
+    prior, t, n = two_modes(sde, 1), level(sde, 0.7), 20000
+    operator, y = LinearMap(torch.ones(1, 1, dtype=F64), GaussianNoise(0.2)), torch.full((1, 1), 0.1, dtype=F64)
+
+    def posterior(rows: int):
+        return TDS().posterior(Evaluations(prior if known else Counting(prior)), operator, y.expand(rows, 1))
+
+    line = torch.linspace(-6, 6, 6001, dtype=F64)[:, None]
+    w = torch.softmax(prior.log_prob(line, t) + posterior(len(line)).log_likelihood(line, t), 0)
+    middle, rng = float(w @ line[:, 0]), RowRNG.rows(0, n, dtype=F64)
+    x = line[torch.multinomial(w, n, replacement=True, generator=torch.Generator().manual_seed(0))]
+    state, moved, field = State(x, torch.zeros(n, dtype=F64), torch.zeros(n, dtype=F64)), posterior(n), 0.0
+    for _ in range(12):
+        q = AnnealedLangevin(0.6).transition(moved, state.x, t, t, rng)
+        state = SMC(rows=n).update(state, q.sample(rng), q, AnnealedLangevin(0.6), moved, t, t, rng)
+    assert torch.equal(state.log_w, torch.zeros(n, dtype=F64)), "a move has no weight"
+    assert bool((state.x != x).any())
+    for power in (1, 2):
+        found = (state.x[:, 0] - middle) ** power
+        error = float(found.mean() - w @ (line[:, 0] - middle) ** power) / float(found.std() / n**0.5)
+        assert abs(error) < 4.5 or not known
+        field = max(field, abs(error))
+    assert known or field > 10
+
+
+def test_moves_change_neither_posterior_nor_evidence(sde):
+    """The exact posterior's mean and log p(y) of a Gaussian prior, up to the bias of as many steps without moves."""
+    prior, operator = gaussian(sde, D), LinearMap(normal(2, D, seed=5).float(), GaussianNoise(0.3))
+    y = operator.measure(prior.sample(1, seed=3), seed=4)
+    method = replace(METHODS["tds"], correctors=(AnnealedLangevin(0.3),))
+    found = solved(prior, operator, y, method, 1000, 240)
+    a, c = operator.matrix.double(), prior.covariance
+    truth = log_normal(y[0].double(), a @ prior.mean, a @ c @ a.mT + 0.09 * torch.eye(2, dtype=F64))
+    exact = prior.posterior(operator, y)
+    spread = exact.covariance.diagonal().sqrt()
+    assert abs(float(found.log_evidence[0] - truth)) < 0.12
+    assert float(((found.mean[0].double() - exact.mean) / spread).abs().max()) < 0.2
+
+
+def test_a_guidance_that_edits_steps_is_not_moved(sde):
+    prior, operator = gaussian(sde, D), Masking(torch.tensor([True, False, True, False]), GaussianNoise(0.3))
+    method = replace(METHODS["mcgdiff"], correctors=(AnnealedLangevin(0.3),))
+    with pytest.raises(ValueError, match="edits the steps"):
+        solved(prior, operator, operator.measure(prior.sample(1), seed=0), method, 4, 3)
 
 
 @pytest.mark.parametrize("name", WEIGHED)

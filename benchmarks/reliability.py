@@ -1,0 +1,143 @@
+"""How far samples of a trained prior are to be trusted, against compute: plain, tempered and exact."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import priors
+from benchmarks.calibration import calibrate
+from benchmarks.problems import IMAGE_TASKS
+from benchmarks.reconstruction import bootstrap, identity, solved
+from inverse import METHODS, Method, UnreliableWeights
+from inverse.correctors import AnnealedLangevin
+from inverse.flow import Flow
+from inverse.population import Importance
+from priors.files import atomic
+
+MOVE = AnnealedLangevin(0.2)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A line of the table: its mode, the method and its steps."""
+
+    mode: str
+    method: Method
+    n_steps: int
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What the samples of one setting say, and what they cost.
+
+    Attributes: setting; seconds per image; ess (B,) effective sample sizes;
+    warned: images whose weights `Solution.check` complains of; covered (B,): part of the pixels in their 95 % interval;
+    nfe, nvjp per sample.
+    """
+
+    setting: Setting
+    seconds: float
+    ess: Tensor
+    warned: int
+    covered: Tensor
+    nfe: int
+    nvjp: int
+
+
+def settings(
+    plain: Sequence[int], tempered: Sequence[int], moved: Sequence[int], exact: Sequence[int], probes: int
+) -> list[Setting]:
+    """Every mode at each of its numbers of steps; "exact" takes as many for the prior's density as for its draws."""
+    tds, flow = METHODS["tds"], METHODS["exact"]
+    weighed = (replace(flow, predictor=Flow(probes=probes), population=Importance(n, probes)) for n in exact)
+    return [
+        *(Setting("plain (mmps)", METHODS["mmps"], n) for n in plain),
+        *(Setting("tempered (tds)", tds, n) for n in tempered),
+        *(Setting("tempered, moves (tds)", replace(tds, correctors=(MOVE,)), n) for n in moved),
+        *(Setting("exact", method, n) for method, n in zip(weighed, exact, strict=True)),
+    ]
+
+
+def run(
+    prior_name: str,
+    task: str,
+    chosen: Sequence[Setting],
+    n_images: int,
+    n_samples: int,
+    seed: int,
+    work: Path,
+    progress: bool = True,
+) -> tuple[list[dict[str, str]], list[Trust]]:
+    """A row per setting: effective sample size, warnings and coverage beside the cost.
+
+    Arguments: prior_name (shipped name or folder); task of `IMAGE_TASKS`; chosen (`settings`); n_images of its test
+    images; n_samples K per image; seed; work (folder): what is finished is kept there and taken up again; progress.
+    Returns: rows of texts, and what they were made of.
+    Raises: ValueError for an unknown task.
+    """
+    if task not in IMAGE_TASKS:
+        raise ValueError(f"task {task!r}: expected one of {list(IMAGE_TASKS)}")
+    prior = priors.load(prior_name)
+    truth = priors.samples(prior_name).floats(slice(0, n_images))
+    operator = IMAGE_TASKS[task].operator(prior.event_shape)
+    y = operator.measure(truth, seed=seed)
+    resolution = float(prior.sde.sigma(prior.sde.t_min))
+    found = []
+    for setting in chosen:
+        folder = work / f"{task}-{setting.method.name}-{identity(prior_name)}"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnreliableWeights)  # counted below
+            blocks = solved(prior, operator, y, setting.method, n_samples, setting.n_steps, seed, folder, progress)
+        covered = calibrate(setting.mode, truth, blocks, seed, resolution).pixels[0].coverage(0.95)
+        found.append(
+            Trust(
+                setting,
+                sum(b.seconds for b in blocks) / n_images,
+                torch.cat([b.ess for b in blocks]),
+                sum(bool(text) for b in blocks for text in b.check()),
+                covered,
+                blocks[0].nfe,
+                blocks[0].nvjp,
+            )
+        )
+    return [_row(trust, n_samples) for trust in found], found
+
+
+def plot(found: Sequence[Trust], n_samples: int, path: Path) -> None:
+    """Effective sample size and coverage against seconds per image; a PNG, written atomically."""
+    from matplotlib.figure import Figure
+
+    # samples of equal weight say nothing of their worth: the plain mode has no line on the left
+    figure = Figure(figsize=(8.4, 3.4), dpi=130, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for mode in dict.fromkeys(trust.setting.mode for trust in found):
+        line = [trust for trust in found if trust.setting.mode == mode]
+        seconds = [trust.seconds for trust in line]
+        if line[0].setting.method.population.weighs:
+            left.plot(seconds, [float(trust.ess.mean()) for trust in line], "o-", label=mode)
+        right.plot(seconds, [100 * float(trust.covered.mean()) for trust in line], "o-", label=mode)
+    left.axhline(n_samples, color="black", linewidth=0.7, linestyle=":")
+    left.set(xscale="log", yscale="log", xlabel="seconds per image", ylabel=f"effective samples of {n_samples}")
+    right.axhline(95, color="black", linewidth=0.7, linestyle=":")
+    right.set(xscale="log", xlabel="seconds per image", ylabel="pixels in their 95 % interval, %")
+    right.legend(fontsize=7)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _row(trust: Trust, n_samples: int) -> dict[str, str]:
+    low, high = bootstrap(100 * trust.covered)
+    weighed = trust.setting.method.population.weighs
+    return {
+        "mode": trust.setting.mode,
+        "steps": str(trust.setting.n_steps),
+        "NFE": f"{trust.nfe} + {trust.nvjp} vjp",
+        "seconds per image": f"{trust.seconds:.1f}",
+        "effective samples": f"{trust.ess.mean():.1f} of {n_samples}" if weighed else "-",
+        "images warned of": f"{trust.warned} of {len(trust.ess)}",
+        "pixels in their 95 % interval": f"{100 * trust.covered.mean():.1f} [{low:.1f}, {high:.1f}]",
+    }
