@@ -252,8 +252,8 @@ def run_reliability(
     notes = (
         f"{IMAGE_TASKS[task].title}: {images} test images of prior {prior}, {samples} samples each, {probes} probes. "
         "Effective samples 1 / sum w^2, mean over images; of tds since its last resampling only: its particles share "
-        "ancestors, which no weight shows and coverage does. Coverage with its 95 % bootstrap interval over images; right: "
-        "95 on average."
+        "ancestors, which no weight shows and coverage does. Coverage with its 95 % bootstrap interval over images; "
+        "right: 95 on average."
     )
     reliability.plot(found, samples, out / "reliability.png")
     _finish("reliability", "How far samples are to be trusted, against compute", rows, notes, out, images=images,

@@ -42,6 +42,10 @@ from inverse.protocols import Guidance, Kernel, Population
 from priors import Prior
 
 ORDERS = ("predict-first", "correct-first")
+REPAINT = (
+    "Lugmayr, Danelljan, Romero, Yu, Timofte, Van Gool: RePaint: Inpainting using Denoising Diffusion Probabilistic "
+    "Models, CVPR 2022"
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ class Method:
     default number of steps; population; head (float > 0, or None): with a prior whose `Prior.moments` are known, start
     where sigma / alpha is so many standard deviations of one of its coordinates (see `Posterior.start`), because above
     x_t is as good as Gaussian; order: "predict-first" (Song et al. 2021, algorithm 1) or "correct-first" (their code),
-    which corrects at t = 1 too. All else is the same, for their code's last prediction is our denoising.
+    which corrects at t = 1 too. All else is the same, for their code's last prediction is our denoising; paper: where
+    it is not that of the guidance.
     Raises: ValueError for an unknown order, no kernel at all, a head <= 0, and a predictor that remembers its last step
     (`DPMSolver`) where rows are resampled.
     """
@@ -67,6 +72,7 @@ class Method:
     population: Population = field(default_factory=Independent)
     head: float | None = None
     order: str = "predict-first"
+    paper: str = field(default="", repr=False)
 
     def __post_init__(self):
         if self.order not in ORDERS:
@@ -98,8 +104,8 @@ class Method:
 
     @property
     def citation(self) -> str:
-        """The paper of its guidance."""
-        return self.guidance.citation
+        """Its paper, most often that of its guidance."""
+        return self.paper or self.guidance.citation
 
     @property
     def conditional(self) -> bool:
@@ -117,7 +123,7 @@ METHODS: dict[str, Method] = {
         Method("corrector", Unconditional(), None, (AnnealedLangevin(0.45),), log_snr, 2000),
         Method("ode", Unconditional(), ProbabilityFlow(), (), karras, 50),
         Method("replacement", Replacement(), ReverseDiffusion(), (Langevin(),), uniform, 500),
-        Method("repaint", Replacement(), Travelling(Ancestral()), (), TimeTravel(), 1000),
+        Method("repaint", Replacement(), Travelling(Ancestral()), (), TimeTravel(), 1000, paper=REPAINT),
         Method("scoremri", ScoreMRI(), ReverseDiffusion(), (Langevin(),), uniform, 500),
         Method("mcg", MCG(), n_steps=500),
         Method("dps", DPS(), n_steps=500),

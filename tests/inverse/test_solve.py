@@ -112,6 +112,7 @@ def test_evaluations_are_counted(name):
     assert solution.nfe >= STEPS
     assert solution.seconds > 0 and solution.method == name and solution.seed == 0
     assert solution.cite() == METHODS[name].citation != ""
+    assert name != "repaint" or "RePaint" in solution.cite(), "a method's own paper goes before its guidance's"
     weighed = METHODS[name].population.weighs
     assert weighed or torch.equal(solution.log_weights, torch.zeros(3, 2))
     assert (solution.log_evidence is not None) == METHODS[name].guidance.evidence
