@@ -253,7 +253,7 @@ def run_reliability(
         f"{IMAGE_TASKS[task].title}: {images} test images of prior {prior}, {samples} samples each, {probes} probes. "
         "Effective samples 1 / sum w^2, mean over images; of tds since its last resampling only: its particles share "
         "ancestors, which no weight shows and coverage does. Coverage with its 95 % bootstrap interval over images; "
-        "right: 95 on average."
+        "right: 95 on average. No coverage is told of fewer than 10 effective samples."
     )
     reliability.plot(found, samples, out / "reliability.png")
     _finish("reliability", "How far samples are to be trusted, against compute", rows, notes, out, images=images,

@@ -16,6 +16,7 @@ from inverse import METHODS, Method, UnreliableWeights
 from inverse.correctors import AnnealedLangevin
 from inverse.flow import Flow
 from inverse.population import Importance
+from inverse.weights import LEAST_ESS
 from priors.files import atomic
 
 MOVE = AnnealedLangevin(0.2)
@@ -46,6 +47,11 @@ class Trust:
     covered: Tensor
     nfe: int
     nvjp: int
+
+    @property
+    def tells(self) -> bool:
+        """Whether there are samples enough for intervals: one that carries all the weight is in any by construction."""
+        return bool(self.ess.mean() >= LEAST_ESS)
 
 
 def settings(
@@ -110,21 +116,25 @@ def run(
 def plot(found: Sequence[Trust], n_samples: int, path: Path) -> None:
     """Effective sample size and coverage against seconds per image; a PNG, written atomically."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
-    # samples of equal weight say nothing of their worth: the plain mode has no line on the left
     figure = Figure(figsize=(8.4, 3.4), dpi=130, layout="constrained")
     left, right = figure.subplots(1, 2)
-    for mode in dict.fromkeys(trust.setting.mode for trust in found):
+    for i, mode in enumerate(dict.fromkeys(trust.setting.mode for trust in found)):
         line = [trust for trust in found if trust.setting.mode == mode]
-        seconds = [trust.seconds for trust in line]
-        if line[0].setting.method.population.weighs:
-            left.plot(seconds, [float(trust.ess.mean()) for trust in line], "o-", label=mode)
-        right.plot(seconds, [100 * float(trust.covered.mean()) for trust in line], "o-", label=mode)
+        if line[0].setting.method.population.weighs:  # equal weights say nothing of their samples' worth
+            ess = [float(trust.ess.mean()) for trust in line]
+            left.plot([trust.seconds for trust in line], ess, "o-", color=f"C{i}", label=mode)
+        told = [trust for trust in line if trust.tells]
+        covered = [100 * float(trust.covered.mean()) for trust in told]
+        right.plot([trust.seconds for trust in told], covered, "o-", color=f"C{i}", label=mode)
     left.axhline(n_samples, color="black", linewidth=0.7, linestyle=":")
     left.set(xscale="log", yscale="log", xlabel="seconds per image", ylabel=f"effective samples of {n_samples}")
     right.axhline(95, color="black", linewidth=0.7, linestyle=":")
     right.set(xscale="log", xlabel="seconds per image", ylabel="pixels in their 95 % interval, %")
-    right.legend(fontsize=7)
+    for axis in (left, right):
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.legend(fontsize=7)
     with atomic(path) as temporary:
         figure.savefig(temporary, format="png")
 
@@ -139,5 +149,7 @@ def _row(trust: Trust, n_samples: int) -> dict[str, str]:
         "seconds per image": f"{trust.seconds:.1f}",
         "effective samples": f"{trust.ess.mean():.1f} of {n_samples}" if weighed else "-",
         "images warned of": f"{trust.warned} of {len(trust.ess)}",
-        "pixels in their 95 % interval": f"{100 * trust.covered.mean():.1f} [{low:.1f}, {high:.1f}]",
+        "pixels in their 95 % interval": f"{100 * trust.covered.mean():.1f} [{low:.1f}, {high:.1f}]"
+        if trust.tells
+        else "-",
     }
