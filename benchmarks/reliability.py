@@ -51,7 +51,7 @@ class Trust:
     @property
     def tells(self) -> bool:
         """Whether there are samples enough for intervals: one that carries all the weight is in any by construction."""
-        return bool(self.ess.mean() >= LEAST_ESS)
+        return not self.setting.method.population.weighs or bool(self.ess.mean() >= LEAST_ESS)
 
 
 def settings(
