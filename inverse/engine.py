@@ -29,8 +29,10 @@ def run(
     correctors (Kernel; no predictor: correctors alone anneal); population; rng (RowRNG of the rows); n_rows N;
     on_step: called after every step; openers: correctors at the first time, before any prediction.
     Returns: the state at the last time, its x denoised: E[x0 | x_t, y], (N, *E) in data units.
-    Raises: NonFiniteState with the step and time at which a state stopped being finite.
+    Raises: ValueError, before the prior is evaluated, for what the population cannot weigh; NonFiniteState with the
+    step and time at which a state stopped being finite.
     """
+    population.check(posterior, correctors)
     x = posterior.start(n_rows, grid[0], rng)
 
     def correct(state: State, kernels: Sequence[Kernel], t: Tensor) -> State:

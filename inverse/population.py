@@ -8,7 +8,6 @@ from torch import Tensor
 from inverse.protocols import Population, Posterior
 from inverse.types import State
 from inverse.weights import Resampling, effective_size, systematic
-from priors.base import expand
 from priors.density import EXACT_UP_TO, log_density
 
 
@@ -38,8 +37,8 @@ class SMC(Population):
     Arguments: threshold (float in [0, 1]): resample a measurement's rows when their effective sample size falls below
     this fraction of them; resampling: a scheme of `inverse.weights.RESAMPLINGS`, weights (B, K) and uniform
     numbers (B, K) -> indices (B, K); rows K per measurement, set by ``solve``.
-    Raises: ValueError for a threshold out of range, at the first step for a kernel without noise, and at the first
-    move for a guidance that edits steps.
+    Raises: ValueError for a threshold out of range, before the prior is evaluated for moves under a guidance that edits
+    steps, and at the first step for a kernel without noise.
     """
 
     threshold: float = 0.5
@@ -55,6 +54,10 @@ class SMC(Population):
     def sized(self, n_samples: int) -> "SMC":
         return replace(self, rows=n_samples)
 
+    def check(self, posterior, correctors):
+        if correctors:
+            _refuse_edits(posterior, "a move needs the density of the law that it leaves alone")
+
     def init(self, x, posterior, t):
         log_w = posterior.log_likelihood(x, t).double()
         return State(x, log_w, torch.zeros_like(log_w))
@@ -69,19 +72,19 @@ class SMC(Population):
 
     def _accepted(self, before: Tensor, x: Tensor, q, kernel, posterior: Posterior, t: Tensor, rng) -> Tensor:
         """Each row's move from ``before`` to x, drawn from q, or where it is rejected ``before``."""
-        _refuse_edits(posterior, "a move needs the density of the law that it leaves alone")
 
         def target(z: Tensor) -> Tensor:
             return (posterior.prior.log_prob(z, t) + posterior.log_likelihood(z, t)).double()
 
         u = rng.uniform((len(x), 1))[:, 0]
         try:
-            gain = target(x) - target(before)
+            was = target(before)  # first: the proposal has just evaluated the prior there
+            gain = target(x) - was
         except NotImplementedError:
             return x
         back = kernel.transition(posterior, x, t, t, rng)
         gain = gain + (back.log_prob(before) - q.log_prob(x)).double()
-        return torch.where(expand(u.double().log() < gain, x).bool(), x, before)
+        return torch.where((u.double().log() < gain).view(-1, *[1] * (x.ndim - 1)), x, before)
 
     def _resample(self, state: State, rng) -> State:
         log_w = state.log_w.view(-1, self.rows)
@@ -110,8 +113,8 @@ class Importance(Population):
     Olsson, Koehler & Wu 2019 (weighing the samples of a flow).
     Arguments: n_steps (int >= 1) and probes (int >= 1): of the prior's own density, where it has no closed form;
     exact_up_to (int >= 0) dimensions without probes (see `priors.density.log_density`).
-    Raises: ValueError for numbers out of range, and at the first step for a guidance that edits steps or a kernel that
-    does not know its log-determinant.
+    Raises: ValueError for numbers out of range, before the prior is evaluated for a guidance that edits steps, and at
+    the first step for a kernel that does not know its log-determinant.
     """
 
     n_steps: int = 20
@@ -124,8 +127,10 @@ class Importance(Population):
         if min(self.n_steps, self.probes) < 1 or self.exact_up_to < 0:
             raise ValueError(f"{self}: expected n_steps and probes >= 1 and exact_up_to >= 0")
 
-    def init(self, x, posterior, t):
+    def check(self, posterior, correctors):
         _refuse_edits(posterior, "their density is unknown")
+
+    def init(self, x, posterior, t):
         log_w = -posterior.sde.terminal_log_prob(x).double()
         return State(x, log_w, torch.zeros_like(log_w))
 

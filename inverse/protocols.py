@@ -1,6 +1,7 @@
 """What the engine knows: kernels, guidances, posteriors, populations. It never asks for more."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
@@ -113,6 +114,10 @@ class Population(ABC):
     def sized(self, n_samples: int) -> "Population":
         """The same strategy for n_samples rows per measurement, ordered "b k"."""
         return self
+
+    def check(self, posterior: Posterior, correctors: Sequence[Kernel]) -> None:
+        """Refuse, by a ValueError and before the prior is evaluated, what this population cannot weigh."""
+        return
 
     @abstractmethod
     def init(self, x: Tensor, posterior: Posterior, t: Tensor) -> State:
