@@ -10,9 +10,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import priors
+from benchmarks.intervals import bootstrap
 from benchmarks.problems import IMAGE_TASKS
 from benchmarks.ranks import LEVELS, Ranks, Uniformity, frequencies, ranks, uniformity
-from benchmarks.reconstruction import BLOCK, bootstrap, identity, solved
+from benchmarks.reconstruction import BLOCK, identity, solved
 from inverse import METHODS, Method, Solution, sample
 from inverse.choice import resolve
 from inverse.grids import karras

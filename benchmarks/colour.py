@@ -9,7 +9,8 @@ from torch import Tensor
 
 import priors
 from benchmarks.baselines import fit_gaussian, linear_mmse
-from benchmarks.reconstruction import identity, interval, solved
+from benchmarks.intervals import gain, interval
+from benchmarks.reconstruction import identity, solved
 from inverse import METHODS, Solution
 from inverse.guidance import MMPS
 from inverse.quality import psnr
@@ -73,24 +74,11 @@ def chroma(x: Tensor) -> Tensor:
 
 def chroma_psnr(estimate: Tensor, truth: Tensor) -> Tensor:
     """PSNR in dB of the chroma of estimates clipped to [0, 1], for a peak of 1; (B, 3, H, W) -> (B,)."""
-    return -10 * torch.log10(_error(estimate, truth))
+    return -10 * torch.log10(chroma_error(estimate, truth))
 
 
-def pooled_gain(estimate: Tensor, reference: Tensor, truth: Tensor) -> tuple[float, float, float]:
-    """Gain in dB of the mean square error of the chroma of all images, and its 95 % bootstrap interval over images.
-
-    A posterior mean minimises this. The mean of decibels it does not: there a picture that is all but grey counts
-    for as much as ten colourful ones.
-    Arguments: estimate, reference, truth (B, 3, H, W).
-    """
-    errors = torch.stack([_error(reference, truth), _error(estimate, truth)]).double()
-    drawn = torch.randint(len(truth), (2000, len(truth)), generator=torch.Generator().manual_seed(0))
-    gains = [10 * torch.log10(mean[0] / mean[1]) for mean in (errors.mean(1), errors[:, drawn].mean(2))]
-    low, high = gains[1].quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return gains[0].item(), low, high
-
-
-def _error(estimate: Tensor, truth: Tensor) -> Tensor:
+def chroma_error(estimate: Tensor, truth: Tensor) -> Tensor:
+    """Mean square error of the chroma of estimates clipped to [0, 1]; (B, 3, H, W) -> (B,)."""
     error = chroma(estimate.clamp(0, 1)) - chroma(truth)
     return error.flatten(1).square().mean(1).clamp_min(1e-12)
 
@@ -105,14 +93,14 @@ def _first(blocks: list[Solution]) -> Tensor:
 
 def _row(method: str, estimate: Tensor, truth: Tensor, linear: Tensor) -> dict[str, str]:
     figures = chroma_psnr(estimate, truth)
-    gain = figures - chroma_psnr(linear, truth)
+    gained = figures - chroma_psnr(linear, truth)
+    # what a posterior mean minimises; of decibels a picture that is all but grey has as many as ten colourful ones
+    of_all, low, high = gain(chroma_error(estimate, truth).double(), chroma_error(linear, truth).double())
     return {
         "method": method,
         "PSNR of chroma, dB": f"{figures.mean():.2f}",
-        "over linear MMSE, dB": f"{gain.mean():+.2f} [{interval(gain)}]",
-        "over linear MMSE, all images' error, dB": "{:+.2f} [{:+.2f}, {:+.2f}]".format(
-            *pooled_gain(estimate, linear, truth)
-        ),
+        "over linear MMSE, dB": f"{gained.mean():+.2f} [{interval(gained)}]",
+        "over linear MMSE, all images' error, dB": f"{of_all:+.2f} [{low:+.2f}, {high:+.2f}]",
         "PSNR, dB": f"{psnr(estimate, truth).mean():.2f}",
         "chroma over the truth's": f"{chroma(estimate).square().mean() / chroma(truth).square().mean():.2f}",
         "NFE": "-",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.intervals import bootstrap
 from benchmarks.oracle_entries import EXACT, PRIOR
-from benchmarks.reconstruction import bootstrap
 from inverse import METHODS
 from inverse.choice import VARIANTS
 from priors.files import atomic

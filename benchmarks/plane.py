@@ -10,12 +10,12 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
+from benchmarks.intervals import db, gain
 from benchmarks.metrics import equally_weighted, responsibilities, sliced_wasserstein
 from benchmarks.oracle import REFERENCES
 from benchmarks.oracle_entries import EXACT, PRIOR
 from benchmarks.problems import two_moons
 from benchmarks.ranks import ranks
-from benchmarks.reconstruction import bootstrap
 from inverse import METHODS, Method, solve
 from inverse.choice import serves
 from operators import GaussianNoise, LinearMap
@@ -179,26 +179,6 @@ def limb_error(x: Tensor, law: GaussianMixture, limb: Tensor) -> float:
     """
     shares = responsibilities(x, law).mean(0)
     return float(0.5 * (limb_weights(law, limb, shares) - limb_weights(law, limb)).abs().sum())
-
-
-def db(squared: Tensor) -> float:
-    """PSNR in dB of squared errors (n,) per pixel of range [0, 1].
-
-    Formula: -10 log10 of their mean; of the mean, so that E|x - m|^2 = Var[x | y] + |m - E[x | y]|^2 can be read off.
-    """
-    return -10 * math.log10(squared.mean().item())
-
-
-def gain(squared: Tensor, other: Tensor) -> tuple[float, float, float]:
-    """By how much one PSNR is above another, dB, with the ends of its 95 % bootstrap interval.
-
-    Formula: 10 log10(mean e' / mean e), made linear in the errors for the bootstrap, which is paired by measurement.
-    Arguments: squared, other (n,): squared errors e and e' on the same measurements.
-    """
-    linear = 10 / math.log(10) * (other / other.mean() - squared / squared.mean())
-    gained = db(squared) - db(other)
-    low, high = bootstrap(linear)
-    return gained, gained + low, gained + high
 
 
 def exact_sets(plane: Plane, pictured: int, n: int) -> tuple[list[list[Tensor]], float]:

@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.intervals import db, gain
 from benchmarks.oracle_entries import EXACT, PRIOR
-from benchmarks.plane import MEAN, Found, db, gain
+from benchmarks.plane import MEAN, Found
 from priors import GaussianMixture
 from priors.files import atomic
 

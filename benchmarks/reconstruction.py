@@ -10,6 +10,7 @@ from torch import Tensor
 
 import priors
 from benchmarks import baselines
+from benchmarks.intervals import interval
 from benchmarks.problems import IMAGE_TASKS
 from inverse import Method, Solution, solve
 from inverse.guidance import MMPS
@@ -119,16 +120,3 @@ def _row(
         "NFE": "-",
         "seconds": "-",
     }
-
-
-def interval(values: Tensor) -> str:
-    """95 % bootstrap interval of the mean, paired by image because the values are differences per image."""
-    low, high = bootstrap(values)
-    return f"{low:+.2f}, {high:+.2f}"
-
-
-def bootstrap(values: Tensor, draws: int = 2000) -> tuple[float, float]:
-    """Ends of the 95 % percentile interval of the mean of values (n,), one per image (Efron 1979)."""
-    index = torch.randint(len(values), (draws, len(values)), generator=torch.Generator().manual_seed(0))
-    low, high = torch.quantile(values[index].mean(1), values.new_tensor([0.025, 0.975])).tolist()
-    return low, high

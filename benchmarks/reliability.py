@@ -10,8 +10,9 @@ from torch import Tensor
 
 import priors
 from benchmarks.calibration import calibrate
+from benchmarks.intervals import bootstrap
 from benchmarks.problems import IMAGE_TASKS
-from benchmarks.reconstruction import bootstrap, identity, solved
+from benchmarks.reconstruction import identity, solved
 from inverse import METHODS, Method, UnreliableWeights
 from inverse.correctors import AnnealedLangevin
 from inverse.flow import Flow

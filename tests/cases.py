@@ -5,12 +5,14 @@ import copy
 import torch
 from torch import Tensor
 
+import priors
 from benchmarks.metrics import wasserstein2
 from benchmarks.problems import smooth_covariance
 from inverse import Method
 from inverse.engine import run
 from operators import Operator
 from priors import SDE, VESDE, VPSDE, DataRange, Evaluations, Gaussian, GaussianMixture, Prior, ScorePrior, SubVPSDE
+from priors.data import ImageSet
 from priors.nets import NCSNpp, UNetConfig
 
 SDES: dict[str, SDE] = {"ve": VESDE(), "vp": VPSDE(), "subvp": SubVPSDE()}
@@ -95,6 +97,14 @@ class NanFrom(Prior):
 
     def denoise(self, x, t):
         return self.prior.denoise(x, t) * (float("nan") if float(t) < self.limit else 1.0)
+
+
+def stand_in(monkeypatch, prior: Prior, room) -> None:
+    """``prior`` in place of any trained one, with 12 test images of its own, for ``room``, a module of benchmarks."""
+    images = (prior.sample(12, seed=5).clamp(0, 1) * 255).round().to(torch.uint8)
+    monkeypatch.setattr(priors, "load", lambda name: prior)
+    monkeypatch.setattr(priors, "samples", lambda name: ImageSet(images))
+    monkeypatch.setattr(room, "identity", lambda name: "stand-in")
 
 
 # draws ----------------------------------------------------------------------------------------------------------------

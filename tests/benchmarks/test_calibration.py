@@ -4,14 +4,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-import priors
 from benchmarks import calibration, cli, problems
 from inverse import METHODS, Solution
 from inverse.choice import choose
 from operators import Blur, GaussianNoise, Masking
 from priors import VESDE, Gaussian
-from priors.data import ImageSet
-from tests.cases import score_prior
+from tests.cases import score_prior, stand_in
 
 SHAPE = (1, 8, 8)
 PRIOR = Gaussian(torch.full((64,), 0.4), problems.smooth_covariance(8, 1.5, 0.3), VESDE(0.01, 10.0), event_shape=SHAPE)
@@ -21,10 +19,7 @@ TITLE = problems.IMAGE_TASKS["masking"].title
 @pytest.fixture(autouse=True)
 def analytic(monkeypatch):
     """The Gaussian in place of a trained prior, with test images of its own."""
-    images = (PRIOR.sample(12, seed=5).clamp(0, 1) * 255).round().to(torch.uint8)
-    monkeypatch.setattr(priors, "load", lambda name: PRIOR)
-    monkeypatch.setattr(priors, "samples", lambda name: ImageSet(images))
-    monkeypatch.setattr(calibration, "identity", lambda name: "gaussian")
+    stand_in(monkeypatch, PRIOR, calibration)
     small = problems.ImageTask("blur", lambda shape: Blur.gaussian(0.8, noise=GaussianNoise(0.05)))
     monkeypatch.setitem(problems.IMAGE_TASKS, "blur", small)  # the other's kernel is wider than these images
 

@@ -4,6 +4,7 @@ import torch
 import priors
 from benchmarks import colour
 from benchmarks.baselines import fit_gaussian
+from benchmarks.intervals import gain
 from priors import VESDE, Gaussian
 from priors.data import ImageSet
 
@@ -28,18 +29,19 @@ def test_chroma_knows_no_grey_and_keeps_lengths():
 
 def test_the_gain_of_all_images_error():
     """Half the error is 3 dB whatever the images' shares of it; an image without chroma counts for what it errs."""
-    truth = pictures(6, 0).floats()
-    noise = (
-        torch.randn(truth.shape, generator=torch.Generator().manual_seed(1))
-        * torch.tensor([1e-4, 1, 2, 3, 4, 5])[:, None, None, None]
-    )
-    truth = 0.5 + 0 * truth
-    gain, low, high = colour.pooled_gain(truth + 0.01 * noise, truth + 0.01 * 2**0.5 * noise, truth)
-    assert gain == pytest.approx(3.0103, abs=1e-3) and low == pytest.approx(high, abs=1e-3)
+    spread = torch.tensor([1e-4, 1, 2, 3, 4, 5])[:, None, None, None]
+    noise = 0.01 * spread * torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    truth = torch.full_like(noise, 0.5)
+
+    def error(of: torch.Tensor) -> torch.Tensor:
+        return colour.chroma_error(truth + of, truth).double()
+
+    gained, low, high = gain(error(noise), error(2**0.5 * noise))
+    assert gained == pytest.approx(3.0103, abs=1e-3) and low == pytest.approx(high, abs=1e-3)
     better = noise.clone()
     better[0] *= 100  # of next to nothing
-    gain, _, _ = colour.pooled_gain(truth + 0.01 * better, truth + 0.01 * noise, truth)
-    assert abs(gain) < 0.01
+    gained, _, _ = gain(error(better), error(noise))
+    assert abs(gained) < 0.01
 
 
 def test_fitted_moments_are_those_of_the_images():

@@ -10,6 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 from benchmarks import cli, plane
+from benchmarks.intervals import db, gain
 from benchmarks.oracle_entries import EXACT, PRIOR
 from benchmarks.plane import MEAN, Plane
 from benchmarks.problems import two_moons
@@ -92,7 +93,7 @@ def test_a_draw_loses_three_decibels_to_the_mean(judged):
 
 def test_the_mean_wins_psnr_and_loses_all_else(judged):
     exact, mean, prior = (judged[name][0] for name in (EXACT, MEAN, PRIOR))
-    assert plane.db(mean.of_sample) > plane.db(exact.of_sample) + 2
+    assert db(mean.of_sample) > db(exact.of_sample) + 2
     assert mean.floors > prior.floors > 3 and mean.coverage.mean() < 0.3 and mean.outside.mean() > 0.3
     assert prior.coverage.mean() > 0.9, "draws that ignore y are calibrated: coverage alone is not enough either"
 
@@ -103,14 +104,14 @@ def test_errors_by_hand():
     weights = torch.tensor([[0.0, 0.0, -math.inf]])
     of_mean, of_sample, _ = plane.errors(x, samples, weights)
     assert of_mean.item() == pytest.approx(0, abs=1e-12) and of_sample.item() == pytest.approx(0.02, rel=1e-5)
-    assert plane.db(torch.tensor([0.01, 0.03])) == pytest.approx(10 * math.log10(50))
+    assert db(torch.tensor([0.01, 0.03])) == pytest.approx(10 * math.log10(50))
 
 
 def test_gain_is_paired():
     e = torch.rand(50, generator=torch.Generator().manual_seed(0)) + 0.1
-    found = plane.gain(e / 2, e)
+    found = gain(e / 2, e)
     assert found == pytest.approx((10 * math.log10(2),) * 3, abs=1e-4), "a constant ratio has no error"
-    below, low, high = plane.gain(e.flip(0) * 2, e)
+    below, low, high = gain(e.flip(0) * 2, e)
     assert low < below < high < 0
 
 

@@ -4,10 +4,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-import priors
 from benchmarks import cli, problems, reliability
 from priors import VESDE, Gaussian
-from priors.data import ImageSet
+from tests.cases import stand_in
 
 SHAPE = (1, 6, 6)
 PRIOR = Gaussian(torch.full((36,), 0.4), problems.smooth_covariance(6, 1.5, 0.3), VESDE(0.01, 10.0), event_shape=SHAPE)
@@ -15,10 +14,7 @@ PRIOR = Gaussian(torch.full((36,), 0.4), problems.smooth_covariance(6, 1.5, 0.3)
 
 @pytest.fixture(autouse=True)
 def analytic(monkeypatch):
-    images = (PRIOR.sample(12, seed=5).clamp(0, 1) * 255).round().to(torch.uint8)
-    monkeypatch.setattr(priors, "load", lambda name: PRIOR)
-    monkeypatch.setattr(priors, "samples", lambda name: ImageSet(images))
-    monkeypatch.setattr(reliability, "identity", lambda name: "gaussian")
+    stand_in(monkeypatch, PRIOR, reliability)
 
 
 def test_modes_on_a_gaussian(tmp_path):

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from benchmarks import exactness, speed
+from benchmarks.intervals import interval
 from benchmarks.provenance import provenance, write_table
-from benchmarks.reconstruction import interval, solved
+from benchmarks.reconstruction import solved
 from inverse import METHODS
 from operators import GaussianNoise, Masking
 from priors import VESDE, Gaussian
