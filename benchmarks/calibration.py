@@ -24,6 +24,7 @@ from priors import GaussianMixture, Prior, RowRNG
 from priors.files import atomic
 
 TRUTHS = ("test", "prior")
+ACROSS = 7  # columns of the figure
 DRAWING = Method("draws", Unconditional(), StochasticRungeKutta(), (), karras, 100)  # of a prior without a closed form
 # truths, noise of the ranks and tests draw from streams of their own: a truth that shares noise with its samples is no
 # independent draw
@@ -129,7 +130,7 @@ def calibrate(
 
 
 def plot(found: Sequence[Calibration], path: Path) -> None:
-    """Rank histograms with the 99 % band of right samples, a column per method; a PNG, written atomically.
+    """Rank histograms with the 99 % band of right samples, a column per method, `ACROSS` to a line; a PNG, written atomically.
 
     Arguments: found as `run` returns it; path.
     Raises: ValueError for nothing to draw.
@@ -138,9 +139,13 @@ def plot(found: Sequence[Calibration], path: Path) -> None:
         raise ValueError("no method was left to calibrate: its operator serves none of those that were asked for")
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(max(2.6 * len(found), 4.0), 4.6), dpi=130, layout="constrained")
-    axes = figure.subplots(2, len(found), squeeze=False, sharex=True, sharey="row")
-    for column, calibrated in zip(axes.T, found, strict=True):
+    wide = min(len(found), ACROSS)
+    bands = -(-len(found) // wide)
+    figure = Figure(figsize=(max(2.6 * wide, 4.0), 4.6 * bands), dpi=130, layout="constrained")
+    axes = figure.subplots(2 * bands, wide, squeeze=False, sharex=True)
+    for k, calibrated in enumerate(found):
+        upper = 2 * (k // wide)
+        column = axes[upper : upper + 2, k % wide]
         column[0].set_title(calibrated.title.replace(", ", "\n"), fontsize=7)
         for axis, (_, test) in zip(column, (calibrated.pixels, calibrated.frequencies), strict=True):
             edges = torch.linspace(0, 1, len(test.histogram) + 1)
@@ -149,12 +154,16 @@ def plot(found: Sequence[Calibration], path: Path) -> None:
             axis.stairs(high, edges, baseline=low.numpy(), fill=True, color="black", alpha=0.25, label="99 % if right")
             axis.axhline(1, color="black", linewidth=0.7)
             axis.text(0.5, 0.04, f"p = {test.p_value:.3f}", transform=axis.transAxes, ha="center", fontsize=7)
-    for axis, what in zip(axes[:, 0], ("pixels", "low frequencies"), strict=True):
-        axis.set_ylabel(f"density of ranks, {what}", fontsize=8)
-        axis.set_ylim(0)
+        column[1].set_xlabel("rank of the truth among its samples", fontsize=8)
+        column[1].tick_params(labelbottom=True)
+    for axis in axes[-2:, len(found) - wide * (bands - 1) :].flat:
+        axis.remove()
+    top = max(axis.get_ylim()[1] for axis in figure.axes)
+    for axis in figure.axes:
+        axis.set_ylim(0, top)  # one scale: how far a histogram is from flat is what they are compared by
+    for row, what in zip(axes, ("pixels", "low frequencies") * bands, strict=True):
+        row[0].set_ylabel(f"density of ranks, {what}", fontsize=8)
     axes[0, 0].legend(fontsize=7)
-    for axis in axes[-1]:
-        axis.set_xlabel("rank of the truth among its samples", fontsize=8)
     with atomic(path) as temporary:
         figure.savefig(temporary, format="png")
 
