@@ -130,7 +130,7 @@ def calibrate(
 
 
 def plot(found: Sequence[Calibration], path: Path) -> None:
-    """Rank histograms with the 99 % band of right samples, a column per method, `ACROSS` to a line; a PNG, written atomically.
+    """Rank histograms with the 99 % band of right samples, a column per method, `ACROSS` to a line; a PNG, atomically.
 
     Arguments: found as `run` returns it; path.
     Raises: ValueError for nothing to draw.

@@ -10,44 +10,47 @@ from torch import Tensor
 from priors import SDE
 from priors.ode import karras_times
 
-Grid = Callable[..., Tensor]  # (sde, n) or (sde, n, start) -> times in float64, from start (or 1) to t_min
+Grid = Callable[..., Tensor]  # (sde, n, start=1, end=None) -> times in float64, from start to end (or t_min)
 
 
-def uniform(sde: SDE, n: int, start: float = 1.0) -> Tensor:
+def uniform(sde: SDE, n: int, start: float = 1.0, end: float | None = None) -> Tensor:
     """Equal steps in time (Song et al. 2021). For VE these are equal steps in log sigma.
 
-    Arguments: sde; n (int >= 1): steps; start (float in (t_min, 1]): the first time.
-    Returns: (n + 1,) float64, decreasing from start to the SDE's t_min.
+    Arguments: sde; n (int >= 1): steps; start (float in (t_min, 1]): the first time; end (float in [t_min, start)): the
+    last, default the SDE's t_min.
+    Returns: (n + 1,) float64, decreasing from start to end.
     """
-    return torch.linspace(start, sde.t_min, n + 1, dtype=torch.float64)
+    return torch.linspace(start, _end(sde, end), n + 1, dtype=torch.float64)
 
 
-def quadratic(sde: SDE, n: int, start: float = 1.0) -> Tensor:
+def quadratic(sde: SDE, n: int, start: float = 1.0, end: float | None = None) -> Tensor:
     """Steps that shrink linearly towards t_min (Song, Meng & Ermon 2021, appendix D).
 
     Arguments: as `uniform`.
     """
-    times = torch.linspace(start**0.5, sde.t_min**0.5, n + 1, dtype=torch.float64) ** 2
-    times[0], times[-1] = start, sde.t_min  # the square of the root is off by rounding
+    end = _end(sde, end)
+    times = torch.linspace(start**0.5, end**0.5, n + 1, dtype=torch.float64) ** 2
+    times[0], times[-1] = start, end  # the square of the root is off by rounding
     return times
 
 
-def karras(sde: SDE, n: int, start: float = 1.0, rho: float = 7.0) -> Tensor:
+def karras(sde: SDE, n: int, start: float = 1.0, end: float | None = None, rho: float = 7.0) -> Tensor:
     """Equal steps in (sigma / alpha)^(1 / rho) (Karras et al. 2022, equation 5).
 
     Arguments: as `uniform`; rho (float > 0): the larger, the more steps at little noise.
     """
-    return karras_times(sde, start, sde.t_min, n, rho)
+    return karras_times(sde, start, _end(sde, end), n, rho)
 
 
-def log_snr(sde: SDE, n: int, start: float = 1.0) -> Tensor:
+def log_snr(sde: SDE, n: int, start: float = 1.0, end: float | None = None) -> Tensor:
     """Equal steps in log(alpha / sigma) (Lu et al. 2022, DPM-Solver).
 
     Arguments: as `uniform`.
     """
-    first, last = _ratio(sde, start).log(), _ratio(sde, sde.t_min).log()
+    end = _end(sde, end)
+    first, last = _ratio(sde, start).log(), _ratio(sde, end).log()
     times = sde.time(torch.exp(first + torch.linspace(0, 1, n + 1, dtype=torch.float64) * (last - first)))
-    times[0], times[-1] = start, sde.t_min  # known exactly
+    times[0], times[-1] = start, end  # known exactly
     return times
 
 
@@ -117,3 +120,7 @@ GRIDS: dict[str, Grid] = {"uniform": uniform, "quadratic": quadratic, "karras": 
 
 def _ratio(sde: SDE, t: Tensor | float) -> Tensor:
     return sde.sigma(t) / sde.alpha(t)
+
+
+def _end(sde: SDE, end: float | None) -> float:
+    return sde.t_min if end is None else end

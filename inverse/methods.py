@@ -1,11 +1,13 @@
 """METHODS: every method is a composition of the engine's parts, and this is the list."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from inverse import engine
 from inverse.correctors import AnnealedLangevin, Langevin
 from inverse.flow import Flow
 from inverse.grids import Grid, Sawtooth, TimeTravel, karras, log_snr, uniform
@@ -27,6 +29,7 @@ from inverse.guidance import (
     ScoreMRI,
     SplitGibbs,
     Tweedie,
+    Twisted,
     Unconditional,
 )
 from inverse.population import SMC, Importance, Independent
@@ -39,6 +42,8 @@ from inverse.predictors import (
     Travelling,
 )
 from inverse.protocols import Guidance, Kernel, Population
+from inverse.types import State
+from operators import Operator
 from priors import Prior
 
 ORDERS = ("predict-first", "correct-first")
@@ -58,9 +63,10 @@ class Method:
     where sigma / alpha is so many standard deviations of one of its coordinates (see `Posterior.start`), because above
     x_t is as good as Gaussian; order: "predict-first" (Song et al. 2021, algorithm 1) or "correct-first" (their code),
     which corrects at t = 1 too. All else is the same, for their code's last prediction is our denoising; paper: where
-    it is not that of the guidance.
-    Raises: ValueError for an unknown order, no kernel at all, a head <= 0, and a predictor that remembers its last step
-    (`DPMSolver`) where rows are resampled.
+    it is not that of the guidance; then and foot (float > 0): the method that carries the rows on from where sigma /
+    alpha is foot standard deviations of the prior. n_steps counts its own steps too.
+    Raises: ValueError for an unknown order, no kernel at all, a head or foot <= 0, a predictor that remembers its last
+    step (`DPMSolver`) where rows are resampled, and stages that cannot follow each other.
     """
 
     name: str
@@ -73,6 +79,8 @@ class Method:
     head: float | None = None
     order: str = "predict-first"
     paper: str = field(default="", repr=False)
+    then: "Method | None" = None
+    foot: float | None = None
 
     def __post_init__(self):
         if self.order not in ORDERS:
@@ -83,14 +91,72 @@ class Method:
             raise ValueError(f"head = {self.head}: expected a number > 0 of the prior's standard deviations, or None")
         if self.population.coupled and getattr(self.predictor, "remembers", False):
             raise ValueError(f"method {self.name!r}: its predictor remembers rows that its population resamples")
+        if (self.then is None) != (self.foot is None) or (self.foot is not None and not self.foot > 0):
+            raise ValueError(f"method {self.name!r}: foot = {self.foot}: expected a number > 0 with then, None without")
+        if self.then is not None and (self.then.n_steps >= self.n_steps or self.then.then is not None):
+            raise ValueError(f"method {self.name!r}: expected one method to follow, of fewer than {self.n_steps} steps")
+        if self.then is not None and self.population.weighs and not self.population.coupled:
+            raise ValueError(f"method {self.name!r}: its weights are made at the last time, so that none can follow")
 
     def times(self, prior: Prior, n_steps: int | None = None) -> Tensor:
         """The grid of a solve with this prior, (n + 1,) float64; n_steps: default the method's."""
+        grids = [grid for _, grid in self.stages(prior, n_steps)]
+        return torch.cat([grids[0], *(grid[1:] for grid in grids[1:])])
+
+    def stages(self, prior: Prior, n_steps: int | None = None) -> list[tuple["Method", Tensor]]:
+        """The methods that carry the rows, one or two, and the times of each; steps are shared as their defaults are.
+
+        Raises: ValueError for fewer steps than stages, and for a foot at which the prior's noise neither starts nor
+        ends in between.
+        """
         sde, n = prior.sde, n_steps or self.n_steps
+        span = self._span(prior)
+        if self.then is None or self.foot is None:
+            return [(self, self.grid(sde, n, *span))]
+        foot, start = sde.time(torch.tensor(self.foot * prior.variance**0.5)).item(), span[0] if span else 1.0
+        if not sde.t_min < foot < start:
+            raise ValueError(f"method {self.name!r}: foot = {self.foot} is time {foot}, not in {sde.t_min} to {start}")
+        after = max(1, round(n * self.then.n_steps / self.n_steps))
+        if after >= n:
+            raise ValueError(f"n_steps = {n}: method {self.name!r} has two stages, give each at least one")
+        return [(self, self.grid(sde, n - after, start, foot)), (self.then, self.then.grid(sde, after, foot))]
+
+    def _span(self, prior: Prior) -> tuple[float, ...]:
+        """The first time, where that is not 1."""
         if self.head is None or prior.moments is None:
-            return self.grid(sde, n)
-        start = sde.time(torch.tensor(self.head * prior.variance**0.5)).item()
-        return self.grid(sde, n, start) if sde.t_min < start < 1 else self.grid(sde, n)
+            return ()
+        start = prior.sde.time(torch.tensor(self.head * prior.variance**0.5)).item()
+        return (start,) if prior.sde.t_min < start < 1 else ()
+
+    def carry(
+        self,
+        prior: Prior,
+        operator: Operator | None,
+        y: Tensor | None,
+        rng,
+        n_rows: int,
+        n_steps: int | None = None,
+        on_step: Callable[[], None] = lambda: None,
+    ) -> State:
+        """n_rows from noise to data, stage by stage (`inverse.engine.run`).
+
+        Arguments: prior; operator and y (N, *M) of the rows, or None; rng (`RowRNG` of the rows); n_rows N; n_steps:
+        default the method's; on_step: called after every step.
+        """
+        x, stages = None, self.stages(prior, n_steps)
+        for number, (stage, grid) in enumerate(stages, 1):
+            posterior = stage.guidance.posterior(prior, operator, y, rng)
+            # a predictor may remember its last step: every batch has a fresh one
+            parts = (copy.deepcopy(stage.predictor), stage.correctors, stage.population)
+            last = number == len(stages)
+            state = engine.run(posterior, grid, *parts, rng, n_rows, on_step, stage.openers, x, last)
+            x = state.x
+        return state
+
+    def sized(self, n_samples: int) -> "Method":
+        """The same for n_samples rows per measurement."""
+        then = None if self.then is None else self.then.sized(n_samples)
+        return replace(self, population=self.population.sized(n_samples), then=then)
 
     @property
     def openers(self) -> Sequence[Kernel]:
@@ -100,7 +166,7 @@ class Method:
     @property
     def needs(self) -> frozenset[str]:
         """Operator capabilities that it relies on."""
-        return self.guidance.needs
+        return self.guidance.needs | (frozenset() if self.then is None else self.then.needs)
 
     @property
     def citation(self) -> str:
@@ -138,6 +204,18 @@ METHODS: dict[str, Method] = {
         Method("splitgibbs", SplitGibbs(), Travelling(Ancestral()), (), Sawtooth(), 1000),
         Method("tds", TDS(), population=SMC()),
         Method("mcgdiff", MCGDiff(), population=SMC()),
+        Method(
+            "twisted",
+            Twisted(),
+            Ancestral(),
+            (),
+            log_snr,
+            28,
+            SMC(0.9),
+            head=8.0,
+            foot=0.75,
+            then=Method("mmps", MMPS(), DPMSolver(2.0), (), log_snr, 8),
+        ),
         Method("exact", Tweedie(), Flow(), n_steps=40, population=Importance()),
         Method("classifier", NoisyLikelihood(), n_steps=200),
     )

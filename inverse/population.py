@@ -1,5 +1,6 @@
 """Populations of states."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -59,7 +60,7 @@ class SMC(Population):
             _refuse_edits(posterior, "a move needs the density of the law that it leaves alone")
 
     def init(self, x, posterior, t):
-        log_w = posterior.log_likelihood(x, t).double()
+        log_w = posterior.opening(x, t).double()
         return State(x, log_w, torch.zeros_like(log_w))
 
     def update(self, state, x, q, kernel, posterior, t, s, rng):
@@ -69,6 +70,11 @@ class SMC(Population):
         reference = reference if q.basis is None else reference.within(q.basis)
         gain = reference.log_prob(x) - q.log_prob(x) + posterior.log_gain(x, s, state.x, t)
         return self._resample(replace(state, x=x, log_w=state.log_w + gain.double()), rng)
+
+    def hand_over(self, state, posterior, t, rng):
+        was = posterior.log_likelihood(state.x, t)  # first: the last step has evaluated the prior there
+        log_w = state.log_w + (posterior.refined(state.x, t) - was).double()
+        return self._resample(replace(state, log_w=log_w), rng, threshold=math.inf)
 
     def _accepted(self, before: Tensor, x: Tensor, q, kernel, posterior: Posterior, t: Tensor, rng) -> Tensor:
         """Each row's move from ``before`` to x, drawn from q, or where it is rejected ``before``."""
@@ -86,10 +92,10 @@ class SMC(Population):
         gain = gain + (back.log_prob(before) - q.log_prob(x)).double()
         return torch.where((u.double().log() < gain).view(-1, *[1] * (x.ndim - 1)), x, before)
 
-    def _resample(self, state: State, rng) -> State:
+    def _resample(self, state: State, rng, threshold: float | None = None) -> State:
         log_w = state.log_w.view(-1, self.rows)
         w = torch.softmax(log_w, 1)
-        uneven = effective_size(log_w) < self.threshold * self.rows
+        uneven = effective_size(log_w) < (self.threshold if threshold is None else threshold) * self.rows
         u = rng.uniform((len(state.x), 1)).view(-1, self.rows)  # drawn even if unused: rows must not see their batch
         if not bool(uneven.any()):
             return state

@@ -1,5 +1,6 @@
 """What the engine knows: kernels, guidances, posteriors, populations. It never asks for more."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
@@ -62,6 +63,14 @@ class Posterior(Wrapped, ABC):
         """An approximation of log p_t(y | x_t), (N,), for populations that weigh."""
         return x.new_zeros(len(x))
 
+    def opening(self, x: Tensor, t: Tensor) -> Tensor:
+        """The log weights, (N,), of x as `start` drew it: the log-likelihood, unless the start knew y."""
+        return self.log_likelihood(x, t)
+
+    def refined(self, x: Tensor, t: Tensor) -> Tensor:
+        """log p_t(y | x_t), (N,), as well as this posterior knows it at any cost; asked once, where a stage ends."""
+        return self.log_likelihood(x, t)
+
     def log_gain(self, x: Tensor, t: Tensor, before: Tensor, earlier: Tensor) -> Tensor:
         """How much likelier y became, (N,): log p_t(y | x) at t less that of the state ``before`` at ``earlier``."""
         was = self.log_likelihood(before, earlier)  # first: the step has just evaluated the prior there
@@ -87,13 +96,18 @@ class GuidedPosterior(Posterior):
 class Guidance(ABC):
     """A map from a prior to a posterior; ``needs``: operator capabilities it relies on; ``citation``: its paper;
     ``conditional``: whether it uses y at all; ``samples``: whether its draws claim to be samples of p(x | y);
-    ``evidence``: whether its log-likelihood is normalised, so that a weighed population estimates log p(y)."""
+    ``evidence``: whether its log-likelihood is normalised, so that a weighed population estimates log p(y);
+    ``largest``: the most numbers that a measurement may have."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
     citation: ClassVar[str] = ""
     conditional: ClassVar[bool] = True
     samples: ClassVar[bool] = True
     evidence: ClassVar[bool] = False
+
+    @property
+    def largest(self) -> float:
+        return math.inf
 
     @abstractmethod
     def posterior(self, prior: Prior, operator: Operator | None, y: Tensor | None, rng: Any = None) -> Posterior:
@@ -128,6 +142,10 @@ class Population(ABC):
         self, state: State, x: Tensor, q: Gaussian, kernel: Kernel, posterior: Posterior, t: Tensor, s: Tensor, rng
     ) -> State:
         """After a kernel drew x (N, *E) at s from q, its Gaussian given the state at t; s is t for a corrector."""
+
+    def hand_over(self, state: State, posterior: Posterior, t: Tensor, rng) -> State:
+        """The state at the end of a stage, t, in rows of equal weight for the next one."""
+        return state
 
     def finish(self, state: State, posterior: Posterior, t: Tensor, rng) -> State:
         """The state at the last time t (0-d), before it is denoised: where weights are made that need a density."""

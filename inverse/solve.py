@@ -1,12 +1,10 @@
 """solve(prior, operator, y) and sample(prior): checks, batches, seeds."""
 
-import copy
 import math
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import torch
 from rich.console import Console
@@ -14,7 +12,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from inverse.choice import resolve
-from inverse.engine import run
 from inverse.methods import METHODS, Method
 from inverse.solution import Solution
 from inverse.types import State
@@ -70,7 +67,7 @@ def solve(
     start = time.perf_counter()
     if progress and choice.reason:
         Console(stderr=True).print(f"auto: {choice.reason}", highlight=False)
-    chosen = replace(choice.method, population=choice.method.population.sized(n_samples))
+    chosen = choice.method.sized(n_samples)
     n_steps = n_steps or choice.n_steps
     state, counter = _run(prior, operator, y, rows, keys, chosen, n_steps, seed, batch_size, progress)
     log_w = state.log_w.view(len(y), n_samples)
@@ -125,7 +122,7 @@ def sample(
 
 def _run(prior, operator, y, rows, keys, method: Method, n_steps, seed, batch_size, progress):
     """Every row through the engine, a batch at a time: the state of all, the counter of one batch."""
-    grid = method.times(prior, n_steps)
+    steps = len(method.times(prior, n_steps)) - 1
     size = batch_size or max(1, ELEMENTS_PER_BATCH // torch.Size(prior.event_shape).numel())
     if method.population.coupled:  # the samples of a measurement weigh each other: a batch holds all of them
         together = len(rows) if y is None else len(rows) // len(y)
@@ -133,16 +130,13 @@ def _run(prior, operator, y, rows, keys, method: Method, n_steps, seed, batch_si
     batches = torch.arange(len(rows)).split(size)
     states: list[State] = []
     counter = Evaluations(prior)
-    with _bar(method.name, len(batches) * (len(grid) - 1), progress) as advance:
+    with _bar(method.name, len(batches) * steps, progress) as advance:
         for batch in batches:
             counter = Evaluations(prior)
             index = rows[batch]
             measured = (None, None) if operator is None or y is None else (operator.rows(index), y[index.to(y.device)])
             rng = RowRNG(seed, [keys[i] for i in batch.tolist()], device=prior.device)
-            posterior = method.guidance.posterior(counter, *measured, rng)
-            # a predictor may remember its last step: every batch has a fresh one
-            parts = (copy.deepcopy(method.predictor), method.correctors, method.population)
-            states.append(run(posterior, grid, *parts, rng, len(batch), advance, method.openers))
+            states.append(method.carry(counter, *measured, rng, len(batch), n_steps, advance))
     log_z = [s.log_z for s in states if s.log_z is not None]
     whole = State(
         torch.cat([s.x for s in states]), torch.cat([s.log_w for s in states]), torch.cat(log_z) if log_z else None

@@ -9,7 +9,6 @@ import priors
 from benchmarks.metrics import wasserstein2
 from benchmarks.problems import smooth_covariance
 from inverse import Method
-from inverse.engine import run
 from operators import Operator
 from priors import SDE, VESDE, VPSDE, DataRange, Evaluations, Gaussian, GaussianMixture, Prior, ScorePrior, SubVPSDE
 from priors.data import ImageSet
@@ -134,11 +133,8 @@ def draw(
 ) -> Tensor:
     """n samples by a composition, as `solve` and `sample` make them but from one stream: y (1, *M) -> (n, *E)."""
     prior = copy.deepcopy(prior).float() if isinstance(prior, GaussianMixture) else prior  # faster, and exact enough
-    field = method.guidance.posterior(Evaluations(prior), operator, None if y is None else y.expand(n, *y.shape[1:]))
-    grid = method.times(prior, n_steps)
-    parts = (method.predictor, method.correctors, method.population)
-    state = run(field, grid, *parts, BatchRNG(seed), n, openers=method.openers)
-    return state.x.double()
+    rows = None if y is None else y.expand(n, *y.shape[1:])
+    return method.carry(Evaluations(prior), operator, rows, BatchRNG(seed), n, n_steps).x.double()
 
 
 # distances ------------------------------------------------------------------------------------------------------------

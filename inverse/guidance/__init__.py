@@ -17,6 +17,7 @@ from inverse.guidance.splitgibbs import SplitGibbs
 from inverse.guidance.tds import TDS
 from inverse.guidance.tmpd import TMPD
 from inverse.guidance.tweedie import Tweedie
+from inverse.guidance.twisted import Twisted
 from inverse.guidance.unconditional import Unconditional
 
 GUIDANCES = {
@@ -37,6 +38,7 @@ GUIDANCES = {
     "tds": TDS,
     "mcgdiff": MCGDiff,
     "tweedie": Tweedie,
+    "twisted": Twisted,
     "classifier": NoisyLikelihood,
 }
 
@@ -59,5 +61,6 @@ __all__ = [
     "ScoreMRI",
     "SplitGibbs",
     "Tweedie",
+    "Twisted",
     "Unconditional",
 ]
