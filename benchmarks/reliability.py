@@ -38,7 +38,7 @@ class Trust:
 
     Attributes: setting; seconds per image; ess (B,) effective sample sizes;
     warned: images whose weights `Solution.check` complains of; covered (B,): part of the pixels in their 95 % interval;
-    nfe, nvjp per sample.
+    nfe, nvjp per sample; lineages (B,): of particles, the effective number of first ones, else None.
     """
 
     setting: Setting
@@ -48,6 +48,7 @@ class Trust:
     covered: Tensor
     nfe: int
     nvjp: int
+    lineages: Tensor | None = None
 
     @property
     def tells(self) -> bool:
@@ -99,6 +100,7 @@ def run(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UnreliableWeights)  # counted below
             blocks = solved(prior, operator, y, setting.method, n_samples, setting.n_steps, seed, folder, progress)
+        counted = [b.lineages for b in blocks if b.lineages is not None]
         covered = calibrate(setting.mode, truth, blocks, seed, resolution).pixels[0].coverage(0.95)
         found.append(
             Trust(
@@ -109,6 +111,7 @@ def run(
                 covered,
                 blocks[0].nfe,
                 blocks[0].nvjp,
+                torch.cat(counted) if counted else None,
             )
         )
     return [_row(trust, n_samples) for trust in found], found
@@ -124,13 +127,15 @@ def plot(found: Sequence[Trust], n_samples: int, path: Path) -> None:
     for i, mode in enumerate(dict.fromkeys(trust.setting.mode for trust in found)):
         line = [trust for trust in found if trust.setting.mode == mode]
         if line[0].setting.method.population.weighs:  # equal weights say nothing of their samples' worth
-            ess = [float(trust.ess.mean()) for trust in line]
+            ess = [float((trust.ess if trust.lineages is None else trust.lineages).mean()) for trust in line]
             left.plot([trust.seconds for trust in line], ess, "o-", color=f"C{i}", label=mode)
         told = [trust for trust in line if trust.tells]
         covered = [100 * float(trust.covered.mean()) for trust in told]
         right.plot([trust.seconds for trust in told], covered, "o-", color=f"C{i}", label=mode)
     left.axhline(n_samples, color="black", linewidth=0.7, linestyle=":")
-    left.set(xscale="log", yscale="log", xlabel="seconds per image", ylabel=f"effective samples of {n_samples}")
+    left.set(
+        xscale="log", yscale="log", xlabel="seconds per image", ylabel=f"effective samples (lineages) of {n_samples}"
+    )
     right.axhline(95, color="black", linewidth=0.7, linestyle=":")
     right.set(xscale="log", xlabel="seconds per image", ylabel="pixels in their 95 % interval, %")
     for axis in (left, right):
@@ -149,6 +154,7 @@ def _row(trust: Trust, n_samples: int) -> dict[str, str]:
         "NFE": f"{trust.nfe} + {trust.nvjp} vjp",
         "seconds per image": f"{trust.seconds:.1f}",
         "effective samples": f"{trust.ess.mean():.1f} of {n_samples}" if weighed else "-",
+        "lineages": "-" if trust.lineages is None else f"{trust.lineages.mean():.1f} of {n_samples}",
         "images warned of": f"{trust.warned} of {len(trust.ess)}",
         "pixels in their 95 % interval": f"{100 * trust.covered.mean():.1f} [{low:.1f}, {high:.1f}]"
         if trust.tells

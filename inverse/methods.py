@@ -63,10 +63,9 @@ class Method:
     where sigma / alpha is so many standard deviations of one of its coordinates (see `Posterior.start`), because above
     x_t is as good as Gaussian; order: "predict-first" (Song et al. 2021, algorithm 1) or "correct-first" (their code),
     which corrects at t = 1 too. All else is the same, for their code's last prediction is our denoising; paper: where
-    it is not that of the guidance; then and foot (float > 0): the method that carries the rows on from where sigma /
-    alpha is foot standard deviations of the prior. n_steps counts its own steps too.
-    Raises: ValueError for an unknown order, no kernel at all, a head or foot <= 0, a predictor that remembers its last
-    step (`DPMSolver`) where rows are resampled, and stages that cannot follow each other.
+    it is not that of the guidance; then: the method that carries the rows on, and from where. n_steps is of both.
+    Raises: ValueError for an unknown order, no kernel at all, a head <= 0, a predictor that remembers its last step
+    (`DPMSolver`) where rows are resampled, and weights that are made at the last time where another method follows.
     """
 
     name: str
@@ -79,8 +78,7 @@ class Method:
     head: float | None = None
     order: str = "predict-first"
     paper: str = field(default="", repr=False)
-    then: "Method | None" = None
-    foot: float | None = None
+    then: "Handover | None" = None
 
     def __post_init__(self):
         if self.order not in ORDERS:
@@ -91,10 +89,6 @@ class Method:
             raise ValueError(f"head = {self.head}: expected a number > 0 of the prior's standard deviations, or None")
         if self.population.coupled and getattr(self.predictor, "remembers", False):
             raise ValueError(f"method {self.name!r}: its predictor remembers rows that its population resamples")
-        if (self.then is None) != (self.foot is None) or (self.foot is not None and not self.foot > 0):
-            raise ValueError(f"method {self.name!r}: foot = {self.foot}: expected a number > 0 with then, None without")
-        if self.then is not None and (self.then.n_steps >= self.n_steps or self.then.then is not None):
-            raise ValueError(f"method {self.name!r}: expected one method to follow, of fewer than {self.n_steps} steps")
         if self.then is not None and self.population.weighs and not self.population.coupled:
             raise ValueError(f"method {self.name!r}: its weights are made at the last time, so that none can follow")
 
@@ -104,22 +98,21 @@ class Method:
         return torch.cat([grids[0], *(grid[1:] for grid in grids[1:])])
 
     def stages(self, prior: Prior, n_steps: int | None = None) -> list[tuple["Method", Tensor]]:
-        """The methods that carry the rows, one or two, and the times of each; steps are shared as their defaults are.
+        """The methods that carry the rows, one or two, and the times of each.
 
         Raises: ValueError for fewer steps than stages, and for a foot at which the prior's noise neither starts nor
         ends in between.
         """
-        sde, n = prior.sde, n_steps or self.n_steps
-        span = self._span(prior)
-        if self.then is None or self.foot is None:
+        sde, n, span, then = prior.sde, n_steps or self.n_steps, self._span(prior), self.then
+        if then is None:
             return [(self, self.grid(sde, n, *span))]
-        foot, start = sde.time(torch.tensor(self.foot * prior.variance**0.5)).item(), span[0] if span else 1.0
+        foot, start = sde.time(torch.tensor(then.foot * prior.variance**0.5)).item(), span[0] if span else 1.0
         if not sde.t_min < foot < start:
-            raise ValueError(f"method {self.name!r}: foot = {self.foot} is time {foot}, not in {sde.t_min} to {start}")
-        after = max(1, round(n * self.then.n_steps / self.n_steps))
+            raise ValueError(f"method {self.name!r}: foot = {then.foot} is time {foot}, not in {sde.t_min} to {start}")
+        after = max(1, round(n * then.share))
         if after >= n:
             raise ValueError(f"n_steps = {n}: method {self.name!r} has two stages, give each at least one")
-        return [(self, self.grid(sde, n - after, start, foot)), (self.then, self.then.grid(sde, after, foot))]
+        return [(self, self.grid(sde, n - after, start, foot)), (then.method, then.method.grid(sde, after, foot))]
 
     def _span(self, prior: Prior) -> tuple[float, ...]:
         """The first time, where that is not 1."""
@@ -143,7 +136,7 @@ class Method:
         Arguments: prior; operator and y (N, *M) of the rows, or None; rng (`RowRNG` of the rows); n_rows N; n_steps:
         default the method's; on_step: called after every step.
         """
-        x, stages = None, self.stages(prior, n_steps)
+        x, origin, stages = None, None, self.stages(prior, n_steps)
         for number, (stage, grid) in enumerate(stages, 1):
             posterior = stage.guidance.posterior(prior, operator, y, rng)
             # a predictor may remember its last step: every batch has a fresh one
@@ -151,11 +144,13 @@ class Method:
             last = number == len(stages)
             state = engine.run(posterior, grid, *parts, rng, n_rows, on_step, stage.openers, x, last)
             x = state.x
-        return state
+            if state.origin is not None:  # rows descend through both stages
+                origin = state.origin if origin is None else origin[state.origin]
+        return replace(state, origin=origin)
 
     def sized(self, n_samples: int) -> "Method":
         """The same for n_samples rows per measurement."""
-        then = None if self.then is None else self.then.sized(n_samples)
+        then = self.then and replace(self.then, method=self.then.method.sized(n_samples))
         return replace(self, population=self.population.sized(n_samples), then=then)
 
     @property
@@ -166,7 +161,7 @@ class Method:
     @property
     def needs(self) -> frozenset[str]:
         """Operator capabilities that it relies on."""
-        return self.guidance.needs | (frozenset() if self.then is None else self.then.needs)
+        return self.guidance.needs | (frozenset() if self.then is None else self.then.method.needs)
 
     @property
     def citation(self) -> str:
@@ -177,6 +172,26 @@ class Method:
     def conditional(self) -> bool:
         """Whether it uses a measurement at all."""
         return self.guidance.conditional
+
+
+@dataclass(frozen=True)
+class Handover:
+    """Where rows are handed over, and to which method.
+
+    Arguments: method, of which n_steps and head are not asked; foot (float > 0): where sigma / alpha is so many
+    standard deviations of one of the prior's coordinates; share (float in (0, 1)) of all steps: the method's.
+    Raises: ValueError for numbers out of range, and for a method that hands over itself.
+    """
+
+    method: Method
+    foot: float
+    share: float
+
+    def __post_init__(self):
+        if not (self.foot > 0 and 0 < self.share < 1):
+            raise ValueError(f"foot = {self.foot}, share = {self.share}: expected numbers > 0, the share below 1")
+        if self.method.then is not None:
+            raise ValueError(f"method {self.method.name!r} hands over itself: expected two stages, not three")
 
 
 # MMPS takes second-order steps of one evaluation, with more noise than the reverse SDE has, which heals its errors: at
@@ -213,8 +228,7 @@ METHODS: dict[str, Method] = {
             28,
             SMC(0.9),
             head=8.0,
-            foot=0.75,
-            then=Method("mmps", MMPS(), DPMSolver(2.0), (), log_snr, 8),
+            then=Handover(Method("mmps", MMPS(), DPMSolver(2.0), (), log_snr), foot=0.75, share=2 / 7),
         ),
         Method("exact", Tweedie(), Flow(), n_steps=40, population=Importance()),
         Method("classifier", NoisyLikelihood(), n_steps=200),
@@ -222,4 +236,4 @@ METHODS: dict[str, Method] = {
 }
 
 
-__all__ = ["METHODS", "Method"]
+__all__ = ["METHODS", "Handover", "Method"]

@@ -61,7 +61,7 @@ class SMC(Population):
 
     def init(self, x, posterior, t):
         log_w = posterior.opening(x, t).double()
-        return State(x, log_w, torch.zeros_like(log_w))
+        return State(x, log_w, torch.zeros_like(log_w), torch.arange(len(x), device=x.device))
 
     def update(self, state, x, q, kernel, posterior, t, s, rng):
         if s == t:
@@ -104,7 +104,9 @@ class SMC(Population):
         level = torch.where(uneven, log_w.logsumexp(1) - torch.tensor(float(self.rows)).log(), 0.0)[:, None]
         log_w = torch.where(uneven[:, None], 0.0, log_w)
         assert state.log_z is not None
-        return State(state.x[flat], log_w.reshape(-1), state.log_z + level.expand_as(log_w).reshape(-1))
+        log_z = state.log_z + level.expand_as(log_w).reshape(-1)
+        origin = None if state.origin is None else state.origin[flat]
+        return State(state.x[flat], log_w.reshape(-1), log_z, origin)
 
 
 @dataclass(frozen=True)

@@ -96,8 +96,7 @@ class GuidedPosterior(Posterior):
 class Guidance(ABC):
     """A map from a prior to a posterior; ``needs``: operator capabilities it relies on; ``citation``: its paper;
     ``conditional``: whether it uses y at all; ``samples``: whether its draws claim to be samples of p(x | y);
-    ``evidence``: whether its log-likelihood is normalised, so that a weighed population estimates log p(y);
-    ``largest``: the most numbers that a measurement may have."""
+    ``evidence``: whether its log-likelihood is normalised, so that a weighed population estimates log p(y)."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
     citation: ClassVar[str] = ""
@@ -107,6 +106,7 @@ class Guidance(ABC):
 
     @property
     def largest(self) -> float:
+        """The most numbers that a measurement may have."""
         return math.inf
 
     @abstractmethod
@@ -144,7 +144,7 @@ class Population(ABC):
         """After a kernel drew x (N, *E) at s from q, its Gaussian given the state at t; s is t for a corrector."""
 
     def hand_over(self, state: State, posterior: Posterior, t: Tensor, rng) -> State:
-        """The state at the end of a stage, t, in rows of equal weight for the next one."""
+        """The state at the end of a stage, t (0-d), in rows of equal weight for the next one."""
         return state
 
     def finish(self, state: State, posterior: Posterior, t: Tensor, rng) -> State:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from inverse.types import weighted_mean
-from inverse.weights import complaints, effective_size, pareto_k, systematic
+from inverse.weights import complaints, effective_size, kinship, pareto_k, systematic
 from priors import RowRNG
 from priors.files import atomic
 
-ARRAYS = ("samples", "log_weights", "log_evidence", "log_evidence_std")  # the last two are optional
+ARRAYS = ("samples", "log_weights", "log_evidence", "log_evidence_std", "lineages")  # optional but the first two
 RECORDED = ("method", "nfe", "nvjp", "seconds", "seed", "citation", "reason")  # attributes of the HDF5 file
 
 
@@ -25,7 +25,9 @@ class Solution:
     Attributes: samples (B, K, *E), data units; log_weights (B, K), zeros where samples are equally weighted; method
     (name); nfe: evaluations of the prior per sample; nvjp: backward passes through it per sample; seconds: wall time of
     all; seed; citation: the method's paper; reason: of the choice, if it was "auto"'s; log_evidence (B,): an estimate
-    of log p(y) in nats, of the methods that make one, else None; log_evidence_std (B,): its standard error, of "exact".
+    of log p(y) in nats, of the methods that make one, else None; log_evidence_std (B,): its standard error, of "exact";
+    lineages (B,): of particles that were resampled, the effective number of first ones that they descend from (see
+    `inverse.weights.lineages`).
     """
 
     samples: Tensor
@@ -39,6 +41,7 @@ class Solution:
     reason: str = ""
     log_evidence: Tensor | None = None
     log_evidence_std: Tensor | None = None
+    lineages: Tensor | None = None
 
     @property
     def mean(self) -> Tensor:
@@ -70,10 +73,15 @@ class Solution:
     def check(self) -> list[str]:
         """Why the weights of each measurement are not to be trusted, B texts, empty where they are.
 
-        Weights of particles that were resampled on the way tell of the time since then alone.
+        Of particles that were resampled on the way, whose weights tell of the time since then alone, it asks for their
+        lineages too.
         """
         equal = (self.log_weights == self.log_weights[:, :1]).all(1).tolist()
-        return ["" if e else text for e, text in zip(equal, complaints(self.log_weights), strict=True)]
+        found = ["" if e else text for e, text in zip(equal, complaints(self.log_weights), strict=True)]
+        if self.lineages is None:
+            return found
+        kin = kinship(self.lineages, self.samples.shape[1])
+        return [text or more for text, more in zip(found, kin, strict=True)]
 
     def resample(self, n: int | None = None, seed: int = 0) -> Tensor:
         """Samples of equal weight, by systematic resampling: sample k about n w_k times.

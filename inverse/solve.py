@@ -15,7 +15,7 @@ from inverse.choice import resolve
 from inverse.methods import METHODS, Method
 from inverse.solution import Solution
 from inverse.types import State
-from inverse.weights import UnreliableWeights, complaints, log_mean_error
+from inverse.weights import UnreliableWeights, lineages, log_mean_error
 from operators import Operator
 from priors import Evaluations, Prior, RowRNG
 
@@ -41,12 +41,11 @@ def solve(
     Source: Song et al. 2021, section 5, and the method's own paper (`Solution.cite`).
     Arguments: prior; operator; y (B, *M): measurements in the operator's units; n_samples K per measurement; method: a
     name in METHODS, "auto" (what was measured to be nearest to exact posteriors, see `inverse.choice`) or a `Method`;
-    n_steps (default: the method's); seed
-    (int >= 0): sample k of measurement b is the same whatever the batch size or device; batch_size: rows at a time;
-    progress: a bar, and the reason of "auto"; budget of "auto": "fast" (30 evaluations and backward passes per sample),
-    "balanced" (100, the default) or "exact".
+    n_steps (default: the method's); seed (int >= 0): sample k of measurement b is the same whatever the batch size or
+    device; batch_size: rows at a time; progress: a bar, and the reason of "auto"; budget of "auto": "fast" (30
+    evaluations and backward passes per sample), "balanced" (100, the default) or "exact".
     Returns: `Solution` with samples (B, K, *E) in data units; methods with a weighed population (exact, tds, mcgdiff)
-    give them log_weights, and exact and tds an estimate of log p(y). Weights of "exact" that are not to be trusted
+    give them log_weights, and exact and tds an estimate of log p(y). Weights and particles that are not to be trusted
     (`Solution.check`) are warned of, by `UnreliableWeights`.
     Raises: TypeError or ValueError, before the prior is evaluated, for a y that the operator cannot have made, numbers
     out of range or a method that the operator cannot serve; NonFiniteState where a state stops being finite.
@@ -73,13 +72,12 @@ def solve(
     log_w = state.log_w.view(len(y), n_samples)
     log_z = None if state.log_z is None or not chosen.guidance.evidence else state.log_z.view_as(log_w)[:, 0]
     independent = chosen.population.weighs and not chosen.population.coupled
-    if independent:
-        _warn_of(log_w)
-    return Solution(
+    solution = Solution(
         samples=state.x.view(len(y), n_samples, *prior.event_shape),
         log_weights=log_w,
         log_evidence=None if log_z is None else log_z + log_w.logsumexp(1) - math.log(n_samples),
         log_evidence_std=log_mean_error(log_w) if independent and log_z is not None else None,
+        lineages=None if state.origin is None else lineages(log_w, state.origin.view_as(log_w)),
         method=chosen.name,
         nfe=counter.nfe,
         nvjp=counter.nvjp,
@@ -88,6 +86,9 @@ def solve(
         citation=chosen.citation,
         reason=choice.reason,
     )
+    if chosen.population.weighs:
+        _warn_of(solution.check())
+    return solution
 
 
 def sample(
@@ -138,8 +139,12 @@ def _run(prior, operator, y, rows, keys, method: Method, n_steps, seed, batch_si
             rng = RowRNG(seed, [keys[i] for i in batch.tolist()], device=prior.device)
             states.append(method.carry(counter, *measured, rng, len(batch), n_steps, advance))
     log_z = [s.log_z for s in states if s.log_z is not None]
+    origin = [s.origin for s in states if s.origin is not None]
     whole = State(
-        torch.cat([s.x for s in states]), torch.cat([s.log_w for s in states]), torch.cat(log_z) if log_z else None
+        torch.cat([s.x for s in states]),
+        torch.cat([s.log_w for s in states]),
+        torch.cat(log_z) if log_z else None,
+        torch.cat(origin) if origin else None,
     )
     return whole, counter
 
@@ -152,9 +157,9 @@ def _measured(operator: Operator, y: Tensor) -> Tensor:
     return y.float() if support is None else torch.where(support, y.float(), 0.0)
 
 
-def _warn_of(log_weights: Tensor) -> None:
+def _warn_of(checked: list[str]) -> None:
     """Once for all measurements whose weights are not to be trusted."""
-    found = [f"measurement {b}: {text}" for b, text in enumerate(complaints(log_weights)) if text]
+    found = [f"measurement {b}: {text}" for b, text in enumerate(checked) if text]
     if found:
         more = f" (and {len(found) - 1} more, see Solution.check)" if len(found) > 1 else ""
         warnings.warn(found[0] + more, UnreliableWeights, stacklevel=3)

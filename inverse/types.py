@@ -72,11 +72,13 @@ class Gaussian:
 @dataclass(frozen=True)
 class State:
     """A population at one time: x (N, *E), log weights log_w (N,) and, of populations that estimate it, the log
-    evidence gathered at resampling log_z (N,), alike for all rows of a measurement."""
+    evidence gathered at resampling log_z (N,), alike for all rows of a measurement, and, of populations that resample,
+    origin (N,): which of the first rows each descends from."""
 
     x: Tensor
     log_w: Tensor
     log_z: Tensor | None = None
+    origin: Tensor | None = None
 
 
 class NonFiniteState(ArithmeticError):

@@ -144,6 +144,29 @@ def _zhang_stephens(x: np.ndarray) -> float:
     return float(np.log1p(-b * x).mean())
 
 
+def lineages(log_weights: Tensor, origin: Tensor) -> Tensor:
+    """The effective number of first particles that the weight of the last ones descends from, (B,).
+
+    Formula: 1 / sum_e W_e^2, W_e the weight of the descendants of particle e. Resampling evens weights out, so that
+    their effective size tells of the time since then alone; this one can but fall. 1 / L - 1 / K estimates the relative
+    variance of a sequential Monte Carlo estimate of the evidence.
+    Source: Chan & Lai 2013; Lee & Whiteley 2018, section 4 (without their factor for multinomial resampling).
+    Arguments: log_weights (B, K); origin (B, K) indices, modulo K.
+    """
+    w = torch.softmax(log_weights.double(), 1)
+    total = torch.zeros_like(w).scatter_add(1, origin % w.shape[1], w)
+    return 1 / total.square().sum(1)
+
+
+def kinship(lineages: Tensor, size: int) -> list[str]:
+    """Why particles that were resampled are not to be trusted, B texts, empty where they are: fewer than 10 lineages.
+
+    Arguments: lineages (B,); size K, the number of particles.
+    """
+    few = "particles descend from {:.1f} first ones: their spread and shares of modes are chance; take more samples"
+    return ["" if n >= LEAST_ESS else f"{size} {few.format(n)}" for n in lineages.tolist()]
+
+
 def complaints(log_weights: Tensor) -> list[str]:
     """Why the weights of each measurement are not to be trusted, empty where they are; log_weights (B, K).
 

@@ -35,7 +35,8 @@ class Twisted(Guidance):
             raise ValueError(f"most = {self.most}: expected a number of measured numbers >= 0")
 
     @property
-    def largest(self):
+    def largest(self) -> float:
+        """The most numbers that a measurement may have."""
         return self.most
 
     def posterior(self, prior, operator, y, rng=None):

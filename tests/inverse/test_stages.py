@@ -1,5 +1,6 @@
 """Methods in two stages, and the twisted particles that are handed over."""
 
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -13,14 +14,16 @@ from inverse.choice import choose
 from inverse.flow import Flow
 from inverse.grids import karras, log_snr
 from inverse.guidance import MMPS, Tweedie, Twisted
+from inverse.methods import Handover
 from inverse.population import SMC, Importance
 from inverse.predictors import Ancestral
+from inverse.weights import UnreliableWeights
 from operators import GaussianNoise, LinearMap
 from priors import VPSDE, RowRNG
 from tests.cases import draw, gaussian, w2_ratio
 
-LATER = Method("later", MMPS(), Ancestral(), (), log_snr, 10)
-TWO = Method("two", MMPS(), Ancestral(), (), karras, 30, head=6.0, foot=1.0, then=LATER)
+LATER = Handover(Method("later", MMPS(), Ancestral(), (), log_snr), foot=1.0, share=1 / 3)
+TWO = Method("two", MMPS(), Ancestral(), (), karras, 30, head=6.0, then=LATER)
 
 
 def measured(prior, m=3, seed=0):
@@ -35,7 +38,7 @@ def test_two_stages_are_one_walk(sde):
     operator, y = measured(prior)
     times = TWO.times(prior)
     assert len(times) == 31 and bool((times.diff() < 0).all())
-    whole = replace(TWO, grid=lambda *_: times, then=None, foot=None)
+    whole = replace(TWO, grid=lambda *_: times, then=None)
     torch.testing.assert_close(draw(prior, TWO, 50, None, operator, y), draw(prior, whole, 50, None, operator, y))
 
 
@@ -54,7 +57,7 @@ def test_twisted_draws_the_posterior_of_a_gaussian_with_even_weights(sde):
     operator, y = measured(prior)
     exact = prior.posterior(operator, y)
     assert w2_ratio(draw(prior, METHODS["twisted"].sized(400), 400, 60, operator, y), exact) < 1.25
-    alone = replace(METHODS["twisted"], population=SMC(0.0), then=None, foot=None)  # weights of the whole walk
+    alone = replace(METHODS["twisted"], population=SMC(0.0), then=None)  # weights of the whole walk
     effective = [solve(prior, operator, y, 400, alone, n, progress=False).ess.item() for n in (30, 240)]
     assert effective[1] > effective[0] and effective[1] > 350
 
@@ -110,20 +113,14 @@ def test_auto_takes_it_for_few_numbers_and_many_samples_only():
     assert choose(many, (128,), 10**6, "exact").method.name != "twisted"
 
 
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        ({"foot": None}, "foot"),
-        ({"foot": -1.0}, "foot"),
-        ({"then": None}, "foot"),
-        ({"n_steps": 10}, "fewer than 10"),
-        ({"then": TWO}, "one method to follow"),
-        ({"guidance": Tweedie(), "predictor": Flow(), "population": Importance()}, "last time"),
-    ],
-)
-def test_stages_that_cannot_follow_are_refused(change, told):
-    with pytest.raises(ValueError, match=told):
-        replace(TWO, **change)
+def test_stages_that_cannot_follow_are_refused():
+    for change in ({"foot": 0.0}, {"foot": -1.0}, {"share": 0.0}, {"share": 1.0}):
+        with pytest.raises(ValueError, match="expected numbers > 0, the share below 1"):
+            replace(LATER, **change)
+    with pytest.raises(ValueError, match="two stages, not three"):
+        Handover(TWO, 1.0, 0.5)
+    with pytest.raises(ValueError, match="last time"):
+        replace(TWO, guidance=Tweedie(), predictor=Flow(), population=Importance())
 
 
 def test_refusals_come_before_the_prior_is_evaluated():
@@ -132,8 +129,35 @@ def test_refusals_come_before_the_prior_is_evaluated():
     with pytest.raises(ValueError, match="two stages"):
         solve(prior, operator, y, 4, TWO, 1, progress=False)
     with pytest.raises(ValueError, match="foot"):
-        solve(prior, operator, y, 4, replace(TWO, foot=7.0), progress=False)
+        solve(prior, operator, y, 4, replace(TWO, then=replace(LATER, foot=7.0)), progress=False)
     with pytest.raises(ValueError, match="at most 2"):
         solve(prior, operator, y, 4, replace(METHODS["twisted"], guidance=Twisted(2)), progress=False)
     with pytest.raises(ValueError, match="most"):
         Twisted(-1)
+
+
+# lineages -------------------------------------------------------------------------------------------------------------
+
+
+def test_lineages_are_counted_through_both_stages(recwarn):
+    """The second one, which does not resample, keeps what the first one counted."""
+    instance = find("image-mixture-matrix")[0].instance(0)
+    parts = instance.prior, instance.operator, instance.y
+    both = solve(*parts, 100, "twisted", seed=1, progress=False)
+    assert both.lineages is not None and 1 <= both.lineages.item() < 100
+    assert bool(both.check()[0]) == (both.lineages.item() < 10) == bool(recwarn.list)
+    assert solve(*parts, 4, "mmps", progress=False).lineages is None
+
+
+def test_particles_that_are_kin_are_warned_of_and_others_are_not():
+    """50 particles that see 64 pixels are soon kin, though their weights look even; 500 in a plane are not."""
+    instance = find("image-mixture-blur")[0].instance(0)
+    with pytest.warns(UnreliableWeights, match="descend from"):
+        solution = solve(instance.prior, instance.operator, instance.y, 50, "tds", progress=False)
+    assert solution.ess.item() > 10 > solution.lineages.item()
+    prior = gaussian(VPSDE(), 2)
+    operator, y = measured(prior, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        easy = solve(prior, operator, y, 500, "tds", progress=False)
+    assert easy.lineages.item() > 50 and easy.check() == [""]

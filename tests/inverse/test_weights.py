@@ -8,7 +8,16 @@ import pytest
 import torch
 
 from inverse import UnreliableWeights
-from inverse.weights import RESAMPLINGS, complaints, effective_size, log_mean_error, pareto_k, residual
+from inverse.weights import (
+    RESAMPLINGS,
+    complaints,
+    effective_size,
+    kinship,
+    lineages,
+    log_mean_error,
+    pareto_k,
+    residual,
+)
 from tests.cases import F64, normal
 
 SCHEMES = sorted(RESAMPLINGS)
@@ -105,6 +114,13 @@ def test_the_effective_size():
     np.testing.assert_allclose(effective_size(log_w), [4, 1, 2])
 
 
+def test_lineages_fall_from_the_effective_size_to_one():
+    log_w = torch.tensor([[0.0, 0, -math.inf, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    origin = torch.tensor([[0, 1, 2, 3], [4, 4, 6, 6], [9, 9, 9, 9]])  # counted on from measurement to measurement
+    np.testing.assert_allclose(lineages(log_w, origin), [3, 2, 1])
+    np.testing.assert_allclose(lineages(log_w, torch.arange(12).view(3, 4)), effective_size(log_w))
+
+
 # warnings -------------------------------------------------------------------------------------------------------------
 
 
@@ -117,6 +133,10 @@ def test_complaints_name_what_is_wrong():
     assert "effective sample size 1.0 of 1000" in texts[2]
     assert complaints(good[:, :24]) == [
         "24 samples are too few to judge their weights: take 25 or more, better hundreds"
+    ]
+    assert kinship(torch.tensor([10.0, 9.9]), 50) == [
+        "",
+        "50 particles descend from 9.9 first ones: their spread and shares of modes are chance; take more samples",
     ]
     assert issubclass(UnreliableWeights, UserWarning)
     with warnings.catch_warnings():
