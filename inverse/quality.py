@@ -4,7 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from operators import Operator
+from inverse.guidance.wiener import Wiener
+from operators import LinearOperator, Operator
+from priors import Prior
 
 
 def psnr(estimate: Tensor, truth: Tensor) -> Tensor:
@@ -73,6 +75,35 @@ def predictive_p(operator: Operator, y: Tensor, samples: Tensor, log_weights: Te
     residuals = torch.stack([residual_chi2(operator, y, x) for x in samples.unbind(1)], 1).double() * m
     weights = torch.softmax(torch.zeros_like(residuals) if log_weights is None else log_weights.double(), 1)
     return (weights * torch.special.gammaincc((m / 2).expand_as(residuals), residuals / 2)).sum(1)
+
+
+def prior_predictive_p(prior: Prior, operator: Operator, y: Tensor, draws: Tensor, seed: int = 0) -> Tensor:
+    """Does the prior cover what was measured? Near 0, its own draws are never measured as far from its mean as y is.
+
+    Formula: (1 + #{k: T(y_k) >= T(y)}) / (n + 1), T(y) = (y - A m)' (A C A' + Sigma_y)^-1 (y - A m), y_k a draw of the
+    prior measured. T is -2 log p(y), up to a constant, of the Gaussian with the prior's moments m and C; its law here
+    is that under the prior itself, so that p is uniform where the prior is right, whatever the prior.
+    Source: Box 1980 (the predictive check); the Gaussian statistic, which costs no evaluation, is ours.
+    Arguments: prior with `Prior.moments`; operator (linear, Gaussian noise) of these rows; y (B, *M); draws (n, *E) of
+    the prior, such as `inverse.sample` makes, hundreds; seed of their noise.
+    Returns: (B,), at least 1 / (n + 1).
+    Raises: ValueError for a prior without moments, an operator that is not linear or has other noise, no draws.
+    """
+    if prior.moments is None:
+        raise ValueError(f"{type(prior).__name__} has no moments: give it Moments.of_images(draws) first")
+    if not isinstance(operator, LinearOperator) or "gaussian" not in operator.capabilities:
+        raise ValueError(f"{type(operator).__name__}: expected a LinearOperator with GaussianNoise")
+    if len(draws) < 1:
+        raise ValueError("no draws: expected at least one of the prior, better hundreds")
+    moments, found = prior.moments.to(y.device), []
+    for b in range(len(y)):
+        rows = operator.rows(torch.full((len(draws) + 1,), b))
+        seen = torch.cat([y[b : b + 1], operator.rows(torch.full((len(draws),), b)).measure(draws, seed=seed)])
+        residual = (seen - rows(moments.mean.expand(len(seen), *moments.mean.shape))) * _measured(rows, seen)
+        explained = Wiener(moments, rows).solve(residual, float("inf"), rtol=1e-4, max_steps=500)
+        t = (residual * explained).flatten(1).sum(1)
+        found.append((1 + (t[1:] >= t[0]).sum()) / (len(draws) + 1))
+    return torch.stack(found)
 
 
 def _measured(operator: Operator, y: Tensor) -> Tensor:

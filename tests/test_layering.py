@@ -19,9 +19,9 @@ PACKAGES = {  # package: those that it may import
 }
 LEVELS = (  # inside `inverse`: a room imports from the levels above it in this list, never from its own or below
     {"types", "weights"},
-    {"protocols", "solution", "quality"},
+    {"protocols", "solution"},
     {"grids", "predictors", "correctors", "guidance"},
-    {"population", "flow"},
+    {"population", "flow", "quality"},
     {"engine"},
     {"methods"},
     {"choice"},

@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from inverse.quality import predictive_p, psnr, residual_chi2, ssim
+from inverse.quality import predictive_p, prior_predictive_p, psnr, residual_chi2, ssim
 from operators import Categorical, GaussianNoise, LinearMap, Masking
 from priors import VPSDE, Gaussian
+from tests.cases import gaussian, two_modes
 
 
 def noisy(sigma, seed=0):
@@ -82,3 +83,43 @@ def test_predictive_p_needs_gaussian_noise_and_as_many_measurements():
     operator.noise = Categorical()
     with pytest.raises(ValueError, match="Categorical: expected GaussianNoise"):
         predictive_p(operator, torch.zeros(2, 4), samples)
+
+
+# the prior against the measurement ------------------------------------------------------------------------------------
+
+FAR = Masking(torch.tensor([1.0, 1, 1, 0, 0, 1]), noise=GaussianNoise(0.1))
+
+
+def test_prior_predictive_p_is_uniform_where_the_prior_is_right():
+    """Of a mixture, whose T follows no chi^2 law: mean and share below .1 of 300 measurements, to 4 standard errors."""
+    prior = two_modes(VPSDE(), 6)
+    y = FAR.measure(prior.sample(300, seed=1), seed=2)
+    p = prior_predictive_p(prior, FAR, y, prior.sample(400, seed=3)).double()
+    assert abs(float(p.mean()) - 0.5) < 4 * (1 / 12 / 300) ** 0.5
+    assert abs(float((p < 0.1).double().mean()) - 0.1) < 4 * (0.1 * 0.9 / 300) ** 0.5
+
+
+def test_prior_predictive_p_ranks_as_the_evidence_of_a_gaussian_does():
+    """The closed form: on a Gaussian prior T is -2 log p(y), the rank that of the evidence under the prior's draws."""
+    prior = gaussian(VPSDE(), 6)
+    y, draws = FAR.measure(prior.sample(4, seed=5), seed=6), prior.sample(50, seed=7)
+    again = FAR.measure(draws, seed=0)
+    evidence = [prior.log_evidence(FAR, row[None]) for row in torch.cat([y, again])]
+    expected = [(1 + sum(other <= own for other in evidence[4:])) / 51 for own in evidence[:4]]
+    torch.testing.assert_close(prior_predictive_p(prior, FAR, y, draws).tolist(), expected)
+
+
+def test_prior_predictive_p_finds_what_the_prior_does_not_cover():
+    prior = gaussian(VPSDE(), 6)
+    inside = prior.sample(1, seed=5)
+    y = FAR.measure(torch.cat([inside, inside + 30]), seed=6)
+    p = prior_predictive_p(prior, FAR, y, prior.sample(200, seed=7))
+    assert float(p[0]) > 0.01 and float(p[1]) == pytest.approx(1 / 201)
+
+
+def test_prior_predictive_p_says_what_it_needs():
+    prior = gaussian(VPSDE(), 6)
+    with pytest.raises(ValueError, match="no draws"):
+        prior_predictive_p(prior, FAR, torch.zeros(1, 6), torch.zeros(0, 6))
+    with pytest.raises(ValueError, match="LinearOperator with GaussianNoise"):
+        prior_predictive_p(prior, Masking(torch.ones(6), noise=Categorical()), torch.zeros(1, 6), torch.zeros(2, 6))
