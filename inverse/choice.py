@@ -57,9 +57,9 @@ def choose(operator: Operator, event_shape: tuple[int, ...], n_samples: int = 8,
     """The measured method that came nearest to exact posteriors on problems like this one.
 
     Formula: least geometric mean of sliced W1 over that of the best candidate on the same problem, over the problems
-    with the nearest number of measurements, on a log scale within a factor 1.5, among the candidates that the operator
-    can serve and that kept to the budget on all of these. Methods that weigh particles count only for as many samples
-    as they were measured with.
+    with the nearest number of measurements, on a log scale within a factor 4, among the candidates that the operator
+    can serve and that kept to the budget on the nearest ones, because some pay per measured number. Methods that weigh
+    particles count only for as many samples as they were measured with.
     Arguments: operator; event_shape (E); n_samples; budget: "fast" (30 evaluations and backward passes per sample),
     "balanced" (100) or "exact" (what is nearest at any cost).
     Raises: ValueError for an unknown budget, or where no method serves the operator.
@@ -69,12 +69,13 @@ def choose(operator: Operator, event_shape: tuple[int, ...], n_samples: int = 8,
     numbers = prod(operator.measurement_shape(event_shape))
     known = (METHODS | VARIANTS).items()
     candidates = {name: m for name, m in known if serves(m, operator) and numbers <= m.guidance.largest}
-    rows = [] if "noisy_likelihood" in operator.capabilities else _alike(operator, event_shape)
+    rows, nearest = ([], []) if "noisy_likelihood" in operator.capabilities else _alike(operator, event_shape)
     ratios: dict[tuple[str, int], dict[str, float]] = {}
-    dear = {(row["candidate"], row["n_steps"]) for row in rows if row["passes"] > SLACK * BUDGETS[budget]}
+    dear = {(row["candidate"], row["n_steps"]) for row in nearest if row["passes"] > SLACK * BUDGETS[budget]}
     for row in rows:
         method = candidates.get(row["candidate"])
-        if method is None or not method.guidance.samples or (row["candidate"], row["n_steps"]) in dear:
+        over = row["passes"] > SLACK * BUDGETS[budget] or (row["candidate"], row["n_steps"]) in dear
+        if method is None or not method.guidance.samples or over:
             continue
         if method.population.coupled and n_samples < row["samples"]:
             continue
@@ -107,13 +108,13 @@ def serves(method: Method, operator: Operator) -> bool:
     return method.conditional and method.needs <= operator.capabilities
 
 
-def _alike(operator: Operator, event_shape: tuple[int, ...]) -> list[dict]:
-    """The evidence on problems whose number of measurements is nearest."""
-    rows, m = evidence(), log(measured_numbers(operator, event_shape))
-    if not rows:
-        return []
-    nearest = min(abs(log(row["measured"]) - m) for row in rows)
-    return [row for row in rows if abs(log(row["measured"]) - m) <= nearest + log(1.5)]
+def _alike(operator: Operator, event_shape: tuple[int, ...]) -> tuple[list[dict], list[dict]]:
+    """The evidence on problems of about as many measurements as are nearest, and on the nearest alone."""
+    m = log(measured_numbers(operator, event_shape))
+    away = [(abs(log(row["measured"]) - m), row) for row in evidence()]
+    least = min((distance for distance, _ in away), default=0.0)
+    near, nearest = ([row for distance, row in away if distance <= least + more] for more in (log(4), 1e-9))
+    return near, nearest
 
 
 def resolve(

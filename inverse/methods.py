@@ -194,6 +194,9 @@ class Handover:
             raise ValueError(f"method {self.method.name!r} hands over itself: expected two stages, not three")
 
 
+# what "twisted" hands over to: mmps on the rest of the way
+LATE = Method("mmps", MMPS(), DPMSolver(2.0), (), log_snr)
+
 # MMPS takes second-order steps of one evaluation, with more noise than the reverse SDE has, which heals its errors: at
 # 100 evaluations and passes it is as near as 100 stochastic Runge-Kutta evaluations with 480 passes (`run oracle`)
 METHODS: dict[str, Method] = {
@@ -219,17 +222,7 @@ METHODS: dict[str, Method] = {
         Method("splitgibbs", SplitGibbs(), Travelling(Ancestral()), (), Sawtooth(), 1000),
         Method("tds", TDS(), population=SMC()),
         Method("mcgdiff", MCGDiff(), population=SMC()),
-        Method(
-            "twisted",
-            Twisted(),
-            Ancestral(),
-            (),
-            log_snr,
-            28,
-            SMC(0.9),
-            head=8.0,
-            then=Handover(Method("mmps", MMPS(), DPMSolver(2.0), (), log_snr), foot=0.75, share=2 / 7),
-        ),
+        Method("twisted", Twisted(), Ancestral(), (), log_snr, 27, SMC(), head=5.0, then=Handover(LATE, 0.75, 2 / 7)),
         Method("exact", Tweedie(), Flow(), n_steps=40, population=Importance()),
         Method("classifier", NoisyLikelihood(), n_steps=200),
     )
