@@ -194,11 +194,9 @@ class Handover:
             raise ValueError(f"method {self.method.name!r} hands over itself: expected two stages, not three")
 
 
-# what "twisted" hands over to: mmps on the rest of the way
-LATE = Method("mmps", MMPS(), DPMSolver(2.0), (), log_snr)
-
 # MMPS takes second-order steps of one evaluation, with more noise than the reverse SDE has, which heals its errors: at
 # 100 evaluations and passes it is as near as 100 stochastic Runge-Kutta evaluations with 480 passes (`run oracle`)
+PLAIN = Method("mmps", MMPS(), DPMSolver(2.0), (), log_snr, 32, head=6.0)
 METHODS: dict[str, Method] = {
     m.name: m
     for m in (
@@ -213,7 +211,7 @@ METHODS: dict[str, Method] = {
         Method("dps", DPS(), n_steps=500),
         Method("pigdm", PiGDM()),
         Method("tmpd", TMPD()),
-        Method("mmps", MMPS(), DPMSolver(2.0), (), log_snr, 32, head=6.0),
+        PLAIN,
         Method("ddrm", DDRM(), Renoise(0.85), n_steps=20),
         Method("ddnm", DDNM(), Renoise(0.85)),
         Method("diffpir", DiffPIR(), Renoise(1.0)),
@@ -222,7 +220,7 @@ METHODS: dict[str, Method] = {
         Method("splitgibbs", SplitGibbs(), Travelling(Ancestral()), (), Sawtooth(), 1000),
         Method("tds", TDS(), population=SMC()),
         Method("mcgdiff", MCGDiff(), population=SMC()),
-        Method("twisted", Twisted(), Ancestral(), (), log_snr, 27, SMC(), head=5.0, then=Handover(LATE, 0.75, 2 / 7)),
+        Method("twisted", Twisted(), Ancestral(), (), log_snr, 27, SMC(), head=5.0, then=Handover(PLAIN, 0.75, 2 / 7)),
         Method("exact", Tweedie(), Flow(), n_steps=40, population=Importance()),
         Method("classifier", NoisyLikelihood(), n_steps=200),
     )

@@ -1,6 +1,5 @@
 """Populations of states."""
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -74,7 +73,7 @@ class SMC(Population):
     def hand_over(self, state, posterior, t, rng):
         was = posterior.log_likelihood(state.x, t)  # first: the last step has evaluated the prior there
         log_w = state.log_w + (posterior.refined(state.x, t) - was).double()
-        return self._resample(replace(state, log_w=log_w), rng, threshold=math.inf)
+        return replace(self, threshold=1.0)._resample(replace(state, log_w=log_w), rng)
 
     def _accepted(self, before: Tensor, x: Tensor, q, kernel, posterior: Posterior, t: Tensor, rng) -> Tensor:
         """Each row's move from ``before`` to x, drawn from q, or where it is rejected ``before``."""
@@ -92,10 +91,10 @@ class SMC(Population):
         gain = gain + (back.log_prob(before) - q.log_prob(x)).double()
         return torch.where((u.double().log() < gain).view(-1, *[1] * (x.ndim - 1)), x, before)
 
-    def _resample(self, state: State, rng, threshold: float | None = None) -> State:
+    def _resample(self, state: State, rng) -> State:
         log_w = state.log_w.view(-1, self.rows)
         w = torch.softmax(log_w, 1)
-        uneven = effective_size(log_w) < (self.threshold if threshold is None else threshold) * self.rows
+        uneven = effective_size(log_w) < self.threshold * self.rows
         u = rng.uniform((len(state.x), 1)).view(-1, self.rows)  # drawn even if unused: rows must not see their batch
         if not bool(uneven.any()):
             return state

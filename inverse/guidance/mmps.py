@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inverse.guidance.wiener import Wiener
-from inverse.protocols import Guidance, Posterior
+from inverse.guidance.wiener import WienerPosterior
+from inverse.protocols import Guidance
 from operators.solvers import dot
-from priors import Moments
 from priors.base import expand
 
 
@@ -42,15 +41,10 @@ class MMPS(Guidance):
         return MMPSPosterior(prior, operator, y, self)
 
 
-class MMPSPosterior(Posterior):
+class MMPSPosterior(WienerPosterior):
     def __init__(self, prior, operator, y, settings: MMPS):
         super().__init__(prior, operator, y)
         self.settings = settings
-        moments = prior.moments or Moments.isotropic(self.event_shape, self.variance)
-        self.gaussian = Wiener(moments.to(y.device), operator)
-
-    def guess(self, n: int, moments: Moments, rng) -> Tensor:
-        return self.gaussian.draw(self.y, rng)
 
     def denoise(self, x: Tensor, t):
         denoised, vjp = self.prior.denoise_vjp(x, t)

@@ -6,9 +6,8 @@ from torch import Tensor
 
 from inverse.guidance.tds import TDS
 from inverse.guidance.tweedie import Tweedie
-from inverse.guidance.wiener import Wiener
+from inverse.guidance.wiener import WienerPosterior
 from inverse.protocols import Guidance, GuidedPosterior
-from priors import Moments
 
 
 @dataclass(frozen=True)
@@ -49,15 +48,7 @@ class Twisted(Guidance):
         return TwistedPosterior(prior, operator, y)
 
 
-class TwistedPosterior(GuidedPosterior):
-    def __init__(self, prior, operator, y):
-        super().__init__(prior, operator, y)
-        moments = prior.moments or Moments.isotropic(self.event_shape, self.variance)
-        self.gaussian = Wiener(moments.to(y.device), operator)
-
-    def guess(self, n: int, moments: Moments, rng) -> Tensor:
-        return self.gaussian.draw(self.y, rng)
-
+class TwistedPosterior(WienerPosterior, GuidedPosterior):
     def guide(self, x: Tensor, t):
         denoised, vjp = self.prior.denoise_vjp(x, t)
         return denoised, vjp(self.operator.adjoint(self._explained(self.y - self.operator(denoised), t)))

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from inverse.protocols import Posterior
 from operators import LinearOperator
 from operators.solvers import conjugate_gradients
 from priors import Moments
@@ -53,3 +54,19 @@ class Wiener:
             r = torch.where(operator.support, r, 0.0)
         v = self.solve(r, float("inf"), rtol=1e-4, max_steps=500)
         return x + self.moments.apply(lambda variances: variances, operator.adjoint(v))
+
+
+class WienerPosterior(Posterior):
+    """A posterior that knows that of the prior's Gaussian, and starts there where it does not start at t = 1.
+
+    Attributes: gaussian (`Wiener`), of the prior's variance alone where `Prior.moments` is None.
+    """
+
+    def __init__(self, prior, operator, y):
+        super().__init__(prior, operator, y)
+        moments = prior.moments or Moments.isotropic(self.event_shape, self.variance)
+        self.gaussian = Wiener(moments.to(y.device), operator)
+
+    def guess(self, n: int, moments: Moments, rng) -> Tensor:
+        """n draws of the Gaussian's posterior, (n, *E)."""
+        return self.gaussian.draw(self.y, rng)
