@@ -7,8 +7,9 @@ from math import log, prod
 from pathlib import Path
 from statistics import geometric_mean
 
-from inverse.guidance import MMPS
-from inverse.methods import METHODS, Method
+from inverse.guidance import MMPS, Pivot
+from inverse.methods import METHODS, Handover, Method
+from inverse.population import Renoised
 from operators import Operator
 
 EVIDENCE = Path(__file__).with_name("evidence.json")
@@ -18,6 +19,14 @@ SLACK = 1.05  # a few passes more than the budget are no reason to take a worse 
 VARIANTS = {
     "mmps, fast": replace(METHODS["mmps"], n_steps=9),
     "mmps, exact": replace(METHODS["mmps"], guidance=MMPS(5), n_steps=100),
+    "pivot, fast": replace(
+        METHODS["pivot"],
+        guidance=Pivot(share=0.03),
+        population=Renoised(4),
+        n_steps=8,
+        head=5.0,
+        then=Handover(replace(METHODS["mmps"], guidance=MMPS(1)), 0.1, 5 / 8),
+    ),
 }
 FALLBACK = ("classifier", "mmps", "dps")  # where nothing measured tells: the most exact that serves
 

@@ -1,6 +1,7 @@
 """METHODS: every method is a composition of the engine's parts, and this is the list."""
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -24,15 +25,15 @@ from inverse.guidance import (
     MCGDiff,
     NoisyLikelihood,
     PiGDM,
+    Pivot,
     REDDiff,
     Replacement,
     ScoreMRI,
     SplitGibbs,
     Tweedie,
-    Twisted,
     Unconditional,
 )
-from inverse.population import SMC, Importance, Independent
+from inverse.population import SMC, Importance, Independent, Renoised
 from inverse.predictors import (
     Ancestral,
     DPMSolver,
@@ -87,7 +88,7 @@ class Method:
             raise ValueError(f"method {self.name!r} has neither a predictor nor correctors: give it one")
         if self.head is not None and not self.head > 0:
             raise ValueError(f"head = {self.head}: expected a number > 0 of the prior's standard deviations, or None")
-        if self.population.coupled and getattr(self.predictor, "remembers", False):
+        if self.population.reorders and getattr(self.predictor, "remembers", False):
             raise ValueError(f"method {self.name!r}: its predictor remembers rows that its population resamples")
         if self.then is not None and self.population.weighs and not self.population.coupled:
             raise ValueError(f"method {self.name!r}: its weights are made at the last time, so that none can follow")
@@ -95,7 +96,8 @@ class Method:
     def times(self, prior: Prior, n_steps: int | None = None) -> Tensor:
         """The grid of a solve with this prior, (n + 1,) float64; n_steps: default the method's."""
         grids = [grid for _, grid in self.stages(prior, n_steps)]
-        return torch.cat([grids[0], *(grid[1:] for grid in grids[1:])])
+        apart = self.population.restarts  # the second stage starts above where the first one ended
+        return torch.cat([grids[0], *(grid[not apart :] for grid in grids[1:])])
 
     def stages(self, prior: Prior, n_steps: int | None = None) -> list[tuple["Method", Tensor]]:
         """The methods that carry the rows, one or two, and the times of each.
@@ -106,13 +108,15 @@ class Method:
         sde, n, span, then = prior.sde, n_steps or self.n_steps, self._span(prior), self.then
         if then is None:
             return [(self, self.grid(sde, n, *span))]
-        foot, start = sde.time(torch.tensor(then.foot * prior.variance**0.5)).item(), span[0] if span else 1.0
+        spread = (math.prod(prior.event_shape) * prior.variance) ** 0.5
+        foot, start = sde.time(torch.tensor(then.foot * spread)).item(), span[0] if span else 1.0
         if not sde.t_min < foot < start:
             raise ValueError(f"method {self.name!r}: foot = {then.foot} is time {foot}, not in {sde.t_min} to {start}")
         after = max(1, round(n * then.share))
         if after >= n:
             raise ValueError(f"n_steps = {n}: method {self.name!r} has two stages, give each at least one")
-        return [(self, self.grid(sde, n - after, start, foot)), (then.method, then.method.grid(sde, after, foot))]
+        end = () if self.population.restarts else (foot,)
+        return [(self, self.grid(sde, n - after, start, *end)), (then.method, then.method.grid(sde, after, foot))]
 
     def _span(self, prior: Prior) -> tuple[float, ...]:
         """The first time, where that is not 1."""
@@ -141,8 +145,8 @@ class Method:
             posterior = stage.guidance.posterior(prior, operator, y, rng)
             # a predictor may remember its last step: every batch has a fresh one
             parts = (copy.deepcopy(stage.predictor), stage.correctors, stage.population)
-            last = number == len(stages)
-            state = engine.run(posterior, grid, *parts, rng, n_rows, on_step, stage.openers, x, last)
+            onward = stages[number][1][0] if number < len(stages) else None
+            state = engine.run(posterior, grid, *parts, rng, n_rows, on_step, stage.openers, x, onward)
             x = state.x
             if state.origin is not None:  # rows descend through both stages
                 origin = state.origin if origin is None else origin[state.origin]
@@ -178,8 +182,9 @@ class Method:
 class Handover:
     """Where rows are handed over, and to which method.
 
-    Arguments: method, of which n_steps and head are not asked; foot (float > 0): where sigma / alpha is so many
-    standard deviations of one of the prior's coordinates; share (float in (0, 1)) of all steps: the method's.
+    Arguments: method, of which n_steps and head are not asked; foot (float > 0): where sigma / alpha is this fraction
+    of the root mean square distance of the prior's draws from its mean, sqrt(d v); share (float in (0, 1)) of all
+    steps: the method's.
     Raises: ValueError for numbers out of range, and for a method that hands over itself.
     """
 
@@ -197,6 +202,10 @@ class Handover:
 # MMPS takes second-order steps of one evaluation, with more noise than the reverse SDE has, which heals its errors: at
 # 100 evaluations and passes it is as near as 100 stochastic Runge-Kutta evaluations with 480 passes (`run oracle`)
 PLAIN = Method("mmps", MMPS(), DPMSolver(2.0), (), log_snr, 32, head=6.0)
+# its first walk need not be right, and at most 26 measured numbers keep it within 100 evaluations and passes
+PIVOT = replace(
+    PLAIN, name="pivot", guidance=Pivot(), n_steps=16, population=Renoised(), then=Handover(PLAIN, 0.1, 9 / 16)
+)
 METHODS: dict[str, Method] = {
     m.name: m
     for m in (
@@ -220,7 +229,7 @@ METHODS: dict[str, Method] = {
         Method("splitgibbs", SplitGibbs(), Travelling(Ancestral()), (), Sawtooth(), 1000),
         Method("tds", TDS(), population=SMC()),
         Method("mcgdiff", MCGDiff(), population=SMC()),
-        Method("twisted", Twisted(), Ancestral(), (), log_snr, 27, SMC(), head=5.0, then=Handover(PLAIN, 0.75, 2 / 7)),
+        PIVOT,
         Method("exact", Tweedie(), Flow(), n_steps=40, population=Importance()),
         Method("classifier", NoisyLikelihood(), n_steps=200),
     )

@@ -1,5 +1,6 @@
 """Populations of states."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -8,7 +9,8 @@ from torch import Tensor
 from inverse.protocols import Population, Posterior
 from inverse.types import State
 from inverse.weights import Resampling, effective_size, systematic
-from priors.density import EXACT_UP_TO, log_density
+from priors.base import expand
+from priors.density import EXACT_UP_TO, log_density, log_density_along
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class SMC(Population):
     resampling: Resampling = systematic
     rows: int = 1
 
-    coupled = weighs = True
+    coupled = weighs = reorders = True
 
     def __post_init__(self):
         if not 0 <= self.threshold <= 1:
@@ -59,7 +61,7 @@ class SMC(Population):
             _refuse_edits(posterior, "a move needs the density of the law that it leaves alone")
 
     def init(self, x, posterior, t):
-        log_w = posterior.opening(x, t).double()
+        log_w = posterior.log_likelihood(x, t).double()
         return State(x, log_w, torch.zeros_like(log_w), torch.arange(len(x), device=x.device))
 
     def update(self, state, x, q, kernel, posterior, t, s, rng):
@@ -70,9 +72,9 @@ class SMC(Population):
         gain = reference.log_prob(x) - q.log_prob(x) + posterior.log_gain(x, s, state.x, t)
         return self._resample(replace(state, x=x, log_w=state.log_w + gain.double()), rng)
 
-    def hand_over(self, state, posterior, t, rng):
+    def hand_over(self, state, posterior, t, s, rng):
         was = posterior.log_likelihood(state.x, t)  # first: the last step has evaluated the prior there
-        log_w = state.log_w + (posterior.refined(state.x, t) - was).double()
+        log_w = state.log_w + (posterior.refined(state.x, t, self.rows) - was).double()
         return replace(self, threshold=1.0)._resample(replace(state, log_w=log_w), rng)
 
     def _accepted(self, before: Tensor, x: Tensor, q, kernel, posterior: Posterior, t: Tensor, rng) -> Tensor:
@@ -100,12 +102,60 @@ class SMC(Population):
             return state
         chosen = torch.where(uneven[:, None], self.resampling(w, u.to(w)), torch.arange(self.rows, device=w.device))
         flat = (chosen + self.rows * torch.arange(len(chosen), device=w.device)[:, None]).view(-1)
-        level = torch.where(uneven, log_w.logsumexp(1) - torch.tensor(float(self.rows)).log(), 0.0)[:, None]
+        level = torch.where(uneven, log_w.logsumexp(1) - math.log(self.rows), 0.0)[:, None]
         log_w = torch.where(uneven[:, None], 0.0, log_w)
-        assert state.log_z is not None
-        log_z = state.log_z + level.expand_as(log_w).reshape(-1)
+        log_z = None if state.log_z is None else state.log_z + level.expand_as(log_w).reshape(-1)
         origin = None if state.origin is None else state.origin[flat]
         return State(state.x[flat], log_w.reshape(-1), log_z, origin)
+
+
+@dataclass(frozen=True)
+class Renoised(Population):
+    """Rows that another stage carries on from a pivot: noise is put on them, and what they then are is weighed.
+
+    Formula: independent rows x_0 of a first walk, whatever it errs by, become x_s = alpha_s x_0 + sigma_s z. Given
+    the K of a measurement, these are draws of q = 1/K sum_j N(alpha_s x_0^j, sigma_s^2 I), a density that is known. So
+    they are weighed by p_s(x_s) p_s(y | x_s) / q(x_s), with p_s by the line integrals of the score
+    (`priors.log_density_along`) and p_s(y | x_s) by the posterior (`Posterior.refined`), and resampled. Where modes are
+    apart at s and x_0 given x_s is nearly Gaussian, their shares are right whatever they were in the first walk, and
+    what it did not find is not found. Weights are cut at K^1/2 times their mean: a row that nothing explains must not
+    take all.
+    Source: Ionides 2008 (the cut); Cappe, Guillin, Marin & Robert 2004 (a population's mixture as proposal); the
+    method is ours.
+    Arguments: nodes (int >= 1) of the line integrals, evaluations of the prior; resampling, rows: as `SMC`.
+    Raises: ValueError for nodes < 1, and, before the prior is evaluated, for correctors, which nothing weighs.
+    """
+
+    nodes: int = 20
+    resampling: Resampling = systematic
+    rows: int = 1
+
+    coupled = weighs = restarts = True
+
+    def __post_init__(self):
+        if self.nodes < 1:
+            raise ValueError(f"nodes = {self.nodes}: expected at least 1")
+
+    def sized(self, n_samples: int) -> "Renoised":
+        return replace(self, rows=n_samples)
+
+    def init(self, x, posterior, t):
+        return State(x, x.new_zeros(len(x)), origin=torch.arange(len(x), device=x.device))
+
+    def update(self, state, x, q, kernel, posterior, t, s, rng):
+        return replace(state, x=x)
+
+    def hand_over(self, state, posterior, t, s, rng):
+        centres = expand(posterior.sde.alpha(s), state.x) * posterior.finish(state.x, t)
+        sigma = expand(posterior.sde.sigma(s), state.x)
+        x = centres + sigma * rng.normal(tuple(centres.shape))
+        log_w = posterior.refined(x, s, self.rows).double()
+        log_w = log_w + log_density_along(posterior.prior, x, s, self.nodes)
+        apart = torch.cdist(*(z.view(-1, self.rows, x[0].numel()).double() for z in (x, centres)))
+        log_w = log_w.view(-1, self.rows) - (-0.5 * (apart / sigma) ** 2).logsumexp(2)
+        most = log_w.logsumexp(1, keepdim=True) - 0.5 * math.log(self.rows)
+        weighed = replace(state, x=x, log_w=torch.minimum(log_w, most).view(-1))
+        return SMC(1.0, self.resampling, self.rows)._resample(weighed, rng)
 
 
 @dataclass(frozen=True)

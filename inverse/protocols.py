@@ -63,12 +63,11 @@ class Posterior(Wrapped, ABC):
         """An approximation of log p_t(y | x_t), (N,), for populations that weigh."""
         return x.new_zeros(len(x))
 
-    def opening(self, x: Tensor, t: Tensor) -> Tensor:
-        """The log weights, (N,), of x as `start` drew it: the log-likelihood, unless the start knew y."""
-        return self.log_likelihood(x, t)
+    def refined(self, x: Tensor, t: Tensor, rows: int) -> Tensor:
+        """log p_t(y | x_t), (N,), as well as this posterior knows it at any cost; asked once, where a stage ends.
 
-    def refined(self, x: Tensor, t: Tensor) -> Tensor:
-        """log p_t(y | x_t), (N,), as well as this posterior knows it at any cost; asked once, where a stage ends."""
+        rows: of each measurement, ordered "b k".
+        """
         return self.log_likelihood(x, t)
 
     def log_gain(self, x: Tensor, t: Tensor, before: Tensor, earlier: Tensor) -> Tensor:
@@ -119,11 +118,15 @@ class Population(ABC):
     """How the rows of a state live together: independently, or weighed and resampled.
 
     ``weighs``: whether its rows have weights of their own; ``coupled``: whether the samples of one measurement must
-    share a batch. Weights of rows that are not coupled are those of independent draws.
+    share a batch; ``reorders``: whether rows change places between steps; ``restarts``: whether its walk goes down to
+    data even where another follows, which then starts from noise put on those. Weights of rows that are not coupled
+    are those of independent draws.
     """
 
     weighs: ClassVar[bool] = False
     coupled: ClassVar[bool] = False
+    reorders: ClassVar[bool] = False
+    restarts: ClassVar[bool] = False
 
     def sized(self, n_samples: int) -> "Population":
         """The same strategy for n_samples rows per measurement, ordered "b k"."""
@@ -143,8 +146,8 @@ class Population(ABC):
     ) -> State:
         """After a kernel drew x (N, *E) at s from q, its Gaussian given the state at t; s is t for a corrector."""
 
-    def hand_over(self, state: State, posterior: Posterior, t: Tensor, rng) -> State:
-        """The state at the end of a stage, t (0-d), in rows of equal weight for the next one."""
+    def hand_over(self, state: State, posterior: Posterior, t: Tensor, s: Tensor, rng) -> State:
+        """The state at the end of a stage, t (0-d), in rows of equal weight at s, where the next one starts."""
         return state
 
     def finish(self, state: State, posterior: Posterior, t: Tensor, rng) -> State:

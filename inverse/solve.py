@@ -123,7 +123,7 @@ def sample(
 
 def _run(prior, operator, y, rows, keys, method: Method, n_steps, seed, batch_size, progress):
     """Every row through the engine, a batch at a time: the state of all, the counter of one batch."""
-    steps = len(method.times(prior, n_steps)) - 1
+    steps = sum(len(grid) - 1 for _, grid in method.stages(prior, n_steps))
     size = batch_size or max(1, ELEMENTS_PER_BATCH // torch.Size(prior.event_shape).numel())
     if method.population.coupled:  # the samples of a measurement weigh each other: a batch holds all of them
         together = len(rows) if y is None else len(rows) // len(y)
@@ -133,7 +133,7 @@ def _run(prior, operator, y, rows, keys, method: Method, n_steps, seed, batch_si
     counter = Evaluations(prior)
     with _bar(method.name, len(batches) * steps, progress) as advance:
         for batch in batches:
-            counter = Evaluations(prior)
+            counter = Evaluations(prior, len(batch))
             index = rows[batch]
             measured = (None, None) if operator is None or y is None else (operator.rows(index), y[index.to(y.device)])
             rng = RowRNG(seed, [keys[i] for i in batch.tolist()], device=prior.device)

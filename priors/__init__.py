@@ -3,7 +3,7 @@
 from priors.analytic import Gaussian, GaussianMixture
 from priors.base import Evaluations, Prior
 from priors.checkpoints import available, labels, load, load_classifier, samples
-from priors.density import log_density
+from priors.density import log_density, log_density_along
 from priors.importers.denoiser import from_denoiser
 from priors.likelihood import bits_per_dim, log_likelihood
 from priors.moments import Moments
@@ -35,6 +35,7 @@ __all__ = [
     "load",
     "load_classifier",
     "log_density",
+    "log_density_along",
     "log_likelihood",
     "samples",
     "slerp",

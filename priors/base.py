@@ -2,6 +2,7 @@
 
 from abc import ABC
 from collections.abc import Callable
+from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -107,46 +108,59 @@ class Evaluations(Wrapped):
 
     Score, denoiser and guided likelihood at one state share one call of the network: the last (x, t) is kept, and x is
     recognised by identity and version, so nothing is compared element by element.
-    Arguments: prior (Prior).
-    Attributes: nfe (int), evaluations of the prior; nvjp (int), backward passes through it; both per row. A pass
+    Arguments: prior (Prior); rows (int): of the whole state, where some calls may be of some of them only: those count
+    as the fraction that they are, and are not kept.
+    Attributes: nfe, evaluations of the prior; nvjp, backward passes through it; both per row, rounded. A pass
     through a recorded backward pass counts as two: it goes through the evaluation and through its derivative.
     """
 
-    def __init__(self, prior: Prior):
+    def __init__(self, prior: Prior, rows: int | None = None):
         super().__init__(prior)
-        self.nfe = self.nvjp = 0
+        self.rows = rows
+        self._nfe = self._nvjp = Fraction(0)
         self._key: tuple | None = None
         self._value: tuple[Tensor, VJP | None] | None = None
+
+    @property
+    def nfe(self) -> int:
+        return round(self._nfe)
+
+    @property
+    def nvjp(self) -> int:
+        return round(self._nvjp)
 
     def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
         if (kept := self._kept(x, t)) is not None:
             return kept[0]
-        self.nfe += 1
+        self._nfe += self._part(x)
         return self._keep(x, t, self.prior.denoise(x, t), None)[0]
 
     def denoise_vjp(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, VJP]:
         kept = self._kept(x, t)
         if kept is not None and kept[1] is not None:
             return kept[0], kept[1]
-        self.nfe += 1
+        self._nfe += self._part(x)
         denoised, vjp = self.prior.denoise_vjp(x, t)
 
         def counted(v: Tensor) -> Tensor:
             if denoised.requires_grad:
                 product = vjp(v)
-                return _watched(product, lambda _: self._count(2))
-            self.nvjp += 1
+                return _watched(product, lambda _: self._count(x, 2))
+            self._count(x, 1)
             return vjp(v)
 
-        _watched(denoised, lambda _: self._count(1))
+        _watched(denoised, lambda _: self._count(x, 1))
         self._keep(x, t, denoised, counted)
         return denoised, counted
 
     def log_prob(self, x: Tensor, t: Tensor | float | None = None) -> Tensor:
         return self.prior.log_prob(x, t)
 
-    def _count(self, passes: int) -> None:
-        self.nvjp += passes
+    def _count(self, x: Tensor, passes: int) -> None:
+        self._nvjp += passes * self._part(x)
+
+    def _part(self, x: Tensor) -> Fraction:
+        return Fraction(1) if self.rows is None else Fraction(len(x), self.rows)
 
     def _kept(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, VJP | None] | None:
         if self._key is None or self._key[0] is not x or self._key[1] != x._version:
@@ -158,7 +172,7 @@ class Evaluations(Wrapped):
     def _keep(self, x: Tensor, t, denoised: Tensor, vjp: VJP | None) -> tuple[Tensor, VJP | None]:
         value = (denoised, vjp)
         # a graph belongs to whoever built it, and inference tensors have no version to recognise them by
-        if not (denoised.requires_grad or x.is_inference()):
+        if not (denoised.requires_grad or x.is_inference() or self._part(x) < 1):
             self._key, self._value = (x, x._version, t.clone() if isinstance(t, Tensor) else t), value
         return value
 

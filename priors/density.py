@@ -1,13 +1,17 @@
-"""Densities of discrete flows: a step's exact log-determinant, and log p_t of priors without a closed form."""
+"""Densities of priors without a closed form: by the determinants of a discrete flow, and, up to a constant, by the
+score along a line."""
 
 import math
 from collections.abc import Callable
 from itertools import pairwise
 
+import numpy as np
 import torch
+from numpy.polynomial import legendre
 from torch import Tensor
 
-from priors.base import Prior
+from priors.base import Prior, expand
+from priors.moments import Moments
 from priors.ode import heun_step, karras_times
 from priors.rng import signs
 
@@ -84,6 +88,52 @@ def log_density(
         )
         total = total + log_det
     return sde.terminal_log_prob(x).double() + total
+
+
+@torch.no_grad()
+def log_density_along(prior: Prior, x: Tensor, t: Tensor | float, nodes: int = 16) -> Tensor:
+    """log p_t(x) up to a constant of (prior, t), by the score along the line from the prior's mean to x.
+
+    Formula: log p_t(x) - log p_t(c) = log N(x) - log N(c) + int_0^1 (x - c)' (s - s_N)(c + u (x - c)) du, with s the
+    score, N the Gaussian of the prior's moments noised to t, s_N its score and c = alpha m its mean; Gauss-Radau nodes
+    in u, of which x itself is one. No derivative of the prior and no determinant: an evaluation per node. The error is
+    that of the quadrature alone, and small where the modes of p_t along the line are few standard deviations sigma_t
+    apart. Of a network, whose score is only nearly a gradient, it is the density as seen from the mean.
+    Source: the gradient theorem; Abramowitz & Stegun 1964, 25.4.31 (the nodes); N as a control variate is ours.
+    Arguments: prior; x (N, *E) in data units; t (0-d); nodes (int >= 1), evaluations of the prior.
+    Returns: (N,) nats, float64.
+    Raises: ValueError for nodes < 1.
+    """
+    moments = (prior.moments or Moments.isotropic(prior.event_shape, prior.variance)).to(x.device, x.dtype)
+    alpha, sigma2 = expand(prior.sde.alpha(t), x), expand(prior.sde.sigma(t), x) ** 2
+    away = x - alpha * moments.mean
+
+    def pulled(z: Tensor) -> Tensor:  # -s_N at c + z
+        return moments.apply(lambda variances: 1 / (alpha**2 * variances + sigma2), z)
+
+    total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    for u, weight in zip(*radau(nodes), strict=True):
+        z = x if u == 1 else alpha * moments.mean + u * away  # x itself, which whoever asks next may have kept
+        total += weight * (away * (prior.score(z, t) + pulled(u * away))).flatten(1).sum(1).double()
+    return total - 0.5 * (away * pulled(away)).flatten(1).sum(1).double()
+
+
+def radau(n: int) -> tuple[list[float], list[float]]:
+    """Nodes in (0, 1], from the last, which is 1, down, and their weights: exact for polynomials of degree 2 n - 2.
+
+    Source: Abramowitz & Stegun 1964, 25.4.31.
+    Arguments: n (int >= 1).
+    Raises: ValueError for n < 1.
+    """
+    if n < 1:
+        raise ValueError(f"{n} nodes: expected at least 1")
+    last = np.zeros(n + 1)
+    last[n - 1 :] = 1, -1  # P_{n-1} - P_n vanishes at the nodes
+    nodes = np.sort(legendre.legroots(last).real)[::-1]
+    nodes[0] = 1.0
+    # each weight integrates the Legendre polynomials up to n - 1, of which the first alone has an integral
+    weights = np.linalg.solve(legendre.legvander(nodes, n - 1).T, np.eye(n)[0])
+    return ((nodes + 1) / 2).tolist(), weights.tolist()
 
 
 def middle(prior: Prior, t: Tensor, s: Tensor) -> float:

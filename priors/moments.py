@@ -61,9 +61,9 @@ class Moments:
         rest = (total - variances.sum()).clamp_min(0.0) / max(1, d - k)
         return cls(mean.view(images.shape[1:]), basis.contiguous(), variances, rest)
 
-    def to(self, device: torch.device) -> "Moments":
-        """The same on another device."""
-        return replace(self, **{name: value.to(device) for name, value in vars(self).items()})
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "Moments":
+        """The same on another device, in another dtype where one is given."""
+        return replace(self, **{name: value.to(device, dtype) for name, value in vars(self).items()})
 
     def apply(self, f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """f(Cov) x, where f acts on the eigenvalues, element by element; x (N, *E) -> (N, *E)."""

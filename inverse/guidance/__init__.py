@@ -10,6 +10,7 @@ from inverse.guidance.mcg import MCG
 from inverse.guidance.mcgdiff import MCGDiff
 from inverse.guidance.mmps import MMPS
 from inverse.guidance.pigdm import PiGDM
+from inverse.guidance.pivot import Pivot
 from inverse.guidance.reddiff import REDDiff
 from inverse.guidance.replacement import Replacement
 from inverse.guidance.scoremri import ScoreMRI
@@ -17,7 +18,6 @@ from inverse.guidance.splitgibbs import SplitGibbs
 from inverse.guidance.tds import TDS
 from inverse.guidance.tmpd import TMPD
 from inverse.guidance.tweedie import Tweedie
-from inverse.guidance.twisted import Twisted
 from inverse.guidance.unconditional import Unconditional
 
 GUIDANCES = {
@@ -29,6 +29,7 @@ GUIDANCES = {
     "pigdm": PiGDM,
     "tmpd": TMPD,
     "mmps": MMPS,
+    "pivot": Pivot,
     "ddrm": DDRM,
     "ddnm": DDNM,
     "diffpir": DiffPIR,
@@ -38,7 +39,6 @@ GUIDANCES = {
     "tds": TDS,
     "mcgdiff": MCGDiff,
     "tweedie": Tweedie,
-    "twisted": Twisted,
     "classifier": NoisyLikelihood,
 }
 
@@ -56,11 +56,11 @@ __all__ = [
     "MCGDiff",
     "NoisyLikelihood",
     "PiGDM",
+    "Pivot",
     "REDDiff",
     "Replacement",
     "ScoreMRI",
     "SplitGibbs",
     "Tweedie",
-    "Twisted",
     "Unconditional",
 ]

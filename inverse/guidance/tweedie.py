@@ -80,11 +80,22 @@ class TweediePosterior(Posterior):
 
     def log_likelihood(self, x: Tensor, t: Tensor) -> Tensor:
         """log N(y; A D, S), (N,), over the measured entries; x (N, *E)."""
-        denoised, vjp = self.prior.denoise_vjp(x, t)
-        _, factor, residual = self._system(denoised, vjp, t)
-        quadratic = (residual * torch.linalg.solve(factor, residual)).sum(1)
+        covariance = self.covariance(x, t)
+        return self.log_normal(self.residual(self.prior.denoise_vjp(x, t)[0]), covariance)
+
+    def covariance(self, x: Tensor, t: Tensor) -> Tensor:
+        """S = Sigma_y + A C A' over the measured entries, (N, m, m) in double precision; x (N, *E)."""
+        return self._system(*self.prior.denoise_vjp(x, t), t)[1]
+
+    def residual(self, denoised: Tensor) -> Tensor:
+        """y - A D at the measured entries, (N, m) in double precision."""
+        return (self._at(self.y) - self._project(denoised)).double() * self.seen
+
+    def log_normal(self, residual: Tensor, covariance: Tensor) -> Tensor:
+        """log N(residual; 0, S), (N,), over the measured entries; residual (N, m), covariance S (N, m, m)."""
+        quadratic = (residual * torch.linalg.solve(covariance, residual)).sum(1)
         constant = self.seen.sum(1) * math.log(2 * math.pi)
-        return -0.5 * (quadratic + torch.linalg.slogdet(factor).logabsdet + constant)
+        return -0.5 * (quadratic + torch.linalg.slogdet(covariance).logabsdet + constant)
 
     def _system(self, denoised: Tensor, vjp: VJP, t) -> tuple[Tensor, Tensor, Tensor]:
         """C A' (N, m, *E), S (N, m, m) and y - A D (N, m), the last two in double precision; no derivatives."""
@@ -94,8 +105,7 @@ class TweediePosterior(Posterior):
             flat, axes = blurred.flatten(2).double(), self.axes.flatten(2).double()
             gram = axes @ flat.mT
             ridge = RIDGE * self.r2(t) * axes.square().sum(2)
-            residual = self._at(self.y) - self._project(denoised)
-            return blurred, gram + torch.diag_embed(self.variance_y.double() + ridge), residual.double() * self.seen
+            return blurred, gram + torch.diag_embed(self.variance_y.double() + ridge), self.residual(denoised)
 
     def _curve(self, x: Tensor, t) -> Tensor:
         return expand(self.sde.sigma(t) ** 2 / self.sde.alpha(t), x)

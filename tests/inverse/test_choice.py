@@ -51,10 +51,10 @@ def test_particles_count_only_in_numbers(measured):
 
 def test_the_budget_is_kept_on_the_nearest_problems(measured):
     """What pays per measured number is within the budget on small problems and must not be taken for large ones."""
-    rows = [row("twisted", 90, 1.0, 20), row("mmps", 100, 1.5, 20), row("mmps", 100, 1.5, 64)]
+    rows = [row("pivot", 90, 1.0, 20), row("mmps", 100, 1.5, 20), row("mmps", 100, 1.5, 64)]
     large = Masking.random(SHAPE, 0.99, noise=GaussianNoise(0.1))
-    measured(*rows, row("twisted", 140, 1.0, 64))
-    assert [choose(operator, SHAPE, 100).method.name for operator in (MASK, large)] == ["twisted", "mmps"]
+    measured(*rows, row("pivot", 140, 1.0, 64))
+    assert [choose(operator, SHAPE, 100).method.name for operator in (MASK, large)] == ["pivot", "mmps"]
 
 
 def test_problems_of_alike_size_count(measured):

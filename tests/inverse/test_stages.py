@@ -1,5 +1,6 @@
-"""Methods in two stages, and the twisted particles that are handed over."""
+"""Methods in two stages: what is handed over, and what is weighed at a pivot."""
 
+import math
 import warnings
 from dataclasses import replace
 
@@ -13,17 +14,19 @@ from inverse import METHODS, Method, solve
 from inverse.choice import choose
 from inverse.flow import Flow
 from inverse.grids import karras, log_snr
-from inverse.guidance import MMPS, Tweedie, Twisted
+from inverse.guidance import MMPS, TDS, Pivot, Tweedie
+from inverse.guidance.pivot import spread
 from inverse.methods import Handover
-from inverse.population import SMC, Importance
+from inverse.population import SMC, Importance, Renoised
 from inverse.predictors import Ancestral
 from inverse.weights import UnreliableWeights
 from operators import GaussianNoise, LinearMap
-from priors import VPSDE, RowRNG
+from priors import VPSDE, GaussianMixture, RowRNG
 from tests.cases import draw, gaussian, w2_ratio
 
-LATER = Handover(Method("later", MMPS(), Ancestral(), (), log_snr), foot=1.0, share=1 / 3)
+LATER = Handover(Method("later", MMPS(), Ancestral(), (), log_snr), foot=0.5, share=1 / 3)
 TWO = Method("two", MMPS(), Ancestral(), (), karras, 30, head=6.0, then=LATER)
+PIVOT = METHODS["pivot"]
 
 
 def measured(prior, m=3, seed=0):
@@ -48,42 +51,15 @@ def test_the_stages_share_the_steps():
     assert (len(before) - 1, len(after) - 1) == (40, 20)
     assert before[-1] == after[0] and after[-1] == pytest.approx(prior.sde.t_min)
     ratio = prior.sde.sigma(after[0]) / prior.sde.alpha(after[0])
-    assert float(ratio) == pytest.approx(prior.variance**0.5, rel=1e-4)
+    assert float(ratio) == pytest.approx(0.5 * (6 * prior.variance) ** 0.5, rel=1e-4)
 
 
-def test_twisted_draws_the_posterior_of_a_gaussian_with_even_weights(sde):
-    """There its likelihood is p_t(y | x_t), up to what does not depend on x_t: steps alone make weights uneven."""
-    prior = gaussian(sde, 8)
-    operator, y = measured(prior)
-    exact = prior.posterior(operator, y)
-    assert w2_ratio(draw(prior, METHODS["twisted"].sized(400), 400, 60, operator, y), exact) < 1.25
-    alone = replace(METHODS["twisted"], population=SMC(0.0), then=None)  # weights of the whole walk
-    effective = [solve(prior, operator, y, 400, alone, n, progress=False).ess.item() for n in (30, 240)]
-    assert effective[1] > effective[0] and effective[1] > 350
-
-
-def test_its_likelihood_is_exact_on_a_gaussian(sde):
-    prior = gaussian(sde, 8)
-    operator, y = measured(prior)
-    n, t = 20, torch.tensor(0.5, dtype=torch.float64)
-    rows = operator.rows(torch.zeros(n, dtype=torch.long)), y.expand(n, -1)
-    x = 3 * torch.randn(n, 8, generator=torch.Generator().manual_seed(0))
-    twisted, tweedie = (g.posterior(prior, *rows) for g in (Twisted(), Tweedie()))
-    gap = twisted.log_likelihood(x, t) - tweedie.log_likelihood(x, t)
-    torch.testing.assert_close(gap, gap.mean().expand(n), atol=2e-3, rtol=0)
-    torch.testing.assert_close(twisted.refined(x, t), tweedie.log_likelihood(x, t))
-    torch.testing.assert_close(twisted.denoise(x, t), tweedie.denoise(x, t), atol=1e-3, rtol=1e-3)
-
-
-def test_modes_get_their_shares_where_moment_matching_errs():
-    """Of the image mixture through 16 random combinations, the instance where moment matching is furthest off."""
-    problem = find("image-mixture-matrix")[0]
-    instance = problem.instance(3)
-    found = {}
-    for name in ("mmps", "twisted"):
-        x = solve(instance.prior, instance.operator, instance.y, 300, name, seed=3, progress=False).samples[0]
-        found[name] = weight_error(x, instance.posterior)
-    assert found["twisted"] < 0.1 < 0.3 < found["mmps"]
+def test_a_walk_that_restarts_goes_down_to_data_twice():
+    prior = gaussian(VPSDE(), 6)
+    (_, before), (_, after) = PIVOT.stages(prior, 32)
+    assert (len(before) - 1, len(after) - 1) == (14, 18)
+    assert float(before[-1]) == float(after[-1]) == pytest.approx(prior.sde.t_min) and after[0] > before[-1]
+    torch.testing.assert_close(PIVOT.times(prior, 32), torch.cat([before, after]))
 
 
 def test_an_uneven_population_is_handed_over_in_equal_rows():
@@ -93,24 +69,14 @@ def test_an_uneven_population_is_handed_over_in_equal_rows():
         def log_likelihood(self, x, t):
             return 5 * x[:, 0]
 
-        def refined(self, x, t):
+        def refined(self, x, t, rows):
             return torch.log(torch.where(x[:, 0] > 0, 0.9, 0.1))
 
     x = torch.tensor([1.0, -1.0]).repeat_interleave(500)[:, None]
-    population, rng = SMC(threshold=0.0, rows=1000), RowRNG.rows(0, 1000)
-    state = population.init(x, type("P", (Told,), {"opening": Told.log_likelihood})(), torch.tensor(0.5))
-    out = population.hand_over(state, Told(), torch.tensor(0.5), rng)
+    population, rng, t = SMC(threshold=0.0, rows=1000), RowRNG.rows(0, 1000), torch.tensor(0.5)
+    out = population.hand_over(population.init(x, Told(), t), Told(), t, t, rng)
     assert bool((out.log_w == 0).all())
     assert float((out.x > 0).double().mean()) == pytest.approx(0.9, abs=0.002)
-
-
-def test_auto_takes_it_for_few_numbers_and_many_samples_only():
-    prior = image_mixture(VPSDE())
-    few = LinearMap(torch.randn(16, 64) / 8, GaussianNoise(0.1), event_shape=prior.event_shape)
-    assert choose(few, prior.event_shape, 500).method.name == "twisted"
-    assert choose(few, prior.event_shape, 8).method.name == "mmps"
-    many = LinearMap(torch.randn(65, 128) / 8, GaussianNoise(0.1))
-    assert choose(many, (128,), 10**6, "exact").method.name != "twisted"
 
 
 def test_stages_that_cannot_follow_are_refused():
@@ -121,6 +87,8 @@ def test_stages_that_cannot_follow_are_refused():
         Handover(TWO, 1.0, 0.5)
     with pytest.raises(ValueError, match="last time"):
         replace(TWO, guidance=Tweedie(), predictor=Flow(), population=Importance())
+    with pytest.raises(ValueError, match="remembers rows"):
+        replace(PIVOT, population=SMC())
 
 
 def test_refusals_come_before_the_prior_is_evaluated():
@@ -131,9 +99,122 @@ def test_refusals_come_before_the_prior_is_evaluated():
     with pytest.raises(ValueError, match="foot"):
         solve(prior, operator, y, 4, replace(TWO, then=replace(LATER, foot=7.0)), progress=False)
     with pytest.raises(ValueError, match="at most 2"):
-        solve(prior, operator, y, 4, replace(METHODS["twisted"], guidance=Twisted(2)), progress=False)
-    with pytest.raises(ValueError, match="most"):
-        Twisted(-1)
+        solve(prior, operator, y, 4, replace(PIVOT, guidance=Pivot(most=2)), progress=False)
+    for wrong in ({"most": -1}, {"share": 0.0}, {"share": 1.5}, {"steps": 0}):
+        with pytest.raises(ValueError, match="expected"):
+            Pivot(**wrong)
+    with pytest.raises(ValueError, match="nodes = 0"):
+        Renoised(0)
+
+
+# the pivot ------------------------------------------------------------------------------------------------------------
+
+
+def test_at_the_pivot_a_wrong_first_walk_is_put_right(sde):
+    """On a Gaussian every weight is exact: what is resampled is the posterior's law at the pivot."""
+    prior = gaussian(sde, 6)
+    operator, y = measured(prior)
+    exact, n = prior.posterior(operator, y), 4000
+    rng = RowRNG.rows(0, n)
+    foot = PIVOT.stages(prior)[1][1][0]
+    posterior = Pivot().posterior(prior, operator.rows(torch.zeros(n, dtype=torch.long)), y.expand(n, -1), rng)
+    population = Renoised(8, rows=n)
+    off = exact.sample(n, seed=5) * 1.3 + 0.2
+    state = population.init(off.float(), posterior, torch.tensor(prior.sde.t_min))
+    out = population.hand_over(state, _Kept(posterior), torch.tensor(prior.sde.t_min), foot, rng)
+    alpha, sigma = float(prior.sde.alpha(foot)), float(prior.sde.sigma(foot))
+    spread_there = (alpha**2 * exact.covariance.diagonal() + sigma**2).sqrt()
+    error = (out.x.mean(0).double() - alpha * exact.mean) / spread_there
+    assert float(error.abs().max()) < 0.12
+    assert float((alpha * (off.mean(0) - exact.mean) / spread_there).abs().max()) > 0.25, "nothing was wrong"
+    covariance = alpha**2 * exact.covariance + sigma**2 * torch.eye(6)
+    assert float((out.x.double().mT.cov() - covariance).norm() / covariance.norm()) < 0.12
+
+
+class _Kept:
+    """A posterior whose first walk is over: its rows are x0 already."""
+
+    def __init__(self, posterior):
+        self._posterior = posterior
+
+    def __getattr__(self, name):
+        return getattr(self._posterior, name)
+
+    def finish(self, x, t):
+        return x
+
+
+@pytest.mark.parametrize("share", [1.0, 0.05])
+def test_it_draws_the_posterior_of_a_gaussian(sde, share):
+    prior = gaussian(sde, 8)
+    operator, y = measured(prior)
+    method = replace(PIVOT, guidance=Pivot(share=share)).sized(400)
+    assert w2_ratio(draw(prior, method, 400, 48, operator, y), prior.posterior(operator, y)) < 1.25
+
+
+def test_modes_get_their_shares_where_moment_matching_errs():
+    """Of the image mixture through 16 random combinations, the instance where moment matching is furthest off."""
+    instance = find("image-mixture-matrix")[0].instance(3)
+    found = {}
+    for name in ("mmps", "pivot"):
+        x = solve(instance.prior, instance.operator, instance.y, 300, name, seed=3, progress=False).samples[0]
+        found[name] = weight_error(x, instance.posterior)
+    assert found["pivot"] < 0.1 < 0.3 < found["mmps"]
+
+
+def test_a_part_of_the_covariances_stands_for_all():
+    """In a mixture every mode has one covariance: one row in each says all, and the passes are those of a few rows."""
+    sde = VPSDE()
+    means = torch.tensor([[3.0, 0, 0, 0], [-3.0, 0, 0, 0]])
+    prior = GaussianMixture(means, torch.stack([0.1 * torch.eye(4), 0.3 * torch.eye(4)]), [0.5, 0.5], sde)
+    operator = LinearMap(torch.eye(4)[1:3] + 0.1, GaussianNoise(0.2))
+    x = prior.sample(60, seed=1).float()
+    t = sde.time(torch.tensor(0.1))
+    y = operator.measure(x[:1], seed=2).expand(60, -1)
+    rows = operator.rows(torch.zeros(60, dtype=torch.long))
+    alone, shared = (Pivot(share=s).posterior(prior, rows, y).refined(x, t, 30) for s in (1.0, 0.1))
+    torch.testing.assert_close(alone, shared, atol=1e-3, rtol=1e-3)
+    costs = [
+        solve(prior, operator, y[:1], 100, replace(PIVOT, guidance=Pivot(share=s)), progress=False) for s in (1.0, 0.1)
+    ]
+    assert costs[0].nfe == costs[1].nfe and round(0.9 * 2) == costs[0].nvjp - costs[1].nvjp
+
+
+def test_the_chosen_points_cover_all():
+    """Against brute force: a point per cluster whatever the clusters' sizes, and the nearest one for every point."""
+    g = torch.Generator().manual_seed(0)
+    centres = 100 * torch.randn(3, 5, 4, generator=g)
+    label = torch.cat([torch.arange(5), torch.zeros(45, dtype=torch.long)])[torch.randperm(50, generator=g)]
+    x = centres[:, label] + torch.randn(3, 50, 4, generator=g)
+    chosen, nearest = spread(x, 5)
+    for b in range(3):
+        assert sorted(label[chosen[b]].tolist()) == [0, 1, 2, 3, 4]
+        torch.testing.assert_close(nearest[b], torch.cdist(x[b], x[b, chosen[b]]).argmin(1))
+
+
+def test_no_row_takes_more_than_its_share():
+    """A weight of 2 K times the others' is cut to K^1/2 times the mean: without the cut two lineages were left."""
+    prior = gaussian(VPSDE(), 6)
+    operator, y = measured(prior)
+
+    class Partial(Pivot):
+        def posterior(self, prior, operator, y, rng=None):
+            found = super().posterior(prior, operator, y, rng)
+            favour = math.log(800) * (torch.arange(len(y)) == 7)
+            found.refined = lambda x, t, rows: type(found).refined(found, x, t, rows) + favour
+            return found
+
+    solution = solve(prior, operator, y, 400, replace(PIVOT, guidance=Partial()), progress=False)
+    assert 20 < solution.lineages.item() < 120
+
+
+def test_auto_takes_it_for_few_numbers_and_many_samples_only():
+    prior = image_mixture(VPSDE())
+    few = LinearMap(torch.randn(16, 64) / 8, GaussianNoise(0.1), event_shape=prior.event_shape)
+    assert choose(few, prior.event_shape, 500).method.name == "pivot"
+    assert choose(few, prior.event_shape, 8).method.name == "mmps"
+    many = LinearMap(torch.randn(65, 128) / 8, GaussianNoise(0.1))
+    assert choose(many, (128,), 10**6, "exact").method.name != "pivot"
 
 
 # lineages -------------------------------------------------------------------------------------------------------------
@@ -143,10 +224,17 @@ def test_lineages_are_counted_through_both_stages(recwarn):
     """The second one, which does not resample, keeps what the first one counted."""
     instance = find("image-mixture-matrix")[0].instance(0)
     parts = instance.prior, instance.operator, instance.y
-    both = solve(*parts, 100, "twisted", seed=1, progress=False)
+    both = solve(*parts, 100, "pivot", seed=1, progress=False)
     assert both.lineages is not None and 1 <= both.lineages.item() < 100
     assert bool(both.check()[0]) == (both.lineages.item() < 10) == bool(recwarn.list)
     assert solve(*parts, 4, "mmps", progress=False).lineages is None
+
+
+def test_particles_may_be_handed_over_too():
+    instance = find("image-mixture-matrix")[0].instance(0)
+    method = Method("particles", TDS(), Ancestral(), (), log_snr, 20, SMC(), then=replace(LATER, foot=0.1))
+    solution = solve(instance.prior, instance.operator, instance.y, 60, method, progress=False)
+    assert 1 <= solution.lineages.item() < 60 and bool((solution.log_weights == 0).all())
 
 
 def test_particles_that_are_kin_are_warned_of_and_others_are_not():

@@ -107,6 +107,18 @@ class TestEvaluations:
             pull(v)
         assert (counted.nfe, counted.nvjp) == (1, 3)
 
+    def test_some_of_the_rows_count_as_the_part_that_they_are(self, counted):
+        """And are not kept: the state of all rows is still known after them."""
+        counted = Evaluations(counted.prior, rows=8)
+        x = draws(8, 3)
+        counted.denoise(x, 0.3)
+        for _ in range(2):
+            denoised, vjp = counted.denoise_vjp(x[:2], 0.3)
+            vjp(denoised)
+            vjp(denoised)
+        counted.denoise(x, 0.3)
+        assert (counted.nfe, counted.nvjp) == (2, 1)  # 1 + 2 / 4, rounded to even, and 4 / 4
+
     def test_a_kept_value_never_replaces_a_graph(self, counted):
         x = draws(2, 3)
         counted.denoise(x, 0.3)
