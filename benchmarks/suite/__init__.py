@@ -1,0 +1,1 @@
+"""Problems, methods, metrics and seeds: run, kept, reported and compared."""
