@@ -45,7 +45,6 @@ def total_variation(operator: LinearOperator, y: Tensor, n_steps: int = STEPS) -
     centre = scale * seen * y / sigma
     radius = scale * _column(seen.flatten(1).sum(1).sqrt(), y)
     tau, step = BALANCE / 4, 1 / (4 * BALANCE)  # tau step |(grad, A)|^2 <= 1
-    x = operator.adjoint(seen * y) if operator.support is not None else x
     p = torch.zeros(2, *x.shape, dtype=x.dtype, device=x.device)
     q, ahead = torch.zeros_like(y), x
     for _ in range(n_steps):
@@ -80,7 +79,7 @@ def divergence(p: Tensor) -> Tensor:
 
 
 def _norm(apply, adjoint, x: Tensor) -> Tensor:
-    """An upper bound, but for a per cent, of the norm of a map, per row (B,): power iterations from smooth and rough."""
+    """The norm of a map and a per cent more, per row (B,): power iterations from what is smooth and rough at once."""
     rough = torch.randn(x.shape[1:], generator=torch.Generator().manual_seed(0)).to(x)
     x = x + rough
     size = x.new_ones(len(x))

@@ -1,11 +1,14 @@
 """Classical rows: estimates of one picture that no network has a part in."""
 
+import copy
+
 import torch
+from torch import Tensor
 
 from benchmarks import baselines, tv
 from benchmarks.suite.methods import Answer, Row, method
 from inverse.guidance.wiener import Wiener
-from operators import Blur, Masking
+from operators import Blur, LinearOperator, Masking
 
 
 class Estimate(Row):
@@ -26,13 +29,14 @@ class LinearMMSE(Estimate):
         return {"linear", "gaussian"} <= operator.capabilities and not operator.noise.noiseless and bool(prior.moments)
 
     def run(self, prior, operator, y, n_samples, seed):
+        assert isinstance(operator, LinearOperator) and prior.moments is not None  # as it serves
         moments = prior.moments.to(y.device)
-        mean = moments.mean.expand(len(y), *moments.mean.shape)
+        mean: Tensor = moments.mean.expand(len(y), *moments.mean.shape)
         residual = y - operator(mean)
         if operator.support is not None:
             residual = torch.where(operator.support, residual, 0)
-        found = Wiener(moments, operator).solve(residual, float("inf"), rtol=1e-5, max_steps=1000)
-        return Answer(mean + moments.apply(lambda variances: variances, operator.adjoint(found)))
+        explained = Wiener(moments, operator).solve(residual, float("inf"), rtol=1e-5, max_steps=1000)
+        return Answer(mean + moments.apply(lambda variances: variances, operator.adjoint(explained)))
 
 
 @method("tv")
@@ -53,6 +57,7 @@ class TotalVariation(Estimate):
         return {"steps": self.steps}
 
     def run(self, prior, operator, y, n_samples, seed):
+        assert isinstance(operator, LinearOperator)
         operator(torch.zeros(len(y), *prior.event_shape, dtype=y.dtype, device=y.device))  # it learns the event shape
         return Answer(tv.total_variation(operator, y, self.steps))
 
@@ -65,7 +70,8 @@ class Biharmonic(Estimate):
         return isinstance(operator, Masking) and operator.batch is None and len(prior.event_shape) == 3
 
     def run(self, prior, operator, y, n_samples, seed):
-        return Answer(baselines.biharmonic(operator.cpu(), y.cpu()).to(y.device))
+        assert isinstance(operator, Masking)
+        return Answer(baselines.biharmonic(copy.deepcopy(operator).cpu(), y.cpu()).to(y.device))
 
 
 @method("wiener")
@@ -78,4 +84,5 @@ class UnsupervisedWiener(Estimate):
         return operator.kernel.squeeze().ndim == 2  # one kernel for all channels and measurements
 
     def run(self, prior, operator, y, n_samples, seed):
-        return Answer(baselines.unsupervised_wiener(operator.cpu(), y.cpu(), seed).to(y.device))
+        assert isinstance(operator, Blur)
+        return Answer(baselines.unsupervised_wiener(copy.deepcopy(operator).cpu(), y.cpu(), seed).to(y.device))

@@ -1,5 +1,6 @@
 """Measurements of a problem: made from its TOML, or read from a published set, the same to the last bit."""
 
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -44,6 +45,12 @@ class Measurements:
         index = torch.tensor(images)
         labels = None if self.labels is None else self.labels[index]
         return Measurements(self.problem, self.operator.rows(index), self.truth[index], self.y[index], labels)
+
+    def to(self, device: torch.device) -> "Measurements":
+        """The same on another device."""
+        labels = None if self.labels is None else self.labels.to(device)
+        operator = copy.deepcopy(self.operator).to(device)
+        return Measurements(self.problem, operator, self.truth.to(device), self.y.to(device), labels)
 
     @property
     def identity(self) -> str:

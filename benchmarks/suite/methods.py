@@ -62,14 +62,13 @@ class Row(ABC):
     def identity(self, operator: Operator, prior: Prior, n_samples: int) -> list[Any]:
         """All that its answer depends on besides prior, measurement, n_samples and seed, as plain data.
 
-        By default its class, its facts and the code of its module. A row whose identity is another's has its answer.
+        By default its class, its code and its facts. A row whose identity is another's has its answer.
         """
-        facts, kind = self.facts(operator, prior, n_samples), type(self)
-        source = code_behind((kind,), ("benchmarks.tv", "benchmarks.baselines")) if kind.__module__ in SOURCED else ""
-        return [kind.__module__, kind.__qualname__, facts, source]
+        kind = type(self)
+        return [kind.__module__, kind.__qualname__, self.facts(operator, prior, n_samples), source_of(kind)]
 
 
-SOURCED = ("benchmarks.suite.classical",)  # ours; of what strangers register the source may not be at hand
+OURS = ("inverse", "benchmarks")  # packages whose modules' code is part of a key
 ROWS: dict[str, Callable[..., Row]] = {}
 
 
@@ -192,10 +191,25 @@ def answer(solution: Solution) -> Answer:
     )
 
 
+def source_of(thing: Callable) -> str:
+    """A key of the code of a class or function, and of what it uses of this project; its name where no source is kept.
+
+    Arguments: thing.
+    """
+    module = thing.__module__
+    try:
+        if module.split(".")[0] in OURS and module in sys.modules:
+            return code_behind((thing,), ("benchmarks.tv", "benchmarks.baselines", "benchmarks.ranks", "inverse"))
+        return code(thing)
+    except (OSError, TypeError):  # typed in, or made by exec
+        return f"{module}.{thing.__qualname__}"
+
+
 def _behind(held: Method) -> list[str]:
     """The code that a method's draws depend on: its parts and what they use, the engine, `solve`."""
     stages = [held] if held.then is None else [held, held.then.method]
     parts = [p for m in stages for p in (m.guidance, m.predictor, *m.correctors, m.population, m.grid) if p is not None]
-    kinds = tuple(part if hasattr(part, "__name__") else type(part) for part in parts)
-    ours = tuple(kind for kind in kinds if kind.__module__ in sys.modules and kind.__module__ != "__main__")
-    return [code_behind((engine, *ours), ("inverse",)), code_behind((solve,), ()), code(Method)]  # type: ignore[arg-type]
+    kinds: list[Any] = [part if hasattr(part, "__name__") else type(part) for part in parts]
+    ours = tuple(kind for kind in kinds if kind.__module__.split(".")[0] in OURS)
+    others = [source_of(kind) for kind in kinds if kind not in ours]
+    return [code_behind((engine, *ours), ("inverse",)), code_behind((solve,), ()), code(Method), *others]

@@ -1,14 +1,16 @@
 """What is measured of every image: a registry of functions on one unit's answer. None of them picks a best of many."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from benchmarks.ranks import Ranks, ranks
+from benchmarks.suite.methods import source_of
 from benchmarks.suite.records import Scale
 from inverse.quality import psnr, residual_chi2, ssim
 from operators import Operator
@@ -145,6 +147,11 @@ def measure(judged: Judged) -> tuple[dict[str, np.ndarray], dict[str, Scale], di
                 f"metric {name!r} gave {found[name].shape}: expected ({len(judged.truth)},), one per image"
             )
     return found, {name: METRICS[name].scale for name in [*found, *missing]}, missing
+
+
+def identity() -> list[list[Any]]:
+    """What the registered metrics are, plain data: names, scales and code."""
+    return [[name, asdict(entry.scale), source_of(entry.of)] for name, entry in sorted(METRICS.items())]
 
 
 def histogram(found: Ranks, bins: int = BINS) -> np.ndarray:
