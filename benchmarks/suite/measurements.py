@@ -18,6 +18,7 @@ import priors
 from benchmarks.suite.images import images_of
 from benchmarks.suite.problems import Problem
 from benchmarks.suite.records import checksum
+from benchmarks.suite.threads import one_thread
 from operators import GaussianNoise, Operator, PoissonNoise
 from priors.files import atomic
 
@@ -73,10 +74,11 @@ def make(problem: Problem, event_shape: tuple[int, ...]) -> Measurements:
     Raises: FileNotFoundError; ValueError for images or operator arguments that do not fit, and for images without
     labels where these are what is measured.
     """
-    truth, labels = images_of(problem, event_shape)
-    operator = make_operator(problem, event_shape)
-    if "noisy_likelihood" not in operator.capabilities:
-        return Measurements(problem, operator, truth, operator.measure(truth, seed=problem.seed), labels)
+    with one_thread():
+        truth, labels = images_of(problem, event_shape)
+        operator = make_operator(problem, event_shape)
+        if "noisy_likelihood" not in operator.capabilities:
+            return Measurements(problem, operator, truth, operator.measure(truth, seed=problem.seed), labels)
     if labels is None:
         raise ValueError(
             f"problem {problem.name}: the images of {problem.data!r} have no labels, and the operator measures labels"

@@ -184,21 +184,28 @@ def _ssim_mean(judged: Judged) -> Tensor | None:
     return ssim(judged.mean, judged.truth)
 
 
-@metric("chi2", Scale("residual chi^2 of a sample", 1.0))
+@metric("chi2", Scale("residual chi^2", 1.0))
 def _chi2(judged: Judged) -> Tensor | None:
     return None if judged.labelled or judged.operator.noise.noiseless else chi2(judged)
 
 
 def chi2(judged: Judged) -> Tensor:
-    """Mean squared residual of one draw in units of the noise, (B,): see `inverse.quality.residual_chi2`.
+    """Mean squared residual of one draw (of an estimate: its own) in units of the noise, (B,): see `residual_chi2`.
 
     Raises: ValueError for noise without a variance.
     """
     return residual_chi2(judged.operator, judged.y, judged.one)
 
 
+# both cover as told on average for every number K of samples, but only of intervals well inside K samples does a wrong
+# sampler cover little: of 95 %, K = 8 wrong samples cover 77 % and more, of 80 % as little as 10 %
+@metric("coverage80", Scale("coverage of central 80 % intervals, %", 0.8, 1, percent=True))
+def _coverage80(judged: Judged) -> Tensor | None:
+    return None if judged.samples is None else judged.ranked.coverage(0.8)
+
+
 @metric("coverage95", Scale("coverage of central 95 % intervals, %", LEVEL, 1, percent=True))
-def _coverage(judged: Judged) -> Tensor | None:
+def _coverage95(judged: Judged) -> Tensor | None:
     return None if judged.samples is None else judged.ranked.coverage(LEVEL)
 
 

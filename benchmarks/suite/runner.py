@@ -19,6 +19,7 @@ from benchmarks.suite import records
 from benchmarks.suite.clock import Clock, span
 from benchmarks.suite.execute import execute
 from benchmarks.suite.records import Record
+from benchmarks.suite.threads import one_thread
 from benchmarks.suite.units import Unit
 
 LOCKS, SUPERSEDED = ".locks", "superseded"
@@ -47,12 +48,8 @@ def run(units: Sequence[Unit], folder: Path, retry: bool = False, console: Conso
     shown, None for none.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the last digits of a sum depend on how many share it
-    try:
+    with one_thread():
         return _run(list(units), folder, retry, console)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _run(units: list[Unit], folder: Path, retry: bool, console: Console | None) -> Outcome:
