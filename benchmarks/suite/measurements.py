@@ -17,7 +17,7 @@ import operators
 import priors
 from benchmarks.suite.images import images_of
 from benchmarks.suite.problems import Problem
-from benchmarks.suite.records import checksum
+from benchmarks.suite.records import checksum, contents
 from benchmarks.suite.threads import one_thread
 from operators import GaussianNoise, Operator, PoissonNoise
 from priors.files import atomic
@@ -147,16 +147,7 @@ def read(path: str | Path, problem: Problem, event_shape: tuple[int, ...]) -> Me
             f"no measurements at {path}: make them with `inverse-bench measure CONFIG --out FOLDER`"
         )
     try:
-        with h5py.File(path) as file:
-            attributes: dict[str, Any] = dict(file.attrs)
-            if (found := str(attributes.pop("format", "no format"))) != FORMAT:
-                raise ValueError(f"its format is {found!r}")
-            arrays: dict[str, np.ndarray] = {}
-            file.visititems(
-                lambda name, item: arrays.update({name: item[()]} if isinstance(item, h5py.Dataset) else {})
-            )
-        if str(attributes.pop("sha256", "")) != checksum(attributes, arrays):
-            raise ValueError("its content does not match its checksum")
+        attributes, arrays = contents(path, FORMAT)
         theirs = Problem(**json.loads(attributes["problem"]))
     except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(

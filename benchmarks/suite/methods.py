@@ -5,6 +5,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import torch
@@ -191,6 +192,9 @@ def answer(solution: Solution) -> Answer:
     )
 
 
+_code = lru_cache(maxsize=None)(code)  # which reads a file anew each time
+
+
 def source_of(thing: Callable) -> str:
     """A key of the code of a class or function, and of what it uses of this project; its name where no source is kept.
 
@@ -200,7 +204,7 @@ def source_of(thing: Callable) -> str:
     try:
         if module.split(".")[0] in OURS and module in sys.modules:
             return code_behind((thing,), ("benchmarks.tv", "benchmarks.baselines", "benchmarks.ranks", "inverse"))
-        return code(thing)
+        return _code(thing)
     except (OSError, TypeError):  # typed in, or made by exec
         return f"{module}.{thing.__qualname__}"
 
@@ -212,4 +216,4 @@ def _behind(held: Method) -> list[str]:
     kinds: list[Any] = [part if hasattr(part, "__name__") else type(part) for part in parts]
     ours = tuple(kind for kind in kinds if kind.__module__.split(".")[0] in OURS)
     others = [source_of(kind) for kind in kinds if kind not in ours]
-    return [code_behind((engine, *ours), ("inverse",)), code_behind((solve,), ()), code(Method), *others]
+    return [code_behind((engine, *ours), ("inverse",)), code_behind((solve,), ()), _code(Method), *others]

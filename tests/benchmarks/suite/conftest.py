@@ -15,7 +15,9 @@ seeds = [0]
 block = 2
 
 [methods.auto]
+images = 2
 [methods.mmps]
+images = 2
 [methods.ddrm]
 steps = 3
 [methods.dps]
