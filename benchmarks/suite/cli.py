@@ -11,12 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 
 import priors
-from benchmarks.suite import classical, measurements, perceptual, problems, runner, units
+from benchmarks.suite import measurements, problems, runner, units
 from benchmarks.suite.clock import Clock
 from benchmarks.suite.problems import CONFIGS
 from benchmarks.suite.records import load
 
-__all__ = ["classical", "measure", "perceptual", "run_suite"]  # two of them are imported for what they register
 console = Console()
 
 ConfigArgument = Annotated[Path, typer.Argument(help="the benchmark's TOML; default: what is shipped")]

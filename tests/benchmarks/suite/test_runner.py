@@ -13,7 +13,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from benchmarks.suite import cli, records, runner, units
+from benchmarks.suite import problems, records, runner, units
 from benchmarks.suite.clock import Clock, span
 from benchmarks.suite.methods import ROWS, Answer, Row, method
 
@@ -21,7 +21,6 @@ from .test_records import same
 
 ROOT = Path(__file__).parents[3]
 OF_THE_RUN = ("seconds", "peak_memory", "provenance")  # all else must not depend on how a run went
-assert cli.run_suite  # the rows and metrics of the command line are registered
 
 
 def start(command: list[str], bench: Path, folder: Path) -> subprocess.Popen:
@@ -37,7 +36,7 @@ def start(command: list[str], bench: Path, folder: Path) -> subprocess.Popen:
 def unbroken(bench, tmp_path_factory):
     """The records of a run in this process that nothing disturbed."""
     folder = tmp_path_factory.mktemp("unbroken")
-    chosen, _ = units.plan(cli.problems.read(bench / "bench.toml"))
+    chosen, _ = units.plan(problems.read(bench / "bench.toml"))
     outcome = runner.run(chosen, folder)
     assert outcome == runner.Outcome(len(chosen), 0, 0, 0)
     return records.load(folder)
