@@ -16,7 +16,9 @@ from .conftest import SHAPE
 
 STEPS = {"repaint": 10, "splitgibbs": 10}
 OWN = {"auto", "twisted"}  # these take no steps, or not so few
-NAMES = [pytest.param(name, marks=pytest.mark.slow if name == "exact" else ()) for name in methods.available()]
+NAMES = [
+    pytest.param(name, marks=pytest.mark.slow if name in ("exact", "auto") else ()) for name in methods.available()
+]
 
 
 @pytest.fixture(scope="module")

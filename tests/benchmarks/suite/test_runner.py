@@ -42,17 +42,24 @@ def unbroken(bench, tmp_path_factory):
     return records.load(folder)
 
 
-def test_a_run_that_was_killed_resumes_to_the_same_records(bench, unbroken, tmp_path):
-    process = start([sys.executable], bench, tmp_path)
-    while len(list(tmp_path.glob("[!.]*.h5"))) < 3 and process.poll() is None:
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+
+
+def killed(process: subprocess.Popen, folder: Path) -> dict[str, int]:
+    """SIGKILL in the middle: the records that are left, and when they were written."""
+    while len(list(folder.glob("[!.]*.h5"))) < 3 and process.poll() is None:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    left = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("[!.]*.h5")}
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("[!.]*.h5")}
+
+
+def test_a_run_that_was_killed_resumes_in_two_processes_to_the_same_records(bench, unbroken, tmp_path):
+    left = killed(start([sys.executable], bench, tmp_path), tmp_path)
     assert 3 <= len(left) < len(unbroken), "the run was to be killed in the middle"
     assert len(records.load(tmp_path)) == len(left), "a record that a kill leaves must be whole"
-    process = start([sys.executable], bench, tmp_path)
-    output = process.communicate(timeout=100)[0]
+    process = start(TORCHRUN, bench, tmp_path)
+    output = process.communicate(timeout=200)[0]
     assert process.returncode == 0, output
     assert f"{len(left)} of {len(unbroken)} units found" in output
     assert all((tmp_path / name).stat().st_mtime_ns == at for name, at in left.items()), (
@@ -62,10 +69,16 @@ def test_a_run_that_was_killed_resumes_to_the_same_records(bench, unbroken, tmp_
         same(ours, theirs, OF_THE_RUN)
 
 
-def test_two_processes_make_the_records_of_one(bench, unbroken, tmp_path):
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
-    process = start(torchrun, bench, tmp_path)
-    output = process.communicate(timeout=100)[0]
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [[sys.executable], TORCHRUN], ids=["one process", "two processes"])
+def test_a_run_that_is_killed_again_and_again_ends_in_the_same_records(bench, unbroken, tmp_path, command):
+    for _ in range(3):
+        process = start(command, bench, tmp_path)
+        time.sleep(6)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    process = start(command, bench, tmp_path)
+    output = process.communicate(timeout=200)[0]
     assert process.returncode == 0, output
     for ours, theirs in zip(records.load(tmp_path), unbroken, strict=True):
         same(ours, theirs, OF_THE_RUN)
