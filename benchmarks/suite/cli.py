@@ -72,7 +72,7 @@ def run_suite(
         if dry:
             _say(chosen, left_out, records)
             return
-        ended = runner.run(chosen, records, retry, console)
+        ended = runner.run(chosen, records, retry, console if runner.first() else None)
         console.print(
             f"{ended.done} units done, {ended.found} found, {ended.failed} failed, {ended.elsewhere} left to other "
             f"processes; records are in {records}",

@@ -43,6 +43,8 @@ def execute(unit: Unit, provenance: Mapping[str, Any]) -> Record:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             answer = row.run(prior, part.operator, part.y, unit.n_samples, unit.stream)
+        if prior.device.type == "cuda":
+            torch.cuda.synchronize(prior.device)  # or the time would be that of asking
         said = list(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)))[:3]
         seconds = time.perf_counter() - start
         _check(answer, part, unit.n_samples)
@@ -69,7 +71,7 @@ def _measured(unit: Unit, part: Measurements, answer: Answer) -> dict[str, Any]:
     if answer.samples is not None:
         held["ranks"] = metrics.histogram(judged.ranked)
     if task.features is not None:
-        held["features"] = task.features.of(judged.one).cpu().numpy()
+        held["features"] = task.features.of(judged.one.cpu()).numpy()
     if judged.pictures:
         pictures = {"truth": part.truth, "mean": answer.mean, "std": answer.std}
         pictures["measurement"] = part.y if part.y.ndim == 4 else None

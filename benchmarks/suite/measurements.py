@@ -48,7 +48,9 @@ class Measurements:
         return Measurements(self.problem, self.operator.rows(index), self.truth[index], self.y[index], labels)
 
     def to(self, device: torch.device) -> "Measurements":
-        """The same on another device."""
+        """The same on a device."""
+        if device == self.y.device:
+            return self
         labels = None if self.labels is None else self.labels.to(device)
         operator = copy.deepcopy(self.operator).to(device)
         return Measurements(self.problem, operator, self.truth.to(device), self.y.to(device), labels)

@@ -58,12 +58,12 @@ class Judged:
 
     @cached_property
     def weights(self) -> Tensor:
-        """Weights of the samples, (B, K) float64 of sum 1."""
+        """Weights of the samples, (B, K) float64 of sum 1, on the CPU."""
         if self.samples is None:
             raise ValueError("a single estimate has no samples: ask for `samples` first")
         if self.log_weights is None:
             return torch.full(self.samples.shape[:2], 1 / self.samples.shape[1], dtype=torch.float64)
-        return torch.softmax(self.log_weights.double(), 1)
+        return torch.softmax(self.log_weights.double().cpu(), 1)
 
     @cached_property
     def one(self) -> Tensor:
@@ -86,7 +86,7 @@ class Judged:
         if self.resolution:
             rng = RowRNG.rows(self.seed + RANK_SEED, len(members))
             members = members + self.resolution * rng.normal(tuple(members.shape)).to(members)
-        return ranks(members[:, 0].cpu(), members[:, 1:].cpu(), self.weights.log().cpu())
+        return ranks(members[:, 0].cpu(), members[:, 1:].cpu(), self.weights.log())
 
 
 Metric = Callable[[Judged], Tensor | None]  # (B,), or None where it has no meaning
@@ -245,7 +245,7 @@ def crps(truth: Tensor, samples: Tensor, weights: Tensor) -> Tensor:
     Source: Gneiting & Raftery 2007; Ferro 2014 (fair), here with weights.
     Arguments: truth (B, *E); samples (B, K, *E), K >= 2; weights (B, K) of sum 1.
     """
-    x, w = samples.flatten(2).double(), weights.to(samples).double()
+    x, w = samples.flatten(2).double(), weights.double().to(samples.device)
     error = (w[:, :, None] * (x - truth.flatten(1).double()[:, None]).abs()).sum(1)
     x, order = x.sort(1)
     w = w[:, :, None].expand_as(x).gather(1, order)

@@ -61,25 +61,30 @@ def _run(units: list[Unit], folder: Path, retry: bool, console: Console | None) 
             clock.add(record)
     found, pending = len(held), [unit for unit in units if unit.file not in held]
     facts = facts_of_run()
-    with _shown(console, len(units), found) as show:
-        show(0, f"{found} of {len(units)} units found; left: {clock.left(pending, processes())}")
+
+    def left() -> list[Unit]:  # other processes finish units too
+        return [unit for unit in units if unit.file not in held and not (folder / unit.file).exists()]
+
+    with _shown(console, len(units)) as show:
+        show(found, f"{found} of {len(units)} units found; left: {clock.left(pending, processes())}")
         while pending:
             waiting: list[Unit] = []
-            for i, unit in enumerate(pending):
+            for unit in pending:
                 path, start = folder / unit.file, time.perf_counter()
                 with _claimed(folder, unit.key) as mine:
                     if not mine:
                         waiting.append(unit)
                         continue
-                    record, here = _held(path, retry and unit.file not in held, None), False
+                    record, here = _held(path, retry, None), False
                     if record is None:
                         record, here = _copied(unit, folder) or execute(unit, facts), True
                         records.write(record, path)
                 held[unit.file] = record
                 done += here
                 clock.add(record, time.perf_counter() - start if here else None)
-                left = clock.left([*waiting, *pending[i + 1 :]], processes())
-                show(1, f"{unit.stem} {span(record.seconds)}{_failed(record)}; left: {left}")
+                rest = left()
+                text = f"{unit.stem} {span(record.seconds)}{_failed(record)}"
+                show(len(units) - len(rest), f"{text}; left: {clock.left(rest, processes())}")
             if len(waiting) == len(pending):  # all that is left is being done by others
                 break
             pending = waiting
@@ -92,6 +97,11 @@ def _run(units: list[Unit], folder: Path, retry: bool, console: Console | None) 
 def processes() -> int:
     """How many processes torchrun started, 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def first() -> bool:
+    """Whether this process is the one of its kind that speaks."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def device_of(name: str = "auto") -> torch.device:
@@ -188,21 +198,15 @@ def _failed(record: Record) -> str:
 
 
 @contextmanager
-def _shown(console: Console | None, total: int, found: int) -> Iterator:
-    """A function (units, text) that shows progress: a bar on a terminal, a line per unit elsewhere."""
+def _shown(console: Console | None, total: int) -> Iterator:
+    """A function (units finished, text) that shows progress: a bar on a terminal, a line per unit elsewhere."""
     if console is None:
         yield lambda n, text: None
         return
     if not console.is_terminal:
-        count = [found]
-
-        def line(n: int, text: str) -> None:
-            count[0] += n
-            console.print(f"{count[0]}/{total} {text}", highlight=False, markup=False, soft_wrap=True)
-
-        yield line
+        yield lambda n, text: console.print(f"{n}/{total} {text}", highlight=False, markup=False, soft_wrap=True)
         return
     columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
     with Progress(*columns, console=console) as bar:
-        task: TaskID = bar.add_task("", total=total, completed=found)
-        yield lambda n, text: bar.update(task, advance=n, description=text)
+        task: TaskID = bar.add_task("", total=total)
+        yield lambda n, text: bar.update(task, completed=n, description=text)

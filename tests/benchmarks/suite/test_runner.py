@@ -1,6 +1,7 @@
 """Units are done once, by whoever comes first, and a kill loses none that was done."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -61,7 +62,8 @@ def test_a_run_that_was_killed_resumes_in_two_processes_to_the_same_records(benc
     process = start(TORCHRUN, bench, tmp_path)
     output = process.communicate(timeout=200)[0]
     assert process.returncode == 0, output
-    assert f"{len(left)} of {len(unbroken)} units found" in output
+    (found,) = re.findall(rf"(\d+) of {len(unbroken)} units found", output)  # of one process, the other may be ahead
+    assert int(found) >= len(left)
     assert all((tmp_path / name).stat().st_mtime_ns == at for name, at in left.items()), (
         "finished units were done again"
     )
