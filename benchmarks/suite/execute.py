@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmarks.suite import metrics
 from benchmarks.suite.measurements import Measurements
-from benchmarks.suite.methods import Answer
+from benchmarks.suite.methods import Answer, Truth
 from benchmarks.suite.metrics import Judged
 from benchmarks.suite.records import PICTURED, Record
 from benchmarks.suite.units import Unit
@@ -35,10 +35,13 @@ def execute(unit: Unit, provenance: Mapping[str, Any]) -> Record:
         "method": row.name, "posterior": row.posterior, "seed": unit.seed, "images": unit.images,
         "n_samples": unit.n_samples,
     }  # fmt: skip
+    notes: dict[str, Any] = {} if task.features is None else {"features": task.features.title}
     said: list[str] = []
     _reset_peak(prior.device)
     start = time.perf_counter()
     try:
+        if isinstance(row, Truth):
+            return Record(**about, features=_features(unit, part.truth), provenance={**provenance, **notes})
         settings = row.facts(part.operator, prior, unit.n_samples)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -53,9 +56,7 @@ def execute(unit: Unit, provenance: Mapping[str, Any]) -> Record:
     except Exception as error:  # a unit that fails is a result, and the others go on
         seconds = time.perf_counter() - start
         about["error"] = f"{type(error).__name__}: {error}"[:2000]
-    notes: dict[str, Any] = {"warnings": said} if said else {}
-    if task.features is not None:
-        notes["features"] = task.features.title
+    notes |= {"warnings": said} if said else {}
     return Record(**about, seconds=seconds, peak_memory=_peak(prior.device), provenance={**provenance, **notes})
 
 
@@ -70,14 +71,18 @@ def _measured(unit: Unit, part: Measurements, answer: Answer) -> dict[str, Any]:
     held: dict[str, Any] = {"metrics": found, "scales": scales, "missing": missing}
     if answer.samples is not None:
         held["ranks"] = metrics.histogram(judged.ranked)
-    if task.features is not None:
-        held["features"] = task.features.of(judged.one.cpu()).numpy()
+    held["features"] = _features(unit, judged.one)
     if judged.pictures:
         pictures = {"truth": part.truth, "mean": answer.mean, "std": answer.std}
         pictures["measurement"] = part.y if part.y.ndim == 4 else None
         pictures["samples"] = None if answer.samples is None else answer.samples[:, :PICTURED]
         held["pictures"] = {name: _float32(x) for name, x in pictures.items() if x is not None}
     return held
+
+
+def _features(unit: Unit, x: Tensor) -> np.ndarray | None:
+    space = unit.task.features
+    return None if space is None else space.of(x.cpu()).numpy()
 
 
 def _float32(x: Tensor) -> np.ndarray:

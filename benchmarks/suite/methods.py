@@ -69,6 +69,22 @@ class Row(ABC):
         return [kind.__module__, kind.__qualname__, self.facts(operator, prior, n_samples), source_of(kind)]
 
 
+class Truth(Row):
+    """The truths themselves: no method, but what the features of samples are compared with in set metrics."""
+
+    posterior = False
+
+    def __init__(self) -> None:
+        super().__init__(TRUTH)
+
+    def serves(self, operator, prior):
+        return True
+
+    def run(self, prior, operator, y, n_samples, seed):
+        raise ValueError(f"{TRUTH!r} answers no measurement: the runner takes it from the images")
+
+
+TRUTH = "truth"
 OURS = ("inverse", "benchmarks")  # packages whose modules' code is part of a key
 ROWS: dict[str, Callable[..., Row]] = {}
 
@@ -79,8 +95,8 @@ def method(name: str) -> Callable[[type[Row]], type[Row]]:
     Arguments: name: not that of a method of `inverse.METHODS`, which are rows already.
     Raises: ValueError for a name that is taken.
     """
-    if name in METHODS or name == "auto":
-        raise ValueError(f"method {name!r} is one of inverse.METHODS, which are rows already; choose another name")
+    if name in METHODS or name in ("auto", TRUTH):
+        raise ValueError(f"method {name!r} is one of inverse.METHODS, 'auto' or 'truth', rows already; choose another")
 
     def add(kind: type[Row]) -> type[Row]:
         held = ROWS.setdefault(name, kind)
@@ -104,6 +120,8 @@ def find(name: str, settings: Mapping[str, Any] | None = None) -> Row:
     a title: several rows of one method.
     Raises: ValueError for an unknown name, and for settings that it does not take.
     """
+    if name == TRUTH:
+        raise ValueError(f"method {name!r}: the truth has a row of its own; choose another name")
     keywords = dict(settings or {})
     kind = keywords.pop("method", name)
     if kind not in available():

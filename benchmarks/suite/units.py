@@ -15,7 +15,7 @@ from benchmarks import features
 from benchmarks.records import digest
 from benchmarks.suite import measurements, methods, metrics
 from benchmarks.suite.measurements import Measurements
-from benchmarks.suite.methods import Row
+from benchmarks.suite.methods import Row, Truth
 from benchmarks.suite.problems import COMMON, Config, Problem
 from benchmarks.suite.records import FORMAT
 from priors import NoisyClassifier, Prior
@@ -114,7 +114,8 @@ def plan(
 
     Arguments: config; problems, rows, seeds: only these (default: the file's; a row that the file has not is run with
     its own settings); measured: a folder of published measurement sets to read in place of making them; device.
-    Returns: units, and a line for each row that a problem's operator cannot be served by.
+    Returns: units, among them one per problem for the features of its truths (where there is a space of these), and a
+    line for each row that a problem's operator cannot be served by.
     Raises: ValueError for unknown names; and as priors, images and measurements do.
     """
     tasks = [_task(config.problems[n], measured, torch.device(device)) for n in _chosen(problems, config.problems)]
@@ -122,6 +123,8 @@ def plan(
     units: list[Unit] = []
     left_out: list[str] = []
     for task in tasks:
+        if task.features is not None:
+            units.append(Unit(task, Truth(), 0, tuple(range(task.problem.images)), 0))
         for name, settings in table.items():
             if task.problem.methods is not None and name not in task.problem.methods and rows is None:
                 continue

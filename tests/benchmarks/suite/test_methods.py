@@ -92,8 +92,11 @@ def replace_moments(prior):
 
 def test_names_of_rows_are_their_own(monkeypatch):
     monkeypatch.setattr(methods, "ROWS", dict(ROWS))
-    with pytest.raises(ValueError, match=r"is one of inverse\.METHODS"):
-        method("dps")(classical.TotalVariation)
+    for name in ("dps", "auto", "truth"):
+        with pytest.raises(ValueError, match=r"is one of inverse\.METHODS"):
+            method(name)(classical.TotalVariation)
+    with pytest.raises(ValueError, match="the truth has a row of its own"):
+        find("truth", {"method": "tv"})
     with pytest.raises(ValueError, match="method 'tv' is taken"):
         method("tv")(classical.Biharmonic)
     assert issubclass(method("tv")(classical.TotalVariation), Row)

@@ -103,6 +103,19 @@ def test_records_say_what_was_done(unbroken):
     assert "alexnet" in dps.missing.get("lpips_sample", "alexnet")
 
 
+def test_the_truths_features_lie_beside_those_of_samples(tmp_path):
+    config = problems.read(problems.CONFIGS / "smoke.toml")
+    chosen, _ = units.plan(config, ["smoke-random"], ["ddrm", "tv"])
+    runner.run(chosen, tmp_path)
+    held = {r.method: r for r in records.load(tmp_path)}
+    truth, space = held["truth"], chosen[0].task.features
+    assert space is not None and not truth.metrics and not truth.posterior and truth.images == (0, 1)
+    np.testing.assert_allclose(truth.features, space.of(chosen[0].task.measured.truth).numpy())
+    samples = torch.from_numpy(held["ddrm"].pictures["samples"][:, 0])
+    np.testing.assert_allclose(held["ddrm"].features, space.of(samples).numpy())
+    assert {r.provenance["features"] for r in held.values()} == {"the classifier fashion-mnist-judge"}
+
+
 def test_blocks_and_seeds_do_not_share_noise(config, tmp_path):
     one = replace(config, block=1)
     chosen, _ = units.plan(one, ["mask"], ["ddrm"], [0, 1])
