@@ -1,6 +1,6 @@
 """Problems, methods, metrics and seeds: run, kept, reported and compared. docs/benchmarks.md has examples."""
 
-from benchmarks.suite import classical, perceptual
+from benchmarks.suite import classical, perceptual, scores
 from benchmarks.suite.methods import Answer, Row, method
 from benchmarks.suite.metrics import Judged, Missing, metric
 from benchmarks.suite.problems import read
@@ -23,4 +23,5 @@ __all__ = [
     "plan",
     "read",
     "run",
+    "scores",
 ]

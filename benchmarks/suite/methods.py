@@ -85,7 +85,11 @@ class Truth(Row):
 
 
 TRUTH = "truth"
-OURS = ("inverse", "benchmarks")  # packages whose modules' code is part of a key
+OURS = ("inverse", "benchmarks", "priors", "operators")  # packages whose modules' code is part of a key
+USED = (
+    "benchmarks.tv", "benchmarks.baselines", "benchmarks.ranks", "benchmarks.suite.metrics", "inverse.quality",
+    "inverse.guidance.wiener",
+)  # fmt: skip
 ROWS: dict[str, Callable[..., Row]] = {}
 
 
@@ -213,18 +217,17 @@ def answer(solution: Solution) -> Answer:
 _code = lru_cache(maxsize=None)(code)  # which reads a file anew each time
 
 
-def source_of(thing: Callable) -> str:
-    """A key of the code of a class or function, and of what it uses of this project; its name where no source is kept.
+def source_of(thing: Callable, packages: tuple[str, ...] = USED) -> str:
+    """A key of the code of a class or function, and of what it uses of ours; its name where no source is kept.
 
-    Arguments: thing.
+    Arguments: thing; packages: modules and packages whose code counts where it is used.
     """
-    module = thing.__module__
     try:
-        if module.split(".")[0] in OURS and module in sys.modules:
-            return code_behind((thing,), ("benchmarks.tv", "benchmarks.baselines", "benchmarks.ranks", "inverse"))
+        if thing.__module__.split(".")[0] in OURS and thing.__module__ in sys.modules:
+            return code_behind((thing,), packages)
         return _code(thing)
     except (OSError, TypeError):  # typed in, or made by exec
-        return f"{module}.{thing.__qualname__}"
+        return f"{thing.__module__}.{thing.__qualname__}"
 
 
 def _behind(held: Method) -> list[str]:

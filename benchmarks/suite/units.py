@@ -15,7 +15,7 @@ from benchmarks import features
 from benchmarks.records import digest
 from benchmarks.suite import measurements, methods, metrics
 from benchmarks.suite.measurements import Measurements
-from benchmarks.suite.methods import Row, Truth
+from benchmarks.suite.methods import Row, Truth, source_of
 from benchmarks.suite.problems import COMMON, Config, Problem
 from benchmarks.suite.records import FORMAT
 from priors import NoisyClassifier, Prior
@@ -56,7 +56,8 @@ class Task:
         """All that its units depend on besides method, seed and images, as plain data."""
         judge = None if self.judge is None else fingerprint(self.judge)
         space = None if self.features is None else self.features.title
-        return [FORMAT, fingerprint(self.prior), judge, space, self.prior.device.type, metrics.identity()]
+        made = [source_of(type(self.measured.operator), ("operators",)), source_of(type(self.prior), ("priors",))]
+        return [FORMAT, fingerprint(self.prior), judge, space, self.prior.device.type, metrics.identity(), *made]
 
     @property
     def resolution(self) -> float:

@@ -8,8 +8,9 @@ import torch
 
 from benchmarks.ranks import ranks
 from benchmarks.suite import metrics, perceptual
-from benchmarks.suite.metrics import METRICS, Judged, Missing, crps, detail, histogram, interval_width, measure, metric
+from benchmarks.suite.metrics import METRICS, Judged, Missing, histogram, measure, metric
 from benchmarks.suite.records import Scale
+from benchmarks.suite.scores import crps, detail, interval_width, label_agreement
 from inverse.quality import psnr
 from operators import Classifier, GaussianNoise, Masking
 
@@ -151,7 +152,7 @@ def test_detail_is_a_ratio_of_energies():
 def test_label_agreement_counts_by_weight():
     samples = torch.tensor([0.9, 0.9, 0.1]).view(1, 3, 1, 1, 1).expand(2, 3, 1, 2, 2)
     weights = torch.tensor([[0.5, 0.25, 0.25]]).expand(2, 3)
-    found = metrics.label_agreement(Judge(), samples, weights, torch.tensor([1, 0]))
+    found = label_agreement(Judge(), samples, weights, torch.tensor([1, 0]))
     assert found.tolist() == [0.75, 0.25]
 
 
@@ -197,7 +198,7 @@ def test_names_and_results_are_checked(monkeypatch):
     monkeypatch.setattr(metrics, "METRICS", dict(METRICS))
     with pytest.raises(ValueError, match="expected letters"):
         metric("psnr/mean", Scale("x"))
-    with pytest.raises(ValueError, match=r"taken by benchmarks\.suite\.metrics\._crps"):
+    with pytest.raises(ValueError, match=r"taken by benchmarks\.suite\.scores\._crps"):
         metric("crps", Scale("x"))(lambda answer: None)
     metric("wrong", Scale("x"))(lambda answer: torch.zeros(7))
     with pytest.raises(ValueError, match=r"metric 'wrong' gave \(7,\): expected \(3,\)"):
