@@ -38,19 +38,20 @@ def test_what_is_flat_within_the_noise_is_flat():
 
 
 @pytest.mark.parametrize(
-    "operator",
+    ("operator", "shape"),
     [
-        Masking.random((1, 4, 4), 0.7, noise=GaussianNoise(0.1)),
-        Blur(picture(3, 3), noise=GaussianNoise(0.3)),
-        Blur(picture(3, 2), "valid", noise=GaussianNoise(0.3)),
+        (Masking.random((1, 4, 4), 0.7, noise=GaussianNoise(0.1)), (1, 4, 4)),
+        (Masking.random((2, 3, 3), 0.7, noise=GaussianNoise(0.1)), (2, 3, 3)),
+        (Blur(picture(3, 3), noise=GaussianNoise(0.3)), (1, 4, 4)),
+        (Blur(picture(3, 2), "valid", noise=GaussianNoise(0.3)), (1, 4, 4)),
     ],
-    ids=["mask", "blur", "valid blur"],
+    ids=["mask", "two channels", "blur", "valid blur"],
 )
-def test_it_is_the_least_variation_by_another_optimiser(operator):
+def test_it_is_the_least_variation_by_another_optimiser(operator, shape):
     """scipy's SLSQP on the same constrained problem, with gradients smoothed by 1e-6."""
     from scipy.optimize import minimize
 
-    x = picture(1, 1, 4, 4)
+    x = picture(1, *shape)
     y = operator.measure(x, seed=0)
     found = tv.total_variation(operator, y, 3000)
     seen = torch.ones_like(y) if operator.support is None else operator.support.expand_as(y).double()
@@ -58,13 +59,13 @@ def test_it_is_the_least_variation_by_another_optimiser(operator):
 
     def objective(flat):
         z = torch.tensor(flat, requires_grad=True)
-        value = (tv.gradient(z.view(1, 1, 4, 4)).square().sum((0, 2)) + 1e-12).sqrt().sum()
+        value = (tv.gradient(z.view(1, *shape)).square().sum((0, 2)) + 1e-12).sqrt().sum()
         value.backward()
         return value.item(), z.grad.numpy()
 
     def slack(flat):
         z = torch.tensor(flat, requires_grad=True)
-        value = seen.sum() - (seen * (y - operator(z.view(1, 1, 4, 4))) / sigma).square().sum()
+        value = seen.sum() - (seen * (y - operator(z.view(1, *shape))) / sigma).square().sum()
         (gradient,) = torch.autograd.grad(value, z)
         return value.item(), gradient.numpy()
 
