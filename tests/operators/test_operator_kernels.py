@@ -1,0 +1,71 @@
+"""Camera-shake kernels and the half of a picture."""
+
+import pytest
+import torch
+
+from operators import Blur, Masking
+from operators.kernels import motion_kernel
+
+
+@pytest.mark.parametrize("size", [3, 9, 21])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_motion_kernel_is_a_law_of_where_the_camera_looked(size, seed):
+    kernel = motion_kernel(size, seed)
+    assert kernel.shape == (size, size) and kernel.dtype == torch.float32
+    assert kernel.min() >= 0 and kernel.sum().item() == pytest.approx(1, abs=1e-5)
+    place = torch.arange(size) - size // 2
+    centre = torch.stack([(kernel.sum(1) * place).sum(), (kernel.sum(0) * place).sum()])
+    # so that it moves no picture; a path that is shared between neighbouring pixels keeps its centre
+    torch.testing.assert_close(centre, torch.zeros(2), atol=2e-3, rtol=0)
+
+
+def test_a_seed_is_a_kernel():
+    state = torch.random.get_rng_state()
+    assert torch.equal(motion_kernel(9, 3), motion_kernel(9, 3))
+    assert (motion_kernel(9, 3) - motion_kernel(9, 4)).abs().sum() > 0.1
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.equal(Blur.motion(9, seed=3).kernel[0], motion_kernel(9, 3))
+
+
+def test_a_longer_path_reaches_further_and_is_cut_to_the_kernel():
+    place = torch.arange(41) - 20
+    reach = []
+    for length in (2.0, 10.0, 40.0, 1000.0):
+        kernel = motion_kernel(41, 0, length)
+        reach.append(float((kernel * (place[:, None] ** 2 + place**2)).sum().sqrt()))
+    assert reach[0] < reach[1] / 3 < reach[2] / 6 and reach[3] < 20 * 2**0.5
+    # of a path within a pixel, what is left is the shot in focus
+    assert motion_kernel(5, 0, 1e-3)[2, 2] > 0.99
+
+
+def test_a_path_is_as_long_as_told():
+    """A straight camera: a path whose length is its extent is as many pixels long, and touches about as many."""
+    kernel = motion_kernel(33, 7, 30.0)
+    assert 20 < int((kernel > 1e-4).sum()) < 120
+
+
+@pytest.mark.parametrize(
+    ("error", "arguments", "message"),
+    [
+        (TypeError, (9.0,), "size = 9.0: expected an odd integer"),
+        (ValueError, (8,), "size = 8: expected an odd integer"),
+        (ValueError, (1,), "size = 1: expected an odd integer >= 3"),
+        (ValueError, (9, 0, 0.0), "length = 0.0: expected a number of pixels > 0"),
+    ],
+)
+def test_what_is_no_kernel_is_refused(error, arguments, message):
+    with pytest.raises(error, match=message):
+        motion_kernel(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("seen", "rows", "columns"),
+    [("left", slice(None), slice(0, 2)), ("right", slice(None), slice(3, 5)), ("top", slice(0, 3), slice(None)),
+     ("bottom", slice(3, 6), slice(None))],
+)  # fmt: skip
+def test_half_of_a_picture_is_seen(seen, rows, columns):
+    expected = torch.zeros(6, 5, dtype=torch.bool)
+    expected[rows, columns] = True  # of 5 columns the middle one is hidden
+    assert torch.equal(Masking.half((3, 6, 5), seen).mask, expected[None])
+    with pytest.raises(ValueError, match="expected left, right, top or bottom"):
+        Masking.half((3, 6, 5), "middle")
