@@ -1,8 +1,9 @@
 """What a run leaves behind: an HDF5 file per finished unit, whole or not there at all, and all that a report needs."""
 
+import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from priors.files import atomic
 FORMAT = "inverse-bench record 1"
 PICTURED = 4  # samples per image that a record keeps to be looked at
 PICTURES = ("truth", "measurement", "mean", "std", "samples")
+GROUPS = ("metrics", "pictures")  # of arrays by name
+OPTIONAL = ("ranks", "features")  # arrays that not every unit has
+MAPS = ("settings", "scales", "missing", "provenance")  # plain data, kept as JSON
+REMEDY = "it was cut short, or something else wrote it: remove it and run the benchmark again, which resumes"
 
 
 @dataclass(frozen=True)
@@ -68,3 +73,104 @@ class Record:
     peak_memory: int = 0
     error: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+PLAIN = tuple(f.name for f in fields(Record) if f.name not in (*GROUPS, *OPTIONAL, *MAPS))
+
+
+def write(record: Record, path: str | Path) -> None:
+    """Write a record to HDF5, atomically: pictures compressed in chunks of one image, plain data as attributes.
+
+    Arguments: record; path (its folder is made where there is none).
+    Raises: ValueError for metrics or ranks that are not one row per image.
+    """
+    _check_rows(record)
+    arrays = _arrays(record)
+    attributes = {name: getattr(record, name) for name in PLAIN}
+    attributes["images"] = np.asarray(record.images, dtype=np.int64)
+    maps = {name: dict(getattr(record, name)) for name in MAPS}
+    maps["scales"] = {name: asdict(scale) for name, scale in record.scales.items()}
+    attributes |= {name: json.dumps(value, sort_keys=True) for name, value in maps.items()}
+    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+        for name, array in arrays.items():
+            small = array.size < 64  # a chunk costs more than it saves
+            chunks = None if small else (1, *array.shape[1:])
+            file.create_dataset(name, data=array, chunks=chunks, compression=None if small else "gzip")
+        file.attrs.update(attributes)
+        file.attrs["format"] = FORMAT
+        file.attrs["sha256"] = checksum(attributes, arrays)
+
+
+def read(path: str | Path) -> Record:
+    """Read what `write` wrote.
+
+    Raises: FileNotFoundError; ValueError for a file that is truncated, foreign, or of other content than its checksum.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no record at {path}")
+    try:
+        with h5py.File(path) as file:
+            held: dict[str, Any] = dict(file.attrs)
+            if (found := str(held.pop("format", "no format"))) != FORMAT:
+                raise ValueError(f"its format is {found!r}")
+            arrays: dict[str, np.ndarray] = {}
+            file.visititems(
+                lambda name, item: arrays.update({name: item[()]} if isinstance(item, h5py.Dataset) else {})
+            )
+        if str(held.pop("sha256", "")) != checksum(held, arrays):
+            raise ValueError("its content does not match its checksum")
+        values: dict[str, Any] = {name: _plain(held[name]) for name in PLAIN}
+        values["images"] = tuple(int(i) for i in held["images"])
+        values.update({name: json.loads(held[name]) for name in MAPS})
+        values["scales"] = {name: Scale(**scale) for name, scale in values["scales"].items()}
+        for group in GROUPS:
+            values[group] = {n.removeprefix(f"{group}/"): a for n, a in arrays.items() if n.startswith(f"{group}/")}
+        values.update({name: arrays.get(name) for name in OPTIONAL})
+        return Record(**values)
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path}: expected a record of format {FORMAT!r}: {error}; {REMEDY}") from None
+
+
+def load(folder: str | Path) -> list[Record]:
+    """All records of a folder, by problem, method, seed, images and key.
+
+    Raises: FileNotFoundError for a folder that is not there; ValueError as `read`.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder}: records are made by `inverse-bench run suite --records {folder}`")
+    found = [read(path) for path in folder.glob("[!.]*.h5")]  # a leading dot: a file that is being written
+    return sorted(found, key=lambda r: (r.problem, r.method, r.seed, r.images, r.key))
+
+
+def checksum(attributes: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of attributes and arrays: names, types, shapes and bytes.
+
+    Arguments: attributes: name -> text, number or array; arrays: name -> array.
+    """
+    sha = hashlib.sha256()
+    for name, value in [*sorted(attributes.items()), *sorted(arrays.items())]:
+        array = np.asarray(value)
+        if array.dtype.kind in "OUS":  # HDF5 gives texts back as other kinds than it got
+            sha.update(f"{name} text {value}".encode())
+        else:
+            sha.update(f"{name} {array.dtype.str} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()
+
+
+def _arrays(record: Record) -> dict[str, np.ndarray]:
+    found = {f"{group}/{name}": np.asarray(a) for group in GROUPS for name, a in getattr(record, group).items()}
+    return found | {name: np.asarray(a) for name in OPTIONAL if (a := getattr(record, name)) is not None}
+
+
+def _check_rows(record: Record) -> None:
+    for name, array in _arrays(record).items():
+        if array.ndim < 1 or len(array) != len(record.images):
+            raise ValueError(
+                f"{name} of shape {array.shape} in a record of {len(record.images)} images: expected one row per image"
+            )
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
