@@ -1,0 +1,234 @@
+"""The table of a problem as plain data, from which HTML and Markdown are written alike."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from benchmarks.suite.records import Scale
+from benchmarks.suite.report.pooling import TRUTH, Problem, Row, within
+from benchmarks.suite.report.sets import distances
+from benchmarks.suite.report.stats import FEW, Difference, Estimate, difference, estimate
+
+DASH = "–"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure.
+
+    Attributes: text; under: its interval; against: its difference to the best or the baseline, with the interval;
+    mark: "best", "tie" or ""; value to sort by, nan last; span: where mean, low and high are on the column's common
+    scale, parts of its width; note: why it is not there, or what to know of it.
+    """
+
+    text: str
+    under: str = ""
+    against: str = ""
+    mark: str = ""
+    value: float = math.nan
+    span: tuple[float, float, float] | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's key, its title, the direction in words ("higher is better"), an arrow, and where a target would be."""
+
+    key: str
+    title: str
+    direction: str = ""
+    arrow: str = ""
+    target: float | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row: name, cells by column's key, a remark (images it lacks, what failed), whether it draws samples."""
+
+    name: str
+    cells: Mapping[str, Cell]
+    remark: str = ""
+    posterior: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """A problem's table: columns, lines from best to worst by the first column, what it is compared with, notes."""
+
+    columns: tuple[Column, ...]
+    lines: tuple[Line, ...]
+    against: str
+    notes: tuple[str, ...] = ()
+    estimates: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)  # metric -> row -> mean
+    best: Mapping[str, str] = field(default_factory=dict)  # metric -> row
+
+
+def number(value: float, scale: Scale, signed: bool = False) -> str:
+    """A figure as it is printed, with a true minus; percent times 100, the sign being in the column's head."""
+    if not math.isfinite(value):
+        return DASH
+    text = f"{100 * value if scale.percent else value:{'+' if signed else ''}.{scale.digits}f}"
+    text = text[1:] if text[0] in "+-" and not float(text) else text  # no sign of nothing
+    return text.replace("-", "−")
+
+
+def title(scale: Scale) -> str:
+    """A column's head."""
+    return f"{scale.title}, %" if scale.percent and "%" not in scale.title else scale.title
+
+
+def duration(seconds: float) -> str:
+    """Seconds in three digits or fewer."""
+    if not math.isfinite(seconds):
+        return DASH
+    return f"{seconds:.0f}" if seconds >= 99.5 else f"{seconds:.1f}" if seconds >= 9.95 else f"{seconds:.2f}"
+
+
+def column(key: str, scale: Scale) -> Column:
+    """A metric's column."""
+    if isinstance(scale.better, str):
+        arrow = {"higher": "↑", "lower": "↓"}.get(scale.better, "")
+        return Column(key, title(scale), f"{scale.better} is better" if arrow else "", arrow)
+    wanted = number(scale.better, scale) + ("%" if scale.percent else "")
+    return Column(key, title(scale), f"nearest to {wanted} is best", f"→ {wanted}", scale.better)
+
+
+def build(problem: Problem, baseline: str = "") -> Table:
+    """The table of a problem.
+
+    The best mean is marked, and as ties all whose difference to it has a 95 % interval, paired by image and seed, that
+    reaches 0. Only methods with all images of the metric's reference (`Problem.reference`) can be best.
+    Arguments: problem; baseline: the row that differences are taken to; default: each column's best.
+    """
+    rows = [row for row in problem.rows if row.method != TRUTH]
+    if baseline not in {row.name for row in rows}:
+        baseline = ""
+    cells: dict[str, dict[str, Cell]] = {row.name: {} for row in rows}
+    estimates: dict[str, dict[str, Estimate]] = {}
+    best: dict[str, str] = {}
+    for metric, scale in problem.scales.items():
+        estimates[metric], winner = _estimates(problem, rows, metric)
+        if winner:
+            best[metric] = winner
+        for name, cell in _metric(problem, rows, metric, scale, estimates[metric], winner, baseline).items():
+            cells[name][metric] = cell
+    columns = [column(metric, scale) for metric, scale in problem.scales.items()]
+    if found := distances(problem):
+        columns.append(Column("frechet", "Fréchet", "lower is better", "↓"))
+        for name, value in found.items():
+            gone = isinstance(value, str)
+            cells[name]["frechet"] = Cell(DASH, note=value) if gone else Cell(f"{value:.2f}", value=value)
+    columns += _costs(rows, cells)
+    lines = [Line(row.name, cells[row.name], _remark(problem, row), row.posterior) for row in rows]
+    notes = _notes(problem, rows, bool(found))
+    return Table(tuple(columns), tuple(_ordered(lines, columns)), baseline or "the best", notes, estimates, best)
+
+
+def _estimates(problem: Problem, rows: list[Row], metric: str) -> tuple[dict[str, Estimate], str]:
+    scale, reference = problem.scales[metric], problem.reference(metric)
+    found = {row.name: estimate(within(row.values.get(metric, {}), reference)) for row in rows}
+    found = {name: e for name, e in found.items() if e.n}
+    able = {name: e.mean for name, e in found.items() if e.n == len(reference)}
+    if not able or scale.better == "none":
+        return found, ""
+    if isinstance(scale.better, str):
+        return found, (max if scale.better == "higher" else min)(able, key=able.__getitem__)
+    target = scale.better
+    return found, min(able, key=lambda name: abs(able[name] - target))
+
+
+def _metric(problem, rows, metric, scale, estimates, winner, baseline) -> dict[str, Cell]:
+    reference = problem.reference(metric)
+    values = {row.name: within(row.values.get(metric, {}), reference) for row in rows}
+    ends = [x for e in estimates.values() for x in (e.mean, e.low, e.high) if math.isfinite(x)]
+    ends += [scale.better] if ends and not isinstance(scale.better, str) else []
+    low, width = (min(ends), max(ends) - min(ends)) if ends else (0.0, 0.0)
+    cells = {}
+    for row in rows:
+        if row.name not in estimates:
+            cells[row.name] = Cell(DASH, note=_why(row, metric))
+            continue
+        e, to = estimates[row.name], baseline or winner
+        from_best = difference(values[winner], values[row.name], scale.better) if winner else None
+        change = difference(values[row.name], values[to], scale.better) if to else None
+        mark = "best" if row.name == winner else "tie" if from_best and from_best.worst <= 0 else ""
+        span = tuple((x - low) / width for x in (e.mean, e.low, e.high)) if width and math.isfinite(e.low) else None
+        note = f"{e.n} of {len(reference)} images" if e.n < len(reference) else ""
+        cells[row.name] = Cell(
+            number(e.mean, scale), _interval(e.low, e.high, scale), _against(change, row.name == to, scale), mark,
+            e.mean, span, note,
+        )  # fmt: skip
+    return cells
+
+
+def _interval(low: float, high: float, scale: Scale, signed: bool = False) -> str:
+    if not math.isfinite(low):
+        return "one image"
+    return f"{number(low, scale, signed)} … {number(high, scale, signed)}"
+
+
+def _against(change: Difference | None, itself: bool, scale: Scale) -> str:
+    if change is None or not change.n:
+        return ""
+    if itself:
+        return "reference"
+    return f"{number(change.change, scale, True)} ({_interval(change.low, change.high, scale, True)})"
+
+
+def _why(row: Row, metric: str) -> str:
+    if not row.records:
+        return "every unit failed"
+    return row.missing.get(metric, "not measured")
+
+
+def _costs(rows: list[Row], cells: dict[str, dict[str, Cell]]) -> list[Column]:
+    columns = [Column("nfe", "NFE"), Column("seconds", "s / image")]
+    if any(row.nvjp > 0 for row in rows):
+        columns.insert(1, Column("nvjp", "VJP"))
+    if any(math.isfinite(row.memory) for row in rows):
+        columns.append(Column("memory", "GiB"))
+    for row in rows:
+        whole = {"nfe": row.nfe, "nvjp": row.nvjp, "memory": row.memory / 2**30}
+        for key, value in whole.items():
+            text = DASH if not math.isfinite(value) else f"{value:.2f}" if key == "memory" else f"{value:.0f}"
+            cells[row.name][key] = Cell(text, value=value)
+        cells[row.name]["seconds"] = Cell(duration(row.seconds), value=row.seconds)
+    return columns
+
+
+def _remark(problem: Problem, row: Row) -> str:
+    every = {image for other in problem.rows for image in other.images}
+    said = []
+    if row.failed:
+        said.append(f"{len(row.failed)} unit{'s' * (len(row.failed) > 1)} failed")
+    if len(row.images) < len(every):
+        said.append(f"{len(row.images)} of {len(every)} images")
+    return ", ".join(said)
+
+
+def _notes(problem: Problem, rows: list[Row], has_frechet: bool) -> tuple[str, ...]:
+    n = max((len(row.images) for row in rows), default=0)
+    notes = []
+    if n < FEW:
+        notes.append(f"{n} image{'s' * (n != 1)}: intervals of fewer than {FEW} are too narrow. Take this for a trial.")
+    if any(len(problem.reference(m)) < len({i for row in rows for i in row.images}) for m in problem.scales):
+        notes.append("Means are over the images that most methods have, so that all are of the same ones.")
+    if has_frechet:
+        notes.append("The Fréchet distance is of the whole set: it has no interval, and nothing is marked.")
+    old = sum(row.superseded for row in rows)
+    if old:
+        notes.append(f"{old} unit{'s' * (old > 1)} left out: a later one is of the same images and seed.")
+    return tuple(notes)
+
+
+def _ordered(lines: list[Line], columns: list[Column]) -> list[Line]:
+    key, target = columns[0].key, columns[0].target
+    upward = columns[0].arrow == "↑"
+
+    def rank(line: Line) -> tuple[bool, float, str]:
+        value = line.cells[key].value if key in line.cells else math.nan
+        if not math.isfinite(value):
+            return True, 0.0, line.name
+        return False, abs(value - target) if target is not None else -value if upward else value, line.name
+
+    return sorted(lines, key=rank)

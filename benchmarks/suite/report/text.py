@@ -1,0 +1,75 @@
+"""The report as Markdown, for a repository, and as CSV, for whoever has questions of their own."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+
+from benchmarks.suite.report.pooling import TRUTH, Problem
+from benchmarks.suite.report.tables import Cell, Column, Table, build
+
+FIELDS = ("problem", "method", "seed", "image", "metric", "value")
+SIGNS = {"best": "**{}**", "tie": "{} ○", "": "{}"}
+
+
+def markdown(problems: Sequence[Problem], facts: Mapping[str, str], title: str = "", baseline: str = "") -> str:
+    """The tables of the page, with 95 % intervals, and after each the differences to the best or the baseline.
+
+    Arguments: problems; facts: what the report was made with, "command" among them; title; baseline: of `build`.
+    """
+    parts = [
+        f"# {title or 'Posterior sampling, measured'}",
+        "Means over images of means over seeds, with the 95 % bootstrap interval over images. **Bold**: best of its "
+        "column; ○: not told apart from it by a bootstrap of the differences, paired by image and seed. ↑ higher, "
+        "↓ lower is better; → a right sampler's value.",
+    ]
+    for problem in problems:
+        table = build(problem, baseline)
+        parts.append(f"## {_line(problem.task)}\n\nProblem `{problem.name}`, prior `{problem.prior}`.")
+        parts.append(_grid(table, table.columns, _figure))
+        judged = [c for c in table.columns if any(line.cells[c.key].against for line in table.lines)]
+        if judged:
+            parts.append(f"Differences to {table.against}, paired by image and seed:")
+            parts.append(_grid(table, judged, lambda cell: cell.against or "–"))
+        absent = {(line.name, c.title, line.cells[c.key].note) for line in table.lines for c in table.columns}
+        notes = [f"{name}, {head}: {note}" for name, head, note in sorted(absent) if note]
+        failed = [f"{row.name} failed, images {', '.join(map(str, r.images))}, seed {r.seed}: {r.error}"
+                  for row in problem.rows for r in row.failed]  # fmt: skip
+        if listed := [*table.notes, *notes, *failed]:
+            parts.append("\n".join(f"- {_line(note)}" for note in listed))
+        commands = sorted({str(r.provenance["command"]) for r in problem.records if "command" in r.provenance})
+        if commands:
+            parts.append("Measured by " + "; ".join(f"`{_line(command)}`" for command in commands) + ".")
+    parts.append("---\n\n" + ", ".join(f"{key}: `{value}`" for key, value in facts.items()))
+    return "\n\n".join(parts) + "\n"
+
+
+def long_form(problems: Sequence[Problem]) -> str:
+    """Every value that the tables are means of, as CSV: problem, method (the row's name), seed, image, metric, value."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(FIELDS)
+    for problem in problems:
+        for row in problem.rows:
+            if row.method == TRUTH:
+                continue
+            for metric, values in row.values.items():
+                for (image, seed), value in sorted(values.items()):
+                    writer.writerow((problem.name, row.name, seed, image, metric, repr(value)))
+    return file.getvalue()
+
+
+def _grid(table: Table, columns: Sequence[Column], write) -> str:
+    head = ["method", *(" ".join(filter(None, (c.title, c.arrow))) for c in columns)]
+    rows = [[line.name, *(write(line.cells[c.key]) for c in columns)] for line in table.lines]
+    lines = ["| " + " | ".join(map(_line, row)) + " |" for row in (head, *rows)]
+    return "\n".join([lines[0], "| - |" + " -: |" * len(columns), *lines[1:]])
+
+
+def _figure(cell: Cell) -> str:
+    marked = SIGNS[cell.mark].format(cell.text)
+    return f"{marked} [{cell.under}]" if cell.under else marked
+
+
+def _line(text: str) -> str:
+    """A text in one line of a table."""
+    return " ".join(str(text).split()).replace("|", "\\|")
