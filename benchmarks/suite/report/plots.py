@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from markupsafe import Markup, escape
 
@@ -13,7 +14,7 @@ from benchmarks.suite.report.sets import Histogram
 from benchmarks.suite.report.stats import Estimate, loss
 from benchmarks.suite.report.tables import duration, number, title
 
-PLOT = (460, 320)  # units wide and high; as many pixels where there is room
+PLOT = (430, 350)  # units wide and high; as many pixels where there is room
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 12, 42
 
 
@@ -64,9 +65,10 @@ def pareto(points: Sequence[Point], scale: Scale, cost: str) -> Markup:
         parts.append(_mark(p, px, py, beyond, y, scale))
         if math.isfinite(p.quality.low) and not beyond:
             bars.append(Box(px - 1, y.at(p.quality.high), px + 1, y.at(p.quality.low)))
+    bars += _front_boxes(front(points, scale.better), x, y)
     for label in place(named, Box(LEFT + 2, TOP, width - RIGHT, height - BOTTOM - 2), bars):
         if label.leader:
-            ax, ay = label.leader
+            ax, ay = label.at
             parts.append(
                 f'<line class="leader" x1="{label.x:.1f}" y1="{label.y:.1f}" x2="{ax:.1f}" y2="{ay:.1f}"/>'
             )
@@ -145,6 +147,12 @@ def _front(points: Sequence[Point], x: Axis, y: Axis) -> str:
         px, py = x.at(p.cost), y.at(min(max(p.quality.mean, y.low), y.high))
         path += f"H{px:.1f}V{py:.1f}" if path else f"M{px:.1f} {py:.1f}"
     return f'<path class="front" d="{path}H{x.end:.1f}"/>' if path else ""
+
+
+def _front_boxes(points: Sequence[Point], x: Axis, y: Axis) -> list[Box]:
+    at = [(x.at(p.cost), y.at(min(max(p.quality.mean, y.low), y.high))) for p in points]
+    flat = [Box(a, b - 1, c, b + 1) for (a, b), (c, _) in zip(at, [*at[1:], (x.end, 0.0)], strict=True)]
+    return flat + [Box(c - 1, min(b, d), c + 1, max(b, d)) for (_, b), (c, d) in pairwise(at)]
 
 
 def _mark(p: Point, px: float, py: float, beyond: int, y: Axis, scale: Scale) -> str:

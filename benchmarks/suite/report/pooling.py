@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.suite.records import Record, Scale
 from benchmarks.suite.report.stats import Values
 
-ORDER = ("psnr", "ssim", "lpips", "crps", "energy")  # of columns; then those with a direction, with a target, others
+ORDER = ("psnr_mean", "ssim_mean", "crps", "lpips_sample", "coverage95", "chi2")  # of columns; then a direction, a target, others
 TRUTH = "truth"  # a method of this name is the truth itself: its features are what others' are measured against
 
 
@@ -133,14 +133,28 @@ def _place(metric: str, scale: Scale) -> tuple[int, int, str]:
 
 
 def _rows(records: Sequence[Record]) -> list[Row]:
-    kinds: dict[tuple[str, str], list[Record]] = {}
+    methods: dict[str, list[Record]] = {}
     for record in records:
-        kinds.setdefault((record.method, _plain(_settings(record))), []).append(record)
+        methods.setdefault(record.method, []).append(record)
     rows = []
-    for (method, _), members in kinds.items():
-        others = [_settings(them[0]) for (name, _), them in kinds.items() if name == method]
-        rows.append(_row(_name(method, _settings(members[0]), others), members))
+    for method, members in methods.items():
+        kinds = _kinds(members)
+        settings = [_settings(kind[0]) for kind in kinds]
+        rows += [_row(_name(method, mine, settings), kind) for mine, kind in zip(settings, kinds, strict=True)]
     return sorted(rows, key=lambda row: row.name)
+
+
+def _kinds(records: Sequence[Record]) -> list[list[Record]]:
+    """A method's records by its settings. A failed one, which may not know them, goes to those it can be of."""
+    kinds: dict[str, list[Record]] = {}
+    for record in records:
+        if not record.error:
+            kinds.setdefault(_plain(_settings(record)), []).append(record)
+    for record in records:
+        if record.error:
+            mine = _plain(_settings(record))
+            kinds.setdefault(next(iter(kinds)) if mine not in kinds and len(kinds) == 1 else mine, []).append(record)
+    return list(kinds.values())
 
 
 def _row(name: str, members: Sequence[Record]) -> Row:
@@ -156,7 +170,7 @@ def _row(name: str, members: Sequence[Record]) -> Row:
                 if record is last[image, record.seed] and math.isfinite(value):
                     values.setdefault(metric, {})[image, record.seed] = float(value)
     missing = {metric: why for record in kept for metric, why in record.missing.items()}
-    first = ordered[0]
+    first = (kept or ordered)[0]
     return Row(
         name, first.method, first.posterior, tuple(kept), tuple(failed), len(whole) - len(kept), values, missing
     )

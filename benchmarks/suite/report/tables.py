@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from benchmarks.suite.records import Scale
+from benchmarks.suite.report.axes import limits
 from benchmarks.suite.report.pooling import TRUTH, Problem, Row, within
 from benchmarks.suite.report.sets import distances
 from benchmarks.suite.report.stats import FEW, Difference, Estimate, difference, estimate
@@ -16,14 +17,15 @@ DASH = "–"
 class Cell:
     """A figure.
 
-    Attributes: text; under: its interval; against: its difference to the best or the baseline, with the interval;
-    mark: "best", "tie" or ""; value to sort by, nan last; span: where mean, low and high are on the column's common
+    Attributes: text; under: its interval; change, around: its difference to the best or the baseline, and the interval of
+    that; mark: "best", "tie" or ""; value to sort by, nan last; span: where mean, low and high are on the column's common
     scale, parts of its width; note: why it is not there, or what to know of it.
     """
 
     text: str
     under: str = ""
-    against: str = ""
+    change: str = ""
+    around: str = ""
     mark: str = ""
     value: float = math.nan
     span: tuple[float, float, float] | None = None
@@ -140,7 +142,8 @@ def _estimates(problem: Problem, rows: list[Row], metric: str) -> tuple[dict[str
 def _metric(problem, rows, metric, scale, estimates, winner, baseline) -> dict[str, Cell]:
     reference = problem.reference(metric)
     values = {row.name: within(row.values.get(metric, {}), reference) for row in rows}
-    ends = [x for e in estimates.values() for x in (e.mean, e.low, e.high) if math.isfinite(x)]
+    low, high = limits([e.mean for e in estimates.values()]) if estimates else (0.0, 0.0)
+    ends = [x for e in estimates.values() if low <= e.mean <= high for x in (e.mean, e.low, e.high) if math.isfinite(x)]
     ends += [scale.better] if ends and not isinstance(scale.better, str) else []
     low, width = (min(ends), max(ends) - min(ends)) if ends else (0.0, 0.0)
     cells = {}
@@ -155,7 +158,7 @@ def _metric(problem, rows, metric, scale, estimates, winner, baseline) -> dict[s
         span = tuple((x - low) / width for x in (e.mean, e.low, e.high)) if width and math.isfinite(e.low) else None
         note = f"{e.n} of {len(reference)} images" if e.n < len(reference) else ""
         cells[row.name] = Cell(
-            number(e.mean, scale), _interval(e.low, e.high, scale), _against(change, row.name == to, scale), mark,
+            number(e.mean, scale), _interval(e.low, e.high, scale), *_change(change, row.name == to, scale), mark,
             e.mean, span, note,
         )  # fmt: skip
     return cells
@@ -167,12 +170,13 @@ def _interval(low: float, high: float, scale: Scale, signed: bool = False) -> st
     return f"{number(low, scale, signed)} … {number(high, scale, signed)}"
 
 
-def _against(change: Difference | None, itself: bool, scale: Scale) -> str:
+def _change(change: Difference | None, itself: bool, scale: Scale) -> tuple[str, str]:
+    """A difference and its interval in words."""
     if change is None or not change.n:
-        return ""
+        return "", ""
     if itself:
-        return "reference"
-    return f"{number(change.change, scale, True)} ({_interval(change.low, change.high, scale, True)})"
+        return "0", "reference"
+    return number(change.change, scale, True), _interval(change.low, change.high, scale, True)
 
 
 def _why(row: Row, metric: str) -> str:

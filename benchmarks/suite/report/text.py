@@ -5,7 +5,8 @@ import io
 from collections.abc import Mapping, Sequence
 
 from benchmarks.suite.report.pooling import TRUTH, Problem
-from benchmarks.suite.report.tables import Cell, Column, Table, build
+from benchmarks.suite.report.tables import DASH, Cell, Column, Table, build
+from benchmarks.suite.report.view import failures
 
 FIELDS = ("problem", "method", "seed", "image", "metric", "value")
 SIGNS = {"best": "**{}**", "tie": "{} ○", "": "{}"}
@@ -26,14 +27,13 @@ def markdown(problems: Sequence[Problem], facts: Mapping[str, str], title: str =
         table = build(problem, baseline)
         parts.append(f"## {_line(problem.task)}\n\nProblem `{problem.name}`, prior `{problem.prior}`.")
         parts.append(_grid(table, table.columns, _figure))
-        judged = [c for c in table.columns if any(line.cells[c.key].against for line in table.lines)]
+        judged = [c for c in table.columns if any(line.cells[c.key].change for line in table.lines)]
         if judged:
             parts.append(f"Differences to {table.against}, paired by image and seed:")
-            parts.append(_grid(table, judged, lambda cell: cell.against or "–"))
+            parts.append(_grid(table, judged, _change))
         absent = {(line.name, c.title, line.cells[c.key].note) for line in table.lines for c in table.columns}
         notes = [f"{name}, {head}: {note}" for name, head, note in sorted(absent) if note]
-        failed = [f"{row.name} failed, images {', '.join(map(str, r.images))}, seed {r.seed}: {r.error}"
-                  for row in problem.rows for r in row.failed]  # fmt: skip
+        failed = [f"{name} failed on {where}: {error}" for name, where, error in failures(problem.rows)]
         if listed := [*table.notes, *notes, *failed]:
             parts.append("\n".join(f"- {_line(note)}" for note in listed))
         commands = sorted({str(r.provenance["command"]) for r in problem.records if "command" in r.provenance})
@@ -68,6 +68,12 @@ def _grid(table: Table, columns: Sequence[Column], write) -> str:
 def _figure(cell: Cell) -> str:
     marked = SIGNS[cell.mark].format(cell.text)
     return f"{marked} [{cell.under}]" if cell.under else marked
+
+
+def _change(cell: Cell) -> str:
+    if not cell.change:
+        return DASH
+    return cell.around if cell.around == "reference" else f"{cell.change} [{cell.around}]"
 
 
 def _line(text: str) -> str:

@@ -3,17 +3,21 @@
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 
 from markupsafe import Markup
 
+from benchmarks.suite.records import Record
 from benchmarks.suite.report import gallery, plots, png, tables
 from benchmarks.suite.report.pooling import TRUTH, Problem, Row
 from benchmarks.suite.report.sets import Histogram, row_histogram
 from benchmarks.suite.report.stats import per_image
+
+
+WARNINGS = "warnings"  # in a record's provenance: what its unit was warned of
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class Section:
 
     Attributes: id (an anchor); problem; table; lead: the metric that comes first; tradeoffs; gallery or None, and it
     as data for the script; ranked; settings: a line per method (name, settings, seeds, images, seconds in all); origins:
-    what was run, and the names of the methods of which it is true; failures: (method, images, seed, error).
+    what was run, and the names of the methods of which it is true; failures, warnings: (method, of which
+    images and seeds, text).
     """
 
     id: str
@@ -53,7 +58,8 @@ class Section:
     ranked: tuple[Ranked, ...]
     settings: tuple[tuple[str, str, str, str, str], ...]
     origins: tuple[tuple[dict[str, str], str], ...]
-    failures: tuple[tuple[str, str, int, str], ...]
+    failures: tuple[tuple[str, str, str], ...]
+    warnings: tuple[tuple[str, str, str], ...]
 
     @property
     def winner(self) -> str:
@@ -97,7 +103,7 @@ def section(problem: Problem, at: int, baseline: str, shown: int) -> Section:
         f"p{at}-{name}", problem, table, lead, tuple(_tradeoffs(problem, rows, table)), pictures,
         {} if pictures is None else _data(pictures, by_name, problem, lead), tuple(ranked),
         tuple(_settings(by_name[name]) for name in order), tuple(_origins(problem)),
-        tuple(_failures(rows)),
+        tuple(failures(rows)), tuple(warnings(rows)),
     )  # fmt: skip
 
 
@@ -164,7 +170,7 @@ def _origins(problem: Problem) -> list[tuple[dict[str, str], str]]:
     groups: dict[str, tuple[dict[str, str], set[str]]] = {}
     for row in problem.rows:
         for record in (*row.records, *row.failed):
-            facts = {str(key): _word(value) for key, value in record.provenance.items()}
+            facts = {str(key): _word(value) for key, value in record.provenance.items() if key != WARNINGS}
             groups.setdefault(json.dumps(facts, sort_keys=True), (facts, set()))[1].add(row.name)
     every = {row.name for row in problem.rows}
     return [
@@ -173,7 +179,24 @@ def _origins(problem: Problem) -> list[tuple[dict[str, str], str]]:
     ]
 
 
-def _failures(rows: Sequence[Row]) -> list[tuple[str, str, int, str]]:
-    return [(row.name, spans(sorted(r.images)), r.seed, r.error) for row in rows for r in row.failed]
+def failures(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
+    """What failed: (method, which images and seeds, the error), units that failed alike together."""
+    return _together((row.name, record, record.error) for row in rows for record in row.failed)
 
 
+def warnings(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
+    """What finished units were warned of: (method, which images and seeds, the warning), alike ones together."""
+    return _together(
+        (row.name, record, str(text)) for row in rows for record in row.records
+        for text in record.provenance.get(WARNINGS, ())
+    )  # fmt: skip
+
+
+def _together(said: Iterable[tuple[str, Record, str]]) -> list[tuple[str, str, str]]:
+    groups: dict[tuple[str, str], dict[int, set[int]]] = {}
+    for name, record, text in said:
+        groups.setdefault((name, text), {}).setdefault(record.seed, set()).update(record.images)
+    return [
+        (name, "; ".join(f"images {spans(sorted(images))} of seed {seed}" for seed, images in sorted(of.items())), text)
+        for (name, text), of in groups.items()
+    ]
