@@ -124,4 +124,3 @@ def _shared(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
 def _crowd(points: Sequence[tuple[float, float, str]], i: int) -> float:
     x, y, _ = points[i]
     return sum(1 / (1 + math.hypot((x - a) / 60, (y - b) / 15)) for j, (a, b, _) in enumerate(points) if j != i)
-

@@ -69,9 +69,7 @@ def pareto(points: Sequence[Point], scale: Scale, cost: str) -> Markup:
     for label in place(named, Box(LEFT + 2, TOP, width - RIGHT, height - BOTTOM - 2), bars):
         if label.leader:
             ax, ay = label.at
-            parts.append(
-                f'<line class="leader" x1="{label.x:.1f}" y1="{label.y:.1f}" x2="{ax:.1f}" y2="{ay:.1f}"/>'
-            )
+            parts.append(f'<line class="leader" x1="{label.x:.1f}" y1="{label.y:.1f}" x2="{ax:.1f}" y2="{ay:.1f}"/>')
         middle = (label.box.left + label.box.right) / 2
         parts.append(
             f'<text class="name" x="{middle:.1f}" y="{label.box.bottom - 2.8:.1f}" text-anchor="middle">'
@@ -128,7 +126,9 @@ def _frame(x: Axis, y: Axis, scale: Scale, cost: str) -> list[str]:
     for tick in ticks:
         at = y.at(tick)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
-        parts.append(f'<text class="tick" x="{LEFT - 7}" y="{at + 3.6:.1f}" text-anchor="end">{number(tick, shown)}</text>')
+        parts.append(
+            f'<text class="tick" x="{LEFT - 7}" y="{at + 3.6:.1f}" text-anchor="end">{number(tick, shown)}</text>'
+        )
     for tick in x.ticks():
         at = x.at(tick)
         parts.append(f'<line class="axis" x1="{at:.1f}" x2="{at:.1f}" y1="{base}" y2="{base + 4}"/>')
@@ -174,5 +174,3 @@ def _mark(p: Point, px: float, py: float, beyond: int, y: Axis, scale: Scale) ->
 def _svg(width: int, height: int, alt: str, parts: Sequence[str], kind: str) -> Markup:
     head = f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(alt)}">'
     return Markup(head + "".join(parts) + "</svg>")
-
-

@@ -12,7 +12,14 @@ import numpy as np
 from benchmarks.suite.records import Record, Scale
 from benchmarks.suite.report.stats import Values
 
-ORDER = ("psnr_mean", "ssim_mean", "crps", "lpips_sample", "coverage95", "chi2")  # of columns; then a direction, a target, others
+ORDER = (
+    "psnr_mean",
+    "ssim_mean",
+    "crps",
+    "lpips_sample",
+    "coverage95",
+    "chi2",
+)  # of columns; then a direction, a target, others
 TRUTH = "truth"  # a method of this name is the truth itself: its features are what others' are measured against
 
 
@@ -171,9 +178,7 @@ def _row(name: str, members: Sequence[Record]) -> Row:
                     values.setdefault(metric, {})[image, record.seed] = float(value)
     missing = {metric: why for record in kept for metric, why in record.missing.items()}
     first = (kept or ordered)[0]
-    return Row(
-        name, first.method, first.posterior, tuple(kept), tuple(failed), len(whole) - len(kept), values, missing
-    )
+    return Row(name, first.method, first.posterior, tuple(kept), tuple(failed), len(whole) - len(kept), values, missing)
 
 
 def _settings(record: Record) -> dict[str, Any]:

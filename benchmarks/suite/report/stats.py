@@ -115,7 +115,7 @@ def difference(one: Values, other: Values, better: str | float) -> Difference:
     """
     pairs = paired(one, other)
     if not len(pairs):
-        return Difference(*[math.nan] * 6, 0)
+        return Difference(math.nan, math.nan, math.nan, math.nan, math.nan, math.nan, 0)
     mean, drawn = pairs.mean(0), _resampled(pairs)
     low, high = _ends(drawn[:, 0] - drawn[:, 1], len(pairs))
     worst, best = _ends(loss(drawn[:, 1], better) - loss(drawn[:, 0], better), len(pairs))

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-
 from markupsafe import Markup
 
 from benchmarks.suite.records import Record
@@ -15,7 +14,6 @@ from benchmarks.suite.report import gallery, plots, png, tables
 from benchmarks.suite.report.pooling import TRUTH, Problem, Row
 from benchmarks.suite.report.sets import Histogram, row_histogram
 from benchmarks.suite.report.stats import per_image
-
 
 WARNINGS = "warnings"  # in a record's provenance: what its unit was warned of
 
@@ -97,7 +95,9 @@ def section(problem: Problem, at: int, baseline: str, shown: int) -> Section:
     lead = next((c for c in table.columns if c.direction and c.key in problem.scales), None)
     pictures = gallery.build(problem, order, shown)
     by_name = {row.name: row for row in rows}
-    ranked = [Ranked(name, plots.ranks(found, name), found) for name in order if (found := row_histogram(by_name[name]))]
+    ranked = [
+        Ranked(name, plots.ranks(found, name), found) for name in order if (found := row_histogram(by_name[name]))
+    ]
     name = re.sub(r"[^a-z0-9]+", "-", f"{problem.name}-{problem.prior}".lower()).strip("-")
     return Section(
         f"p{at}-{name}", problem, table, lead, tuple(_tradeoffs(problem, rows, table)), pictures,
@@ -147,7 +147,13 @@ def _data(found: gallery.Gallery, rows: Mapping[str, Row], problem: Problem, lea
 def _settings(row: Row) -> tuple[str, str, str, str, str]:
     settings = ", ".join(f"{key} {_word(value)}" for key, value in row.settings.items())
     seeds, images = ", ".join(map(str, row.seeds)), spans(row.images)
-    return row.name, settings or "defaults", seeds or "–", images or "–", tables.duration(sum(r.seconds for r in row.records))
+    return (
+        row.name,
+        settings or "defaults",
+        seeds or "–",
+        images or "–",
+        tables.duration(sum(r.seconds for r in row.records)),
+    )
 
 
 def _word(value: Any) -> str:

@@ -1,5 +1,7 @@
 """Records as a runner would leave them, of real pictures and made-up methods; no sampler runs."""
 
+from functools import lru_cache
+
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
@@ -89,13 +91,14 @@ def record(problem: str, name: str, seed: int, images: tuple[int, ...], pictures
         method=name, posterior=posterior, seed=seed, images=images, n_samples=K if posterior else 0,
         settings={"steps": nfe} if posterior else {}, metrics={m: np.array(v) for m, v in metrics.items()},
         scales={m: SCALES[m] for m in metrics},
-        missing={} if posterior else {m: "a single estimate has no spread" for m in ("crps", "coverage95", "width95")},
+        missing={} if posterior else dict.fromkeys(("crps", "coverage95", "width95"), "a single estimate has no spread"),
         pictures=kept if pictures else {}, ranks=np.array(ranks) if posterior else None, nfe=nfe,
         nvjp=nfe if name in ("mmps", "dps", "pigdm", "tmpd") else 0, seconds=seconds * len(images) * (1 + hard),
         peak_memory=310_000_000 if posterior else 0, provenance=PROVENANCE,
     )  # fmt: skip
 
 
+@lru_cache
 def _truth(image: int) -> np.ndarray:
     held = priors.samples("fashion-mnist")
     return held.floats([image % len(held)])[0].numpy().astype(np.float64)

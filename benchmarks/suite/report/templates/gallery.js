@@ -1,4 +1,4 @@
-// Pictures: left and right (or a click) choose the image, up and down (or a click) the method.
+/* Pictures: left and right (or a click) choose the image, up and down (or a click) the method. */
 (function () {
   "use strict";
   const names = ["truth", "measurement", "mean", "std"];

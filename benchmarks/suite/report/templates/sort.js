@@ -1,4 +1,4 @@
-// Tables sort by a click on a column's head, or Enter or Space on it; what has no figure stays last.
+/* Tables sort by a click on a column's head, or Enter or Space on it; what has no figure stays last. */
 (function () {
   "use strict";
   function key(cell, target) {

@@ -1,4 +1,4 @@
-// The metric of the plots of quality against cost. All plots are of one size, so nothing moves.
+/* The metric of the plots of quality against cost. All plots are of one size, so nothing moves. */
 (function () {
   "use strict";
   for (const block of document.querySelectorAll(".tradeoffs")) {
