@@ -48,8 +48,8 @@ def compare(
     tolerance: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"a worsening up to this part of the old value is no regression (default {TOLERANCE}); or METRIC=VALUE, "
-            "in the metric's own units; repeat for several"
+            help=f"a worsening up to this part of the old value is no regression (default {TOLERANCE}); or "
+            "METRIC=VALUE, in the metric's own units; repeat for several"
         ),
     ] = None,
     costs: Annotated[

@@ -134,9 +134,8 @@ def _frame(x: Axis, y: Axis, scale: Scale, cost: str) -> list[str]:
         parts.append(f'<line class="axis" x1="{at:.1f}" x2="{at:.1f}" y1="{base}" y2="{base + 4}"/>')
         parts.append(f'<text class="tick" x="{at:.1f}" y="{base + 16}" text-anchor="middle">{tick:g}</text>')
     parts.append(f'<line class="axis" x1="{LEFT}" x2="{width - RIGHT}" y1="{base}" y2="{base}"/>')
-    parts.append(
-        f'<text class="title" x="{(LEFT + width - RIGHT) / 2}" y="{height - 6}" text-anchor="middle">{escape(cost)}</text>'
-    )
+    middle = (LEFT + width - RIGHT) / 2
+    parts.append(f'<text class="title" x="{middle}" y="{height - 6}" text-anchor="middle">{escape(cost)}</text>')
     return parts
 
 

@@ -1,4 +1,4 @@
-"""Records gathered into what is shown: problems, and of each a row per method, its blocks of images and seeds pooled."""
+"""Records gathered into what is shown: problems, each of rows per method, blocks of images and seeds pooled."""
 
 import json
 import math

@@ -17,9 +17,9 @@ DASH = "–"
 class Cell:
     """A figure.
 
-    Attributes: text; under: its interval; change, around: its difference to the best or the baseline, and the interval of
-    that; mark: "best", "tie" or ""; value to sort by, nan last; span: where mean, low and high are on the column's common
-    scale, parts of its width; note: why it is not there, or what to know of it.
+    Attributes: text; under: its interval; change, around: its difference to the best or the baseline, and the interval
+    of that; mark: "best", "tie" or ""; value to sort by, nan last; span: where mean, low and high are on the column's
+    common scale, parts of its width; note: why it is not there, or what to know of it.
     """
 
     text: str

@@ -44,7 +44,7 @@ def markdown(problems: Sequence[Problem], facts: Mapping[str, str], title: str =
 
 
 def long_form(problems: Sequence[Problem]) -> str:
-    """Every value that the tables are means of, as CSV: problem, method (the row's name), seed, image, metric, value."""
+    """Every value that the tables are means of, as CSV of `FIELDS`; the method is the row's name."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(FIELDS)

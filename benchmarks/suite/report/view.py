@@ -41,8 +41,8 @@ class Section:
     """A problem on the page.
 
     Attributes: id (an anchor); problem; table; lead: the metric that comes first; tradeoffs; gallery or None, and it
-    as data for the script; ranked; settings: a line per method (name, settings, seeds, images, seconds in all); origins:
-    what was run, and the names of the methods of which it is true; failures, warnings: (method, of which
+    as data for the script; ranked; settings: a line per method (name, settings, seeds, images, seconds in all);
+    origins: what was run, and the names of the methods of which it is true; failures, warnings: (method, of which
     images and seeds, text).
     """
 
@@ -133,11 +133,11 @@ def _tradeoffs(problem: Problem, rows: Sequence[Row], table: tables.Table) -> li
 
 def _data(found: gallery.Gallery, rows: Mapping[str, Row], problem: Problem, lead: tables.Column | None) -> dict:
     """What the gallery's script reads; scores are those of one image, means over its seeds."""
-    scores = {name: per_image(rows[name].values.get(lead.key, {})) if lead else {} for name in found.methods}
-    written = [
-        [tables.number(scores[name].get(image, math.nan), problem.scales[lead.key]) if lead else "" for image in found.images]
-        for name in found.methods
-    ]  # fmt: skip
+    written = [[""] * len(found.images) for _ in found.methods]
+    if lead is not None:
+        scores = [per_image(rows[name].values.get(lead.key, {})) for name in found.methods]
+        scale = problem.scales[lead.key]
+        written = [[tables.number(of.get(image, math.nan), scale) for image in found.images] for of in scores]
     return {
         "images": found.images, "methods": found.methods, "estimates": found.estimates, "pictures": found.pictures,
         "common": found.common, "shown": found.shown, "scores": written,

@@ -9,7 +9,8 @@ import priors
 from benchmarks.suite.records import Record, Scale
 
 SCALES = {
-    "psnr_mean": Scale("PSNR of the mean, dB", "higher"), "ssim_mean": Scale("SSIM of the mean", "higher", 3), "crps": Scale("CRPS", "lower", 4),
+    "psnr_mean": Scale("PSNR of the mean, dB", "higher"),
+    "ssim_mean": Scale("SSIM of the mean", "higher", 3), "crps": Scale("CRPS", "lower", 4),
     "coverage95": Scale("coverage of central 95 % intervals, %", 0.95, 1, percent=True),
     "chi2": Scale("residual chi^2 of a sample", 1.0),
     "width95": Scale("width of central 95 % intervals", "none", 3),
@@ -29,6 +30,7 @@ PROVENANCE = {
 }  # fmt: skip
 TASKS = {"masking": "Inpainting, half of the pixels", "blur": "Deblurring, Gaussian kernel", "box": "A missing box"}
 K, BINS = 19, 10
+SPREAD = ("crps", "coverage95", "width95")
 
 
 def records(
@@ -91,7 +93,7 @@ def record(problem: str, name: str, seed: int, images: tuple[int, ...], pictures
         method=name, posterior=posterior, seed=seed, images=images, n_samples=K if posterior else 0,
         settings={"steps": nfe} if posterior else {}, metrics={m: np.array(v) for m, v in metrics.items()},
         scales={m: SCALES[m] for m in metrics},
-        missing={} if posterior else dict.fromkeys(("crps", "coverage95", "width95"), "a single estimate has no spread"),
+        missing={} if posterior else dict.fromkeys(SPREAD, "a single estimate has no spread"),
         pictures=kept if pictures else {}, ranks=np.array(ranks) if posterior else None, nfe=nfe,
         nvjp=nfe if name in ("mmps", "dps", "pigdm", "tmpd") else 0, seconds=seconds * len(images) * (1 + hard),
         peak_memory=310_000_000 if posterior else 0, provenance=PROVENANCE,

@@ -14,7 +14,10 @@ pytestmark = pytest.mark.skipif(
     reason="no chromium or chromedriver on this machine: apt-get install chromium chromium-driver, as .ci/run does",
 )
 METHODS = ["mmps", "dps", "ddrm", "splitgibbs", "linear MMSE"]
-FIGURES = "return Array.from(document.querySelectorAll('table.figures tbody tr')).map(r => r.cells[arguments[0]].dataset.value)"
+FIGURES = (
+    "return Array.from(document.querySelectorAll('table.figures tbody tr'))"
+    ".map(r => r.cells[arguments[0]].dataset.value)"
+)
 HEADS = "return Array.from(document.querySelectorAll('table.figures thead th')).map(h => h.getAttribute('aria-sort'))"
 
 

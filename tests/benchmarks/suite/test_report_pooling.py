@@ -66,8 +66,8 @@ def test_the_best_and_what_is_not_told_apart_are_marked():
     images, rng = tuple(range(20)), np.random.default_rng(1)
     base = rng.normal(25, 3, size=20)
     found = [
-        record("first", images, values=base + 1), record("near", images, values=base + 1 + rng.normal(0, 0.5, 20) - 0.02),
-        record("behind", images, values=base + 0.8),
+        record("first", images, values=base + 1), record("behind", images, values=base + 0.8),
+        record("near", images, values=base + 1 + rng.normal(0, 0.5, 20) - 0.02),
     ]  # fmt: skip
     table = build(pool(found)[0])
     marks = {name: line(table, name).cells["psnr_mean"].mark for name in ("first", "near", "behind")}
