@@ -48,8 +48,9 @@ class Gallery:
 def build(problem: Problem, order: Sequence[str], shown: int = SHOWN) -> Gallery | None:
     """The gallery of a problem; None where no record kept pictures.
 
-    The scale of the standard deviation is one for the problem, from 0 to the 99.5th percentile of all that are shown,
-    so that methods and images can be compared by eye.
+    The scale of the standard deviation is one for the problem, so that methods and images can be compared by eye. It
+    ends at the upper quartile over methods of the 99.5th percentile of their pixels, and at twice the median at most:
+    one that came out far too wide does not make the others black.
     Arguments: problem; order: names of rows, as they stand in the table; shown: images at most, the first ones.
     """
     by_name = {row.name: row for row in problem.rows if row.method != TRUTH}
@@ -60,11 +61,7 @@ def build(problem: Problem, order: Sequence[str], shown: int = SHOWN) -> Gallery
     kept = {(row.name, image): _find(row, image) for row in rows for image in images}
     found = Gallery(images, [row.name for row in rows], [row.name for row in rows if not row.posterior])
     found.samples = min(SAMPLES, max((len(k["samples"]) for k in kept.values() if "samples" in k), default=0))
-    spreads = [k["std"].mean(0).ravel() for k in kept.values() if "std" in k]
-    if spreads:
-        finite = np.concatenate(spreads)
-        finite = finite[np.isfinite(finite)]
-        found.top = float(np.quantile(finite, 0.995)) if len(finite) else 0.0
+    found.top = _top([[kept[row.name, i]["std"] for i in images if "std" in kept[row.name, i]] for row in rows])
     for image in images:
         common = [next((k[kind] for row in rows if kind in (k := kept[row.name, image])), None)
                   for kind in ("truth", "measurement")]  # fmt: skip
@@ -74,6 +71,15 @@ def build(problem: Problem, order: Sequence[str], shown: int = SHOWN) -> Gallery
     for row in rows:
         found.shown.append([_places(found, kept[row.name, image]) for image in images])
     return found
+
+
+def _top(spreads: Sequence[Sequence[np.ndarray]]) -> float:
+    tops = []
+    for of in spreads:
+        pixels = np.concatenate([std.mean(0).ravel() for std in of]) if of else np.zeros(0)
+        pixels = pixels[np.isfinite(pixels)]
+        tops += [float(np.quantile(pixels, 0.995))] if len(pixels) else []
+    return min(float(np.quantile(tops, 0.75)), 2 * float(np.median(tops))) if tops else 0.0
 
 
 def _find(row: Row, image: int) -> dict[str, np.ndarray]:

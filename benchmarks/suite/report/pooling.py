@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,14 +13,8 @@ import numpy as np
 from benchmarks.suite.records import Record, Scale
 from benchmarks.suite.report.stats import Values
 
-ORDER = (
-    "psnr_mean",
-    "ssim_mean",
-    "crps",
-    "lpips_sample",
-    "coverage95",
-    "chi2",
-)  # of columns; then a direction, a target, others
+# the first columns; then come metrics with a direction, with a target, others
+ORDER = ("label_agreement", "psnr_mean", "ssim_mean", "crps", "lpips_sample", "coverage95", "chi2")
 TRUTH = "truth"  # a method of this name is the truth itself: its features are what others' are measured against
 
 
@@ -156,10 +151,10 @@ def _kinds(records: Sequence[Record]) -> list[list[Record]]:
     kinds: dict[str, list[Record]] = {}
     for record in records:
         if not record.error:
-            kinds.setdefault(_plain(_settings(record)), []).append(record)
+            kinds.setdefault(plain(_settings(record)), []).append(record)
     for record in records:
         if record.error:
-            mine = _plain(_settings(record))
+            mine = plain(_settings(record))
             kinds.setdefault(next(iter(kinds)) if mine not in kinds and len(kinds) == 1 else mine, []).append(record)
     return list(kinds.values())
 
@@ -185,11 +180,13 @@ def _settings(record: Record) -> dict[str, Any]:
     return {**record.settings, "samples": record.n_samples}
 
 
-def _plain(settings: Mapping[str, Any]) -> str:
-    return json.dumps(settings, sort_keys=True, default=str)
+def plain(value: Any) -> str:
+    """Plain data as a text, the same in every process: where objects were in memory is left out."""
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str, ensure_ascii=False)
+    return re.sub(r" object at 0x[0-9a-f]+", "", text)
 
 
 def _name(method: str, settings: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
     """The method's name and, where namesakes have other settings, those in which they differ."""
-    differing = [key for key in settings if len({_plain({key: other.get(key)}) for other in others}) > 1]
-    return " ".join([method, *(f"{key}={settings[key]}" for key in sorted(differing))])
+    differing = [key for key in settings if len({plain({key: other.get(key)}) for other in others}) > 1]
+    return " ".join([method, *(f"{key}={plain(settings.get(key))}" for key in sorted(differing))])

@@ -76,7 +76,8 @@ def number(value: float, scale: Scale, signed: bool = False) -> str:
 
 def title(scale: Scale) -> str:
     """A column's head."""
-    return f"{scale.title}, %" if scale.percent and "%" not in scale.title else scale.title
+    text = scale.title.replace("chi^2", "χ²")
+    return f"{text}, %" if scale.percent and "%" not in text else text
 
 
 def duration(seconds: float) -> str:
@@ -108,13 +109,14 @@ def build(problem: Problem, baseline: str = "") -> Table:
     cells: dict[str, dict[str, Cell]] = {row.name: {} for row in rows}
     estimates: dict[str, dict[str, Estimate]] = {}
     best: dict[str, str] = {}
-    for metric, scale in problem.scales.items():
+    measured = {m: scale for m, scale in problem.scales.items() if any(row.values.get(m) for row in rows)}
+    for metric, scale in measured.items():
         estimates[metric], winner = _estimates(problem, rows, metric)
         if winner:
             best[metric] = winner
         for name, cell in _metric(problem, rows, metric, scale, estimates[metric], winner, baseline).items():
             cells[name][metric] = cell
-    columns = [column(metric, scale) for metric, scale in problem.scales.items()]
+    columns = [column(metric, scale) for metric, scale in measured.items()]
     if found := distances(problem):
         columns.append(Column("frechet", "Fréchet", "lower is better", "↓"))
         for name, value in found.items():
@@ -149,7 +151,7 @@ def _metric(problem, rows, metric, scale, estimates, winner, baseline) -> dict[s
     cells = {}
     for row in rows:
         if row.name not in estimates:
-            cells[row.name] = Cell(DASH, note=_why(row, metric))
+            cells[row.name] = Cell(DASH, note=_why(problem, row, metric))
             continue
         e, to = estimates[row.name], baseline or winner
         from_best = difference(values[winner], values[row.name], scale.better) if winner else None
@@ -179,10 +181,13 @@ def _change(change: Difference | None, itself: bool, scale: Scale) -> tuple[str,
     return number(change.change, scale, True), _interval(change.low, change.high, scale, True)
 
 
-def _why(row: Row, metric: str) -> str:
+def _why(problem: Problem, row: Row, metric: str) -> str:
     if not row.records:
         return "every unit failed"
-    return row.missing.get(metric, "not measured")
+    if metric in row.missing:
+        return row.missing[metric]
+    drawn = all(other.posterior for other in problem.rows if other.values.get(metric))
+    return "a single estimate draws no samples" if drawn and not row.posterior else "has no meaning here"
 
 
 def _costs(rows: list[Row], cells: dict[str, dict[str, Cell]]) -> list[Column]:
@@ -215,10 +220,14 @@ def _notes(problem: Problem, rows: list[Row], has_frechet: bool) -> tuple[str, .
     notes = []
     if n < FEW:
         notes.append(f"{n} image{'s' * (n != 1)}: intervals of fewer than {FEW} are too narrow. Take this for a trial.")
-    if any(len(problem.reference(m)) < len({i for row in rows for i in row.images}) for m in problem.scales):
+    had = {m: {i for row in rows for i, _ in row.values.get(m, ())} for m in problem.scales}
+    if any(len(problem.reference(metric)) < len(images) for metric, images in had.items()):
         notes.append("Means are over the images that most methods have, so that all are of the same ones.")
     if has_frechet:
         notes.append("The Fréchet distance is of the whole set: it has no interval, and nothing is marked.")
+    for metric in [m for m, scale in problem.scales.items() if not had[m]]:
+        reasons = dict.fromkeys(row.missing[metric] for row in rows if metric in row.missing)
+        notes.append(f"{title(problem.scales[metric])} is not there: {'; '.join(reasons) or 'nothing was measured'}.")
     old = sum(row.superseded for row in rows)
     if old:
         notes.append(f"{old} unit{'s' * (old > 1)} left out: a later one is of the same images and seed.")

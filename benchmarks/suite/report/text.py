@@ -31,10 +31,8 @@ def markdown(problems: Sequence[Problem], facts: Mapping[str, str], title: str =
         if judged:
             parts.append(f"Differences to {table.against}, paired by image and seed:")
             parts.append(_grid(table, judged, _change))
-        absent = {(line.name, c.title, line.cells[c.key].note) for line in table.lines for c in table.columns}
-        notes = [f"{name}, {head}: {note}" for name, head, note in sorted(absent) if note]
         failed = [f"{name} failed on {where}: {error}" for name, where, error in failures(problem.rows)]
-        if listed := [*table.notes, *notes, *failed]:
+        if listed := [*table.notes, *_absent(table), *failed]:
             parts.append("\n".join(f"- {_line(note)}" for note in listed))
         commands = sorted({str(r.provenance["command"]) for r in problem.records if "command" in r.provenance})
         if commands:
@@ -56,6 +54,19 @@ def long_form(problems: Sequence[Problem]) -> str:
                 for (image, seed), value in sorted(values.items()):
                     writer.writerow((problem.name, row.name, seed, image, metric, repr(value)))
     return file.getvalue()
+
+
+def _absent(table: Table) -> list[str]:
+    """Why figures are not there: those of one reason in one line."""
+    whose: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for column in table.columns:
+        reasons: dict[str, list[str]] = {}
+        for line in table.lines:
+            if note := line.cells[column.key].note:
+                reasons.setdefault(note, []).append(line.name)
+        for note, names in reasons.items():
+            whose.setdefault((note, tuple(names)), []).append(column.title)
+    return [f"{', '.join(names)}: {note} ({'; '.join(heads)})" for (note, names), heads in whose.items()]
 
 
 def _grid(table: Table, columns: Sequence[Column], write) -> str:

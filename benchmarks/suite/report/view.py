@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from benchmarks.suite.records import Record
 from benchmarks.suite.report import gallery, plots, png, tables
-from benchmarks.suite.report.pooling import TRUTH, Problem, Row
+from benchmarks.suite.report.pooling import TRUTH, Problem, Row, plain
 from benchmarks.suite.report.sets import Histogram, row_histogram
 from benchmarks.suite.report.stats import per_image
 
@@ -63,6 +63,19 @@ class Section:
     def winner(self) -> str:
         """The best row by the metric that comes first; "" where nothing was measured."""
         return self.table.best.get(self.lead.key, "") if self.lead else ""
+
+    @property
+    def head(self) -> str:
+        """The metric that comes first, and which way it is better."""
+        return f"{self.lead.title}, {self.lead.direction}" if self.lead else ""
+
+    @property
+    def pictured(self) -> int:
+        """Which of the gallery's methods stands for all: the best that draws samples, else the best."""
+        if self.gallery is None:
+            return 0
+        drawing = (i for i, name in enumerate(self.gallery.methods) if name not in self.gallery.estimates)
+        return next(drawing, 0)
 
     def cell(self, name: str) -> tables.Cell | None:
         """A row's figure in the metric that comes first."""
@@ -145,7 +158,7 @@ def _data(found: gallery.Gallery, rows: Mapping[str, Row], problem: Problem, lea
 
 
 def _settings(row: Row) -> tuple[str, str, str, str, str]:
-    settings = ", ".join(f"{key} {_word(value)}" for key, value in row.settings.items())
+    settings = ", ".join(f"{key} {plain(value)}" for key, value in row.settings.items())
     seeds, images = ", ".join(map(str, row.seeds)), spans(row.images)
     return (
         row.name,
@@ -154,10 +167,6 @@ def _settings(row: Row) -> tuple[str, str, str, str, str]:
         images or "–",
         tables.duration(sum(r.seconds for r in row.records)),
     )
-
-
-def _word(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
 
 
 def spans(numbers: Sequence[int]) -> str:
@@ -176,7 +185,7 @@ def _origins(problem: Problem) -> list[tuple[dict[str, str], str]]:
     groups: dict[str, tuple[dict[str, str], set[str]]] = {}
     for row in problem.rows:
         for record in (*row.records, *row.failed):
-            facts = {str(key): _word(value) for key, value in record.provenance.items() if key != WARNINGS}
+            facts = {str(key): plain(value) for key, value in record.provenance.items() if key != WARNINGS}
             groups.setdefault(json.dumps(facts, sort_keys=True), (facts, set()))[1].add(row.name)
     every = {row.name for row in problem.rows}
     return [

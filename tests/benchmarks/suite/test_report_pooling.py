@@ -32,6 +32,11 @@ def test_problems_are_apart_by_prior_and_rows_by_settings():
     assert [row.name for row in found[1].rows] == ["a"]
 
 
+def test_where_an_object_was_in_memory_makes_no_row():
+    found = [record(seed=i, settings={"guidance": f"<TMPD object at 0x7f{i}>"}) for i in range(2)]
+    assert [row.name for row in pool(found)[0].rows] == ["a"]
+
+
 def test_the_later_of_two_alike_counts():
     old = record(values=(1.0, 1.0), provenance={"date": "2026-01-02"})
     new = record(values=(9.0, 9.0), provenance={"date": "2026-01-03"}, images=(1, 2), key="new")

@@ -9,7 +9,7 @@
     const images = Array.from(gallery.querySelectorAll(".thumbs button"));
     const told = gallery.querySelector("output");
     let image = 0;
-    let method = 0;
+    let method = methods.findIndex(function (b) { return b.getAttribute("aria-pressed") === "true"; });
 
     function put(picture, place) {
       const none = place === null || place === undefined;
