@@ -3,6 +3,7 @@
 import base64
 import struct
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -12,7 +13,7 @@ MAGIC = b"\x89PNG\r\n\x1a\n"
 def encode(pixels: np.ndarray) -> bytes:
     """A PNG file of 8-bit pixels.
 
-    Source: PNG specification, ISO/IEC 15948:2004; every line unfiltered.
+    Source: PNG specification, ISO/IEC 15948:2004; of its filters, the shortest of three.
     Arguments: pixels uint8 (H, W) of grey or (H, W, 3) of red, green and blue.
     Raises: ValueError for another shape or dtype.
     """
@@ -20,10 +21,11 @@ def encode(pixels: np.ndarray) -> bytes:
     if pixels.dtype != np.uint8 or not (grey or (pixels.ndim == 3 and pixels.shape[2] == 3)) or not pixels.size:
         raise ValueError(f"pixels {pixels.dtype} {pixels.shape}: expected uint8 (H, W) or (H, W, 3)")
     height, width = pixels.shape[:2]
-    lines = pixels.reshape(height, -1)
-    filtered = np.concatenate([np.zeros((height, 1), np.uint8), lines], 1)
+    packed = min(
+        (zlib.compress(lines, 9) for lines in _filtered(pixels.reshape(height, -1), 1 if grey else 3)), key=len
+    )
     head = struct.pack(">IIBBBBB", width, height, 8, 0 if grey else 2, 0, 0, 0)
-    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(filtered.tobytes(), 9)), (b"IEND", b""))
+    parts = ((b"IHDR", head), (b"IDAT", packed), (b"IEND", b""))
     return MAGIC + b"".join(_chunk(*part) for part in parts)
 
 
@@ -64,6 +66,14 @@ def magma() -> np.ndarray:
     from matplotlib import colormaps
 
     return colormaps["magma"](np.arange(256), bytes=True)[:, :3]
+
+
+def _filtered(lines: np.ndarray, step: int) -> Iterator[bytes]:
+    """The lines (H, bytes), less what is at their left (``step`` bytes per pixel), and less what is above, mod 256."""
+    left, above = np.zeros_like(lines), np.zeros_like(lines)
+    left[:, step:], above[1:] = lines[:, :-step], lines[:-1]
+    for kind, less in enumerate((np.zeros_like(lines), left, above)):
+        yield np.concatenate([np.full((len(lines), 1), kind, np.uint8), lines - less], 1).tobytes()
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

@@ -228,6 +228,8 @@ def _notes(problem: Problem, rows: list[Row], has_frechet: bool) -> tuple[str, .
     for metric in [m for m, scale in problem.scales.items() if not had[m]]:
         reasons = dict.fromkeys(row.missing[metric] for row in rows if metric in row.missing)
         notes.append(f"{title(problem.scales[metric])} is not there: {'; '.join(reasons) or 'nothing was measured'}.")
+    if not has_frechet and any(r.features is not None for row in rows for r in row.records):
+        notes.append(f"No Fréchet distances: features were kept of samples, but none of a method {TRUTH!r}.")
     old = sum(row.superseded for row in rows)
     if old:
         notes.append(f"{old} unit{'s' * (old > 1)} left out: a later one is of the same images and seed.")
