@@ -116,13 +116,14 @@ def build(problem: Problem, baseline: str = "") -> Table:
             best[metric] = winner
         for name, cell in _metric(problem, rows, metric, scale, estimates[metric], winner, baseline).items():
             cells[name][metric] = cell
-    columns = [column(metric, scale) for metric, scale in measured.items()]
+    columns = [column(metric, scale) for metric, scale in measured.items() if scale.better != "none"]
     if found := distances(problem):
         columns.append(Column("frechet", "Fréchet", "lower is better", "↓"))
         for name, value in found.items():
             gone = isinstance(value, str)
             cells[name]["frechet"] = Cell(DASH, note=value) if gone else Cell(f"{value:.2f}", value=value)
-    columns += _costs(rows, cells)
+    columns += _costs(rows, cells)  # before what only describes: they are what quality is weighed against
+    columns += [column(metric, scale) for metric, scale in measured.items() if scale.better == "none"]
     lines = [Line(row.name, cells[row.name], _remark(problem, row), row.posterior) for row in rows]
     notes = _notes(problem, rows, bool(found))
     return Table(tuple(columns), tuple(_ordered(lines, columns)), baseline or "the best", notes, estimates, best)
