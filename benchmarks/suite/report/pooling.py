@@ -183,7 +183,7 @@ def _settings(record: Record) -> dict[str, Any]:
 def plain(value: Any) -> str:
     """Plain data as a text, the same in every process: where objects were in memory is left out."""
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str, ensure_ascii=False)
-    return re.sub(r" object at 0x[0-9a-f]+", "", text)
+    return re.sub(r"( object)? at 0x[0-9a-f]+", "", text)
 
 
 def _name(method: str, settings: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
