@@ -29,6 +29,7 @@ from benchmarks import (
 )
 from benchmarks.problems import IMAGE_TASKS
 from benchmarks.provenance import RESULTS, provenance, write_table
+from benchmarks.suite import cli as suite
 from benchmarks.suite import report_cli
 from inverse.choice import EVIDENCE
 from priors.data import read
@@ -41,6 +42,8 @@ run = typer.Typer(no_args_is_help=True, help="measure, and write a table to benc
 app.add_typer(run, name="run")
 app.command("report")(report_cli.report)
 app.command("compare")(report_cli.compare)
+app.command("measure")(suite.measure)
+run.command("suite")(suite.run_suite)
 console = Console()
 
 Out = Annotated[Path, typer.Option(help="folder of the tables")]

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .base import LinearOperator, Shape, SVDOperator
+from .kernels import motion_kernel
 from .noise import Noise
 from .registry import register
 
@@ -51,7 +52,7 @@ class Blur(LinearOperator):
         if kernel.ndim not in (2, 3, 4) or kernel.numel() == 0 or not bool(kernel.isfinite().all()):
             raise ValueError(
                 f"Blur: expected a finite kernel (kH, kW), (C, kH, kW) or (B, C, kH, kW), given shape "
-                f"{tuple(kernel.shape)}; see also Blur.gaussian"
+                f"{tuple(kernel.shape)}; see also Blur.gaussian and Blur.motion"
             )
         self.boundary = boundary
         self.batched_buffer("kernel", kernel[None] if kernel.ndim == 2 else kernel, 3)
@@ -73,6 +74,27 @@ class Blur(LinearOperator):
         profile = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, dtype=torch.float64) / sigma_px) ** 2)
         kernel = profile.outer(profile)
         return cls((kernel / kernel.sum()).float(), boundary, noise)
+
+    @classmethod
+    def motion(
+        cls,
+        size: int,
+        seed: int = 0,
+        length: float | None = None,
+        boundary: Boundary = "circular",
+        noise: Noise | None = None,
+    ) -> Self:
+        """The kernel of a random camera shake, of `size` x `size` pixels and sum 1; see `kernels.motion_kernel`.
+
+        Arguments:
+            size: side of the kernel in pixels, odd.
+            seed: of the camera's path: a seed is a kernel.
+            length: of the path in pixels; default `size`.
+
+        Raises:
+            TypeError or ValueError: a size that is no odd integer >= 3, a length that is not positive.
+        """
+        return cls(motion_kernel(size, seed, length), boundary, noise)
 
     @property
     def kernel_size(self) -> tuple[int, int]:

@@ -90,6 +90,26 @@ class Masking(SVDOperator):
         mask[:, top : top + h, left : left + w] = False
         return cls(mask, noise=noise)
 
+    @classmethod
+    def half(cls, event_shape: Shape, seen: str = "left", noise: Noise | None = None) -> Self:
+        """One half of the picture is seen; of an odd number of rows or columns, the middle one is hidden.
+
+        Arguments:
+            event_shape: (C, H, W).
+            seen: "left", "right", "top" or "bottom".
+
+        Raises:
+            ValueError: another side.
+        """
+        if seen not in ("left", "right", "top", "bottom"):
+            raise ValueError(f"Masking.half: seen = {seen!r}: expected left, right, top or bottom")
+        height, width = event_shape[-2:]
+        sideways = seen in ("left", "right")
+        size = width if sideways else height
+        place = torch.arange(size) if sideways else torch.arange(size)[:, None]
+        line = place < size // 2 if seen in ("left", "top") else place >= size - size // 2
+        return cls(line.expand(1, height, width).clone(), noise=noise)
+
     @property
     def support(self) -> Tensor:
         return self.mask

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import inverse
 import operators
 import priors
+from benchmarks.suite import methods, metrics
 from operators import registry
 from priors.cli import app as train
 
@@ -44,7 +45,8 @@ def names(block: str) -> tuple[set[str], set[str]]:
 def session(tmp_path, monkeypatch):
     """An empty folder, and registries that forget what an example adds to them."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "REGISTRY", dict(registry.REGISTRY))
+    for module, name in ((registry, "REGISTRY"), (metrics, "METRICS"), (methods, "ROWS")):
+        monkeypatch.setattr(module, name, dict(getattr(module, name)))
     kept = dict(inverse.METHODS)
     yield
     inverse.METHODS.clear()

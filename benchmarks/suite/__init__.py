@@ -1,1 +1,26 @@
-"""Problems, methods, metrics and seeds: run, kept, reported and compared."""
+"""Problems, methods, metrics and seeds: run, kept, reported and compared. docs/benchmarks.md has examples."""
+
+from benchmarks.suite import classical, perceptual
+from benchmarks.suite.methods import Answer, Row, method
+from benchmarks.suite.metrics import Judged, Missing, metric
+from benchmarks.suite.problems import read
+from benchmarks.suite.records import Record, Scale, load
+from benchmarks.suite.runner import run
+from benchmarks.suite.units import plan
+
+__all__ = [
+    "Answer",
+    "Judged",
+    "Missing",
+    "Record",
+    "Row",
+    "Scale",
+    "classical",
+    "load",
+    "method",
+    "metric",
+    "perceptual",
+    "plan",
+    "read",
+    "run",
+]

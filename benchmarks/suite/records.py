@@ -110,16 +110,7 @@ def read(path: str | Path) -> Record:
     if not path.exists():
         raise FileNotFoundError(f"no record at {path}")
     try:
-        with h5py.File(path) as file:
-            held: dict[str, Any] = dict(file.attrs)
-            if (found := str(held.pop("format", "no format"))) != FORMAT:
-                raise ValueError(f"its format is {found!r}")
-            arrays: dict[str, np.ndarray] = {}
-            file.visititems(
-                lambda name, item: arrays.update({name: item[()]} if isinstance(item, h5py.Dataset) else {})
-            )
-        if str(held.pop("sha256", "")) != checksum(held, arrays):
-            raise ValueError("its content does not match its checksum")
+        held, arrays = contents(path, FORMAT)
         values: dict[str, Any] = {name: _plain(held[name]) for name in PLAIN}
         values["images"] = tuple(int(i) for i in held["images"])
         values.update({name: json.loads(held[name]) for name in MAPS})
@@ -142,6 +133,28 @@ def load(folder: str | Path) -> list[Record]:
         raise FileNotFoundError(f"no folder {folder}: records are made by `inverse-bench run suite --records {folder}`")
     found = [read(path) for path in folder.glob("[!.]*.h5")]  # a leading dot: a file that is being written
     return sorted(found, key=lambda r: (r.problem, r.method, r.seed, r.images, r.key))
+
+
+def contents(path: Path, expected: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Attributes and arrays of an HDF5 file that has a format and a checksum of its content.
+
+    Arguments: path; expected: the format.
+    Raises: ValueError for another format or content; OSError for what is no HDF5 file.
+    """
+    arrays: dict[str, np.ndarray] = {}
+
+    def add(name: str, item: h5py.Dataset | h5py.Group) -> None:
+        if isinstance(item, h5py.Dataset):
+            arrays[name] = np.asarray(item[()])
+
+    with h5py.File(path) as file:
+        attributes: dict[str, Any] = dict(file.attrs)
+        if (found := str(attributes.pop("format", "no format"))) != expected:
+            raise ValueError(f"its format is {found!r}")
+        file.visititems(add)
+    if str(attributes.pop("sha256", "")) != checksum(attributes, arrays):
+        raise ValueError("its content does not match its checksum")
+    return attributes, arrays
 
 
 def checksum(attributes: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:

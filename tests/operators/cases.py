@@ -53,6 +53,7 @@ CASES: dict[str, list[Case]] = {
         Case("channels", lambda: operators.Masking(mask(3, 6, 5), noise=G(0.1)), IMAGE),
         Case("random", lambda: operators.Masking.random(IMAGE, keep=0.3, noise=G(0.02)), IMAGE),
         Case("box", lambda: operators.Masking.box(IMAGE, (2, 3), noise=G(0.02)), IMAGE),
+        Case("half", lambda: operators.Masking.half(IMAGE, "bottom", noise=G(0.02)), IMAGE),
         Case("noiseless", lambda: operators.Masking(mask(6, 5)), IMAGE),
         Case("batched", lambda: operators.Masking(mask(3, 1, 6, 5), noise=G(torch.tensor([0.1, 0.2, 0.3]))), IMAGE),
         Case("two vectors", lambda: operators.Masking(mask(2, 9), noise=G(0.1), event_ndim=1), (9,)),
@@ -81,6 +82,8 @@ CASES: dict[str, list[Case]] = {
     "blur": [
         Case("circular", lambda: operators.Blur(peaked(3, 4), noise=G(0.1)), IMAGE),
         Case("circular gaussian", lambda: operators.Blur.gaussian(0.6, noise=G(0.05)), (2, 8, 7)),
+        Case("motion", lambda: operators.Blur.motion(5, seed=1, noise=G(0.05)), IMAGE),
+        Case("motion, reflect", lambda: operators.Blur.motion(3, seed=2, boundary="reflect", noise=G(0.05)), IMAGE),
         Case("circular with a null space", lambda: operators.Blur(torch.ones(2, 2) / 4, noise=G(0.1)), (1, 6, 6)),
         Case("circular per channel", lambda: operators.Blur(peaked(3, 3, 2), noise=G(0.1)), IMAGE),
         Case("circular batched", lambda: operators.Blur(peaked(2, 1, 3, 3), noise=G(torch.tensor([0.1, 0.2]))), IMAGE),

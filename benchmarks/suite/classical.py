@@ -1,0 +1,88 @@
+"""Classical rows: estimates of one picture that no network has a part in."""
+
+import copy
+
+import torch
+from torch import Tensor
+
+from benchmarks import baselines, tv
+from benchmarks.suite.methods import Answer, Row, method
+from inverse.guidance.wiener import Wiener
+from operators import Blur, LinearOperator, Masking
+
+
+class Estimate(Row):
+    """A row of single estimates: no samples, no evaluation of the prior."""
+
+    posterior = False
+
+
+@method("linear-mmse")
+class LinearMMSE(Estimate):
+    """The best linear estimate under the prior's mean and covariance.
+
+    Formula: m + C A' (A C A' + Sigma_y)^-1 (y - A m), by conjugate gradients.
+    Source: Wiener 1949. The moments are those that lie beside the prior (`Prior.moments`), of its training images.
+    """
+
+    def serves(self, operator, prior):
+        return {"linear", "gaussian"} <= operator.capabilities and not operator.noise.noiseless and bool(prior.moments)
+
+    def run(self, prior, operator, y, n_samples, seed):
+        assert isinstance(operator, LinearOperator) and prior.moments is not None  # as it serves
+        moments = prior.moments.to(y.device)
+        mean: Tensor = moments.mean.expand(len(y), *moments.mean.shape)
+        residual = y - operator(mean)
+        if operator.support is not None:
+            residual = torch.where(operator.support, residual, 0)
+        explained = Wiener(moments, operator).solve(residual, float("inf"), rtol=1e-5, max_steps=1000)
+        return Answer(mean + moments.apply(lambda variances: variances, operator.adjoint(explained)))
+
+
+@method("tv")
+class TotalVariation(Estimate):
+    """Least total variation of all pictures that explain y as well as the noise level says (`benchmarks.tv`).
+
+    Arguments: name; steps: of the primal-dual method.
+    """
+
+    def __init__(self, name: str, steps: int = tv.STEPS):
+        super().__init__(name)
+        self.steps = steps
+
+    def serves(self, operator, prior):
+        return tv.serves(operator) and len(prior.event_shape) == 3
+
+    def facts(self, operator, prior, n_samples):
+        return {"steps": self.steps}
+
+    def run(self, prior, operator, y, n_samples, seed):
+        assert isinstance(operator, LinearOperator)
+        operator(torch.zeros(len(y), *prior.event_shape, dtype=y.dtype, device=y.device))  # it learns the event shape
+        return Answer(tv.total_variation(operator, y, self.steps))
+
+
+@method("biharmonic")
+class Biharmonic(Estimate):
+    """scikit-image's biharmonic inpainting of masked pictures."""
+
+    def serves(self, operator, prior):
+        return isinstance(operator, Masking) and operator.batch is None and len(prior.event_shape) == 3
+
+    def run(self, prior, operator, y, n_samples, seed):
+        assert isinstance(operator, Masking)
+        return Answer(baselines.biharmonic(copy.deepcopy(operator).cpu(), y.cpu()).to(y.device))
+
+
+@method("wiener")
+class UnsupervisedWiener(Estimate):
+    """scikit-image's unsupervised Wiener deconvolution, which estimates its own balance and never sees the truth."""
+
+    def serves(self, operator, prior):
+        if not isinstance(operator, Blur) or operator.boundary != "circular" or "gaussian" not in operator.capabilities:
+            return False
+        return operator.kernel.squeeze().ndim == 2  # one kernel for all channels and measurements
+
+    def run(self, prior, operator, y, n_samples, seed):
+        assert isinstance(operator, Blur)
+        return Answer(baselines.unsupervised_wiener(copy.deepcopy(operator).cpu(), y.cpu(), seed).to(y.device))

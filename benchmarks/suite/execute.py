@@ -1,0 +1,116 @@
+"""One unit done: its answer measured, its cost taken, and what it ended with if it failed."""
+
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.suite import metrics
+from benchmarks.suite.measurements import Measurements
+from benchmarks.suite.methods import Answer
+from benchmarks.suite.metrics import Judged
+from benchmarks.suite.records import PICTURED, Record
+from benchmarks.suite.units import Unit
+
+CLEAR, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")  # Linux: the peak of a unit, not of a process
+
+
+def execute(unit: Unit, provenance: Mapping[str, Any]) -> Record:
+    """The record of a unit: its answer and metrics, or the error that it ended with.
+
+    Arguments: unit; provenance: what holds for the whole run.
+    """
+    task, row = unit.task, unit.row
+    problem, prior = task.problem, task.prior
+    part = task.measured.part(unit.images).to(prior.device)
+    about: dict[str, Any] = {
+        "key": unit.key, "problem": problem.name, "task": problem.task, "prior": Path(problem.prior).name,
+        "method": row.name, "posterior": row.posterior, "seed": unit.seed, "images": unit.images,
+        "n_samples": unit.n_samples,
+    }  # fmt: skip
+    said: list[str] = []
+    _reset_peak(prior.device)
+    start = time.perf_counter()
+    try:
+        settings = row.facts(part.operator, prior, unit.n_samples)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            answer = row.run(prior, part.operator, part.y, unit.n_samples, unit.stream)
+        said = list(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)))[:3]
+        seconds = time.perf_counter() - start
+        _check(answer, part, unit.n_samples)
+        about |= {"settings": settings, "nfe": answer.nfe, "nvjp": answer.nvjp, **_measured(unit, part, answer)}
+        about["posterior"] = answer.samples is not None
+    except Exception as error:  # a unit that fails is a result, and the others go on
+        seconds = time.perf_counter() - start
+        about["error"] = f"{type(error).__name__}: {error}"[:2000]
+    notes: dict[str, Any] = {"warnings": said} if said else {}
+    if task.features is not None:
+        notes["features"] = task.features.title
+    return Record(**about, seconds=seconds, peak_memory=_peak(prior.device), provenance={**provenance, **notes})
+
+
+def _measured(unit: Unit, part: Measurements, answer: Answer) -> dict[str, Any]:
+    """What a record holds of an answer."""
+    task = unit.task
+    judged = Judged(
+        part.truth, part.y, part.operator, answer.mean, answer.samples, answer.log_weights, part.labels, task.judge,
+        task.resolution, unit.stream,
+    )  # fmt: skip
+    found, scales, missing = metrics.measure(judged)
+    held: dict[str, Any] = {"metrics": found, "scales": scales, "missing": missing}
+    if answer.samples is not None:
+        held["ranks"] = metrics.histogram(judged.ranked)
+    if task.features is not None:
+        held["features"] = task.features.of(judged.one).cpu().numpy()
+    if judged.pictures:
+        pictures = {"truth": part.truth, "mean": answer.mean, "std": answer.std}
+        pictures["measurement"] = part.y if part.y.ndim == 4 else None
+        pictures["samples"] = None if answer.samples is None else answer.samples[:, :PICTURED]
+        held["pictures"] = {name: _float32(x) for name, x in pictures.items() if x is not None}
+    return held
+
+
+def _float32(x: Tensor) -> np.ndarray:
+    return x.detach().cpu().float().numpy()
+
+
+def _check(answer: Answer, part: Measurements, n_samples: int) -> None:
+    """Refuse an answer of other shapes, or one that is not finite: a row of a stranger may err."""
+    shape = tuple(part.truth.shape)
+    if tuple(answer.mean.shape) != shape:
+        raise ValueError(f"its mean has shape {tuple(answer.mean.shape)}: expected {shape}")
+    expected = (shape[0], n_samples, *shape[1:])
+    if answer.samples is not None and tuple(answer.samples.shape) != expected:
+        raise ValueError(f"its samples have shape {tuple(answer.samples.shape)}: expected {expected}")
+    if not all(bool(x.isfinite().all()) for x in (answer.mean, answer.samples) if x is not None):
+        raise ArithmeticError("its answer has entries that are nan or infinite")
+
+
+def _reset_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif CLEAR.exists():
+        try:
+            CLEAR.write_text("5")
+        except OSError:  # not allowed here: the peak is that of the process
+            return
+
+
+def _peak(device: torch.device) -> int:
+    """Peak memory since the reset in bytes: of the device, or of this process with all that it holds."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if STATUS.exists():
+        for line in STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,0 +1,90 @@
+"""The true images of a problem: shipped beside a prior, an image set, or a folder of pictures."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import priors
+from benchmarks.suite.problems import SHIPPED, Problem
+from priors.data import ImageSet, read
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+
+
+def images_of(problem: Problem, event_shape: tuple[int, ...]) -> tuple[Tensor, Tensor | None]:
+    """The first images of a problem's data, in image units, and their labels.
+
+    Arguments: problem; event_shape (E) of its prior. Images of another size are resized or cropped where the problem
+    says so; colour becomes grey by the mean of channels, and grey colour by repetition, in folders only.
+    Returns: truth (B, *E) float32 in [0, 1], labels (B,) int64 or None.
+    Raises: FileNotFoundError; ValueError for images of another shape than E and for fewer images than asked for.
+    """
+    path = Path(problem.data)
+    if problem.data == SHIPPED:
+        held = priors.samples(problem.prior)
+    elif path.is_dir():
+        held = _folder(path, problem, event_shape)
+    elif path.suffix in (".h5", ".hdf5", ".npz"):
+        held = read(path, problem.split)
+    else:
+        raise FileNotFoundError(
+            f"problem {problem.name}: no data {problem.data!r}: expected 'shipped', an image set (.h5, .npz) or a "
+            "folder of images, relative to the TOML file"
+        )
+    if len(held) < problem.images:
+        raise ValueError(
+            f"problem {problem.name}: images = {problem.images}, but {problem.data!r} has {len(held)}: ask for fewer"
+        )
+    held = held[: problem.images]
+    truth = held.floats()
+    if truth.shape[2:] != tuple(event_shape[1:]) and problem.fit is not None:
+        truth = fitted(truth, event_shape, problem.fit)
+    if tuple(truth.shape[1:]) != tuple(event_shape):
+        raise ValueError(
+            f"problem {problem.name}: images {tuple(truth.shape[1:])} of {problem.data!r}, and the prior "
+            f"{problem.prior!r} has {tuple(event_shape)}: expected the same; fit = 'resize' or 'crop' in the TOML "
+            "changes the size, not the number of channels"
+        )
+    return truth, held.labels
+
+
+def fitted(x: Tensor, event_shape: tuple[int, ...], fit: str) -> Tensor:
+    """Images of another size, (B, C, H, W) -> (B, C, h, w): resized (bilinear, antialiased), or the middle cropped.
+
+    Raises: ValueError for an image that is smaller than the crop.
+    """
+    h, w = event_shape[-2:]
+    if fit == "resize":
+        return torch.nn.functional.interpolate(x, (h, w), mode="bilinear", antialias=True).clamp(0, 1)
+    top, left = (x.shape[-2] - h) // 2, (x.shape[-1] - w) // 2
+    if min(top, left) < 0:
+        raise ValueError(f"images of {tuple(x.shape[-2:])} pixels: expected at least {(h, w)} to crop; resize them")
+    return x[..., top : top + h, left : left + w]
+
+
+def _folder(path: Path, problem: Problem, event_shape: tuple[int, ...]) -> ImageSet:
+    from skimage import img_as_float
+    from skimage.io import imread
+
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)[: problem.images]
+    parts = []
+    for file in files:
+        try:
+            pixels = np.atleast_3d(img_as_float(imread(file)))
+        except (OSError, ValueError, SyntaxError) as error:
+            raise ValueError(f"{file} is no readable image: {error}; take it out of the folder") from None
+        pixels = pixels[:, :, : 3 if pixels.shape[2] >= 3 else 1]  # without alpha
+        if event_shape[0] == 1:
+            pixels = pixels.mean(2, keepdims=True)
+        elif pixels.shape[2] == 1:
+            pixels = pixels.repeat(event_shape[0], 2)
+        x = torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float()[None]
+        x = fitted(x, event_shape, problem.fit) if problem.fit and x.shape[2:] != tuple(event_shape[1:]) else x
+        if parts and parts[0].shape != x.shape:
+            raise ValueError(f"{file}: {tuple(x.shape[2:])} pixels, others have {tuple(parts[0].shape[2:])}: set fit")
+        parts.append(x)
+    if not parts:
+        raise ValueError(f"{path} has no images: expected files of {list(SUFFIXES)}")
+    return ImageSet((torch.cat(parts) * 255).round().to(torch.uint8), source=str(path))

@@ -1,0 +1,219 @@
+"""The rows of the benchmark: whatever has a name, says which operators it serves, and answers a measurement."""
+
+import re
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from benchmarks.records import code, code_behind
+from inverse import METHODS, Method, solve
+from inverse.choice import Choice, choose, serves
+from inverse.engine import run as engine
+from inverse.solution import Solution
+from operators import Operator
+from priors import Prior
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a row says of B measurements.
+
+    Attributes: mean (B, *E); samples (B, K, *E), or None of a single estimate; std (B, *E) or None; log_weights (B, K),
+    None where samples are equally weighted; nfe and nvjp: evaluations of the prior and backward passes per sample.
+    """
+
+    mean: Tensor
+    samples: Tensor | None = None
+    std: Tensor | None = None
+    log_weights: Tensor | None = None
+    nfe: int = 0
+    nvjp: int = 0
+
+
+class Row(ABC):
+    """A method of the benchmark.
+
+    Arguments: name of the row; settings: of its table in the TOML, each a keyword.
+    Attributes: posterior: whether it draws samples, or is a single estimate.
+    """
+
+    posterior: ClassVar[bool] = True
+
+    def __init__(self, name: str):
+        self.name = name
+
+    @abstractmethod
+    def serves(self, operator: Operator, prior: Prior) -> bool:
+        """Whether it can answer measurements by this operator, under this prior."""
+
+    @abstractmethod
+    def run(self, prior: Prior, operator: Operator, y: Tensor, n_samples: int, seed: int) -> Answer:
+        """Answer y (B, *M): n_samples K per measurement, or an estimate; ``seed`` fixes all that is random."""
+
+    def facts(self, operator: Operator, prior: Prior, n_samples: int) -> dict[str, Any]:
+        """What a record says of it for this problem, plain data: steps, settings."""
+        return {}
+
+    def identity(self, operator: Operator, prior: Prior, n_samples: int) -> list[Any]:
+        """All that its answer depends on besides prior, measurement, n_samples and seed, as plain data.
+
+        By default its class, its code and its facts. A row whose identity is another's has its answer.
+        """
+        kind = type(self)
+        return [kind.__module__, kind.__qualname__, self.facts(operator, prior, n_samples), source_of(kind)]
+
+
+OURS = ("inverse", "benchmarks")  # packages whose modules' code is part of a key
+ROWS: dict[str, Callable[..., Row]] = {}
+
+
+def method(name: str) -> Callable[[type[Row]], type[Row]]:
+    """Decorator: give a `Row` a name by which TOML files and the command line find it.
+
+    Arguments: name: not that of a method of `inverse.METHODS`, which are rows already.
+    Raises: ValueError for a name that is taken.
+    """
+    if name in METHODS or name == "auto":
+        raise ValueError(f"method {name!r} is one of inverse.METHODS, which are rows already; choose another name")
+
+    def add(kind: type[Row]) -> type[Row]:
+        held = ROWS.setdefault(name, kind)
+        if (held.__module__, getattr(held, "__qualname__", "")) != (kind.__module__, kind.__qualname__):
+            raise ValueError(f"method {name!r} is taken by {held!r}; choose another name")
+        ROWS[name] = kind  # a module that is executed again replaces its own
+        return kind
+
+    return add
+
+
+def available() -> list[str]:
+    """The names of all rows: "auto", the conditional methods of `inverse.METHODS`, and what is registered."""
+    return ["auto", *(name for name, m in METHODS.items() if m.conditional), *ROWS]
+
+
+def find(name: str, settings: Mapping[str, Any] | None = None) -> Row:
+    """The row of a name.
+
+    Arguments: name: of the row; settings: its keywords. With `method` among them, that is what it runs, and the name is
+    a title: several rows of one method.
+    Raises: ValueError for an unknown name, and for settings that it does not take.
+    """
+    keywords = dict(settings or {})
+    kind = keywords.pop("method", name)
+    if kind not in available():
+        raise ValueError(f"method {kind!r}: expected one of {available()}")
+    try:
+        return ROWS[kind](name, **keywords) if kind in ROWS else Solver(name, kind, **keywords)
+    except TypeError as error:
+        raise ValueError(f"method {name!r}: settings {keywords}: {error}") from None
+
+
+class Solver(Row):
+    """`inverse.solve` by a method of METHODS, or by "auto".
+
+    Arguments: name; method (name); steps: default the method's own; budget: of "auto"; guidance: settings of the
+    method's guidance that differ from its own, such as {"steps": 2} of MMPS; batch: rows at a time.
+    Raises: ValueError for a guidance setting that there is not, and a budget of another method than "auto".
+    """
+
+    def __init__(
+        self,
+        name: str,
+        method: str,
+        steps: int | None = None,
+        budget: str | None = None,
+        guidance: Mapping[str, Any] | None = None,
+        batch: int | None = None,
+    ):
+        super().__init__(name)
+        self.method, self.steps, self.budget = method, steps, budget
+        self.guidance, self.batch = dict(guidance or {}), batch
+        if method == "auto":
+            if self.guidance or steps is not None:
+                raise ValueError(f"method {name!r}: 'auto' chooses steps and guidance itself: give it a budget only")
+            return
+        if budget is not None:
+            raise ValueError(f"method {name!r}: budget = {budget!r} is for 'auto'; give steps")
+        held = METHODS[method].guidance
+        known = {f.name for f in fields(held)} if is_dataclass(held) else set(vars(held))
+        if unknown := set(self.guidance) - known:
+            raise ValueError(f"method {name!r}: guidance {sorted(unknown)}: expected of {sorted(known)}")
+
+    def serves(self, operator, prior):
+        numbers = torch.Size(operator.measurement_shape(tuple(prior.event_shape))).numel()
+        if self.method == "auto":
+            return any(serves(m, operator) and numbers <= m.guidance.largest for m in METHODS.values())
+        held = METHODS[self.method]
+        return serves(held, operator) and numbers <= held.guidance.largest
+
+    def chosen(self, operator: Operator, prior: Prior, n_samples: int) -> Choice:
+        """The method and steps that it stands for here."""
+        if self.method == "auto":
+            return choose(operator, tuple(prior.event_shape), n_samples, self.budget or "balanced")
+        held = METHODS[self.method]
+        if self.guidance:
+            held = replace(held, guidance=replace(held.guidance, **self.guidance))  # type: ignore[type-var]
+        return Choice(held, self.steps or held.n_steps, "")
+
+    def facts(self, operator, prior, n_samples):
+        choice = self.chosen(operator, prior, n_samples)
+        found = {"method": choice.method.name, "steps": choice.n_steps, "guidance": repr(choice.method.guidance)}
+        return found | ({"batch": self.batch} if self.batch else {})
+
+    def identity(self, operator, prior, n_samples):
+        choice = self.chosen(operator, prior, n_samples)
+        # the repr of a function holds its address
+        made = re.sub(r" at 0x\w+", "", repr(choice.method))
+        return ["solve", made, choice.n_steps, self.batch, *_behind(choice.method)]
+
+    def run(self, prior, operator, y, n_samples, seed):
+        choice = self.chosen(operator, prior, n_samples)
+        return answer(
+            solve(prior, operator, y, n_samples, choice.method, choice.n_steps, seed, self.batch, progress=False)
+        )
+
+
+def answer(solution: Solution) -> Answer:
+    """A solution as an answer. Arguments: solution of B measurements with K samples each."""
+    weighed = bool((solution.log_weights != solution.log_weights[:, :1]).any())
+    return Answer(
+        solution.mean,
+        solution.samples,
+        solution.std if solution.samples.shape[1] > 1 else None,
+        solution.log_weights if weighed else None,
+        solution.nfe,
+        solution.nvjp,
+    )
+
+
+_code = lru_cache(maxsize=None)(code)  # which reads a file anew each time
+
+
+def source_of(thing: Callable) -> str:
+    """A key of the code of a class or function, and of what it uses of this project; its name where no source is kept.
+
+    Arguments: thing.
+    """
+    module = thing.__module__
+    try:
+        if module.split(".")[0] in OURS and module in sys.modules:
+            return code_behind((thing,), ("benchmarks.tv", "benchmarks.baselines", "benchmarks.ranks", "inverse"))
+        return _code(thing)
+    except (OSError, TypeError):  # typed in, or made by exec
+        return f"{module}.{thing.__qualname__}"
+
+
+def _behind(held: Method) -> list[str]:
+    """The code that a method's draws depend on: its parts and what they use, the engine, `solve`."""
+    stages = [held] if held.then is None else [held, held.then.method]
+    parts = [p for m in stages for p in (m.guidance, m.predictor, *m.correctors, m.population, m.grid) if p is not None]
+    kinds: list[Any] = [part if hasattr(part, "__name__") else type(part) for part in parts]
+    ours = tuple(kind for kind in kinds if kind.__module__.split(".")[0] in OURS)
+    others = [source_of(kind) for kind in kinds if kind not in ours]
+    return [code_behind((engine, *ours), ("inverse",)), code_behind((solve,), ()), _code(Method), *others]

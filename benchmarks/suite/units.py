@@ -1,0 +1,184 @@
+"""What a run is made of: problem x method x seed x block of images, each under a key of all that it depends on."""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import priors
+from benchmarks import features
+from benchmarks.records import digest
+from benchmarks.suite import measurements, methods, metrics
+from benchmarks.suite.measurements import Measurements
+from benchmarks.suite.methods import Row
+from benchmarks.suite.problems import COMMON, Config, Problem
+from benchmarks.suite.records import FORMAT
+from priors import NoisyClassifier, Prior
+from priors.checkpoints import SHIPPED
+
+SEEDS = 10**6  # a block's seed is its run's times this and its first image: blocks do not share noise
+
+
+class Task:
+    """A problem with all that its units need: prior, measurements, judge, feature space.
+
+    Arguments: problem; prior, on the device to run on; measured: its measurements, on the CPU.
+    """
+
+    def __init__(self, problem: Problem, prior: Prior, measured: Measurements):
+        self.problem, self.prior, self.measured = problem, prior, measured
+
+    @cached_property
+    def judge_name(self) -> str | None:
+        """The classifier that judges samples: the problem's, or NAME-judge beside a shipped prior NAME."""
+        if self.problem.judge is not None:
+            return self.problem.judge
+        beside = f"{self.problem.prior}-judge"
+        return beside if (SHIPPED / beside).is_dir() else None
+
+    @cached_property
+    def judge(self) -> NoisyClassifier | None:
+        """The classifier of that name."""
+        return None if self.judge_name is None else priors.load_classifier(self.judge_name).to(self.prior.device)
+
+    @cached_property
+    def features(self) -> features.Features | None:
+        """The space of set metrics: Inception's, where its weights are at hand, else the judge's; None without both."""
+        return None if self.judge_name is None else features.find("auto", self.judge_name)
+
+    @cached_property
+    def identity(self) -> list[Any]:
+        """All that its units depend on besides method, seed and images, as plain data."""
+        judge = None if self.judge is None else fingerprint(self.judge)
+        space = None if self.features is None else self.features.title
+        return [FORMAT, fingerprint(self.prior), judge, space, self.prior.device.type, metrics.identity()]
+
+    @property
+    def resolution(self) -> float:
+        """The noise at the prior's last time, in which truths and samples are ranked."""
+        return float(self.prior.sde.sigma(self.prior.sde.t_min))
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is done at once, and kept: one row on some images of one problem with one seed.
+
+    Attributes: task; row; seed; images; n_samples.
+    """
+
+    task: Task
+    row: Row
+    seed: int
+    images: tuple[int, ...]
+    n_samples: int
+
+    @cached_property
+    def key(self) -> str:
+        """Of all that its record depends on; the row's name is none of it."""
+        part = self.task.measured.part(self.images)
+        row = self.row.identity(part.operator, self.task.prior, self.n_samples)
+        n = self.n_samples if self.row.posterior else 0
+        return digest(*self.task.identity, part.identity, row, n, self.seed, list(self.images))
+
+    @property
+    def stem(self) -> str:
+        """The head of its file's name: what it is, whatever it depends on."""
+        row = re.sub(r"[^-+.\w]", "_", self.row.name)
+        return f"{self.task.problem.name}--{row}--s{self.seed}"
+
+    @property
+    def file(self) -> str:
+        """Its file's name."""
+        return f"{self.stem}--i{self.images[0]:04d}-{self.images[-1]:04d}--{self.key}.h5"
+
+    @property
+    def stream(self) -> int:
+        """The seed of its samples."""
+        return self.seed * SEEDS + self.images[0]
+
+
+def plan(
+    config: Config,
+    problems: Sequence[str] | None = None,
+    rows: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    measured: Path | None = None,
+    device: torch.device | str = "cpu",
+) -> tuple[list[Unit], list[str]]:
+    """All units of a benchmark, the first block of every row and problem before any second one.
+
+    Arguments: config; problems, rows, seeds: only these (default: the file's; a row that the file has not is run with
+    its own settings); measured: a folder of published measurement sets to read in place of making them; device.
+    Returns: units, and a line for each row that a problem's operator cannot be served by.
+    Raises: ValueError for unknown names; and as priors, images and measurements do.
+    """
+    tasks = [_task(config.problems[n], measured, torch.device(device)) for n in _chosen(problems, config.problems)]
+    table = {name: config.methods.get(name, {}) for name in rows or config.methods or methods.available()}
+    units: list[Unit] = []
+    left_out: list[str] = []
+    for task in tasks:
+        for name, settings in table.items():
+            if task.problem.methods is not None and name not in task.problem.methods and rows is None:
+                continue
+            units += _of_row(config, task, name, settings, seeds or config.seeds, left_out)
+    return sorted(units, key=lambda u: (u.seed, u.images[0])), left_out
+
+
+def _of_row(
+    config: Config, task: Task, name: str, settings: Mapping[str, Any], seeds: Sequence[int], left_out: list[str]
+) -> list[Unit]:
+    settings = {**settings, **task.problem.settings.get(name, {})}
+    place = f"{config.path}: methods.{name}"
+    for key in COMMON:
+        value = settings.get(key, 2)
+        if not isinstance(value, int) or isinstance(value, bool) or value < (2 if key == "samples" else 1):
+            raise ValueError(f"{place}.{key} = {value!r}: expected a whole number of at least {2 - (key != 'samples')}")
+    try:
+        row = methods.find(name, {key: value for key, value in settings.items() if key not in COMMON})
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None
+    if not row.serves(task.measured.operator, task.prior):
+        left_out.append(f"{task.problem.name}: {name} does not serve {type(task.measured.operator).__name__}")
+        return []
+    n = min(settings.get("images", task.problem.images), task.problem.images)
+    blocks = [tuple(range(start, min(start + config.block, n))) for start in range(0, n, config.block)]
+    samples = settings.get("samples", config.samples) if row.posterior else 0
+    return [Unit(task, row, seed, block, samples) for seed in seeds for block in blocks]
+
+
+def fingerprint(network: torch.nn.Module | Prior) -> str:
+    """A key of a network's weights and buffers, and of a prior's noising and moments."""
+    sha = hashlib.sha256()
+    found = dict(network.state_dict()) if isinstance(network, torch.nn.Module) else {}
+    moments = getattr(network, "moments", None)
+    found |= {} if moments is None else {f"moments.{name}": value for name, value in vars(moments).items()}
+    for name, value in sorted(found.items()):
+        sha.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        sha.update(value.detach().cpu().contiguous().numpy().tobytes())
+    sha.update(repr(getattr(network, "sde", None)).encode())
+    return sha.hexdigest()[:16]
+
+
+def _chosen(names: Sequence[str] | None, known: Mapping[str, Any]) -> list[str]:
+    if unknown := [name for name in names or () if name not in known]:
+        raise ValueError(f"problems {unknown}: expected of {list(known)}")
+    return list(names or known)
+
+
+_loaded: dict[tuple[str, str], Prior] = {}
+
+
+def _task(problem: Problem, measured: Path | None, device: torch.device) -> Task:
+    place = (problem.prior, str(device))
+    if place not in _loaded:
+        _loaded[place] = priors.load(problem.prior).to(device)
+    prior = _loaded[place]
+    shape = tuple(prior.event_shape)
+    if measured is None:
+        return Task(problem, prior, measurements.make(problem, shape))
+    return Task(problem, prior, measurements.read(measured / f"{problem.name}.h5", problem, shape))

@@ -1,0 +1,64 @@
+"""Kernels of blurs that no formula gives: the path of a shaking camera."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+STEPS = 2000  # of a path: each is a small part of a pixel, for paths of up to hundreds
+INERTIA, PULL, JERKS = 0.7, 0.7, 5.0  # per exposure: how the hand drifts, is drawn back, and how often it jerks
+
+
+def motion_kernel(size: int, seed: int = 0, length: float | None = None) -> Tensor:
+    """The kernel of a random camera shake: how long the camera looked where.
+
+    Formula: a point of constant speed goes ``length`` pixels while the shutter is open. Its direction changes by white
+    noise, by a pull to where it started, and by rare jerks that turn it round; the kernel is the time spent per pixel,
+    shared bilinearly between the four neighbours, of sum 1 and with its centre of mass at the centre of the kernel.
+    Source: Boracchi & Foi 2012 (random camera motion of inertia, centripetal pull and impulsive shakes); the
+    implementation and its constants are ours.
+    Arguments: size (odd int >= 3): side of the kernel in pixels; seed (int): of the path; length: of the path in
+    pixels, default ``size``; a path that leaves the kernel is shrunk until it fits.
+    Returns: (size, size) float32.
+    Raises: TypeError for a size that is no integer; ValueError for one that is even or below 3, or a length <= 0.
+    """
+    if isinstance(size, bool) or not isinstance(size, int):
+        raise TypeError(f"motion_kernel: size = {size!r}: expected an odd integer >= 3, a side in pixels")
+    if size < 3 or size % 2 == 0:
+        raise ValueError(f"motion_kernel: size = {size}: expected an odd integer >= 3, so that it has a centre")
+    length = float(size) if length is None else float(length)
+    if not 0 < length < math.inf:
+        raise ValueError(f"motion_kernel: length = {length}: expected a number of pixels > 0")
+    path = _path(torch.Generator().manual_seed(seed)) * length
+    path = path - path.mean(0)
+    reach = (size - 1) / 2
+    path = path * min(1.0, reach / max(path.abs().max().item(), 1e-12)) + reach
+    corner = path.floor().clamp(0, size - 2)
+    fraction = path - corner
+    kernel = torch.zeros(size, size, dtype=torch.float64)
+    for row in (0, 1):
+        for column in (0, 1):
+            near = torch.tensor([row, column])
+            weight = (fraction if row else 1 - fraction)[:, 0] * (fraction if column else 1 - fraction)[:, 1]
+            kernel.index_put_(tuple((corner.long() + near).unbind(1)), weight, accumulate=True)
+    return (kernel / kernel.sum()).float()
+
+
+def _path(generator: torch.Generator) -> Tensor:
+    """Positions (STEPS + 1, 2) of a path of length 1."""
+    draws = torch.randn(STEPS + 1, 2, generator=generator, dtype=torch.float64).tolist()
+    events = torch.rand(STEPS, generator=generator, dtype=torch.float64).tolist()
+    angle = math.atan2(*draws[0])
+    velocity = complex(math.cos(angle), math.sin(angle))
+    place, places = 0j, [0j]
+    for (across, along), event in zip(draws[1:], events, strict=True):
+        noise = complex(along, across) / INERTIA / math.sqrt(STEPS)
+        velocity += noise - PULL * place / STEPS
+        if event < JERKS / STEPS:
+            velocity = -velocity + complex(along, across)
+        velocity /= abs(velocity)
+        place += velocity / STEPS
+        places.append(place)
+    return torch.tensor([[p.imag, p.real] for p in places], dtype=torch.float64)

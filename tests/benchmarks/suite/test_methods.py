@@ -1,0 +1,108 @@
+"""Rows: every one that is registered answers, and is refused where it cannot."""
+
+import copy
+
+import pytest
+import torch
+
+import priors
+from benchmarks.suite import classical, measurements, methods, units
+from benchmarks.suite.methods import ROWS, Row, find, method
+from benchmarks.suite.problems import Problem
+from inverse import METHODS
+from operators import Blur, GaussianNoise, Masking, PoissonNoise
+
+from .conftest import SHAPE
+
+STEPS = {"repaint": 10, "splitgibbs": 10}
+OWN = {"auto", "twisted"}  # these take no steps, or not so few
+NAMES = [pytest.param(name, marks=pytest.mark.slow if name == "exact" else ()) for name in methods.available()]
+
+
+@pytest.fixture(scope="module")
+def tasks(bench):
+    """A mask and a motion blur of two pictures."""
+    prior = priors.load(bench / "prior")
+    made = []
+    for operator in ({"name": "masking", "recipe": "random"}, {"name": "blur", "recipe": "motion", "size": 5}):
+        problem = Problem(operator["name"], "t", str(bench / "prior"), operator, {"gaussian": 0.1}, images=2)
+        made.append(units.Task(problem, prior, measurements.make(problem, SHAPE)))
+    return made
+
+
+@pytest.mark.filterwarnings("ignore::inverse.weights.UnreliableWeights")  # of a few particles
+@pytest.mark.parametrize("name", NAMES)
+def test_every_row_answers_what_it_serves(tasks, name):
+    settings = {"steps": STEPS.get(name, 3)} if name in METHODS and name not in OWN else {}
+    row = find(name, settings)
+    served = [task for task in tasks if row.serves(task.measured.operator, task.prior)]
+    assert served or name == "classifier", f"{name} serves neither a mask nor a blur: add what it serves"
+    for task in served[:1]:
+        held = task.measured
+        n = 4 if name in ("tds", "mcgdiff", "twisted") else 2
+        answer = row.run(task.prior, held.operator, held.y, n, seed=0)
+        assert answer.mean.shape == (2, *SHAPE) and bool(answer.mean.isfinite().all())
+        assert (answer.samples is None) == (not row.posterior)
+        if answer.samples is not None:
+            assert answer.samples.shape == (2, n, *SHAPE) and answer.nfe > 0
+        again = row.run(task.prior, held.operator, held.y, n, seed=0)
+        assert torch.equal(answer.mean, again.mean)
+        facts = row.facts(held.operator, task.prior, n)
+        assert row.identity(held.operator, task.prior, n) == find(name, settings).identity(held.operator, task.prior, n)
+        assert facts == {} or "steps" in facts
+
+
+def test_linear_mmse_is_the_mean_of_the_gaussian_posterior(tasks):
+    for task in tasks:
+        held, moments = task.measured, task.prior.moments
+        covariance = moments.apply(lambda v: v, torch.eye(64).view(64, *SHAPE)).flatten(1).double()
+        covariance = (covariance + covariance.T) / 2  # but for rounding it is symmetric
+        gaussian = priors.Gaussian(moments.mean.flatten(), covariance, task.prior.sde, event_shape=SHAPE)
+        answer = find("linear-mmse").run(task.prior, held.operator, held.y, 0, 0)
+        for b in range(2):
+            exact = gaussian.posterior(held.operator, held.y[b : b + 1]).mean
+            torch.testing.assert_close(answer.mean[b].double(), exact, atol=2e-4, rtol=0)
+
+
+def test_classical_rows_serve_what_they_can(tasks):
+    prior = tasks[0].prior
+    noise, photons = GaussianNoise(0.1), PoissonNoise(30.0)
+    cases = [
+        (Masking.random(SHAPE, noise=noise), {"linear-mmse", "tv", "biharmonic"}),
+        (Masking.random(SHAPE, noise=photons), {"biharmonic"}),
+        (Blur.gaussian(1.0, noise=noise), {"linear-mmse", "tv", "wiener"}),
+        (Blur.gaussian(1.0, "reflect", noise=noise), {"linear-mmse", "tv"}),
+        (Blur(torch.ones(2, 1, 2, 2) / 4, noise=noise), {"linear-mmse", "tv"}),
+        (Blur.gaussian(1.0), {"wiener"}),  # no level: nothing to weigh by
+    ]
+    for operator, expected in cases:
+        assert {name for name in ROWS if find(name).serves(operator, prior)} == expected, operator
+    bare = replace_moments(prior)
+    assert not find("linear-mmse").serves(cases[0][0], bare)
+
+
+def replace_moments(prior):
+    """The same prior without moments."""
+    twin = copy.copy(prior)
+    twin.moments = None
+    return twin
+
+
+def test_names_of_rows_are_their_own(monkeypatch):
+    monkeypatch.setattr(methods, "ROWS", dict(ROWS))
+    with pytest.raises(ValueError, match=r"is one of inverse\.METHODS"):
+        method("dps")(classical.TotalVariation)
+    with pytest.raises(ValueError, match="method 'tv' is taken"):
+        method("tv")(classical.Biharmonic)
+    assert issubclass(method("tv")(classical.TotalVariation), Row)
+
+
+def test_several_rows_of_one_method(tasks):
+    task = tasks[0]
+    few, many = (find(name, {"method": "ddrm", "steps": steps}) for name, steps in (("ddrm, 2", 2), ("ddrm, 4", 4)))
+    held = task.measured
+    identities = [row.identity(held.operator, task.prior, 2) for row in (few, many)]
+    assert identities[0] != identities[1] and few.facts(held.operator, task.prior, 2)["steps"] == 2
+    assert find("ddrm", {"steps": 2}).identity(held.operator, task.prior, 2) == identities[0]
+    mmps = find("mmps", {"guidance": {"steps": 7}}).chosen(held.operator, task.prior, 2).method
+    assert mmps.guidance.steps == 7 and METHODS["mmps"].guidance.steps != 7

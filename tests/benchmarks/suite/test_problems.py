@@ -1,0 +1,145 @@
+"""What a TOML may say, and what it hears when it is wrong."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.suite import images, measurements, problems, units
+from benchmarks.suite.problems import CONFIGS
+from operators import Blur, GaussianNoise, Masking, PoissonNoise
+
+from .conftest import SHAPE, TOML, pictures
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in CONFIGS.glob("*.toml")))
+def test_what_is_shipped_can_be_planned(name):
+    config = problems.read(CONFIGS / name)
+    chosen, left_out = units.plan(config)
+    assert {u.task.problem.name for u in chosen} == set(config.problems)
+    assert {u.row.name for u in chosen} == set(config.methods), "a row that no problem can be served by"
+    assert all("does not serve" in line for line in left_out)
+    assert len({u.file for u in chosen}) == len(chosen)
+
+
+def test_a_benchmark_is_read(config, bench):
+    problem = config.problems["mask"]
+    assert (problem.images, problem.seed, problem.data, problem.prior) == (5, 0, "shipped", str(bench / "prior"))
+    assert config.problems["motion"].data == str(bench / "images.h5"), "paths are relative to the TOML"
+    assert (config.samples, config.seeds, config.block) == (4, (0,), 2) and config.methods["dps"] == {"steps": 3}
+
+
+def test_the_operator_is_what_the_toml_says(config):
+    mask, motion = (measurements.make(config.problems[name], SHAPE) for name in ("mask", "motion"))
+    expected = Masking.random(SHAPE, 0.5, seed=3, noise=GaussianNoise(0.1))
+    assert isinstance(mask.operator, Masking) and torch.equal(mask.operator.mask, expected.mask)
+    assert torch.equal(mask.y, expected.measure(mask.truth, seed=0))
+    assert torch.equal(motion.operator.kernel, Blur.motion(5, seed=1).kernel)
+    torch.testing.assert_close(mask.truth, (pictures(5) * 255).round() / 255)
+    photons = problems.Problem("p", "p", "prior", {"name": "blur", "kernel": [[0.5, 0.5]]}, {"poisson": 30})
+    operator = measurements.make_operator(photons, SHAPE)
+    assert isinstance(operator, Blur) and isinstance(operator.noise, PoissonNoise) and operator.noise.peak == 30
+
+
+WRONG = [
+    ("samples = 4", "samples = 1", r"samples = 1: expected a whole number >= 2"),
+    ("samples = 4", 'samples = "4"', r"samples = '4': expected a whole number"),
+    ("samples = 4", "sample = 4", r"sample = 4: expected no such key"),
+    ("seeds = [0]", "seeds = [-1]", r"seeds = \[-1\]: expected a list of whole numbers"),
+    ("block = 2", "block = 0", r"block = 0: expected a whole number >= 1"),
+    ("block = 2", 'modules = ["no_such_module"]', r"modules = 'no_such_module': expected the name of a module"),
+    ("block = 2", "block = [2", r"is no TOML"),
+    ('task = "random mask"', "task = 3", r"problems\.mask\.task = 3: expected a text"),
+    ('prior = "prior"\nimages', "images", r"problems\.mask\.prior = None: expected a text"),
+    ("images = 5", "images = 0", r"problems\.mask\.images = 0: expected a whole number >= 1"),
+    ("images = 5", 'fit = "stretch"', r"problems\.mask\.fit = 'stretch': expected one of \['resize', 'crop'\]"),
+    ("images = 5", 'methods = ["dpss"]', r"problems\.mask\.methods = \['dpss'\]: expected rows of this file"),
+    ("images = 5", "settings = { dpss = {} }", r"problems\.mask\.settings = \['dpss'\]: expected rows of this file"),
+    ("noise = { gaussian = 0.1 }", "noise = { gaussian = 0 }", r"problems\.mask\.noise = .*: expected .* a number > 0"),
+    ("noise = { gaussian = 0.1 }", "noise = { laplace = 1 }", r"problems\.mask\.noise = .*gaussian = SIGMA"),
+    ("noise = { gaussian = 0.1 }", "noise = 0.1", r"problems\.mask\.noise = 0\.1: expected a table"),
+    ("[problems.mask]", '[problems."ma/sk"]', r"problem 'ma/sk': expected letters"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), WRONG, ids=[new for _, new, _ in WRONG])
+def test_errors_name_file_key_and_what_is_expected(bench, tmp_path, old, new, message):
+    assert old in TOML
+    path = tmp_path / "wrong.toml"
+    path.write_text(TOML.replace(old, new, 1))
+    with pytest.raises(ValueError, match=rf"{re.escape(str(path))}.*{message}"):
+        problems.read(path)
+
+
+LATE = [  # what only priors, images and operators can tell
+    ("images = 5", "images = 50", r"problem mask: images = 50, but 'shipped' has 6"),
+    ("keep = 0.5", "keep = 2.0", r"problem mask: operator = .*keep must lie in \[0, 1\]"),
+    ("keep = 0.5", "kept = 0.5", r"problem mask: operator = .*unexpected keyword argument 'kept'"),
+    ('"random"', '"randm"', r"recipe = 'randm': 'masking' has no such classmethod"),
+    ('"masking"', '"maskin"', r"no operator named 'maskin'. Did you mean 'masking'"),
+    ('data = "images.h5"', 'data = "none.h5"', r"no image set at none\.h5"),
+    ('data = "images.h5"', 'data = "nowhere"', r"no data 'nowhere': expected 'shipped'"),
+    ("[methods.tv]\nsteps", "[methods.tv]\nstep", r"wrong\.toml: methods\.tv: .*unexpected keyword argument 'step'"),
+    ("[methods.tv]", "[methods.tvv]", r"wrong\.toml: methods\.tvv: method 'tvv': expected one of"),
+    ("images = 2\n[methods.mmps]", "steps = 2\n[methods.mmps]", r"methods\.auto: .*'auto' chooses steps"),
+    (
+        "images = 2\n[methods.mmps]",
+        "samples = 1\n[methods.mmps]",
+        r"methods\.auto\.samples = 1: expected .* at least 2",
+    ),
+    ("[methods.dps]", "[methods.dps]\nguidance = { zta = 1 }", r"methods\.dps: .*guidance \['zta'\]: expected of"),
+    ("[methods.dps]", '[methods.dps]\nbudget = "fast"', r"methods\.dps: .*is for 'auto'"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), LATE, ids=[new for _, new, _ in LATE])
+def test_errors_of_operators_images_and_settings_name_the_problem(bench, tmp_path, old, new, message):
+    assert old in TOML
+    for name in ("prior", "images.h5"):
+        (tmp_path / name).symlink_to(bench / name)
+    path = tmp_path / "wrong.toml"
+    path.write_text(TOML.replace(old, new, 1))
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        units.plan(problems.read(path))
+
+
+def test_unknown_problems_and_rows_are_refused(config, tmp_path):
+    with pytest.raises(ValueError, match=r"problems \['masc'\]: expected of \['mask', 'motion'\]"):
+        units.plan(config, ["masc"])
+    with pytest.raises(ValueError, match="method 'no-such': expected one of"):
+        units.plan(config, rows=["no-such"])
+    with pytest.raises(FileNotFoundError, match=r"shipped\.toml"):
+        problems.read(tmp_path / "none.toml")
+
+
+def test_rows_that_do_not_serve_are_left_out_and_said(config):
+    chosen, left_out = units.plan(config, rows=["biharmonic", "wiener", "classifier"])
+    assert {(u.task.problem.name, u.row.name) for u in chosen} == {("mask", "biharmonic"), ("motion", "wiener")}
+    assert "mask: classifier does not serve Masking" in left_out and len(left_out) == 4
+
+
+@pytest.mark.parametrize(("fit", "size"), [("resize", (13, 10)), ("crop", (13, 10)), (None, (8, 8))])
+def test_folders_of_images_are_fitted_only_where_the_toml_says_so(tmp_path, fit, size):
+    from skimage.io import imsave
+
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (3, *size, 3), np.uint8)
+    for i, x in enumerate(pixels):
+        imsave(tmp_path / f"{i}.png", x, check_contrast=False)
+    (tmp_path / "notes.txt").write_text("no image")
+    problem = problems.Problem("p", "p", "prior", {"name": "grayscale"}, data=str(tmp_path), fit=fit, images=2)
+    truth, labels = images.images_of(problem, (3, 8, 8))
+    assert truth.shape == (2, 3, 8, 8) and labels is None
+    colour = torch.from_numpy(pixels[:2].transpose(0, 3, 1, 2).copy()).float() / 255
+    if fit == "crop":
+        torch.testing.assert_close(truth, colour[..., 2:10, 1:9])
+    grey, _ = images.images_of(problem, SHAPE)
+    assert grey.shape == (2, *SHAPE)
+    if fit is None:
+        torch.testing.assert_close(truth, colour)
+        torch.testing.assert_close(grey, colour.mean(1, keepdim=True), atol=0.6 / 255, rtol=0)
+        return
+    unfitted = problems.Problem("p", "p", "prior", {"name": "grayscale"}, data=str(tmp_path), images=2)
+    with pytest.raises(ValueError, match="fit = 'resize' or 'crop'"):
+        images.images_of(unfitted, (3, 8, 8))
