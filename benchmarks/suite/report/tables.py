@@ -213,6 +213,10 @@ def _remark(problem: Problem, row: Row) -> str:
         said.append(f"{len(row.failed)} unit{'s' * (len(row.failed) > 1)} failed")
     if len(row.images) < len(every):
         said.append(f"{len(row.images)} of {len(every)} images")
+    elif row.posterior:  # a single estimate needs no second seed
+        drawn = {unit for other in problem.rows if other.posterior for unit in other.units}
+        if len(row.units) < len(drawn):
+            said.append(f"{len(row.units)} of {len(drawn)} images and seeds")
     return ", ".join(said)
 
 

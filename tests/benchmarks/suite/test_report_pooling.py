@@ -92,6 +92,19 @@ def test_an_incomplete_method_cannot_be_best():
     assert any("most methods" in note for note in table.notes)
 
 
+def test_a_row_says_what_it_lacks():
+    found = [
+        record("a"),
+        record("a", seed=1),
+        record("b"),
+        record("c", (0,), values=(1.0,)),
+        record("d", posterior=False),
+    ]
+    table = build(pool(found)[0])
+    remarks = {name: line(table, name).remark for name in "abcd"}
+    assert remarks == {"a": "", "b": "2 of 4 images and seeds", "c": "1 of 2 images", "d": ""}
+
+
 def test_differences_are_to_the_best_or_the_baseline():
     found = [record("a", values=(1.0, 2.0)), record("b", values=(4.0, 5.0))]
     table = build(pool(found)[0])
