@@ -30,6 +30,7 @@ from benchmarks import (
 from benchmarks.problems import IMAGE_TASKS
 from benchmarks.provenance import RESULTS, provenance, write_table
 from benchmarks.suite import cli as suite
+from benchmarks.suite import report_cli
 from inverse.choice import EVIDENCE
 from priors.data import read
 
@@ -39,6 +40,8 @@ TRAINED_APART = ("ve", "ve-wide")
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False, no_args_is_help=True, help=__doc__)
 run = typer.Typer(no_args_is_help=True, help="measure, and write a table to benchmarks/results")
 app.add_typer(run, name="run")
+app.command("report")(report_cli.report)
+app.command("compare")(report_cli.compare)
 app.command("measure")(suite.measure)
 run.command("suite")(suite.run_suite)
 console = Console()

@@ -1,0 +1,65 @@
+"""The report as one HTML file that asks the network for nothing."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from benchmarks.suite.report.gallery import SHOWN
+from benchmarks.suite.report.pooling import Problem
+from benchmarks.suite.report.view import Section, scale_bar, section
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(
+    problems: Sequence[Problem], facts: Mapping[str, str], title: str = "", baseline: str = "", shown: int = SHOWN
+) -> str:
+    """The page.
+
+    Arguments: problems, one at least; facts: what the report itself was made with, key -> text; title; baseline: the
+    method that differences are taken to (default: each column's best); shown: images per gallery at most.
+    Returns: HTML that holds its style, scripts and pictures.
+    """
+    sections = [section(problem, i, baseline, shown) for i, problem in enumerate(problems)]
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["finite"] = lambda value: value if math.isfinite(value) else ""
+    environment.filters["percent"] = lambda share: f"{100 * min(max(share, 0.0), 1.0):.1f}%"
+    return environment.get_template("page.html").render(
+        title=title or "Posterior sampling, measured", sections=sections, facts=facts, matrix=matrix(sections),
+        scale_bar=scale_bar(), counts=counts(problems), dates=dates(problems),
+    )  # fmt: skip
+
+
+def matrix(sections: Sequence[Section]) -> list[str]:
+    """The methods of all problems, those first that are ahead of most others."""
+    names = {line.name for found in sections for line in found.table.lines}
+
+    def ahead(name: str) -> float:
+        shades = [shade for found in sections if math.isfinite(shade := found.shade(name))]
+        return sum(shades) / len(shades) if shades else -1.0
+
+    return sorted(names, key=lambda name: (-ahead(name), name))
+
+
+def counts(problems: Sequence[Problem]) -> list[tuple[int, str]]:
+    """How much was measured: (number, of what)."""
+    methods = {row.method for problem in problems for row in problem.rows}
+    images = {(p.name, p.prior, image) for p in problems for row in p.rows for image in row.images}
+    seeds = {record.seed for problem in problems for record in problem.records}
+    failed = sum(len(row.failed) for problem in problems for row in problem.rows)
+    units = sum(len(row.records) for problem in problems for row in problem.rows)
+    found = [(len(problems), "problem"), (len(methods), "method"), (len(images), "measurement"), (len(seeds), "seed"),
+             (units, "finished unit")]  # fmt: skip
+    found += [(failed, "failed unit")] if failed else []
+    return [(n, word + "s" * (n != 1)) for n, word in found]
+
+
+def dates(problems: Sequence[Problem]) -> str:
+    """From when to when it was measured."""
+    found = sorted({str(r.provenance["date"])[:10] for p in problems for r in p.records if "date" in r.provenance})
+    return "" if not found else found[0] if len(found) == 1 else f"{found[0]} to {found[-1]}"

@@ -1,0 +1,144 @@
+"""`inverse-bench report` and `inverse-bench compare`: what to do with a folder of records."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from benchmarks.provenance import provenance
+from benchmarks.suite.compare import TOLERANCE, Change, Comparison, Tolerance
+from benchmarks.suite.compare import compare as compare_records
+from benchmarks.suite.records import load
+from benchmarks.suite.report import write_report
+from benchmarks.suite.report.gallery import SHOWN
+from benchmarks.suite.report.tables import duration, number, title
+
+STYLES = {"REGRESSION": "bold red", "worse, tolerated": "yellow", "better": "green", "within chance": "dim"}
+BAD_INPUT = 2
+console = Console()
+
+
+def report(
+    records: Annotated[Path, typer.Argument(help="folder of records, made by `inverse-bench run suite`")],
+    out: Annotated[Path, typer.Option(help="the page: one HTML file that needs no network")] = Path("report.html"),
+    markdown: Annotated[Path | None, typer.Option(help="the same tables, for a repository")] = None,
+    csv: Annotated[Path | None, typer.Option(help="every value: problem, method, seed, image, metric, value")] = None,
+    heading: Annotated[str, typer.Option("--title", help="of the page")] = "",
+    baseline: Annotated[str, typer.Option(help="method that differences are to; default: each column's best")] = "",
+    pictures: Annotated[int, typer.Option(min=0, help="images per gallery at most")] = SHOWN,
+) -> None:
+    """Tables, plots and galleries of a benchmark's records, to look at and to cite."""
+    facts = {key: str(value) for key, value in provenance().items()}
+    try:
+        written = write_report(load(records), out, facts, markdown, csv, heading, baseline, pictures)
+    except (FileNotFoundError, ValueError) as error:
+        raise _refused(error) from None
+    for path in written:
+        console.print(f"written to {path} ({path.stat().st_size / 1e6:.1f} MB)", highlight=False)
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="folder of records, the older ones")],
+    second: Annotated[Path, typer.Argument(help="folder of records, the newer ones")],
+    tolerance: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"a worsening up to this part of the old value is no regression (default {TOLERANCE}); or "
+            "METRIC=VALUE, in the metric's own units; repeat for several"
+        ),
+    ] = None,
+    costs: Annotated[
+        float | None, typer.Option(help="seconds, NFE or VJP that grow by more than this part are a regression too")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="also what stayed the same or within chance")] = False,
+) -> None:
+    """What changed between two folders of records; exit 1 on a significant regression, 2 on bad input."""
+    try:
+        found = compare_records(load(first), load(second), parse(tolerance or []), costs)
+    except (FileNotFoundError, ValueError) as error:
+        raise _refused(error) from None
+    show(found, everything)
+    if found.regressions:
+        raise typer.Exit(1)
+
+
+def parse(given: Sequence[str]) -> Tolerance:
+    """A tolerance from its options, "0.01" or "psnr_mean=0.1".
+
+    Arguments: given.
+    Raises: ValueError for what is no number of 0 or more.
+    """
+    part, absolute = TOLERANCE, {}
+    for text in given:
+        metric, _, value = text.rpartition("=")
+        try:
+            number_ = float(value)
+        except ValueError:
+            number_ = -1.0
+        if not number_ >= 0:
+            raise ValueError(f"tolerance {text!r}: expected a number of 0 or more, or METRIC=NUMBER")
+        if metric:
+            absolute[metric] = number_
+        else:
+            part = number_
+    return Tolerance(part, absolute)
+
+
+def show(found: Comparison, everything: bool = False) -> None:
+    """Print a comparison.
+
+    Arguments: found; everything: also what stayed the same or within chance.
+    """
+    shown = [c for c in found.changes if everything or c.verdict not in ("same", "within chance")]
+    for where in dict.fromkeys((c.task, c.problem, c.prior) for c in shown):
+        console.print(_table(where, [c for c in shown if (c.task, c.problem, c.prior) == where]))
+    grown = [c for c in found.costs if c.regression or everything or not math.isclose(c.before, c.after)]
+    if grown:
+        table = Table("problem", "method", "cost", title="Costs", title_justify="left")
+        for head in ("first", "second", "change"):
+            table.add_column(head, justify="right")
+        for c in grown:
+            ratio = f"{100 * (c.after / c.before - 1):+.0f} %" if c.before else "-"
+            style = "bold red" if c.regression else None
+            table.add_row(c.problem, c.row, c.name, duration(c.before), duration(c.after), ratio, style=style)
+        console.print(table)
+    for where, row, side in found.only:
+        console.print(f"only in the {side}: {escape(' / '.join(filter(None, (where, row))))}")
+    for where, row in found.apart:
+        console.print(f"no image and seed in common: {escape(where)} / {escape(row)}")
+    for where, row, metric in found.gone:
+        console.print(f"no longer measured: {escape(where)} / {escape(row)} / {escape(metric)}")
+    for folder, where, row, error in dict.fromkeys(found.failed):
+        console.print(f"failed in the {folder}: {escape(where)} / {escape(row)}: {escape(error)}")
+    for where, row, units in found.failing:
+        console.print(f"[bold red]REGRESSION[/]: {escape(where)} / {escape(row)}: {units} images and seeds fail now")
+    verdicts = [c.verdict for c in found.changes]
+    counts = ", ".join(f"{verdicts.count(v)} {v.lower()}" for v in dict.fromkeys(verdicts))
+    console.print(f"{len(verdicts)} figures compared: {counts or 'nothing in common'}.", highlight=False)
+    console.print(f"{found.regressions or 'no'} regression{'s' * (found.regressions != 1)}", highlight=False)
+
+
+def _table(where: tuple[str, str, str], changes: Sequence[Change]) -> Table:
+    table = Table("method", "metric", title=escape(f"{where[0]} ({where[1]}, {where[2]})"), title_justify="left")
+    for head in ("first", "second", "change", "95 % interval"):
+        table.add_column(head, justify="right")
+    table.add_column("images", justify="right")
+    table.add_column("verdict")
+    for c in changes:
+        d = c.difference
+        interval = f"{number(d.low, c.scale, True)} … {number(d.high, c.scale, True)}" if math.isfinite(d.low) else "-"
+        table.add_row(
+            escape(c.row), escape(title(c.scale)), number(c.before, c.scale), number(c.after, c.scale),
+            number(d.change, c.scale, True), interval, str(d.n), c.verdict, style=STYLES.get(c.verdict),
+        )  # fmt: skip
+    return table
+
+
+def _refused(error: Exception) -> typer.Exit:
+    Console(stderr=True).print(f"[red]{escape(str(error))}[/]", highlight=False)
+    return typer.Exit(BAD_INPUT)
