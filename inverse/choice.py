@@ -24,7 +24,7 @@ VARIANTS = {
         guidance=Pivot(share=0.03),
         population=Renoised(4),
         n_steps=8,
-        head=5.0,
+        head=4.0,
         then=Handover(replace(METHODS["mmps"], guidance=MMPS(1)), 0.1, 5 / 8),
     ),
 }
