@@ -149,15 +149,21 @@ def locate(source: str | Path, kind: str) -> Path:
     raise FileNotFoundError(f"no {kind} {str(source)!r}: expected one of {available(kind)} or a checkpoint's folder")
 
 
-def load(source: str | Path, sde: SDE | None = None, config: str | None = None) -> ScorePrior:
+def load(
+    source: str | Path,
+    sde: SDE | None = None,
+    config: str | None = None,
+    event_shape: tuple[int, ...] | None = None,
+) -> ScorePrior:
     """A trained prior: ours, or one of other people's (see `priors.importers`).
 
     Arguments: source: a shipped name (`available`), the path of a checkpoint folder, "score_sde:FILE" for a checkpoint
     of the official PyTorch code of Song et al. 2021, or "diffusers:ID_OR_PATH" for a pipeline; sde: another noising
     than that it was trained with (see `ScorePrior.with_sde`); config: DATASET/SDE/NETWORK, which an official file does
-    not say, for example "cifar10/ve/ncsnpp_continuous".
+    not say, for example "cifar10/ve/ncsnpp_continuous"; event_shape (C, H, W): the size of your pictures, for a network
+    of any size (see `ScorePrior.resized`); None: that of the checkpoint's card.
     Raises: FileNotFoundError for an unknown name or missing file; ValueError for a broken or foreign checkpoint, for an
-    sde that the network cannot serve, and for a config that is missing, unknown or not asked for.
+    sde or an event_shape that the network cannot serve, and for a config that is missing, unknown or not asked for.
     """
     kind, _, place = str(source).partition(":")
     if config is not None and kind != "score_sde":
@@ -170,6 +176,7 @@ def load(source: str | Path, sde: SDE | None = None, config: str | None = None) 
         prior = diffusers.load(place)
     else:
         prior: ScorePrior = load_folder(locate(source, "prior"), "prior")  # type: ignore[assignment]
+    prior = prior if event_shape is None else prior.resized(event_shape)
     return prior if sde is None else prior.with_sde(sde)
 
 

@@ -127,6 +127,28 @@ class ScorePrior(Prior, nn.Module):
         prior = ScorePrior(self.network, sde, self.event_shape, self.prediction, self.range, self.moments)
         return prior.train(self.training)
 
+    def resized(self, event_shape: tuple[int, ...]) -> "ScorePrior":
+        """The prior of the same network over pictures of another size.
+
+        Arguments: event_shape (tuple (C, H, W)). The network is shared, not copied; moments stay where the shape does.
+        Raises: ValueError for a network of one size, for another number of channels and for a size below its least.
+        """
+        shape = tuple(int(n) for n in event_shape)
+        if shape == self.event_shape:
+            return self
+        minimum = getattr(self.network, "minimum", None)  # what a network of any size says of itself
+        if minimum is None:
+            raise ValueError(
+                f"event_shape = {shape}: this prior's network is made for {self.event_shape} alone; bring pictures to "
+                "that size, or take a prior of any size, such as 'natural'"
+            )
+        if len(shape) != 3 or shape[0] != self.event_shape[0] or min(shape[1:]) < minimum:
+            raise ValueError(
+                f"event_shape = {shape}: expected ({self.event_shape[0]}, H, W) with H and W of at least {minimum}; "
+                "convert or enlarge the picture"
+            )
+        return ScorePrior(self.network, self.sde, shape, self.prediction, self.range).train(self.training)
+
     @property
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
