@@ -23,6 +23,7 @@ def pack(
     only: Annotated[list[str] | None, typer.Option(help="pictures of these names, or a text file of such")] = None,
     leave_out: Annotated[list[str] | None, typer.Option(help="not these names; a text file of such")] = None,
     name: Annotated[str, typer.Option(help="prefix of the group in the file, such as train")] = "",
+    add: Annotated[bool, typer.Option(help="add a group to the file that is there, such as test to train")] = False,
     source: Annotated[str, typer.Option(help="where the pictures come from, for the file")] = "",
 ) -> None:
     """Pack the colour pictures of the sources, in their order; grey ones and those with transparency are left out."""
@@ -39,7 +40,8 @@ def pack(
         raise typer.BadParameter(
             f"no colour picture in {[str(s) for s in sources]}: check --split, --only, --leave-out"
         )
-    write(out, Pictures(tuple(kept.values()), tuple(kept), source or ", ".join(s.name for s in sources)), name or None)
+    packed = Pictures(tuple(kept.values()), tuple(kept), source or ", ".join(s.name for s in sources))
+    write(out, packed, name or None, add)
     print(f"{len(kept)} pictures in {out}")
 
 

@@ -1,5 +1,6 @@
 """Sets of pictures of different sizes, and the random crops of them that a network of any size is trained on."""
 
+import shutil
 import zipfile
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -53,13 +54,26 @@ class Pictures:
         return self.pictures[0].shape[0]
 
 
-def write(path: str | Path, data: Pictures, split: str | None = None) -> None:
+def write(path: str | Path, data: Pictures, split: str | None = None, add: bool = False) -> None:
     """Write pictures as compressed HDF5, atomically: one dataset (C, H, W) each, by number, its name an attribute.
 
-    Arguments: path; data; split: with it the group is ``{split}_pictures``.
+    Arguments: path; data; split: with it the group is ``{split}_pictures``; add: keep the other groups of a file that
+    is there.
+    Raises: FileNotFoundError where there is none to add to; ValueError where it has that group.
     """
-    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
-        group = file.create_group(_group(split))
+    if add and not Path(path).exists():
+        raise FileNotFoundError(f"no file at {path} to add pictures to: leave add out and write the first part")
+    if add and holds(path, split):
+        raise ValueError(f"{path} holds '{_group(split)}' already: name another split, or write the file anew")
+    with atomic(path) as temporary:
+        if add:
+            shutil.copy(path, temporary)
+        _write(temporary, data, _group(split), "a" if add else "w")
+
+
+def _write(path: Path, data: Pictures, name: str, mode: str) -> None:
+    with h5py.File(path, mode) as file:
+        group = file.create_group(name)
         for i, (picture, name) in enumerate(zip(data.pictures, data.names, strict=True)):
             kept = group.create_dataset(f"{i:05d}", data=picture.numpy(), compression="gzip", shuffle=True)
             kept.attrs["name"] = name

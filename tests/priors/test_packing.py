@@ -8,7 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from priors.packing import app, entries
-from priors.pictures import read
+from priors.pictures import holds, read
 
 
 def encoded(h, w, value, channels=3) -> bytes:
@@ -39,7 +39,7 @@ def places(tmp_path):
 
 def packed(places, *arguments):
     result = CliRunner().invoke(app, [*map(str, arguments), "--out", str(places / "out.h5")])
-    return result, (read(places / "out.h5") if (places / "out.h5").exists() else None)
+    return result, (read(places / "out.h5") if holds(places / "out.h5") else None)
 
 
 def test_sources_in_their_order_without_grey_ones(places):
@@ -55,6 +55,13 @@ def test_parts_and_names(places):
     assert data.names == ("x",) and data.source == "here"
     _, data = packed(places, places / "folder", "--only", places / "folder" / "notes.txt")
     assert data.names == ("a",)
+
+
+def test_training_and_test_parts_in_one_file(places):
+    packed(places, places / "cut.npz", "--split", "0", "--name", "train")
+    result, _ = packed(places, places / "cut.npz", "--split", "1", "--name", "test", "--add")
+    assert result.exit_code == 0
+    assert [read(places / "out.h5", part).names for part in ("train", "test")] == [("x", "z"), ("y",)]
 
 
 def test_what_cannot_be_packed(places):

@@ -34,6 +34,18 @@ def test_round_trip(tmp_path, split):
         assert "uint8" in str(file.attrs["units"])
 
 
+def test_a_part_is_added_beside_others(tmp_path):
+    with pytest.raises(FileNotFoundError, match="write the first part"):
+        write(tmp_path / "set.h5", pictures(), "test", add=True)
+    write(tmp_path / "set.h5", pictures(), "train")
+    write(tmp_path / "set.h5", pictures((9, 9)), "test", add=True)
+    assert len(read(tmp_path / "set.h5", "train")) == 3 and len(read(tmp_path / "set.h5", "test")) == 1
+    with pytest.raises(ValueError, match="holds 'test_pictures' already"):
+        write(tmp_path / "set.h5", pictures(), "test", add=True)
+    write(tmp_path / "set.h5", pictures())
+    assert not holds(tmp_path / "set.h5", "train")
+
+
 def test_what_is_no_file_of_pictures(tmp_path):
     from priors.data import write as write_images
 
