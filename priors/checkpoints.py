@@ -1,6 +1,7 @@
 """Trained networks on disk: weights.safetensors beside a card.json that says everything else. No pickle.
 
-Beside a prior lie its moments, in half precision, which is more than enough for a preconditioner."""
+Beside a prior lie its moments, in half precision, which is more than enough for a preconditioner; beside one of any
+size the spectrum that makes them."""
 
 import hashlib
 import json
@@ -17,10 +18,12 @@ from priors.importers import diffusers, score_sde
 from priors.moments import Moments
 from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
 from priors.sde import SDE, from_spec
+from priors.spectrum import Spectrum
 
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "shipped"
-WEIGHTS, CARD, SAMPLES, MOMENTS = "weights.safetensors", "card.json", "samples.h5", "moments.safetensors"
+WEIGHTS, CARD, SAMPLES = "weights.safetensors", "card.json", "samples.h5"
+MOMENTS, SPECTRUM = "moments.safetensors", "spectrum.safetensors"
 
 
 def save(folder: str | Path, trained: ScorePrior | NoisyClassifier, **notes) -> None:
@@ -33,8 +36,11 @@ def save(folder: str | Path, trained: ScorePrior | NoisyClassifier, **notes) -> 
     with atomic(folder / WEIGHTS) as temporary:
         save_file({name: value.contiguous() for name, value in trained.network.state_dict().items()}, temporary)
         checksum = _sha256(temporary)
-    moments = getattr(trained, "moments", None)
-    if moments is not None:
+    moments, spectrum = getattr(trained, "moments", None), getattr(trained, "spectrum", None)
+    if spectrum is not None:
+        with atomic(folder / SPECTRUM) as temporary:
+            save_file({name: value.contiguous() for name, value in vars(spectrum).items()}, temporary)
+    elif moments is not None:
         kept = {name: value.contiguous() for name, value in vars(moments).items()}
         with atomic(folder / MOMENTS) as temporary:
             save_file(kept | {"basis": kept["basis"].half()}, temporary)
@@ -101,7 +107,9 @@ def load_folder(folder: str | Path, kind: str) -> ScorePrior | NoisyClassifier:
         return NoisyClassifier(*arguments, range=DataRange(**card["range"])).eval()
     path = folder / MOMENTS
     moments = Moments(**{k: v.float() for k, v in _read(path).items()}) if path.exists() else None
-    return ScorePrior(*arguments, card["prediction"], DataRange(**card["range"]), moments).eval()
+    path = folder / SPECTRUM
+    spectrum = Spectrum(**_read(path)) if path.exists() else None
+    return ScorePrior(*arguments, card["prediction"], DataRange(**card["range"]), moments, spectrum).eval()
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -22,6 +22,7 @@ from priors.moments import Moments
 from priors.objectives import Objective
 from priors.pictures import NUMBERS, Crops
 from priors.score_prior import ScorePrior
+from priors.spectrum import Spectrum
 
 STATE, LOG = "state.safetensors", "log.jsonl"
 MOMENT_IMAGES = 20_000  # more hardly change 256 components
@@ -107,16 +108,16 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
         self.step, self.seconds, self.losses = 0, 0.0, {}
 
-    def _moments(self) -> Moments | None:
-        """Of images evenly taken from the training set, and of their mirror images where training mirrors them.
-
-        None of crops: a network of any size would need those of every size.
-        """
+    def _know_moments(self, prior: ScorePrior) -> None:
+        """Those of images evenly taken from the training set, and of their mirror images where training mirrors them;
+        of crops the spectrum of their pictures, which serves every size."""
         if isinstance(self.data, Crops):
-            return None
+            prior.spectrum = Spectrum.of_pictures(self.data.pictures)
+            prior.moments = prior.spectrum.moments(prior.event_shape)
+            return
         rows = torch.linspace(0, len(self.data) - 1, min(len(self.data), MOMENT_IMAGES)).long()
         images = self.data.floats(rows)
-        return Moments.of_images(torch.cat([images, images.flip(-1)]) if self.config.flip else images)
+        prior.moments = Moments.of_images(torch.cat([images, images.flip(-1)]) if self.config.flip else images)
 
     def run(self) -> dict[str, float]:
         """Train to the end of the config, from the saved state where `resume` was called; the last losses."""
@@ -241,7 +242,7 @@ class Trainer:
     def _write_checkpoint(self) -> None:
         trained = self.objective.trained
         if isinstance(trained, ScorePrior) and trained.moments is None:
-            trained.moments = self._moments()
+            self._know_moments(trained)
         self.objective.eval()
         with self._averaged():
             record = {
