@@ -58,16 +58,22 @@ class Spectrum:
         side = min([window, *(min(p.shape[1:]) for p in data.pictures)])
         if side < 4:
             raise ValueError(f"windows of {side} pixels: expected at least 4 to tell frequencies apart; take others")
-        floats = [p.double() / 255 for p in data.pictures]  # every picture counts alike, whatever its size
-        mean = torch.stack([p.mean((1, 2)) for p in floats]).mean(0)
-        centred = [p - mean[:, None, None] for p in floats]
-        covariance = torch.stack([p.flatten(1) @ p.flatten(1).mT / p[0].numel() for p in centred]).mean(0)
-        variances, colours = torch.linalg.eigh(covariance)
-        cosine = cosines(side).double()
-        power = torch.zeros(data.channels, side, side, dtype=torch.float64)
-        for p in centred:
-            parts = torch.einsum("ck,chw->khw", colours, p).unfold(1, side, side).unfold(2, side, side).flatten(1, 2)
-            power += (cosine @ parts @ cosine.mT).square().mean(1) / len(data)
+        # every picture counts alike, whatever its size; one at a time, for there may be many
+        n, mean, second = (
+            len(data),
+            torch.zeros(data.channels).double(),
+            torch.zeros(data.channels, data.channels).double(),
+        )
+        for picture in data.pictures:
+            flat = picture.flatten(1).float() / 255
+            mean += flat.mean(1) / n
+            second += flat @ flat.mT / flat.shape[1] / n
+        variances, colours = torch.linalg.eigh(second - torch.outer(mean, mean))
+        power, cosine = torch.zeros(data.channels, side, side).double(), cosines(side)
+        for picture in data.pictures:
+            x = torch.einsum("ck,chw->khw", colours.float(), picture.float() / 255 - mean.float()[:, None, None])
+            parts = x.unfold(1, side, side).unfold(2, side, side).flatten(1, 2)
+            power += (cosine @ parts @ cosine.mT).square().mean(1) / n
         frequency = _frequency(side, side).flatten()[1:]
         edges = torch.logspace(math.log10(frequency.min()), math.log10(frequency.max()), BANDS + 1)
         band = torch.bucketize(frequency, edges[1:-1], right=True)
