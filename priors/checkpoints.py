@@ -26,15 +26,17 @@ WEIGHTS, CARD, SAMPLES = "weights.safetensors", "card.json", "samples.h5"
 MOMENTS, SPECTRUM = "moments.safetensors", "spectrum.safetensors"
 
 
-def save(folder: str | Path, trained: ScorePrior | NoisyClassifier, **notes) -> None:
+def save(folder: str | Path, trained: ScorePrior | NoisyClassifier, half: bool = False, **notes) -> None:
     """Write a trained prior or classifier.
 
-    Arguments: folder (path, made if absent); trained; notes: what the card should say besides (data, licence, training
-    command, seconds, hardware, losses), as plain data.
+    Arguments: folder (path, made if absent); trained; half: kernels and matrices in half precision, with which it
+    computes in float32 again when loaded: half the file, for errors of 5e-4 of a weight; notes: what the card should
+    say besides (data, licence, training command, seconds, hardware, losses), as plain data.
     """
     folder = Path(folder)
     with atomic(folder / WEIGHTS) as temporary:
-        save_file({name: value.contiguous() for name, value in trained.network.state_dict().items()}, temporary)
+        weights = {name: value.contiguous() for name, value in trained.network.state_dict().items()}
+        save_file({name: v.half() if half and v.ndim > 1 else v for name, v in weights.items()}, temporary)
         checksum = _sha256(temporary)
     moments, spectrum = getattr(trained, "moments", None), getattr(trained, "spectrum", None)
     if spectrum is not None:
