@@ -1,6 +1,7 @@
 """Trained networks on disk: weights.safetensors beside a card.json that says everything else. No pickle.
 
-Beside a prior lie its moments, in half precision, which is more than enough for a preconditioner."""
+Beside a prior lie its moments, in half precision, which is more than enough for a preconditioner; beside one of any
+size the spectrum that makes them."""
 
 import hashlib
 import json
@@ -17,24 +18,31 @@ from priors.importers import diffusers, score_sde
 from priors.moments import Moments
 from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
 from priors.sde import SDE, from_spec
+from priors.spectrum import Spectrum
 
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "shipped"
-WEIGHTS, CARD, SAMPLES, MOMENTS = "weights.safetensors", "card.json", "samples.h5", "moments.safetensors"
+WEIGHTS, CARD, SAMPLES = "weights.safetensors", "card.json", "samples.h5"
+MOMENTS, SPECTRUM = "moments.safetensors", "spectrum.safetensors"
 
 
-def save(folder: str | Path, trained: ScorePrior | NoisyClassifier, **notes) -> None:
+def save(folder: str | Path, trained: ScorePrior | NoisyClassifier, half: bool = False, **notes) -> None:
     """Write a trained prior or classifier.
 
-    Arguments: folder (path, made if absent); trained; notes: what the card should say besides (data, licence, training
-    command, seconds, hardware, losses), as plain data.
+    Arguments: folder (path, made if absent); trained; half: kernels and matrices in half precision, with which it
+    computes in float32 again when loaded: half the file, for errors of 5e-4 of a weight; notes: what the card should
+    say besides (data, licence, training command, seconds, hardware, losses), as plain data.
     """
     folder = Path(folder)
     with atomic(folder / WEIGHTS) as temporary:
-        save_file({name: value.contiguous() for name, value in trained.network.state_dict().items()}, temporary)
+        weights = {name: value.contiguous() for name, value in trained.network.state_dict().items()}
+        save_file({name: v.half() if half and v.ndim > 1 else v for name, v in weights.items()}, temporary)
         checksum = _sha256(temporary)
-    moments = getattr(trained, "moments", None)
-    if moments is not None:
+    moments, spectrum = getattr(trained, "moments", None), getattr(trained, "spectrum", None)
+    if spectrum is not None:
+        with atomic(folder / SPECTRUM) as temporary:
+            save_file({name: value.contiguous() for name, value in vars(spectrum).items()}, temporary)
+    elif moments is not None:
         kept = {name: value.contiguous() for name, value in vars(moments).items()}
         with atomic(folder / MOMENTS) as temporary:
             save_file(kept | {"basis": kept["basis"].half()}, temporary)
@@ -101,7 +109,9 @@ def load_folder(folder: str | Path, kind: str) -> ScorePrior | NoisyClassifier:
         return NoisyClassifier(*arguments, range=DataRange(**card["range"])).eval()
     path = folder / MOMENTS
     moments = Moments(**{k: v.float() for k, v in _read(path).items()}) if path.exists() else None
-    return ScorePrior(*arguments, card["prediction"], DataRange(**card["range"]), moments).eval()
+    path = folder / SPECTRUM
+    spectrum = Spectrum(**_read(path)) if path.exists() else None
+    return ScorePrior(*arguments, card["prediction"], DataRange(**card["range"]), moments, spectrum).eval()
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -149,15 +159,21 @@ def locate(source: str | Path, kind: str) -> Path:
     raise FileNotFoundError(f"no {kind} {str(source)!r}: expected one of {available(kind)} or a checkpoint's folder")
 
 
-def load(source: str | Path, sde: SDE | None = None, config: str | None = None) -> ScorePrior:
+def load(
+    source: str | Path,
+    sde: SDE | None = None,
+    config: str | None = None,
+    event_shape: tuple[int, ...] | None = None,
+) -> ScorePrior:
     """A trained prior: ours, or one of other people's (see `priors.importers`).
 
     Arguments: source: a shipped name (`available`), the path of a checkpoint folder, "score_sde:FILE" for a checkpoint
     of the official PyTorch code of Song et al. 2021, or "diffusers:ID_OR_PATH" for a pipeline; sde: another noising
     than that it was trained with (see `ScorePrior.with_sde`); config: DATASET/SDE/NETWORK, which an official file does
-    not say, for example "cifar10/ve/ncsnpp_continuous".
+    not say, for example "cifar10/ve/ncsnpp_continuous"; event_shape (C, H, W): the size of your pictures, for a network
+    of any size (see `ScorePrior.resized`); None: that of the checkpoint's card.
     Raises: FileNotFoundError for an unknown name or missing file; ValueError for a broken or foreign checkpoint, for an
-    sde that the network cannot serve, and for a config that is missing, unknown or not asked for.
+    sde or an event_shape that the network cannot serve, and for a config that is missing, unknown or not asked for.
     """
     kind, _, place = str(source).partition(":")
     if config is not None and kind != "score_sde":
@@ -170,6 +186,7 @@ def load(source: str | Path, sde: SDE | None = None, config: str | None = None) 
         prior = diffusers.load(place)
     else:
         prior: ScorePrior = load_folder(locate(source, "prior"), "prior")  # type: ignore[assignment]
+    prior = prior if event_shape is None else prior.resized(event_shape)
     return prior if sde is None else prior.with_sde(sde)
 
 

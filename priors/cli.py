@@ -12,9 +12,9 @@ import torch
 import torch.distributed as dist
 import typer
 
-from priors import nets, sde
+from priors import nets, pictures, sde
 from priors.data import ImageSet, read
-from priors.objectives import OBJECTIVES, NoisyClassification, Objective
+from priors.objectives import OBJECTIVES, Focus, NoisyClassification, Objective
 from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
 from priors.training import STATE, Trainer, TrainingConfig
 
@@ -25,7 +25,13 @@ app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
 @app.command()
 def train(
     config: Annotated[str, typer.Argument(help="a TOML file, or the name of one in priors/configs")],
-    data: Annotated[Path, typer.Option(help="image set: HDF5 or npz with images (n, C, H, W) uint8 and labels (n,)")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="image set: HDF5 or npz with images (n, C, H, W) uint8 and labels (n,); for a config with [crops], "
+            "pictures of any sizes as inverse-pack writes them"
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="folder of the checkpoint, the state, the log and the sample sheet")],
     split: Annotated[str, typer.Option(help="prefix of the names in the file")] = "train",
     test_split: Annotated[
@@ -46,7 +52,7 @@ def train(
     training = replace(TrainingConfig(**recipe["training"]), **{k: v for k, v in overrides.items() if v is not None})
     if (out / STATE).exists() and not resume:
         raise typer.BadParameter(f"{out} holds a training state: pass --resume to go on, or another folder")
-    images = read(data, split or None)
+    images = _read(data, split or None, recipe)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     distributed = "RANK" in os.environ
     if distributed:
@@ -66,11 +72,18 @@ def train(
         trainer.resume()
     trainer.run()
     if test_split:
-        trainer.test(read(data, test_split))
+        trainer.test(_read(data, test_split, recipe))
     if trainer.rank == 0:
         print(f"{trainer.step} steps, {trainer.seconds:.0f} s, losses {trainer.losses}, checkpoint in {out}")
     if distributed:
         dist.destroy_process_group()
+
+
+def _read(path: Path, split: str | None, recipe: dict) -> ImageSet | pictures.Crops:
+    """The images of a file, or random crops of its pictures as the recipe's [crops] says."""
+    if "crops" in recipe:
+        return pictures.Crops(pictures.read(path, split), **recipe["crops"])
+    return read(path, split)
 
 
 def read_recipe(config: str) -> dict:
@@ -111,7 +124,7 @@ def changed(recipe: dict, changes: list[str]) -> dict:
     return recipe
 
 
-def objective(recipe: dict, images: ImageSet) -> Objective:
+def objective(recipe: dict, images: ImageSet | pictures.Crops) -> Objective:
     """What a recipe trains, on images of a given shape.
 
     Raises: ValueError for an unknown kind or objective.
@@ -123,9 +136,11 @@ def objective(recipe: dict, images: ImageSet) -> Objective:
     if recipe["kind"] == "prior":
         options = dict(recipe.get("prior", {}))
         name, weight = options.pop("objective", "denoising"), options.pop("weight", "score")
+        focus = Focus(**options.pop("focus")) if "focus" in options else None
         if name not in OBJECTIVES:
             raise ValueError(f"[prior] objective = {name!r}: expected one of {sorted(OBJECTIVES)}")
-        return OBJECTIVES[name](ScorePrior(*arguments, range=DataRange(**recipe["range"]), **options), weight)
+        prior = ScorePrior(*arguments, range=DataRange(**recipe["range"]), **options)
+        return OBJECTIVES[name](prior, weight).focused(focus)
     raise ValueError(f"kind = {recipe['kind']!r}: expected 'prior' or 'classifier'")
 
 

@@ -34,6 +34,14 @@ class ImageSet:
         """Images in image units: float32 (n, C, H, W) in [0, 1]."""
         return self.images[index].float() / 255
 
+    def drawn(self, rows: Tensor, places: Tensor) -> Tensor:
+        """What a training step takes of rows (n,): the images themselves, wherever (n, k) a crop of one would lie."""
+        return self.floats(rows)
+
+    def measured(self) -> "ImageSet":
+        """What a loss is measured on: the images themselves."""
+        return self
+
 
 def read(path: str | Path, split: str | None = None) -> ImageSet:
     """Read an image set.

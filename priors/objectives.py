@@ -1,7 +1,9 @@
 """What is trained, as one module: (x0, labels, t, z) -> loss per row. The training loop knows no more of it."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from priors.losses import (
 from priors.ode import decode
 from priors.rng import RowRNG
 from priors.score_prior import NoisyClassifier, ScorePrior
-from priors.sde import LadderSDE
+from priors.sde import SDE, LadderSDE
 
 
 class Objective(nn.Module, ABC):
@@ -47,6 +49,33 @@ class Objective(nn.Module, ABC):
         """Draw what shows by eye how far the training is, into the folder."""
 
 
+@dataclass(frozen=True)
+class Focus:
+    """Noise levels that a training sees more often than others, without making up for it in the loss.
+
+    Formula: a ``share`` of times has log(sigma / alpha) ~ N(log sigma, spread^2), the others are uniform.
+    Source: Karras et al. 2022, table 1 (there with share 1).
+    Arguments: sigma (of alpha 1, data units); spread (of its natural logarithm); share in [0, 1].
+    Raises: ValueError for values out of range.
+    """
+
+    sigma: float
+    spread: float
+    share: float = 0.75
+
+    def __post_init__(self):
+        if self.sigma <= 0 or self.spread <= 0 or not 0 <= self.share <= 1:
+            raise ValueError(f"{self}: expected sigma and spread > 0, share in [0, 1]")
+
+    def times(self, sde: SDE, u: Tensor) -> Tensor:
+        """Times on [T_TRAIN, 1] of the sde from uniform numbers u (N,); (N,)."""
+        v = u.double()
+        normal = torch.special.ndtri((v / max(self.share, 1e-12)).clamp(1e-9, 1 - 1e-9))
+        focused = sde.time(self.sigma * torch.exp(self.spread * normal)).clamp(T_TRAIN, 1.0)
+        others = T_TRAIN + (1 - T_TRAIN) * (v - self.share) / max(1 - self.share, 1e-12)
+        return torch.where(v < self.share, focused, others).to(u)
+
+
 class PriorObjective(Objective):
     """Trains a `ScorePrior` by a loss with a weight, a name in `priors.losses.WEIGHTS`.
 
@@ -56,16 +85,32 @@ class PriorObjective(Objective):
     """
 
     trained: ScorePrior
+    focus: Focus | None = None  # where times are drawn more often; None: as the weight says
 
     def __init__(self, prior: ScorePrior, weight: str = "score"):
         super().__init__()
         self.trained, self.weight = prior, weight
+
+    def focused(self, focus: Focus | None) -> "PriorObjective":
+        """This objective with times drawn by a focus from now on; None: as the weight says.
+
+        Raises: ValueError for an objective that draws times for a reason of its own.
+        """
+        if focus is not None and (self.weight == "likelihood" or isinstance(self, Discrete)):
+            raise ValueError(
+                f"focus with {type(self).__name__} and weight {self.weight!r}: expected a continuous loss of weight "
+                "'score' or 'unit', whose times are free; leave focus out"
+            )
+        self.focus = focus
+        return self
 
     @abstractmethod
     def loss(self, x0: Tensor, t: Tensor, z: Tensor) -> Tensor:
         """The weighted loss at given times, (N,)."""
 
     def times(self, u: Tensor) -> Tensor:
+        if self.focus is not None:
+            return self.focus.times(self.trained.sde, u)
         return likelihood_times(self.trained.sde, u) if self.weight == "likelihood" else super().times(u)
 
     def forward(self, x0: Tensor, labels: Tensor | None, t: Tensor, z: Tensor) -> Tensor:
@@ -74,7 +119,7 @@ class PriorObjective(Objective):
 
     def sheet(self, out: Path) -> None:
         prior = self.trained
-        shape = (36, *prior.event_shape)
+        shape = (36 if math.prod(prior.event_shape) <= 3 * 32**2 else 6, *prior.event_shape)
         rng = RowRNG.rows(0, shape[0], device=prior.device)
         images = decode(prior, prior.sde.sample_terminal(shape, rng), n_steps=32, denoise=True)
         _save_sheet(out / "samples.png", images)

@@ -20,7 +20,9 @@ from priors.data import ImageSet
 from priors.files import atomic
 from priors.moments import Moments
 from priors.objectives import Objective
+from priors.pictures import NUMBERS, Crops
 from priors.score_prior import ScorePrior
+from priors.spectrum import Spectrum
 
 STATE, LOG = "state.safetensors", "log.jsonl"
 MOMENT_IMAGES = 20_000  # more hardly change 256 components
@@ -72,17 +74,24 @@ class TrainingConfig:
 
 
 class Trainer:
-    """Minimises an objective over an image set.
+    """Minimises an objective over an image set, or over random crops of pictures.
 
     All randomness of step n comes from (seed, n) and is drawn for the whole batch, of which every process takes its
     rows: a resumed run, and a run on several processes, follow the unbroken run of one.
-    Arguments: objective (`priors.objectives`); data (ImageSet); config; out (folder): state, log, sheets and the
-    checkpoint of the averaged weights go there; device; notes (dict): what the checkpoint's card should say besides.
+    Arguments: objective (`priors.objectives`); data (ImageSet or Crops; of the latter a row is a picture, and so is one
+    that is held out); config; out (folder): state, log, sheets and the checkpoint of the averaged weights go there;
+    device; notes (dict): what the checkpoint's card should say besides.
     Raises: ValueError where the batch does not divide among the processes or the data are too few.
     """
 
     def __init__(
-        self, objective: Objective, data: ImageSet, config: TrainingConfig, out: str | Path, device="cpu", notes=None
+        self,
+        objective: Objective,
+        data: ImageSet | Crops,
+        config: TrainingConfig,
+        out: str | Path,
+        device="cpu",
+        notes=None,
     ):
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         if config.batch_size % self.world:
@@ -91,7 +100,7 @@ class Trainer:
             raise ValueError(f"{len(data)} images: too few for held_out {config.held_out} and one batch")
         self.config, self.out, self.notes = config, Path(out), notes or {}
         self.device = torch.device(device)
-        self.held_out, self.data = data[-config.held_out :], data[: -config.held_out]
+        self.held_out, self.data = data[-config.held_out :].measured(), data[: -config.held_out]
         self.objective = objective.to(self.device)
         self.network = objective.network
         self.ema = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
@@ -99,11 +108,16 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
         self.step, self.seconds, self.losses = 0, 0.0, {}
 
-    def _moments(self) -> Moments:
-        """Of images evenly taken from the training set, and of their mirror images where training mirrors them."""
+    def _know_moments(self, prior: ScorePrior) -> None:
+        """Those of images evenly taken from the training set, and of their mirror images where training mirrors them;
+        of crops the spectrum of their pictures, which serves every size."""
+        if isinstance(self.data, Crops):
+            prior.spectrum = Spectrum.of_pictures(self.data.pictures)
+            prior.moments = prior.spectrum.moments(prior.event_shape)
+            return
         rows = torch.linspace(0, len(self.data) - 1, min(len(self.data), MOMENT_IMAGES)).long()
         images = self.data.floats(rows)
-        return Moments.of_images(torch.cat([images, images.flip(-1)]) if self.config.flip else images)
+        prior.moments = Moments.of_images(torch.cat([images, images.flip(-1)]) if self.config.flip else images)
 
     def run(self) -> dict[str, float]:
         """Train to the end of the config, from the saved state where `resume` was called; the last losses."""
@@ -163,30 +177,34 @@ class Trainer:
         order = torch.randperm(len(self.data), generator=_generator(k.seed, 0, epoch))
         rows = order[position * k.batch_size : (position + 1) * k.batch_size]
         mine = slice(self.rank, None, self.world)
-        x0, labels, t, z = self._noised(self.data, rows, _generator(k.seed, 1, self.step), mine)
+        places = torch.rand(len(rows), NUMBERS, generator=_generator(k.seed, 5, self.step))
+        x0 = self.data.drawn(rows[mine], places[mine])
+        labels, t, z = self._noise(self.data, rows, _generator(k.seed, 1, self.step), mine)
+        x0 = x0.to(self.device)
         if k.flip:
             mirrored = torch.rand(len(rows), generator=_generator(k.seed, 4, self.step))[mine] < 0.5
             x0 = torch.where(mirrored.to(x0.device).view(-1, 1, 1, 1), x0.flip(-1), x0)
         return x0, labels, t, z
 
-    def _noised(self, data: ImageSet, rows: Tensor, generator: torch.Generator, mine: slice):
+    def _noise(self, data: ImageSet | Crops, rows: Tensor, generator: torch.Generator, mine: slice):
         n = len(rows)
         # one time in each of n equal intervals: the loss has less variance than with independent times
         u = (torch.arange(n) + torch.rand(n, generator=generator)) / n
         z = torch.randn(n, *data.event_shape, generator=generator)
         times = self.objective.times(u)
         labels = None if data.labels is None else data.labels[rows][mine].to(self.device)
-        return data.floats(rows[mine]).to(self.device), labels, times[mine].to(self.device), z[mine].to(self.device)
+        return labels, times[mine].to(self.device), z[mine].to(self.device)
 
     @torch.no_grad()
-    def held_out_loss(self, data: ImageSet | None = None) -> float:
-        """Mean loss of the averaged weights on held-out images, at fixed times and noise."""
-        data = self.held_out if data is None else data
+    def held_out_loss(self, data: ImageSet | Crops | None = None) -> float:
+        """Mean loss of the averaged weights on held-out images or crops, at fixed times and noise."""
+        data = self.held_out if data is None else data.measured()
         self.objective.eval()
         with self._averaged():
             total = 0.0
             for i, rows in enumerate(torch.arange(len(data)).split(500)):
-                total += self.objective(*self._noised(data, rows, _generator(0, 2, i), slice(None))).sum().item()
+                x0 = data.floats(rows).to(self.device)
+                total += self.objective(x0, *self._noise(data, rows, _generator(0, 2, i), slice(None))).sum().item()
         return total / len(data)
 
     def _averaged(self):
@@ -214,7 +232,7 @@ class Trainer:
             file.write(json.dumps(line) + "\n")
         self._write_checkpoint()
 
-    def test(self, data: ImageSet) -> float:
+    def test(self, data: ImageSet | Crops) -> float:
         """The averaged weights' loss on a test set, which the card of the checkpoint then states too."""
         self.losses |= {"held_out": self.held_out_loss(), "test": self.held_out_loss(data)}
         if not self.rank:
@@ -224,7 +242,7 @@ class Trainer:
     def _write_checkpoint(self) -> None:
         trained = self.objective.trained
         if isinstance(trained, ScorePrior) and trained.moments is None:
-            trained.moments = self._moments()
+            self._know_moments(trained)
         self.objective.eval()
         with self._averaged():
             record = {

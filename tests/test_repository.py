@@ -93,7 +93,7 @@ def test_torch_is_stated():
     assert [r for r in PROJECT["dependencies"] if Requirement(r).name == "torch"]
 
 
-@pytest.mark.parametrize("command", ["inverse", "inverse-train", "inverse-bench"])
+@pytest.mark.parametrize("command", ["inverse", "inverse-train", "inverse-pack", "inverse-bench"])
 def test_commands_are_callable(command):
     (point,) = metadata.entry_points(group="console_scripts", name=command)
     assert point.value == PROJECT["scripts"][command]

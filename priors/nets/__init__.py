@@ -1,9 +1,10 @@
 """Networks (x, label) -> output. They know nothing of SDEs, data ranges or measurements."""
 
 from priors.nets.encoder import Encoder, EncoderConfig
+from priors.nets.local import LocalConfig, LocalUNet
 from priors.nets.ncsnpp import NCSNpp, UNetConfig
 
-NETWORKS = {"ncsnpp": (NCSNpp, UNetConfig), "encoder": (Encoder, EncoderConfig)}
+NETWORKS = {"ncsnpp": (NCSNpp, UNetConfig), "encoder": (Encoder, EncoderConfig), "local": (LocalUNet, LocalConfig)}
 
 
 def build(spec: dict):
@@ -37,4 +38,4 @@ def spec(network) -> dict:
     return {"type": name, **network.config.spec()}
 
 
-__all__ = ["NETWORKS", "Encoder", "EncoderConfig", "NCSNpp", "UNetConfig", "build", "spec"]
+__all__ = ["NETWORKS", "Encoder", "EncoderConfig", "LocalConfig", "LocalUNet", "NCSNpp", "UNetConfig", "build", "spec"]

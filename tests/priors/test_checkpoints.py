@@ -38,6 +38,20 @@ def test_a_prior_comes_back_bit_for_bit(tmp_path, fields):
     assert {path.name for path in tmp_path.iterdir()} == {"card.json", "weights.safetensors"}
 
 
+def test_half_precision_is_half_the_file_and_computes_in_single(tmp_path):
+    prior, x = score_prior(), draws(2, 1, 8, 8).float()
+    checkpoints.save(tmp_path / "single", prior)
+    checkpoints.save(tmp_path / "half", prior, half=True)
+    loaded = priors.load(tmp_path / "half")
+    sizes = [
+        sum(v.nbytes for v in load_file(tmp_path / n / "weights.safetensors").values()) for n in ("half", "single")
+    ]
+    assert 0.5 < sizes[0] / sizes[1] < 0.6  # vectors stay as they are: the frequencies of an embedding are sensitive
+    assert all(p.dtype == torch.float32 for p in loaded.network.parameters())
+    torch.testing.assert_close(loaded.denoise(x, 0.3), prior.denoise(x, 0.3), rtol=5e-3, atol=5e-3)
+    assert "half" not in json.loads((tmp_path / "half" / "card.json").read_text())
+
+
 def test_a_classifier_comes_back_bit_for_bit(tmp_path):
     noisy, x = classifier(dropout=0.2), draws(2, 1, 8, 8).float()
     checkpoints.save(tmp_path, noisy)

@@ -6,6 +6,7 @@ from skimage.io import imread
 from typer.testing import CliRunner
 
 import priors
+from priors import pictures
 from priors.cli import CONFIGS, app, changed, objective, read_recipe
 from priors.data import ImageSet, read, write
 from priors.training import TrainingConfig
@@ -133,7 +134,8 @@ def test_every_config_in_the_package_builds(name):
     recipe = read_recipe(name)
     TrainingConfig(**recipe["training"])
     network = recipe["network"]
-    shape = network.get("image_channels", 3), network["image_size"], network["image_size"]
+    size = network["image_size"] if "image_size" in network else recipe["crops"]["size"]
+    shape = network.get("image_channels", 3), size, size
     images = torch.zeros(2, *shape, dtype=torch.uint8)
     made = objective(recipe, ImageSet(images))
     assert made.trained.event_shape == shape and sum(p.numel() for p in made.network.parameters()) > 10**4
@@ -154,3 +156,18 @@ def test_set_changes_an_entry_and_says_what_it_expects():
     for wrong in ("sde.type", "type=VPSDE", "nets.channels=3", "name.x=1"):
         with pytest.raises(ValueError, match=r"section\.key=value"):
             changed(recipe, [wrong])
+
+
+def test_training_on_crops_of_pictures(tmp_path, run):
+    """From pictures of several sizes, with the loss of others on the card, and resumable."""
+    made = torch.randint(0, 256, (30, 1, 11, 14), generator=torch.Generator().manual_seed(1)).byte()
+    turned = [p if i % 2 else p.mT.contiguous() for i, p in enumerate(made)]
+    pictures.write(tmp_path / "set.h5", pictures.Pictures(tuple(turned)))
+    recipe = PRIOR.replace("[training]", "[crops]\nsize = 8\nscales = [1.0, 0.8]\n\n[training]")
+    result = run(recipe)
+    assert result.exit_code == 0, result.output
+    assert priors.load(tmp_path / "out").event_shape == (1, 8, 8)
+    result = run(recipe, "--resume", "--steps", "3")
+    assert result.exit_code == 0 and json.loads((tmp_path / "out" / "card.json").read_text())["training"]["steps"] == 3
+    missing = run(recipe.replace("size = 8", "size = 12"), out="other")
+    assert isinstance(missing.exception, ValueError) and "smaller pictures" in str(missing.exception)

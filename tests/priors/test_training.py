@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from priors import load
 from priors.data import ImageSet
 from priors.objectives import T_TRAIN, DenoisingScoreMatching, NoisyClassification
+from priors.pictures import MEASURED, Crops, Pictures
 from priors.training import STATE, Trainer, TrainingConfig
 from tests.priors.cases import classifier, score_prior, stripes
 
@@ -236,3 +237,33 @@ def test_flip_mirrors_about_half_of_the_images_and_nothing_else(tmp_path):
     mirrored = (z == x.flip(-1)).flatten(1).all(1)
     assert ((z == x).flatten(1).all(1) ^ mirrored).all(), "each image as it was or mirrored"
     assert 10 <= mirrored.sum() <= 30  # of 40 tosses; beyond 3 standard deviations
+
+
+def crops() -> Crops:
+    made = torch.randint(0, 256, (20, 1, 11, 14), generator=torch.Generator().manual_seed(1)).byte()
+    return Crops(Pictures(tuple(made)), 8, (1.0, 0.8))
+
+
+def test_training_on_crops_resumes_bit_for_bit(tmp_path):
+    whole = trainer(tmp_path / "whole", data=crops())
+    whole.run()
+    broken = trainer(tmp_path / "broken", replace(CONFIG, save_minutes=0.0), data=crops())
+    broken.objective.stop_at = 3  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        broken.run()
+    resumed = trainer(tmp_path / "broken", data=crops())
+    assert resumed.resume() and resumed.step == 2
+    resumed.run()
+    a, b = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "broken"))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    prior = load(tmp_path / "whole")
+    assert prior.event_shape == (1, 8, 8) and prior.spectrum is not None and prior.moments is not None
+
+
+def test_the_step_draws_the_crops(tmp_path):
+    run = trainer(tmp_path, data=crops())
+    first = run._batch()[0]
+    assert first.shape == (8, 1, 8, 8) and torch.equal(run._batch()[0], first)
+    run.step = 1
+    assert not torch.equal(run._batch()[0], first)
+    assert len(run.held_out) == 8 * MEASURED and len(run.data) == 12

@@ -1,0 +1,99 @@
+"""`inverse-pack`: picture files, or npz archives of encoded ones, as one HDF5 file to train on."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+
+from priors.pictures import Pictures, write
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
+
+
+@app.command()
+def pack(
+    sources: Annotated[list[Path], typer.Argument(help="folders of picture files, or npz archives of encoded ones")],
+    out: Annotated[Path, typer.Option(help="the HDF5 file to write")],
+    split: Annotated[list[int] | None, typer.Option(help="of archives with 'split': repeat for several")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="pictures of these names, or a text file of such")] = None,
+    leave_out: Annotated[list[str] | None, typer.Option(help="not these names; a text file of such")] = None,
+    name: Annotated[str, typer.Option(help="prefix of the group in the file, such as train")] = "",
+    add: Annotated[bool, typer.Option(help="add a group to the file that is there, such as test to train")] = False,
+    source: Annotated[str, typer.Option(help="where the pictures come from, for the file")] = "",
+) -> None:
+    """Pack the colour pictures of the sources, in their order; grey ones and those with transparency are left out."""
+    wanted, unwanted = _names(only), _names(leave_out) or set()
+    kept: dict[str, torch.Tensor] = {}
+    for place in sources:
+        for key, encoded in entries(place, split):
+            if key in unwanted or (wanted is not None and key not in wanted):
+                continue
+            pixels = _decoded(encoded, key)
+            if pixels.ndim == 3 and pixels.shape[2] == 3:
+                kept[key] = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    if not kept:
+        raise typer.BadParameter(
+            f"no colour picture in {[str(s) for s in sources]}: check --split, --only, --leave-out"
+        )
+    packed = Pictures(tuple(kept.values()), tuple(kept), source or ", ".join(s.name for s in sources))
+    write(out, packed, name or None, add)
+    print(f"{len(kept)} pictures in {out}")
+
+
+def entries(place: Path, split: list[int] | None = None) -> Iterator[tuple[str, bytes]]:
+    """(name, encoded picture) of a folder, by name, or of an npz archive, in its order.
+
+    An archive has an array of bytes per picture, by its name; or all of them in ``jpeg``, cut at ``offsets`` (n + 1),
+    with ``names`` (n,) and, where parts are told apart, ``split`` (n,) integers.
+    Arguments: place (path); split: the parts to take.
+    Raises: FileNotFoundError; ValueError for a file of another kind.
+    """
+    if place.is_dir():
+        for path in sorted(p for p in place.iterdir() if p.suffix.lower() in SUFFIXES):
+            yield path.stem, path.read_bytes()
+        return
+    if not place.exists():
+        raise FileNotFoundError(f"nothing at {place}: expected a folder of pictures or an npz archive")
+    if place.suffix != ".npz":
+        raise ValueError(f"{place}: expected a folder of pictures or an npz archive of encoded ones")
+    with np.load(place) as archive:
+        if "jpeg" not in archive:
+            yield from ((key, archive[key].tobytes()) for key in archive.files)
+            return
+        content, offsets, names = archive["jpeg"].tobytes(), archive["offsets"], archive["names"]
+        parts = archive["split"] if split else None
+        for i, key in enumerate(names):
+            if parts is None or parts[i] in split:  # type: ignore[operator]
+                yield str(key), content[offsets[i] : offsets[i + 1]]
+
+
+def _decoded(encoded: bytes, name: str) -> np.ndarray:
+    from skimage.io import imread
+
+    try:
+        return imread(io.BytesIO(encoded))
+    except Exception as error:  # whatever the reader of that format raises
+        raise ValueError(f"{name} is no readable picture ({error}): leave it out or fetch it again") from None
+
+
+def _names(given: list[str] | None) -> set[str] | None:
+    """Names, of which a text file stands for those in it: the last column of numbered lists, comments skipped."""
+    if given is None:
+        return None
+    names = set()
+    for entry in given:
+        if not entry.endswith(".txt"):
+            names.add(entry)
+            continue
+        lines = (line.split("#")[0].split() for line in Path(entry).read_text().splitlines())
+        names |= {words[1] if len(words) > 1 else words[0] for words in lines if words}
+    return names
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,178 @@
+"""Sets of pictures of different sizes, and the random crops of them that a network of any size is trained on."""
+
+import shutil
+import zipfile
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from priors.data import ImageSet
+from priors.files import atomic
+
+GROUP = "pictures"
+NUMBERS = 4  # uniform numbers that a crop takes: scale, row, column, symmetry
+MEASURED = 8  # crops of a picture that a loss is measured on
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures uint8 (C, H, W), of any H and W each, their names, and where they come from.
+
+    Raises: ValueError for none, for other shapes or dtypes, and for another number of names.
+    """
+
+    pictures: tuple[Tensor, ...]
+    names: tuple[str, ...] = ()
+    source: str = ""
+
+    def __post_init__(self):
+        object.__setattr__(self, "pictures", tuple(self.pictures))
+        object.__setattr__(self, "names", tuple(self.names) or tuple(f"{i:05d}" for i in range(len(self.pictures))))
+        found = {(p.ndim, p.shape[0], p.dtype) for p in self.pictures}
+        if len(found) != 1 or {(n, dtype) for n, _, dtype in found} != {(3, torch.uint8)}:
+            raise ValueError(
+                f"pictures of (axes, channels, dtype) {sorted(map(str, found))}: expected (C, H, W) uint8 of one C, at "
+                "least one picture; convert them first"
+            )
+        if len(self.names) != len(self.pictures):
+            raise ValueError(f"{len(self.names)} names of {len(self.pictures)} pictures: expected one each")
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: slice) -> "Pictures":
+        return Pictures(self.pictures[index], self.names[index], self.source)
+
+    @property
+    def channels(self) -> int:
+        return self.pictures[0].shape[0]
+
+
+def write(path: str | Path, data: Pictures, split: str | None = None, add: bool = False) -> None:
+    """Write pictures as compressed HDF5, atomically: one dataset (C, H, W) each, by number, its name an attribute.
+
+    Arguments: path; data; split: with it the group is ``{split}_pictures``; add: keep the other groups of a file that
+    is there.
+    Raises: FileNotFoundError where there is none to add to; ValueError where it has that group.
+    """
+    if add and not Path(path).exists():
+        raise FileNotFoundError(f"no file at {path} to add pictures to: leave add out and write the first part")
+    if add and holds(path, split):
+        raise ValueError(f"{path} holds '{_group(split)}' already: name another split, or write the file anew")
+    with atomic(path) as temporary:
+        if add:
+            shutil.copy(path, temporary)
+        _write(temporary, data, _group(split), "a" if add else "w")
+
+
+def _write(path: Path, data: Pictures, name: str, mode: str) -> None:
+    with h5py.File(path, mode) as file:
+        group = file.create_group(name)
+        for i, (picture, name) in enumerate(zip(data.pictures, data.names, strict=True)):
+            kept = group.create_dataset(f"{i:05d}", data=picture.numpy(), compression="gzip", shuffle=True)
+            kept.attrs["name"] = name
+        file.attrs["source"] = data.source
+        file.attrs["units"] = "uint8, 255 is 1 in image units"
+
+
+def holds(path: str | Path, split: str | None = None) -> bool:
+    """Whether a file is an HDF5 of pictures of different sizes; False for a missing one."""
+    path = Path(path)
+    if not path.exists() or zipfile.is_zipfile(path) or not h5py.is_hdf5(path):
+        return False
+    with h5py.File(path) as file:
+        return _group(split) in file
+
+
+def read(path: str | Path, split: str | None = None) -> Pictures:
+    """Pictures that `write` wrote.
+
+    Raises: FileNotFoundError; ValueError for a file without them.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no pictures at {path}: expected an HDF5 file; inverse-pack makes one of a folder")
+    if not holds(path, split):
+        raise ValueError(f"{path} holds no group '{_group(split)}': expected pictures as inverse-pack writes them")
+    with h5py.File(path) as file:
+        kept = [file[_group(split)][key] for key in sorted(file[_group(split)])]  # type: ignore[index, arg-type]
+        pictures = tuple(torch.from_numpy(np.asarray(picture)) for picture in kept)
+        return Pictures(pictures, tuple(str(p.attrs["name"]) for p in kept), str(file.attrs.get("source", "")))
+
+
+def _group(split: str | None) -> str:
+    return f"{split}_{GROUP}" if split else GROUP
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Random square crops of pictures, one picture a row: what `Trainer` takes in place of an image set.
+
+    A row's crop is a function of the row and of `NUMBERS` uniform numbers: so a step's crops come from (seed, step).
+    Arguments: pictures; size (pixels); scales: a crop is of the picture at one of these, drawn alike, antialiased;
+    turns: quarter turns, besides the mirror images that are always drawn.
+    Raises: ValueError for a picture smaller than a crop, and for scales outside (0, 1].
+    """
+
+    pictures: Pictures
+    size: int = 64
+    scales: tuple[float, ...] = (1.0,)
+    turns: bool = True
+
+    def __post_init__(self):
+        object.__setattr__(self, "scales", tuple(self.scales))
+        if not self.scales or not all(0 < scale <= 1 for scale in self.scales):
+            raise ValueError(f"scales = {self.scales}: expected numbers in (0, 1], at least one")
+        named = zip(self.pictures.names, self.pictures.pictures, strict=True)
+        if small := [name for name, p in named if min(p.shape[1:]) < self.size]:
+            raise ValueError(f"crops of {self.size} pixels: smaller pictures {small[:3]}; leave them out or crop less")
+
+    labels = None  # as an image set without labels has it
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: slice) -> "Crops":
+        return replace(self, pictures=self.pictures[index])
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return (self.pictures.channels, self.size, self.size)
+
+    @cached_property
+    def _scaled(self) -> list[list[Tensor]]:
+        """Every picture at every scale; where that is smaller than a crop, at the least scale that is not."""
+        return [[shrunk(p, max(s, self.size / min(p.shape[1:]))) for s in self.scales] for p in self.pictures.pictures]
+
+    def drawn(self, rows: Tensor, places: Tensor) -> Tensor:
+        """Crops in image units, float32 (n, C, size, size); rows (n,), places (n, NUMBERS) uniform on [0, 1)."""
+        return torch.stack([self._crop(int(r), *u) for r, u in zip(rows, places.tolist(), strict=True)]).float() / 255
+
+    def _crop(self, row: int, scale: float, top: float, left: float, symmetry: float) -> Tensor:
+        picture = self._scaled[row][int(scale * len(self.scales))]
+        i, j = (int(u * (n - self.size + 1)) for u, n in zip((top, left), picture.shape[1:], strict=True))
+        crop = picture[:, i : i + self.size, j : j + self.size]
+        kind = int(8 * symmetry)
+        crop = crop.flip(-1) if kind % 2 else crop
+        return crop.rot90(kind // 2, (1, 2)) if self.turns else crop
+
+    def measured(self) -> ImageSet:
+        """What a loss is measured on: the same `MEASURED` crops of every picture, whoever asks."""
+        rows = torch.arange(len(self)).repeat(MEASURED)
+        places = torch.rand(len(rows), NUMBERS, generator=torch.Generator().manual_seed(0))
+        return ImageSet((self.drawn(rows, places) * 255).round().byte(), None, self.pictures.source)
+
+
+def shrunk(picture: Tensor, scale: float) -> Tensor:
+    """A picture at a scale in (0, 1], antialiased (bicubic); uint8 (C, H, W) -> uint8 (C, h, w)."""
+    if scale == 1:
+        return picture
+    size = [round(n * scale) for n in picture.shape[1:]]
+    small = F.interpolate(picture[None].float(), size, mode="bicubic", antialias=True)[0]
+    return small.round().clamp(0, 255).byte()

@@ -1,0 +1,64 @@
+"""Large pictures in tiles: the same denoiser in bounded memory."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from priors.base import Wrapped
+from priors.score_prior import ScorePrior
+
+
+class Tiled(Wrapped):
+    """A prior whose denoiser goes over a picture in tiles: what it was untiled, up to rounding.
+
+    A network of bounded receptive field needs, around a tile's own pixels, a margin as wide as its radius; margins are
+    evaluated and thrown away. With gradients, a tile's activations are not kept but made again in the backward pass:
+    memory is that of one tile either way, and a backward pass costs an evaluation more.
+    Arguments: prior (ScorePrior of a network of any size, such as "natural"); tile (int >= 1): pixels, of a tile's own
+    side, rounded up to the network's stride, at which its grid repeats. Each tile costs (1 + 2 margin / tile)^2 of its
+    own pixels, so a tile should not be small beside the margin.
+    Attributes: margin (pixels); tile (pixels, rounded).
+    Raises: ValueError for a prior of a network without a known receptive field, and for a tile below 1.
+    """
+
+    prior: ScorePrior
+
+    def __init__(self, prior: ScorePrior, tile: int = 512):
+        super().__init__(prior)
+        radius = getattr(getattr(prior, "network", None), "receptive_radius", None)
+        if radius is None:
+            raise ValueError(
+                f"{type(prior).__name__}: its network does not say how far it sees, and only a bounded receptive field "
+                "can be tiled; take a prior of any size, such as 'natural', or solve untiled"
+            )
+        if tile < 1:
+            raise ValueError(f"tile = {tile}: expected at least 1 pixel")
+        stride: int = prior.network.stride  # type: ignore[assignment]
+        self.margin, self.tile = -(-int(radius) // stride) * stride, -(-tile // stride) * stride
+
+    def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
+        h, w = x.shape[-2:]
+        recorded = torch.is_grad_enabled() and x.requires_grad
+        lines = []
+        for rows, own_rows in self._spans(h):
+            line = []
+            for columns, own_columns in self._spans(w):
+                part = x[..., rows, columns]
+                denoised = (
+                    checkpoint(self.prior.denoise, part, t, use_reentrant=False, preserve_rng_state=False)
+                    if recorded
+                    else self.prior.denoise(part, t)
+                )
+                line.append(denoised[..., own_rows, own_columns])
+            lines.append(torch.cat(line, -1))
+        return torch.cat(lines, -2)
+
+    def _spans(self, size: int) -> Iterator[tuple[slice, slice]]:
+        """Along one axis: the pixels that a tile is evaluated on, and those of them that are its own."""
+        # starts and inner ends are multiples of the stride, so that a tile's cells are the picture's
+        for start in range(0, size, self.tile):
+            end = min(start + self.tile, size)
+            first, last = max(start - self.margin, 0), min(end + self.margin, size)
+            yield slice(first, last), slice(start - first, end - first)

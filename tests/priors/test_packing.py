@@ -1,0 +1,76 @@
+"""From folders and archives of encoded pictures to one file."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from priors.packing import app, entries
+from priors.pictures import holds, read
+
+
+def encoded(h, w, value, channels=3) -> bytes:
+    buffer = io.BytesIO()
+    pixels = np.full((h, w, channels), value, np.uint8)
+    Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(buffer, "png")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def places(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name, content in {"b": encoded(4, 6, 1), "a": encoded(5, 3, 2), "grey": encoded(4, 4, 3, 1)}.items():
+        (folder / f"{name}.png").write_bytes(content)
+    (folder / "notes.txt").write_text("# which\n0000 a val\n")
+    parts = [encoded(2, 3, 10 + i) for i in range(3)]
+    np.savez(
+        tmp_path / "cut.npz",
+        jpeg=np.frombuffer(b"".join(parts), np.uint8),
+        offsets=np.cumsum([0, *map(len, parts)]),
+        names=np.array(["x", "y", "z"]),
+        split=np.array([0, 1, 0]),
+    )
+    np.savez(tmp_path / "named.npz", one=np.frombuffer(encoded(7, 7, 20), np.uint8))
+    return tmp_path
+
+
+def packed(places, *arguments):
+    result = CliRunner().invoke(app, [*map(str, arguments), "--out", str(places / "out.h5")])
+    return result, (read(places / "out.h5") if holds(places / "out.h5") else None)
+
+
+def test_sources_in_their_order_without_grey_ones(places):
+    result, data = packed(places, places / "folder", places / "cut.npz", places / "named.npz")
+    assert result.exit_code == 0 and "6 pictures in" in result.output
+    assert data.names == ("a", "b", "x", "y", "z", "one") and data.source == "folder, cut.npz, named.npz"
+    assert [tuple(p.shape) for p in data.pictures[:3]] == [(3, 5, 3), (3, 4, 6), (3, 2, 3)]
+    assert [int(p.max()) for p in data.pictures] == [2, 1, 10, 11, 12, 20]
+
+
+def test_parts_and_names(places):
+    _, data = packed(places, places / "cut.npz", "--split", "0", "--leave-out", "z", "--source", "here")
+    assert data.names == ("x",) and data.source == "here"
+    _, data = packed(places, places / "folder", "--only", places / "folder" / "notes.txt")
+    assert data.names == ("a",)
+
+
+def test_training_and_test_parts_in_one_file(places):
+    packed(places, places / "cut.npz", "--split", "0", "--name", "train")
+    result, _ = packed(places, places / "cut.npz", "--split", "1", "--name", "test", "--add")
+    assert result.exit_code == 0
+    assert [read(places / "out.h5", part).names for part in ("train", "test")] == [("x", "z"), ("y",)]
+
+
+def test_what_cannot_be_packed(places):
+    result, data = packed(places, places / "cut.npz", "--split", "7")
+    assert result.exit_code != 0 and "no colour picture" in result.output and data is None
+    with pytest.raises(FileNotFoundError, match="expected a folder of pictures or an npz archive"):
+        list(entries(places / "none"))
+    with pytest.raises(ValueError, match="expected a folder of pictures or an npz archive"):
+        list(entries(places / "folder" / "a.png"))
+    (places / "folder" / "c.png").write_bytes(b"no picture")
+    result, _ = packed(places, places / "folder")
+    assert isinstance(result.exception, ValueError) and "c is no readable picture" in str(result.exception)
