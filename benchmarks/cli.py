@@ -74,18 +74,8 @@ def run_reconstruction(
         "Gains are paired by image, with the 95 % bootstrap interval of their mean; chi^2 is the residual in units of "
         "the noise (about 1 for a posterior draw)."
     )
-    _finish(
-        "reconstruction",
-        "Reconstruction",
-        rows,
-        notes,
-        out,
-        images=images,
-        samples=samples,
-        steps=steps,
-        cg=cg,
-        seed=seed,
-    )
+    _finish("reconstruction", "Reconstruction", rows, notes, out, images=images, samples=samples, steps=steps, cg=cg,
+            seed=seed)  # fmt: skip
 
 
 @run.command("labels")
