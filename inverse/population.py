@@ -113,17 +113,16 @@ class SMC(Population):
 class Renoised(Population):
     """Rows that another stage carries on from a pivot: noise is put on them, and what they then are is weighed.
 
-    Formula: independent rows x_0 of a first walk, whatever it errs by, become x_s = alpha_s x_0 + sigma_s z. Given
-    the K of a measurement, these are draws of q = 1/K sum_j N(alpha_s x_0^j, sigma_s^2 I), a density that is known. So
-    they are weighed by p_s(x_s) p_s(y | x_s) / q(x_s), with p_s by the line integrals of the score
+    Formula: independent rows x_0 (N, *E) of a first walk, whatever it errs by, become x_s = alpha_s x_0 + sigma_s z.
+    Given the K of a measurement, these are draws of q = 1/K sum_j N(alpha_s x_0^j, sigma_s^2 I), a density that is
+    known. So they are weighed by p_s(x_s) p_s(y | x_s) / q(x_s), with p_s by the line integrals of the score
     (`priors.log_density_along`) and p_s(y | x_s) by the posterior (`Posterior.refined`), and resampled. Where modes are
     apart at s and x_0 given x_s is nearly Gaussian, their shares are right whatever they were in the first walk, and
-    what it did not find is not found. Weights are cut at K^1/2 times their mean: a row that nothing explains must not
-    take all.
+    what it did not find is not found. Weights are cut at K^1/2 times their mean: no row takes all.
     Source: Ionides 2008 (the cut); Cappe, Guillin, Marin & Robert 2004 (a population's mixture as proposal); the
     method is ours.
     Arguments: nodes (int >= 1) of the line integrals, evaluations of the prior; resampling, rows: as `SMC`.
-    Raises: ValueError for nodes < 1, and, before the prior is evaluated, for correctors, which nothing weighs.
+    Raises: ValueError for nodes < 1.
     """
 
     nodes: int = 20
