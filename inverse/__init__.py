@@ -1,5 +1,6 @@
 """Samples of p(x0 | y) for imaging inverse problems, from score-SDE priors."""
 
+from inverse.examination import Examination, examine
 from inverse.methods import METHODS, Method
 from inverse.solution import Solution
 from inverse.solve import sample, solve
@@ -7,4 +8,14 @@ from inverse.types import NonFiniteState
 from inverse.weights import UnreliableWeights
 
 __version__ = "0.1.0"
-__all__ = ["METHODS", "Method", "NonFiniteState", "Solution", "UnreliableWeights", "sample", "solve"]
+__all__ = [
+    "METHODS",
+    "Examination",
+    "Method",
+    "NonFiniteState",
+    "Solution",
+    "UnreliableWeights",
+    "examine",
+    "sample",
+    "solve",
+]

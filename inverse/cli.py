@@ -14,9 +14,11 @@ from torch import Tensor
 import operators
 import priors
 from inverse import demo as demonstration
+from inverse.examination import FEWEST_DRAWS, examine
 from inverse.figures import Column, gallery
 from inverse.methods import METHODS
 from inverse.quality import psnr
+from inverse.solution import Solution
 from inverse.solve import sample as draw
 from inverse.solve import solve as solve_posterior
 from operators import GaussianNoise, Operator
@@ -90,6 +92,8 @@ def solve(
         console.print(f"PSNR of the posterior mean: {psnr(solution.mean, truth).item():.2f} dB")
     console.print(f"{solution.nfe} evaluations + {solution.nvjp} vjp per sample, {solution.seconds:.1f} s; see {out}")
     console.print(f"method: {solution.cite()}")
+    for text in _cautions(solution, op, y, prior, p):
+        console.print(f"[yellow]caution:[/yellow] {escape(text)}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -176,6 +180,14 @@ def list_methods() -> None:
         for m in METHODS.values()
     ]
     console.print(_table("methods", rows))
+
+
+def _cautions(solution: Solution, operator: Operator, y: Tensor, name: str, prior: priors.Prior) -> list[str]:
+    """What speaks against a solution of one measurement; pictures beside a shipped prior stand for its draws."""
+    able = {"linear", "gaussian"} <= operator.capabilities and prior.moments is not None
+    pictures = priors.samples(name).floats() if able and name in priors.available() else y[:0]
+    known = (prior, pictures) if len(pictures) >= FEWEST_DRAWS else ()
+    return examine(solution, operator, y, *known).warnings[0]
 
 
 def read_operator(text: str, sigma: float, event_shape: tuple[int, ...]) -> Operator:

@@ -22,7 +22,7 @@ LEVELS = (  # inside `inverse`: a room imports from the levels above it in this 
     {"protocols", "solution"},
     {"grids", "predictors", "correctors", "guidance"},
     {"population", "flow", "quality"},
-    {"engine"},
+    {"engine", "examination"},
     {"methods"},
     {"choice"},
     {"solve"},

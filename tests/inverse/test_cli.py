@@ -12,6 +12,7 @@ import operators
 from inverse import METHODS, Solution
 from inverse.cli import app, read_image, read_images, read_operator
 from operators import Blur, Masking
+from priors import samples
 from priors.checkpoints import save
 from priors.data import ImageSet, read, write
 from tests.cases import normal, score_prior
@@ -90,6 +91,20 @@ def test_solve_a_measurement(prior, tmp_path, dtype):
     assert result.exit_code == 0, result.output
     assert "PSNR" not in result.output
     assert Solution.load(tmp_path / "solution.h5").samples.dtype == torch.float32
+
+
+def test_solve_says_what_speaks_against_its_samples(tmp_path):
+    """White noise is no piece of clothing: the prior does not cover it, and no sample explains it."""
+    noise = torch.randn(1, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    found = {}
+    for name, y in (("cloth", samples("fashion-mnist").floats()[:1] + 0.1 * noise), ("noise", noise)):
+        np.save(tmp_path / f"{name}.npy", y.numpy())
+        arguments = ["--operator", "masking:keep=1", "--samples", 1, "--steps", 4, "--out", tmp_path, "--measured"]
+        result = call("solve", tmp_path / f"{name}.npy", "--sigma", 0.1, "--method", "mmps", *arguments)
+        assert result.exit_code == 0, result.output
+        found[name] = result.output
+    assert "caution" not in found["cloth"], found["cloth"]
+    assert "the prior does not cover y" in found["noise"] and "no sample explains y" in found["noise"]
 
 
 def test_sample(prior, tmp_path):

@@ -1,0 +1,78 @@
+"""What speaks for and against the samples of a solution: every check at once."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inverse.quality import predictive_p, prior_predictive_p, residual_chi2
+from inverse.solution import Solution
+from operators import Operator
+from priors import Prior
+
+EXTREME = 0.01  # a p-value below it is warned of, and of the residual one above 1 - EXTREME too
+FEWEST_DRAWS = 99  # of the prior: with fewer its p-value, at least 1 / (n + 1), cannot be extreme
+
+
+@dataclass(frozen=True)
+class Examination:
+    """The figures of `examine`, one per measurement, and what they warn of.
+
+    Attributes: chi2 (B,): mean squared residual of the samples in units of the noise, about 1; predictive_p (B,): of
+    the residual; ess (B,): effective sample size; lineages (B,), of particles; prior_p (B,): whether the prior covers
+    y; each None where it cannot be told; warnings: per measurement, sentences that say what is wrong and what to do.
+    """
+
+    chi2: Tensor | None
+    predictive_p: Tensor | None
+    ess: Tensor
+    lineages: Tensor | None
+    prior_p: Tensor | None
+    warnings: list[list[str]]
+
+
+def examine(
+    solution: Solution, operator: Operator, y: Tensor, prior: Prior | None = None, draws: Tensor | None = None
+) -> Examination:
+    """Are these samples to be trusted? Residuals, weights, lineages, and whether the prior covers what was measured.
+
+    No check sees everything: a posterior that is too narrow, or a mode that no sample came near, shows in none.
+    Source: see `inverse.quality.residual_chi2`, `predictive_p`, `prior_predictive_p`, `Solution.check`.
+    Arguments: solution; operator and y (B, *M) that it was solved for; prior and draws (n, *E) of it, 99 or more, such
+    as `inverse.sample` makes (or pictures of the kind that it was trained on), for the last of these: that needs
+    `Prior.moments` and a linear operator.
+    Returns: `Examination`.
+    Raises: ValueError for another number of measurements, a prior without draws or draws without a prior, and as
+    `prior_predictive_p`.
+    """
+    if len(y) != len(solution.samples):
+        raise ValueError(f"{len(y)} measurements and a solution of {len(solution.samples)}: expected as many")
+    if (prior is None) != (draws is None):
+        raise ValueError("a prior without draws, or draws without a prior: expected both, or neither")
+    if draws is not None and len(draws) < FEWEST_DRAWS:
+        raise ValueError(f"{len(draws)} draws of the prior: expected {FEWEST_DRAWS} or more, for a p-value below .01")
+    chi2 = predicted = covered = None
+    if "gaussian" in operator.noise.capabilities and bool((operator.noise.variance(y) > 0).all()):
+        log_w = solution.log_weights
+        each = torch.stack([residual_chi2(operator, y, x) for x in solution.samples.unbind(1)], 1)
+        chi2 = (each * torch.softmax(log_w.double(), 1).to(each)).sum(1)
+        predicted = predictive_p(operator, y, solution.samples, log_w)
+    if prior is not None and draws is not None:
+        covered = prior_predictive_p(prior, operator, y, draws)
+    found = [[text] if text else [] for text in solution.check()]
+    for b, texts in enumerate(found):
+        if predicted is not None and chi2 is not None:
+            figures = f"chi^2 {float(chi2[b]):.2f}, p = {float(predicted[b]):.2g}"
+            if predicted[b] < EXTREME:
+                texts.append(
+                    f"no sample explains y ({figures}): sigma_y is too small, the operator is another, or the prior "
+                    "does not cover the picture"
+                )
+            elif predicted[b] > 1 - EXTREME:
+                texts.append(f"the noise was fitted ({figures}): sigma_y is too large, or the samples are not right")
+        if covered is not None and covered[b] <= EXTREME:
+            texts.append(
+                f"the prior does not cover y (p = {float(covered[b]):.2g}): of its own draws next to none is measured "
+                "as far from its mean; another prior, or other units?"
+            )
+    return Examination(chi2, predicted, solution.ess, solution.lineages, covered, found)

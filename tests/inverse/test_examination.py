@@ -1,0 +1,94 @@
+"""Every check of a solution at once: silent where all is right, and each thing that is wrong is told."""
+
+import pytest
+import torch
+
+from inverse import Solution, examine, solve
+from operators import Categorical, GaussianNoise, LinearMap, Masking
+from priors import VPSDE
+from tests.cases import gaussian
+
+D, B = 12, 20
+
+
+@pytest.fixture(scope="module")
+def posed():
+    """A Gaussian prior, an operator, measurements of 20 draws, exact posterior samples, and draws of the prior."""
+    prior = gaussian(VPSDE(), D)
+    matrix = torch.randn(8, D, generator=torch.Generator().manual_seed(0)) / 3
+    operator = LinearMap(matrix, GaussianNoise(0.2))
+    y = operator.measure(prior.sample(B, seed=1).float(), seed=2)
+    samples = torch.stack([prior.posterior(operator, one[None]).sample(200, seed=3).float() for one in y])
+    return prior, operator, y, samples, prior.sample(400, seed=4).float()
+
+
+def solution(samples, log_weights=None, **fields):
+    log_weights = torch.zeros(samples.shape[:2]) if log_weights is None else log_weights
+    return Solution(samples, log_weights, "exact draws", 0, 0, 0.0, 0, **fields)
+
+
+def test_right_samples_of_a_right_prior_pass(posed):
+    prior, operator, y, samples, draws = posed
+    found = examine(solution(samples), operator, y, prior, draws)
+    assert found.warnings == [[] for _ in range(B)]
+    assert float(found.chi2.mean()) == pytest.approx(1.0, abs=0.25)
+    torch.testing.assert_close(found.ess, torch.full((B,), 200.0, dtype=found.ess.dtype))
+    assert 0.2 < float(found.prior_p.mean()) < 0.8 and found.lineages is None
+
+
+def test_too_small_a_noise_is_told_for_every_measurement(posed):
+    _, operator, y, samples, _ = posed
+    wrong = LinearMap(operator.matrix, GaussianNoise(0.02))
+    found = examine(solution(samples), wrong, y)
+    assert all("no sample explains y" in texts[0] and "sigma_y" in texts[0] for texts in found.warnings)
+
+
+def test_fitted_noise_is_told(posed):
+    _, operator, y, _, _ = posed
+    fitted = operator.pinv(y)[:, None].expand(-1, 5, -1)
+    assert all("noise was fitted" in texts[0] for texts in examine(solution(fitted), operator, y).warnings)
+
+
+def test_a_prior_that_does_not_cover_y_is_told(posed):
+    """Measurements of pictures four times as far from the mean, with samples that explain them."""
+    prior, operator, _, _, draws = posed
+    far = prior.mean.float() + 6 * (prior.sample(B, seed=9).float() - prior.mean.float())
+    y = operator.measure(far, seed=2)
+    found = examine(solution(far[:, None].expand(-1, 2, -1)), operator, y, prior, draws)
+    told = [any("does not cover y" in text for text in texts) for texts in found.warnings]
+    assert sum(told) >= 18 and float(found.prior_p.min()) == pytest.approx(1 / 401)
+
+
+def test_weights_and_lineages_are_told(posed):
+    _, operator, y, samples, _ = posed
+    alone = torch.zeros(B, 200)
+    alone[:, 0] = 50.0
+    assert all("effective sample size 1.0" in t[0] for t in examine(solution(samples, alone), operator, y).warnings)
+    kin = examine(solution(samples, lineages=torch.full((B,), 2.0)), operator, y)
+    assert all("descend from 2.0" in texts[0] for texts in kin.warnings)
+
+
+def test_what_cannot_be_told_is_none():
+    prior = gaussian(VPSDE(), 4)
+    exact = Masking(torch.tensor([1, 0, 1, 0]), noise=GaussianNoise(0.0))
+    found = examine(solution(prior.sample(6, seed=0).view(2, 3, 4)), exact, torch.zeros(2, 4))
+    assert found.chi2 is None and found.predictive_p is None and found.warnings == [[], []]
+    labels = LinearMap(torch.eye(4), noise=Categorical())
+    assert examine(solution(torch.zeros(2, 3, 4)), labels, torch.tensor([1, 2])).chi2 is None
+
+
+def test_it_takes_what_solve_gives(posed):
+    prior, operator, y, _, draws = posed
+    found = examine(solve(prior, operator, y[:2], 40, "mmps", progress=False), operator, y[:2], prior, draws)
+    assert found.warnings == [[], []]
+
+
+def test_what_does_not_belong_together_is_refused(posed):
+    prior, operator, y, samples, draws = posed
+    with pytest.raises(ValueError, match="3 measurements and a solution of 20"):
+        examine(solution(samples), operator, y[:3])
+    for arguments in ((prior, None), (None, draws)):
+        with pytest.raises(ValueError, match="expected both"):
+            examine(solution(samples), operator, y, *arguments)
+    with pytest.raises(ValueError, match="98 draws"):
+        examine(solution(samples), operator, y, prior, draws[:98])
