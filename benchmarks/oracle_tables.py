@@ -70,8 +70,9 @@ def notes(n_instances: int, n_samples: int, n_steps: Sequence[int]) -> str:
 
 
 def write_evidence(lines: Sequence[dict], path: Path) -> None:
-    """What ``method="auto"`` chooses by (`inverse.choice.evidence`): our methods' lines, merged by problem.
+    """What ``method="auto"`` chooses by (`inverse.choice.evidence`): our methods' lines.
 
+    They take the place of those of the same candidates on the same problems, and of candidates that are no more.
     Arguments: lines of `summary`; path of the JSON file, written atomically.
     """
     fresh = [
@@ -87,7 +88,8 @@ def write_evidence(lines: Sequence[dict], path: Path) -> None:
         for line in lines
         if line["method"] in METHODS | VARIANTS and line["sw1_ratio"] is not None and not line["failed"]
     ]
-    write_summary(fresh, path)
+    known = [line for line in _lines(path) if line["candidate"] in METHODS | VARIANTS]
+    _write(_replaced(known, fresh, ("problem", "candidate", "n_steps")), path)
 
 
 def write_summary(lines: list[dict], path: Path) -> None:
@@ -95,10 +97,21 @@ def write_summary(lines: list[dict], path: Path) -> None:
 
     Arguments: lines; path.
     """
-    fresh = {line["problem"] for line in lines}
-    kept = [line for line in json.loads(path.read_text()) if line["problem"] not in fresh] if path.exists() else []
+    _write(_replaced(_lines(path), lines, ("problem",)), path)
+
+
+def _lines(path: Path) -> list[dict]:
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def _replaced(old: list[dict], new: list[dict], keys: tuple[str, ...]) -> list[dict]:
+    taken = {tuple(line[key] for key in keys) for line in new}
+    return [line for line in old if tuple(line[key] for key in keys) not in taken] + new
+
+
+def _write(lines: list[dict], path: Path) -> None:
     with atomic(path) as temporary:
-        temporary.write_text("[\n" + ",\n".join(json.dumps(line) for line in kept + lines) + "\n]\n")
+        temporary.write_text("[\n" + ",\n".join(json.dumps(line) for line in lines) + "\n]\n")
 
 
 def _group(record: dict) -> tuple:

@@ -99,7 +99,7 @@ def test_solve_says_what_speaks_against_its_samples(tmp_path):
     found = {}
     for name, y in (("cloth", samples("fashion-mnist").floats()[:1] + 0.1 * noise), ("noise", noise)):
         np.save(tmp_path / f"{name}.npy", y.numpy())
-        arguments = ["--operator", "masking:keep=1", "--samples", 1, "--steps", 4, "--out", tmp_path, "--measured"]
+        arguments = ["--operator", "masking:keep=1", "--samples", 1, "--steps", 16, "--out", tmp_path, "--measured"]
         result = call("solve", tmp_path / f"{name}.npy", "--sigma", 0.1, "--method", "mmps", *arguments)
         assert result.exit_code == 0, result.output
         found[name] = result.output
