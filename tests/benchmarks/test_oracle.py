@@ -12,7 +12,7 @@ from benchmarks import cli, oracle
 from benchmarks.metrics import covariance_error, equally_weighted, mean_error, responsibilities, weight_error
 from benchmarks.oracle_entries import EXACT, PRIOR, Entry, Exact, Ours, PriorDraws, Theirs, ours
 from benchmarks.oracle_problems import GROUPS, MODES, Image, Mixture, find
-from benchmarks.oracle_tables import MEASURES, summary, table, write_evidence, write_summary
+from benchmarks.oracle_tables import MEASURES, summary, table, write_summary
 from benchmarks.peers import PEERS
 from benchmarks.records import Records, code
 from inverse import METHODS, Method
@@ -360,26 +360,6 @@ def test_figures_of_made_up_records(tmp_path):
     write_summary([{"problem": "q", "method": "a"}, {"problem": "p", "method": "old"}], path)
     write_summary(list(found.values()), path)
     assert [line["problem"] for line in json.loads(path.read_text())] == ["q", "p", "p", "p"]
-
-
-def test_evidence_takes_the_place_of_the_same_candidate_s_and_of_methods_that_are_no_more(tmp_path):
-    path = tmp_path / "evidence.json"
-    line = {
-        "problem": "p",
-        "measured": 3,
-        "n_steps": 9,
-        "nfe": 10,
-        "nvjp": 20.4,
-        "samples": 50,
-        "sw1_ratio": 1.5,
-        "failed": 0,
-    }
-    old = [{"problem": p, "candidate": c, "n_steps": 9, "ratio": 9.0} for p, c in
-           (("p", "mmps"), ("p", "tds"), ("q", "mmps"), ("p", "no more"))]  # fmt: skip
-    path.write_text(json.dumps(old))
-    write_evidence([line | {"method": "mmps"}, line | {"method": "auto"}, line | {"method": "ddrm", "failed": 1}], path)
-    kept, fresh = old[1:3], {"problem": "p", "candidate": "mmps", "measured": 3, "n_steps": 9, "passes": 30}
-    assert json.loads(path.read_text()) == [*kept, fresh | {"samples": 50, "ratio": 1.5}]
 
 
 def test_the_command_writes_tables_and_evidence(tmp_path):
