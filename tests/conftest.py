@@ -1,0 +1,9 @@
+"""What all tests share."""
+
+import os
+
+import torch
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # two processes on two cores: more threads would only wait for each other
+    torch.set_num_threads(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
