@@ -72,7 +72,8 @@ def notes(n_instances: int, n_samples: int, n_steps: Sequence[int]) -> str:
 def write_evidence(lines: Sequence[dict], path: Path) -> None:
     """What ``method="auto"`` chooses by (`inverse.choice.evidence`): our methods' lines.
 
-    They take the place of those of the same candidates on the same problems, and of candidates that are no more.
+    They take the place of those of the same candidates on the same problems by as many samples, and of candidates that
+    are no more.
     Arguments: lines of `summary`; path of the JSON file, written atomically.
     """
     fresh = [
@@ -89,7 +90,7 @@ def write_evidence(lines: Sequence[dict], path: Path) -> None:
         if line["method"] in METHODS | VARIANTS and line["sw1_ratio"] is not None and not line["failed"]
     ]
     known = [line for line in _lines(path) if line["candidate"] in METHODS | VARIANTS]
-    _write(_replaced(known, fresh, ("problem", "candidate", "n_steps")), path)
+    _write(_replaced(known, fresh, ("problem", "candidate", "n_steps", "samples")), path)
 
 
 def write_summary(lines: list[dict], path: Path) -> None:

@@ -67,8 +67,9 @@ def choose(operator: Operator, event_shape: tuple[int, ...], n_samples: int = 8,
 
     Formula: least geometric mean of sliced W1 over that of the best candidate on the same problem, over the problems
     with the nearest number of measurements, on a log scale within a factor 4, among the candidates that the operator
-    can serve and that kept to the budget on the nearest ones, because some pay per measured number. Methods that weigh
-    particles count only for as many samples as they were measured with.
+    can serve and that kept to the budget on the nearest ones, because some pay per measured number. A problem that was
+    measured with several numbers of samples tells of the largest up to n_samples; methods that weigh particles count
+    only for as many samples as they were measured with.
     Arguments: operator; event_shape (E); n_samples; budget: "fast" (30 evaluations and backward passes per sample),
     "balanced" (100) or "exact" (what is nearest at any cost).
     Raises: ValueError for an unknown budget, or where no method serves the operator.
@@ -78,7 +79,9 @@ def choose(operator: Operator, event_shape: tuple[int, ...], n_samples: int = 8,
     numbers = prod(operator.measurement_shape(event_shape))
     known = (METHODS | VARIANTS).items()
     candidates = {name: m for name, m in known if serves(m, operator) and numbers <= m.guidance.largest}
-    rows, nearest = ([], []) if "noisy_likelihood" in operator.capabilities else _alike(operator, event_shape)
+    rows, nearest = (
+        ([], []) if "noisy_likelihood" in operator.capabilities else _alike(operator, event_shape, n_samples)
+    )
     ratios: dict[tuple[str, int], dict[str, float]] = {}
     dear = {(row["candidate"], row["n_steps"]) for row in nearest if row["passes"] > SLACK * BUDGETS[budget]}
     for row in rows:
@@ -117,10 +120,15 @@ def serves(method: Method, operator: Operator) -> bool:
     return method.conditional and method.needs <= operator.capabilities
 
 
-def _alike(operator: Operator, event_shape: tuple[int, ...]) -> tuple[list[dict], list[dict]]:
+def _alike(operator: Operator, event_shape: tuple[int, ...], n: int) -> tuple[list[dict], list[dict]]:
     """The evidence on problems of about as many measurements as are nearest, and on the nearest alone."""
     m = log(measured_numbers(operator, event_shape))
-    away = [(abs(log(row["measured"]) - m), row) for row in evidence()]
+    counts: dict[str, set[int]] = {}
+    for row in evidence():
+        counts.setdefault(row["problem"], set()).add(row["samples"])
+    # a floor is that of as many samples, so that figures of different numbers do not compare
+    told = {p: max((k for k in found if k <= n), default=min(found)) for p, found in counts.items()}
+    away = [(abs(log(r["measured"]) - m), r) for r in evidence() if r["samples"] == told[r["problem"]]]
     least = min((distance for distance, _ in away), default=0.0)
     near, nearest = ([row for distance, row in away if distance <= least + more] for more in (log(4), 1e-9))
     return near, nearest

@@ -17,7 +17,7 @@ def test_evidence_takes_the_place_of_the_same_candidate_s_and_of_methods_that_ar
         "sw1_ratio": 1.5,
         "failed": 0,
     }
-    old = [{"problem": p, "candidate": c, "n_steps": 9, "ratio": 9.0} for p, c in
+    old = [{"problem": p, "candidate": c, "n_steps": 9, "samples": 50, "ratio": 9.0} for p, c in
            (("p", "mmps"), ("p", "tds"), ("q", "mmps"), ("p", "no more"))]  # fmt: skip
     path.write_text(json.dumps(old))
     write_evidence([line | {"method": "mmps"}, line | {"method": "auto"}, line | {"method": "ddrm", "failed": 1}], path)

@@ -49,6 +49,15 @@ def test_particles_count_only_in_numbers(measured):
     assert [choose(MASK, SHAPE, n).method.name for n in (8, 99, 100)] == ["mmps", "mmps", "tds"]
 
 
+def test_figures_of_as_many_samples_are_compared(measured):
+    """What matters at 400 samples is below the floor of 50: each number of samples has its own nearest method."""
+    few = [row("mmps", 100, 1.1, samples=50), row("tds", 100, 1.3, samples=50)]
+    measured(*few, row("mmps", 100, 2.7, samples=400), row("tds", 100, 1.2, samples=400))
+    picked = {n: choose(MASK, SHAPE, n) for n in (8, 50, 399, 400)}
+    assert {n: c.method.name for n, c in picked.items()} == {8: "mmps", 50: "mmps", 399: "mmps", 400: "tds"}
+    assert "1.10 floors" in picked[8].reason and "1.20 floors" in picked[400].reason
+
+
 def test_the_budget_is_kept_on_the_nearest_problems(measured):
     """What pays per measured number is within the budget on small problems and must not be taken for large ones."""
     rows = [row("pivot", 90, 1.0, 20), row("mmps", 100, 1.5, 20), row("mmps", 100, 1.5, 64)]
