@@ -74,6 +74,8 @@ def solve(
     """Samples of the posterior for your own image: measured by the operator here, or measured already."""
     with _explained():
         p = priors.load(prior, config=config)
+        if not measured and not resize and getattr(p, "least_size", None) is not None:  # it takes the picture's size
+            p = p.resized(tuple(read_image(image, (p.event_shape[0], None, None)).shape[1:]))  # type: ignore[union-attr]
         op = read_operator(operator, sigma, p.event_shape)
         truth = None if measured else read_image(image, p.event_shape, resize)
         y = read_measurement(image) if truth is None else op.measure(truth, seed=seed)
@@ -225,8 +227,8 @@ def _number(text: str) -> int | float:
     return int(text) if text.lstrip("-").isdigit() else float(text)
 
 
-def read_image(path: Path, event_shape: tuple[int, ...], resize: bool) -> Tensor:
-    """An image file in image units, (1, C, H, W) float32.
+def read_image(path: Path, event_shape: tuple[int | None, ...], resize: bool = False) -> Tensor:
+    """An image file in image units, (1, C, H, W) float32; event_shape (C, H, W), H and W None for those of the file.
 
     Raises: FileNotFoundError; ValueError for no image, or one of another size without ``resize``.
     """
@@ -242,7 +244,7 @@ def read_image(path: Path, event_shape: tuple[int, ...], resize: bool) -> Tensor
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{path} is no readable image: {reason}; with --measured an .npy file is expected") from None
     pixels = pixels[:, :, : 3 if pixels.shape[2] >= 3 else 1]  # without alpha
-    c, h, w = event_shape
+    c, h, w = event_shape[0] or 1, event_shape[1] or len(pixels), event_shape[2] or pixels.shape[1]
     if c == 1:
         pixels = pixels.mean(2, keepdims=True)
     elif pixels.shape[2] == 1:

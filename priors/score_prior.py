@@ -144,7 +144,7 @@ class ScorePrior(Prior, nn.Module):
         shape = tuple(int(n) for n in event_shape)
         if shape == self.event_shape:
             return self
-        minimum = getattr(self.network, "minimum", None)  # what a network of any size says of itself
+        minimum = self.least_size
         if minimum is None:
             raise ValueError(
                 f"event_shape = {shape}: this prior's network is made for {self.event_shape} alone; bring pictures to "
@@ -157,6 +157,11 @@ class ScorePrior(Prior, nn.Module):
             )
         prior = ScorePrior(self.network, self.sde, shape, self.prediction, self.range, spectrum=self.spectrum)
         return prior.train(self.training)
+
+    @property
+    def least_size(self) -> int | None:
+        """Pixels that pictures must have on each side where the network serves any size, else None."""
+        return getattr(self.network, "minimum", None)
 
     @property
     def device(self) -> torch.device:

@@ -12,7 +12,7 @@ import operators
 from inverse import METHODS, Solution
 from inverse.cli import app, read_image, read_images, read_operator
 from operators import Blur, Masking
-from priors import samples
+from priors import VESDE, ScorePrior, nets, samples
 from priors.checkpoints import save
 from priors.data import ImageSet, read, write
 from tests.cases import normal, score_prior
@@ -66,6 +66,19 @@ def test_solve_an_image(prior, image, tmp_path, operator):
     assert solution.samples.shape == (1, 2, 1, 8, 8) and solution.method == "mmps"
     assert (tmp_path / "o" / "solution.png").stat().st_size > 1000
     assert "PSNR" in result.output and METHODS["mmps"].citation in result.output.replace("\n", " ")
+
+
+def test_a_prior_of_any_size_takes_the_picture_s(tmp_path):
+    """An odd size, that no checkpoint was made for; a prior of one size refuses it."""
+    network = nets.build({"type": "local", "image_channels": 3, "channels": [8, 8], "blocks": [1, 1]})
+    made = ScorePrior(network, VESDE(0.002, 50.0), (3, 32, 32))
+    save(tmp_path / "local", made, data="none", licence="none")
+    rng = np.random.default_rng(0)
+    imsave(tmp_path / "odd.png", rng.integers(0, 255, (37, 50, 3), dtype=np.uint8), check_contrast=False)
+    arguments = ["--samples", 1, "--steps", 2, "--method", "mmps", "--out", tmp_path / "o"]
+    result = call("solve", tmp_path / "odd.png", "--operator", "masking", "--prior", tmp_path / "local", *arguments)
+    assert result.exit_code == 0, result.output
+    assert Solution.load(tmp_path / "o" / "solution.h5").samples.shape == (1, 1, 3, 37, 50)
 
 
 def test_solve_is_the_library_s(prior, image, tmp_path):
