@@ -188,8 +188,9 @@ def _cautions(solution: Solution, operator: Operator, y: Tensor, name: str, prio
     """What speaks against a solution of one measurement; pictures beside a shipped prior stand for its draws."""
     able = {"linear", "gaussian"} <= operator.capabilities and prior.moments is not None
     pictures = priors.samples(name).floats() if able and name in priors.available() else y[:0]
-    known = (prior, pictures) if len(pictures) >= FEWEST_DRAWS else ()
-    return examine(solution, operator, y, *known).warnings[0]
+    if len(pictures) < FEWEST_DRAWS:
+        return examine(solution, operator, y).warnings[0]
+    return examine(solution, operator, y, prior, pictures).warnings[0]
 
 
 def read_operator(text: str, sigma: float, event_shape: tuple[int, ...]) -> Operator:

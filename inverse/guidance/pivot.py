@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from inverse.guidance.mmps import MMPS, MMPSPosterior
-from inverse.guidance.tweedie import Tweedie
+from inverse.guidance.tweedie import TweediePosterior
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,7 @@ class PivotPosterior(MMPSPosterior):
     settings: Pivot
 
     def refined(self, x: Tensor, t: Tensor, rows: int) -> Tensor:
-        exact = Tweedie(self.y[0].numel())
-        whole = exact.posterior(self.prior, self.operator, self.y)
+        whole = TweediePosterior(self.prior, self.operator, self.y)
         n = math.ceil(self.settings.share * rows)
         if n == rows:
             return whole.log_likelihood(x, t)
@@ -61,7 +60,7 @@ class PivotPosterior(MMPSPosterior):
         first = rows * torch.arange(len(x) // rows, device=x.device)[:, None]
         chosen, nearest = spread(denoised.view(-1, rows, denoised[0].numel()), n)
         index = (first + chosen).flatten()
-        some = exact.posterior(self.prior, self.operator.rows(index), self.y[index])
+        some = TweediePosterior(self.prior, self.operator.rows(index), self.y[index])
         covariance = some.covariance(x[index], t)
         taken = n * torch.arange(len(nearest), device=x.device)[:, None] + nearest
         return whole.log_normal(whole.residual(denoised), covariance[taken.flatten()])
