@@ -1,7 +1,6 @@
 """Trained networks on disk: weights.safetensors beside a card.json that says everything else. No pickle.
 
-Beside a prior lie its moments, in half precision, which is more than enough for a preconditioner; beside one of any
-size the spectrum that makes them."""
+Beside a prior of one size lie its moments, in half precision, which is more than enough for a preconditioner."""
 
 import hashlib
 import json
@@ -18,12 +17,10 @@ from priors.importers import diffusers, score_sde
 from priors.moments import Moments
 from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
 from priors.sde import SDE, from_spec
-from priors.spectrum import Spectrum
 
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "shipped"
-WEIGHTS, CARD, SAMPLES = "weights.safetensors", "card.json", "samples.h5"
-MOMENTS, SPECTRUM = "moments.safetensors", "spectrum.safetensors"
+WEIGHTS, CARD, MOMENTS, SAMPLES = "weights.safetensors", "card.json", "moments.safetensors", "samples.h5"
 
 
 def save(folder: str | Path, trained: ScorePrior | NoisyClassifier, half: bool = False, **notes) -> None:
@@ -38,11 +35,7 @@ def save(folder: str | Path, trained: ScorePrior | NoisyClassifier, half: bool =
         weights = {name: value.contiguous() for name, value in trained.network.state_dict().items()}
         save_file({name: v.half() if half and v.ndim > 1 else v for name, v in weights.items()}, temporary)
         checksum = _sha256(temporary)
-    moments, spectrum = getattr(trained, "moments", None), getattr(trained, "spectrum", None)
-    if spectrum is not None:
-        with atomic(folder / SPECTRUM) as temporary:
-            save_file({name: value.contiguous() for name, value in vars(spectrum).items()}, temporary)
-    elif moments is not None:
+    if (moments := getattr(trained, "moments", None)) is not None:
         kept = {name: value.contiguous() for name, value in vars(moments).items()}
         with atomic(folder / MOMENTS) as temporary:
             save_file(kept | {"basis": kept["basis"].half()}, temporary)
@@ -109,9 +102,7 @@ def load_folder(folder: str | Path, kind: str) -> ScorePrior | NoisyClassifier:
         return NoisyClassifier(*arguments, range=DataRange(**card["range"])).eval()
     path = folder / MOMENTS
     moments = Moments(**{k: v.float() for k, v in _read(path).items()}) if path.exists() else None
-    path = folder / SPECTRUM
-    spectrum = Spectrum(**_read(path)) if path.exists() else None
-    return ScorePrior(*arguments, card["prediction"], DataRange(**card["range"]), moments, spectrum).eval()
+    return ScorePrior(*arguments, card["prediction"], DataRange(**card["range"]), moments).eval()
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from priors.base import Prior, expand
 from priors.moments import Moments
 from priors.sde import SDE
-from priors.spectrum import Spectrum
 
 # Each maps (network, u, alpha, sigma, t) to E[u0 | u_t]; u = alpha u0 + sigma z in the network's units, alpha and sigma
 # shaped to multiply u, t (N,).
@@ -82,8 +81,7 @@ class ScorePrior(Prior, nn.Module):
     Source: Song et al. 2021 ("noise", "score"); Karras et al. 2022 ("preconditioned").
     Arguments: network (Module): (u (N, *E), label (N,)) -> (N, *E); sde (SDE, in data units); event_shape (tuple E);
     prediction (a name in `PREDICTIONS`, or such a function); range (DataRange); moments of the training images, in data
-    units (see `priors.Prior`); spectrum (Spectrum, data units): of a network of any size, which gives the moments of
-    its event shape where none are passed.
+    units (see `priors.Prior`).
     Raises: ValueError for an unknown prediction, and for moments of another event shape.
     """
 
@@ -95,17 +93,13 @@ class ScorePrior(Prior, nn.Module):
         prediction: str | Prediction = "preconditioned",
         range: DataRange = DataRange(),
         moments: Moments | None = None,
-        spectrum: Spectrum | None = None,
     ):
         nn.Module.__init__(self)
         if not callable(prediction) and prediction not in PREDICTIONS:
             raise ValueError(f"prediction = {prediction!r}: expected one of {sorted(PREDICTIONS)}")
         if moments is not None and moments.mean.shape != tuple(event_shape):
             raise ValueError(f"moments of {tuple(moments.mean.shape)}: expected events of {tuple(event_shape)}")
-        if moments is None and spectrum is not None:
-            moments = spectrum.moments(tuple(event_shape))
-        self.network, self.sde, self.event_shape = network, sde, tuple(event_shape)
-        self.moments, self.spectrum = moments, spectrum
+        self.network, self.sde, self.event_shape, self.moments = network, sde, tuple(event_shape), moments
         self.prediction, self.range = prediction, range
         self.predict: Prediction = prediction if callable(prediction) else PREDICTIONS[prediction]
         self.variance = range.scale**2
@@ -130,15 +124,14 @@ class ScorePrior(Prior, nn.Module):
                 f"prediction = {self.prediction!r}: only a preconditioned network serves another SDE than its own; "
                 f"keep {self.sde}, or train with prediction = 'preconditioned'"
             )
-        known = self.moments, self.spectrum
-        prior = ScorePrior(self.network, sde, self.event_shape, self.prediction, self.range, *known)
+        prior = ScorePrior(self.network, sde, self.event_shape, self.prediction, self.range, self.moments)
         return prior.train(self.training)
 
     def resized(self, event_shape: tuple[int, ...]) -> "ScorePrior":
         """The prior of the same network over pictures of another size.
 
-        Arguments: event_shape (tuple (C, H, W)). The network is shared, not copied. The moments are those of the
-        spectrum at that size, or None where there is none.
+        Arguments: event_shape (tuple (C, H, W)). The network is shared, not copied; moments, which are of one size, are
+        left out.
         Raises: ValueError for a network of one size, for another number of channels and for a size below its least.
         """
         shape = tuple(int(n) for n in event_shape)
@@ -155,7 +148,7 @@ class ScorePrior(Prior, nn.Module):
                 f"event_shape = {shape}: expected ({self.event_shape[0]}, H, W) with H and W of at least {minimum}; "
                 "convert or enlarge the picture"
             )
-        prior = ScorePrior(self.network, self.sde, shape, self.prediction, self.range, spectrum=self.spectrum)
+        prior = ScorePrior(self.network, self.sde, shape, self.prediction, self.range)
         return prior.train(self.training)
 
     @property

@@ -6,8 +6,6 @@ import torch
 import priors
 from priors import VESDE, DataRange, Moments, ScorePrior, checkpoints
 from priors.nets import LocalConfig, LocalUNet
-from priors.pictures import Pictures
-from priors.spectrum import Spectrum
 from tests.priors.cases import draws, made, score_prior
 
 
@@ -39,18 +37,6 @@ def test_samples_have_the_shape_and_moments_of_one_size_stay_behind():
 def test_shapes_it_cannot_have(shape):
     with pytest.raises(ValueError, match=r"expected \(3, H, W\) with H and W of at least 3"):
         prior().resized(shape)
-
-
-def test_a_spectrum_gives_the_moments_of_every_size(tmp_path):
-    spectrum = Spectrum.of_pictures(Pictures(tuple((255 * draws(4, 3, 24, 30).sigmoid()).byte())))
-    net = prior().network
-    small = ScorePrior(net, VESDE(0.01, 10.0), (3, 16, 16), range=DataRange(0.4, 0.3), spectrum=spectrum)
-    checkpoints.save(tmp_path, small)
-    loaded = priors.load(tmp_path, event_shape=(3, 20, 24), sde=priors.VPSDE())
-    for p, shape in ((small, (3, 16, 16)), (loaded, (3, 20, 24)), (loaded.resized((3, 9, 8)), (3, 9, 8))):
-        assert p.moments is not None and p.moments.mean.shape == shape
-        wanted = spectrum.moments(shape)
-        torch.testing.assert_close(p.moments.variances, wanted.variances)
 
 
 def test_a_network_of_one_size_refuses():
