@@ -11,6 +11,7 @@ from priors.ode import decode, encode, slerp, temper
 from priors.rng import RowRNG
 from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
 from priors.sde import SDE, VESDE, VPSDE, SubVPSDE
+from priors.tiling import Tiled
 
 __all__ = [
     "SDE",
@@ -26,6 +27,7 @@ __all__ = [
     "RowRNG",
     "ScorePrior",
     "SubVPSDE",
+    "Tiled",
     "available",
     "bits_per_dim",
     "decode",
