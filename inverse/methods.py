@@ -140,14 +140,16 @@ class Method:
         Arguments: prior; operator and y (N, *M) of the rows, or None; rng (`RowRNG` of the rows); n_rows N; n_steps:
         default the method's; on_step: called after every step.
         """
-        x, origin, stages = None, None, self.stages(prior, n_steps)
+        x, start, origin, stages = None, None, None, self.stages(prior, n_steps)
         for number, (stage, grid) in enumerate(stages, 1):
             posterior = stage.guidance.posterior(prior, operator, y, rng)
             # a predictor may remember its last step: every batch has a fresh one
             parts = (copy.deepcopy(stage.predictor), stage.correctors, stage.population)
             onward = stages[number][1][0] if number < len(stages) else None
+            if start is not None:
+                grid = stage.grid(prior.sde, len(grid) - 1, start.item())
             state = engine.run(posterior, grid, *parts, rng, n_rows, on_step, stage.openers, x, onward)
-            x = state.x
+            x, start = state.x, state.t
             if state.origin is not None:  # rows descend through both stages
                 origin = state.origin if origin is None else origin[state.origin]
         return replace(state, origin=origin)

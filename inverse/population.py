@@ -11,6 +11,9 @@ from inverse.types import State
 from inverse.weights import Resampling, effective_size, systematic
 from priors.base import expand
 from priors.density import EXACT_UP_TO, log_density, log_density_along
+from priors.sde import SDE
+
+RAISED = 1.25  # by how much a pivot is raised at a time
 
 
 @dataclass(frozen=True)
@@ -118,22 +121,26 @@ class Renoised(Population):
     known. So they are weighed by p_s(x_s) p_s(y | x_s) / q(x_s), with p_s by the line integrals of the score
     (`priors.log_density_along`) and p_s(y | x_s) by the posterior (`Posterior.refined`), and resampled. Where modes are
     apart at s and x_0 given x_s is nearly Gaussian, their shares are right whatever they were in the first walk, and
-    what it did not find is not found. Weights are cut at K^1/2 times their mean: no row takes all.
+    what it did not find is not found. Weights are cut at K^1/2 times their mean: no row takes all. Where kernels do not
+    overlap, weights tell of holes between the x_0 and draws come out too narrow; so the pivot is raised until half of
+    the x_s lie in as many kernels as asked for, 1 / sum_j r_j^2 with r_j the probability that x_s came from x_0^j.
     Source: Ionides 2008 (the cut); Cappe, Guillin, Marin & Robert 2004 (a population's mixture as proposal); the
     method is ours.
-    Arguments: nodes (int >= 1) of the line integrals, evaluations of the prior; resampling, rows: as `SMC`.
-    Raises: ValueError for nodes < 1.
+    Arguments: nodes (int >= 1) of the line integrals, evaluations of the prior; kernels (float >= 0), of few rows at
+    most a quarter of them; resampling, rows: as `SMC`.
+    Raises: ValueError for numbers out of range.
     """
 
     nodes: int = 20
+    kernels: float = 4.0
     resampling: Resampling = systematic
     rows: int = 1
 
     coupled = weighs = restarts = True
 
     def __post_init__(self):
-        if self.nodes < 1:
-            raise ValueError(f"nodes = {self.nodes}: expected at least 1")
+        if self.nodes < 1 or self.kernels < 0:
+            raise ValueError(f"nodes = {self.nodes}, kernels = {self.kernels}: expected at least 1 and 0")
 
     def sized(self, n_samples: int) -> "Renoised":
         return replace(self, rows=n_samples)
@@ -145,16 +152,29 @@ class Renoised(Population):
         return replace(state, x=x)
 
     def hand_over(self, state, posterior, t, s, rng):
-        centres = expand(posterior.sde.alpha(s), state.x) * posterior.finish(state.x, t)
-        sigma = expand(posterior.sde.sigma(s), state.x)
-        x = centres + sigma * rng.normal(tuple(centres.shape))
+        x0, z = posterior.finish(state.x, t), rng.normal(tuple(state.x.shape))
+        s = self._overlapping(x0, z, posterior.sde, s)
+        centres, sigma = expand(posterior.sde.alpha(s), x0) * x0, expand(posterior.sde.sigma(s), x0)
+        x = centres + sigma * z
         log_w = posterior.refined(x, s, self.rows).double()
         log_w = log_w + log_density_along(posterior.prior, x, s, self.nodes)
         at, around = (z.view(-1, self.rows, x[0].numel()).double() for z in (x, centres))
         log_w = log_w.view(-1, self.rows) - (-0.5 * (torch.cdist(at, around) / sigma) ** 2).logsumexp(2)
         most = log_w.logsumexp(1, keepdim=True) - 0.5 * math.log(self.rows)
         weighed = replace(state, x=x, log_w=torch.minimum(log_w, most).view(-1))
-        return SMC(1.0, self.resampling, self.rows)._resample(weighed, rng)
+        return replace(SMC(1.0, self.resampling, self.rows)._resample(weighed, rng), t=s)
+
+    def _overlapping(self, x0: Tensor, z: Tensor, sde: SDE, s: Tensor) -> Tensor:
+        """The least time from s up at which the kernels overlap; x0 and its noise z, (N, *E)."""
+        around, noise = (v.view(-1, self.rows, v[0].numel()).double() for v in (x0, z))
+        least = min(self.kernels, 0.25 * self.rows)
+        while True:
+            ratio = float(sde.sigma(s) / sde.alpha(s))
+            log_r = -0.5 * (torch.cdist(around + ratio * noise, around) / ratio) ** 2
+            higher = sde.time(torch.tensor(RAISED * ratio, dtype=torch.float64)).to(s)
+            if effective_size(log_r.flatten(0, 1)).median() >= least or higher >= 1:
+                return s
+            s = higher
 
 
 @dataclass(frozen=True)

@@ -119,8 +119,8 @@ class Population(ABC):
 
     ``weighs``: whether its rows have weights of their own; ``coupled``: whether the samples of one measurement must
     share a batch; ``reorders``: whether rows change places between steps; ``restarts``: whether its walk goes down to
-    data even where another follows, which then starts from noise put on those. Weights of rows that are not coupled
-    are those of independent draws.
+    data even where another follows, which then starts from noise put on those: how much, each measurement decides.
+    Weights of rows that are not coupled are those of independent draws.
     """
 
     weighs: ClassVar[bool] = False

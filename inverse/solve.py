@@ -127,7 +127,7 @@ def _run(prior, operator, y, rows, keys, method: Method, n_steps, seed, batch_si
     size = batch_size or max(1, ELEMENTS_PER_BATCH // torch.Size(prior.event_shape).numel())
     if method.population.coupled:  # the samples of a measurement weigh each other: a batch holds all of them
         together = len(rows) if y is None else len(rows) // len(y)
-        size = max(1, size // together) * together
+        size = together if method.population.restarts else max(1, size // together) * together
     batches = torch.arange(len(rows)).split(size)
     states: list[State] = []
     counter = Evaluations(prior)

@@ -73,12 +73,13 @@ class Gaussian:
 class State:
     """A population at one time: x (N, *E), log weights log_w (N,) and, of populations that estimate it, the log
     evidence gathered at resampling log_z (N,), alike for all rows of a measurement, and, of populations that resample,
-    origin (N,): which of the first rows each descends from."""
+    origin (N,): which of the first rows each descends from; t (0-d): where another stage starts, if not as planned."""
 
     x: Tensor
     log_w: Tensor
     log_z: Tensor | None = None
     origin: Tensor | None = None
+    t: Tensor | None = None
 
 
 class NonFiniteState(ArithmeticError):

@@ -20,8 +20,8 @@ from inverse.methods import Handover
 from inverse.population import SMC, Importance, Renoised
 from inverse.predictors import Ancestral
 from inverse.weights import UnreliableWeights
-from operators import GaussianNoise, LinearMap
-from priors import VPSDE, GaussianMixture, RowRNG
+from operators import GaussianNoise, LinearMap, Masking
+from priors import VPSDE, Gaussian, GaussianMixture, RowRNG
 from tests.cases import draw, gaussian, w2_ratio
 
 LATER = Handover(Method("later", MMPS(), Ancestral(), (), log_snr), foot=0.5, share=1 / 3)
@@ -103,8 +103,9 @@ def test_refusals_come_before_the_prior_is_evaluated():
     for wrong in ({"most": -1}, {"share": 0.0}, {"share": 1.5}, {"steps": 0}):
         with pytest.raises(ValueError, match="expected"):
             Pivot(**wrong)
-    with pytest.raises(ValueError, match="nodes = 0"):
-        Renoised(0)
+    for numbers in ((0,), (8, -1.0)):
+        with pytest.raises(ValueError, match="expected at least 1 and 0"):
+            Renoised(*numbers)
 
 
 # the pivot ------------------------------------------------------------------------------------------------------------
@@ -190,6 +191,36 @@ def test_the_chosen_points_cover_all():
     for b in range(3):
         assert sorted(label[chosen[b]].tolist()) == [0, 1, 2, 3, 4]
         torch.testing.assert_close(nearest[b], torch.cdist(x[b], x[b, chosen[b]]).argmin(1))
+
+
+def test_a_pivot_too_low_for_the_draws_is_raised():
+    """Where draws lie far apart beside the noise, theirs are the only kernels: left so, they come out too narrow."""
+    sde = VPSDE()
+    prior = Gaussian(torch.zeros(20), torch.eye(20), sde=sde)
+    operator = LinearMap(torch.eye(20)[:1], GaussianNoise(0.3))
+    y = operator.measure(prior.sample(1, seed=1).float(), seed=2)
+    spread, lines = {}, {}
+    for kernels in (0.0, 4.0):
+        low = replace(PIVOT, population=Renoised(8, kernels), then=replace(PIVOT.then, foot=0.06))
+        solution = solve(prior, operator, y, 300, low, progress=False)
+        spread[kernels], lines[kernels] = solution.std[0, 1:].mean().item(), solution.lineages.item()
+    assert spread[0.0] < 0.9 and spread[4.0] == pytest.approx(1.0, abs=0.05)
+    assert lines[0.0] < 0.5 * lines[4.0]
+
+
+def test_the_pivot_of_a_measurement_is_its_own():
+    """It is raised for one and not for the other, and neither knows of the other."""
+    prior = Gaussian(torch.zeros(6), torch.eye(6), sde=VPSDE(), event_shape=(1, 2, 3))
+    masks = torch.stack([torch.ones(6), torch.eye(6)[0]]).view(2, 1, 2, 3)
+    seen = Masking(masks, noise=GaussianNoise(0.05))
+    y = seen.measure(prior.sample(2, seed=1).float(), seed=2)
+    both = solve(prior, seen, y, 40, "pivot", progress=False)
+    for b in (0, 1):
+        alone = Masking(seen.mask[b], noise=GaussianNoise(0.05))
+        found = solve(prior, alone, y[b : b + 1], 40, "pivot", progress=False)
+        if b == 0:
+            torch.testing.assert_close(found.samples[0], both.samples[0], atol=1e-4, rtol=1e-4)
+        assert found.lineages.item() > 8
 
 
 def test_no_row_takes_more_than_its_share():
