@@ -15,7 +15,7 @@ from operators import Blur, GaussianNoise, Masking, PoissonNoise
 from .conftest import SHAPE
 
 STEPS = {"repaint": 10, "splitgibbs": 10}
-OWN = {"auto", "twisted"}  # these take no steps, or not so few
+OWN = {"auto", "pivot"}  # these take no steps, or not so few
 NAMES = [
     pytest.param(name, marks=pytest.mark.slow if name in ("exact", "auto") else ()) for name in methods.available()
 ]
@@ -41,7 +41,7 @@ def test_every_row_answers_what_it_serves(tasks, name):
     assert served or name == "classifier", f"{name} serves neither a mask nor a blur: add what it serves"
     for task in served[:1]:
         held = task.measured
-        n = 4 if name in ("tds", "mcgdiff", "twisted") else 2
+        n = 4 if name in ("tds", "mcgdiff", "pivot") else 2
         answer = row.run(task.prior, held.operator, held.y, n, seed=0)
         assert answer.mean.shape == (2, *SHAPE) and bool(answer.mean.isfinite().all())
         assert (answer.samples is None) == (not row.posterior)
