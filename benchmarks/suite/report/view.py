@@ -83,10 +83,14 @@ class Section:
         return lines[0].cells.get(self.lead.key) if lines and self.lead else None
 
     def shade(self, name: str) -> float:
-        """The part of the other rows that a row is ahead of in the metric that comes first; nan without a figure."""
-        if self.lead is None or (cell := self.cell(name)) is None or not math.isfinite(cell.value):
+        """The part of the other rows that a row is ahead of in the metric that comes first, of rows with all images.
+
+        nan without a figure, and for rows of fewer images, whose means are those of others.
+        """
+        cells = {line.name: line.cells[self.lead.key] for line in self.table.lines} if self.lead else {}
+        order = [other for other, cell in cells.items() if math.isfinite(cell.value) and not cell.note]
+        if self.lead is None or name not in order:
             return math.nan
-        order = [line.name for line in self.table.lines if math.isfinite(line.cells[self.lead.key].value)]
         losses = [plots.loss(self.table.estimates[self.lead.key][n].mean, self.better) for n in order]
         mine = losses[order.index(name)]
         return sum(other > mine for other in losses) / max(1, len(order) - 1)
