@@ -113,7 +113,7 @@ class SMC(Population):
 
 
 @dataclass(frozen=True)
-class Renoised(Population):
+class Renoised(Independent):
     """Rows that another stage carries on from a pivot: noise is put on them, and what they then are is weighed.
 
     Formula: independent rows x_0 (N, *E) of a first walk, whatever it errs by, become x_s = alpha_s x_0 + sigma_s z.
@@ -146,10 +146,7 @@ class Renoised(Population):
         return replace(self, rows=n_samples)
 
     def init(self, x, posterior, t):
-        return State(x, x.new_zeros(len(x)), origin=torch.arange(len(x), device=x.device))
-
-    def update(self, state, x, q, kernel, posterior, t, s, rng):
-        return replace(state, x=x)
+        return replace(super().init(x, posterior, t), origin=torch.arange(len(x), device=x.device))
 
     def hand_over(self, state, posterior, t, s, rng):
         x0, z = posterior.finish(state.x, t), rng.normal(tuple(state.x.shape))
