@@ -11,6 +11,7 @@ from torch import Tensor
 
 from priors.files import atomic
 
+PARTS = ("train", "test")  # what 0 and 1 in a file's ``split`` stand for
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -47,7 +48,8 @@ def read(path: str | Path, split: str | None = None) -> ImageSet:
     """Read an image set.
 
     Arguments: path: HDF5 with ``images`` (n, C, H, W) or (n, H, W[, C]) uint8 and optional ``labels`` (n,); or npz with
-    the same names; split: with it the names are ``{split}_images`` and ``{split}_labels``.
+    the same names; split: with it the names are ``{split}_images`` and ``{split}_labels``, or, in a file with
+    ``split`` (n,) integers, the rows of that part: 0 is train and 1 is test.
     Raises: FileNotFoundError; ValueError for another format, a missing name or a dtype other than uint8.
     """
     path = Path(path)
@@ -58,13 +60,11 @@ def read(path: str | Path, split: str | None = None) -> ImageSet:
     try:
         if path.suffix == ".npz":
             with np.load(path) as archive:
-                arrays = {name: archive[prefix + name] for name in ("images", "labels") if prefix + name in archive}
-                held = sorted(archive.files)
+                held, arrays = sorted(archive.files), _part(archive, split)
         else:
             with h5py.File(path) as file:
                 held, source = sorted(file), str(file.attrs.get("source", ""))
-                names = [name for name in ("images", "labels") if prefix + name in file]
-                arrays = {name: np.asarray(file[prefix + name]) for name in names}
+                arrays = _part(file, split)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is no readable HDF5 or npz file: {error}") from None
     if "images" not in arrays:
@@ -84,6 +84,15 @@ def write(path: str | Path, data: ImageSet) -> None:
             file["labels"] = data.labels.numpy()
         file.attrs["source"] = data.source
         file.attrs["units"] = "uint8, 255 is 1 in image units"
+
+
+def _part(file, split: str | None) -> dict[str, np.ndarray]:
+    """Images and labels of a split, by the prefix of their names or by the rows that are marked as of it."""
+    names, prefix = ("images", "labels"), f"{split}_" if split else ""
+    if split in PARTS and "split" in file and f"{prefix}images" not in file:
+        rows = np.asarray(file["split"]) == PARTS.index(split)
+        return {name: np.asarray(file[name])[rows] for name in names if name in file}
+    return {name: np.asarray(file[prefix + name]) for name in names if prefix + name in file}
 
 
 def _channels_first(images: np.ndarray, path: Path) -> np.ndarray:

@@ -102,3 +102,19 @@ def test_a_missing_file_and_a_missing_split(tmp_path):
     write(tmp_path / "set.h5", stripes(3))
     with pytest.raises(ValueError, match=r"holds \['images', 'labels'\]: expected 'train_images'"):
         read(tmp_path / "set.h5", "train")
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5"])
+def test_rows_marked_as_of_a_split_are_that_split(tmp_path, suffix):
+    images, labels = np.arange(5 * 4, dtype=np.uint8).reshape(5, 2, 2), np.arange(5)
+    arrays = {"images": images, "labels": labels, "split": np.array([0, 1, 0, 0, 1])}
+    path = tmp_path / f"set{suffix}"
+    if suffix == ".npz":
+        np.savez(path, **arrays)
+    else:
+        with h5py.File(path, "w") as file:
+            for name, array in arrays.items():
+                file[name] = array
+    assert read(path, "test").labels.tolist() == [1, 4]
+    assert torch.equal(read(path, "train").images[:, 0], torch.from_numpy(images[[0, 2, 3]]))
+    assert len(read(path)) == 5
