@@ -15,6 +15,7 @@ from priors.data import ImageSet, read
 from priors.files import atomic
 from priors.importers import diffusers, score_sde
 from priors.moments import Moments
+from priors.nets.local import one_channel
 from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
 from priors.sde import SDE, from_spec
 
@@ -103,6 +104,26 @@ def load_folder(folder: str | Path, kind: str) -> ScorePrior | NoisyClassifier:
     path = folder / MOMENTS
     moments = Moments(**{k: v.float() for k, v in _read(path).items()}) if path.exists() else None
     return ScorePrior(*arguments, card["prediction"], DataRange(**card["range"]), moments).eval()
+
+
+def start_from(network: nn.Module, source: str | Path, kind: str) -> None:
+    """Give a network the weights of a checkpoint of the same network, to train on from there.
+
+    A one-channel `LocalUNet` takes those of one for colour pictures too: it then gives, of grey pictures, the mean over
+    channels of what that one gives.
+    Arguments: network (Module, changed in place); source and kind: as `locate`.
+    Raises: ValueError for another network; and as `load_folder`.
+    """
+    other = load_folder(locate(source, kind), kind).network
+    own, theirs, weights = nets.spec(network), nets.spec(other), other.state_dict()
+    if own["type"] == "local" and own == theirs | {"image_channels": 1}:
+        weights = one_channel(weights, theirs["image_channels"])
+    elif differing := {key: (theirs.get(key), own.get(key)) for key in own | theirs if own.get(key) != theirs.get(key)}:
+        raise ValueError(
+            f"the network of {str(source)!r} differs, (its, expected): {differing}; change the recipe's [network], or "
+            "start afresh"
+        )
+    network.load_state_dict(weights)
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 import typer
 
-from priors import nets, pictures, sde
+from priors import checkpoints, nets, pictures, sde
 from priors.data import ImageSet, read
 from priors.objectives import OBJECTIVES, Focus, NoisyClassification, Objective
 from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
@@ -36,6 +36,9 @@ def train(
     split: Annotated[str, typer.Option(help="prefix of the names in the file")] = "train",
     test_split: Annotated[
         str | None, typer.Option(help="prefix of the test images: their loss goes on the card")
+    ] = None,
+    init: Annotated[
+        str | None, typer.Option(help="start with the weights of this checkpoint: a name or a folder, same network")
     ] = None,
     resume: Annotated[bool, typer.Option(help="go on from the state in the folder")] = False,
     minutes: Annotated[float | None, typer.Option(help="instead of the config's")] = None,
@@ -67,7 +70,10 @@ def train(
         "hardware": hardware(device),
         "torch": torch.__version__,
     }
-    trainer = Trainer(objective(recipe, images), images, training, out, device, notes)
+    learnt = objective(recipe, images)
+    if init:
+        checkpoints.start_from(learnt.network, init, recipe["kind"])
+    trainer = Trainer(learnt, images, training, out, device, notes)
     if resume:
         trainer.resume()
     trainer.run()

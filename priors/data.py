@@ -13,6 +13,7 @@ from priors.files import atomic
 
 PARTS = ("train", "test")  # what 0 and 1 in a file's ``split`` stand for
 
+
 @dataclass(frozen=True)
 class ImageSet:
     """Images uint8 (n, C, H, W), labels int64 (n,) or None, and where they come from."""

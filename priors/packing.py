@@ -24,21 +24,24 @@ def pack(
     leave_out: Annotated[list[str] | None, typer.Option(help="not these names; a text file of such")] = None,
     name: Annotated[str, typer.Option(help="prefix of the group in the file, such as train")] = "",
     add: Annotated[bool, typer.Option(help="add a group to the file that is there, such as test to train")] = False,
+    grey: Annotated[bool, typer.Option(help="one channel: the mean of the colours; grey pictures as they are")] = False,
     source: Annotated[str, typer.Option(help="where the pictures come from, for the file")] = "",
 ) -> None:
-    """Pack the colour pictures of the sources, in their order; grey ones and those with transparency are left out."""
+    """Pack the colour pictures of the sources, in their order; those with transparency, and grey ones unless --grey,
+    are left out."""
     wanted, unwanted = _names(only), _names(leave_out) or set()
     kept: dict[str, torch.Tensor] = {}
     for place in sources:
         for key, encoded in entries(place, split):
             if key in unwanted or (wanted is not None and key not in wanted):
                 continue
-            pixels = _decoded(encoded, key)
-            if pixels.ndim == 3 and pixels.shape[2] == 3:
-                kept[key] = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+            picture = _channels(_decoded(encoded, key), grey)
+            if picture is not None:
+                kept[key] = picture
     if not kept:
+        kind = "grey or colour" if grey else "colour"
         raise typer.BadParameter(
-            f"no colour picture in {[str(s) for s in sources]}: check --split, --only, --leave-out"
+            f"no {kind} picture in {[str(s) for s in sources]}: check --split, --only, --leave-out, --grey"
         )
     packed = Pictures(tuple(kept.values()), tuple(kept), source or ", ".join(s.name for s in sources))
     write(out, packed, name or None, add)
@@ -79,6 +82,16 @@ def _decoded(encoded: bytes, name: str) -> np.ndarray:
         return imread(io.BytesIO(encoded))
     except Exception as error:  # whatever the reader of that format raises
         raise ValueError(f"{name} is no readable picture ({error}): leave it out or fetch it again") from None
+
+
+def _channels(pixels: np.ndarray, grey: bool) -> torch.Tensor | None:
+    """(C, H, W) of decoded pixels, (H, W, 3) or (H, W); None for a picture that is left out."""
+    colour = pixels.ndim == 3 and pixels.shape[2] == 3
+    if grey and colour:
+        pixels = np.rint(pixels.mean(2)).astype(pixels.dtype)
+    if grey and pixels.ndim == 2:
+        return torch.from_numpy(pixels[None].copy())
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))) if colour and not grey else None
 
 
 def _names(given: list[str] | None) -> set[str] | None:

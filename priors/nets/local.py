@@ -132,6 +132,19 @@ class LocalUNet(nn.Module):
         return F.pixel_shuffle(self.conv_out(x), 2)[..., :h, :w]
 
 
+def one_channel(weights: dict[str, Tensor], image_channels: int) -> dict[str, Tensor]:
+    """The weights of the one-channel network that is, of grey pictures, the mean over channels of a colour one.
+
+    The first convolution sees every colour as the grey picture, so its weights add up; the last one averages.
+    Arguments: weights (a `LocalUNet`'s state) and the image_channels that they are for.
+    """
+    first, last = weights["conv_in.weight"], weights["conv_out.weight"]
+    return weights | {
+        "conv_in.weight": first.unflatten(1, (image_channels, 4)).sum(1),
+        "conv_out.weight": last.unflatten(0, (image_channels, 4)).mean(0),
+    }
+
+
 def conv(n_in: int, n_out: int, size: int = 3, scale: float = 1.0) -> nn.Conv2d:
     """A convolution without bias: the noise label shifts what needs a shift."""
     return init_(nn.Conv2d(n_in, n_out, size, padding=size // 2, bias=False), scale)

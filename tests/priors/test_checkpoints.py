@@ -7,9 +7,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import priors
-from priors import VESDE, VPSDE, NoisyClassifier, ScorePrior, checkpoints
+from priors import VESDE, VPSDE, DataRange, NoisyClassifier, ScorePrior, checkpoints
 from priors.data import write
-from tests.priors.cases import classifier, draws, score_prior, stripes
+from priors.nets import LocalConfig, LocalUNet
+from tests.priors.cases import classifier, draws, made, score_prior, stripes
 
 
 @pytest.fixture
@@ -36,6 +37,37 @@ def test_a_prior_comes_back_bit_for_bit(tmp_path, fields):
         assert torch.equal(again.denoise(x, t), prior.denoise(x, t))
     assert not any(p.requires_grad for p in again.parameters())
     assert {path.name for path in tmp_path.iterdir()} == {"card.json", "weights.safetensors"}
+
+
+def local_prior(**fields) -> ScorePrior:
+    config = LocalConfig(**({"image_channels": 3, "channels": (4, 6), "blocks": (1, 1), "embedding": 8} | fields))
+    return ScorePrior(made(LocalUNet, config), VESDE(), (config.image_channels, 12, 12), range=DataRange(0.4, 0.2))
+
+
+def test_training_starts_from_another_checkpoint(tmp_path):
+    colour = local_prior()
+    checkpoints.save(tmp_path / "colour", colour)
+    same, grey = local_prior(), local_prior(image_channels=1)
+    for prior in (same, grey):
+        torch.nn.init.zeros_(prior.network.conv_in.weight)
+        checkpoints.start_from(prior.network, tmp_path / "colour", "prior")
+    assert all(torch.equal(v, colour.network.state_dict()[k]) for k, v in same.network.state_dict().items())
+    x = draws(2, 1, 12, 12).float()
+    expected = colour.denoise(x.expand(-1, 3, -1, -1), 0.4).mean(1, keepdim=True)
+    torch.testing.assert_close(grey.denoise(x, 0.4), expected)
+    assert all(p.requires_grad for p in grey.network.parameters())
+
+
+def test_training_starts_from_no_other_network(tmp_path, folder):
+    checkpoints.save(tmp_path / "grey", local_prior(image_channels=1))
+    for network, source, differing in (
+        (local_prior(blocks=(2, 1)).network, tmp_path / "grey", r"'image_channels': \(1, 3\), 'blocks': \(\(1, 1\)"),
+        (local_prior(image_channels=1).network, folder, r"'type': \('ncsnpp', 'local'\)"),
+    ):
+        with pytest.raises(ValueError, match=f"{differing}.*start afresh"):
+            checkpoints.start_from(network, source, "prior")
+    with pytest.raises(ValueError, match="holds a prior, expected a classifier"):
+        checkpoints.start_from(classifier().network, folder, "classifier")
 
 
 def test_half_precision_is_half_the_file_and_computes_in_single(tmp_path):

@@ -104,6 +104,15 @@ def test_a_folder_in_use_needs_resume(run, tmp_path):
     assert "3 steps" in resumed.output
 
 
+def test_weights_of_another_checkpoint_to_start_from(run, tmp_path):
+    run(PRIOR, "--steps", "3", out="first")
+    still = ["--steps", "1", "--set", "training.lr=1e-12", "--set", "training.ema=0.0"]
+    assert run(PRIOR, *still, "--init", str(tmp_path / "first"), "--seed", "9").exit_code == 0
+    first, second = (priors.load(tmp_path / name).network.state_dict() for name in ("first", "out"))
+    for name, value in second.items():
+        torch.testing.assert_close(value, first[name], rtol=1e-5, atol=1e-9)
+
+
 def test_options_override_the_recipe(run, tmp_path):
     assert run(PRIOR, "--steps", "1", "--seed", "5").exit_code == 0
     config = json.loads((tmp_path / "out" / "card.json").read_text())["training"]["config"]

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from priors.nets import LocalConfig, LocalUNet, build, spec
+from priors.nets.local import one_channel
 from tests.priors.cases import draws, made
 
 SHAPES = [((6,), (1,)), ((4, 6), (1, 2)), ((4, 4, 4), (2, 1, 1)), ((4, 4, 6), (1, 2, 1))]
@@ -82,3 +83,10 @@ def test_a_card_describes_it_and_gradients_reach_all_of_it():
     assert spec(build(spec(net))) == spec(net)
     net(draws(2, 1, 16, 16), draws(2)).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in net.parameters())
+
+
+def test_one_channel_of_colours_is_their_mean_on_grey_pictures():
+    colour, grey, x, c = local(image_channels=3), local(), draws(2, 1, 12, 14), draws(2)
+    grey.load_state_dict(one_channel(colour.state_dict(), 3))
+    torch.testing.assert_close(grey(x, c), colour(x.expand(-1, 3, -1, -1), c).mean(1, keepdim=True))
+    assert (grey(x, c) - x).abs().max() > 0.1  # not a map that any weights would give

@@ -50,6 +50,18 @@ def test_sources_in_their_order_without_grey_ones(places):
     assert [int(p.max()) for p in data.pictures] == [2, 1, 10, 11, 12, 20]
 
 
+def test_grey_versions_are_means_of_the_colours(places):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "png")
+    (places / "folder" / "c.png").write_bytes(buffer.getvalue())
+    result, data = packed(places, places / "folder", "--grey")
+    assert result.exit_code == 0 and data.names == ("a", "b", "c", "grey")
+    assert [tuple(p.shape) for p in data.pictures] == [(1, 5, 3), (1, 4, 6), (1, 6, 5), (1, 4, 4)]
+    assert [int(data.pictures[i].max()) for i in (0, 1, 3)] == [2, 1, 3]
+    assert np.abs(data.pictures[2][0].numpy() - pixels.astype(float).mean(2)).max() <= 0.5
+
+
 def test_parts_and_names(places):
     _, data = packed(places, places / "cut.npz", "--split", "0", "--leave-out", "z", "--source", "here")
     assert data.names == ("x",) and data.source == "here"
