@@ -10,7 +10,9 @@ from .grayscale import Grayscale
 from .linear import LinearMap
 from .masking import Masking
 from .noise import Categorical, GaussianNoise, Noise, PoissonNoise
+from .radon import Radon
 from .registry import available, get, make, register
+from .transmission import Transmission, attenuation
 
 __all__ = [
     "Blur",
@@ -27,8 +29,11 @@ __all__ = [
     "Operator",
     "OperatorCheckError",
     "PoissonNoise",
+    "Radon",
     "SVDOperator",
     "Stack",
+    "Transmission",
+    "attenuation",
     "available",
     "check",
     "get",

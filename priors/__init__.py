@@ -12,6 +12,7 @@ from priors.rng import RowRNG
 from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
 from priors.sde import SDE, VESDE, VPSDE, SubVPSDE
 from priors.tiling import Tiled
+from priors.units import Units
 
 __all__ = [
     "SDE",
@@ -28,6 +29,7 @@ __all__ = [
     "ScorePrior",
     "SubVPSDE",
     "Tiled",
+    "Units",
     "available",
     "bits_per_dim",
     "decode",

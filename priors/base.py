@@ -9,6 +9,7 @@ from torch import Tensor
 
 from priors.moments import Moments
 from priors.sde import SDE
+from priors.units import Units
 
 VJP = Callable[[Tensor], Tensor]
 
@@ -26,7 +27,8 @@ class Prior(ABC):
     Source: Robbins 1956, Efron 2011 (Tweedie's formula).
     Attributes: sde (SDE); event_shape (tuple E); variance (float, data units squared): the mean variance of one
     coordinate of x0, where a method needs its size; moments (Moments, or None where they are not known): mean and
-    covariance of x0, by which methods start nearer and converge sooner (``Moments.of_images`` of a training set).
+    covariance of x0, by which methods start nearer and converge sooner (``Moments.of_images`` of a training set); units
+    (Units, or None where they have no meaning outside): what image units stand for.
     Raises: TypeError on subclassing with neither method.
     """
 
@@ -34,6 +36,7 @@ class Prior(ABC):
     event_shape: tuple[int, ...]
     variance: float = 1.0
     moments: Moments | None = None
+    units: Units | None = None
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -81,14 +84,14 @@ class Prior(ABC):
 
 
 class Wrapped(Prior):
-    """A prior around another, whose noising, shape, moments, device and denoiser it has until it changes them.
+    """A prior around another, whose noising, shape, moments, units, device and denoiser it has until it changes them.
 
     Arguments: prior (Prior).
     """
 
     def __init__(self, prior: Prior):
         self.prior, self.sde, self.event_shape = prior, prior.sde, prior.event_shape
-        self.variance = prior.variance
+        self.variance, self.units = prior.variance, prior.units
 
     @property
     def device(self) -> torch.device:

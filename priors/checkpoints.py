@@ -4,6 +4,7 @@ Beside a prior of one size lie its moments, in half precision, which is more tha
 
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -18,6 +19,7 @@ from priors.moments import Moments
 from priors.nets.local import one_channel
 from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
 from priors.sde import SDE, from_spec
+from priors.units import Units
 
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "shipped"
@@ -48,6 +50,7 @@ def save(folder: str | Path, trained: ScorePrior | NoisyClassifier, half: bool =
         "network": nets.spec(trained.network),
         "range": {"shift": trained.range.shift, "scale": trained.range.scale},
         **({"prediction": trained.prediction} if isinstance(trained, ScorePrior) else {}),
+        **({"units": asdict(units)} if (units := getattr(trained, "units", None)) else {}),
         "parameters": sum(p.numel() for p in trained.network.parameters()),
         "sha256": checksum,
         **notes,
@@ -103,7 +106,8 @@ def load_folder(folder: str | Path, kind: str) -> ScorePrior | NoisyClassifier:
         return NoisyClassifier(*arguments, range=DataRange(**card["range"])).eval()
     path = folder / MOMENTS
     moments = Moments(**{k: v.float() for k, v in _read(path).items()}) if path.exists() else None
-    return ScorePrior(*arguments, card["prediction"], DataRange(**card["range"]), moments).eval()
+    units = Units(**card["units"]) if "units" in card else None
+    return ScorePrior(*arguments, card["prediction"], DataRange(**card["range"]), moments, units).eval()
 
 
 def start_from(network: nn.Module, source: str | Path, kind: str) -> None:

@@ -17,6 +17,7 @@ from priors.data import ImageSet, read
 from priors.objectives import OBJECTIVES, Focus, NoisyClassification, Objective
 from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
 from priors.training import STATE, Trainer, TrainingConfig
+from priors.units import Units
 
 CONFIGS = Path(__file__).parent / "configs"
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
@@ -145,7 +146,8 @@ def objective(recipe: dict, images: ImageSet | pictures.Crops) -> Objective:
         focus = Focus(**options.pop("focus")) if "focus" in options else None
         if name not in OBJECTIVES:
             raise ValueError(f"[prior] objective = {name!r}: expected one of {sorted(OBJECTIVES)}")
-        prior = ScorePrior(*arguments, range=DataRange(**recipe["range"]), **options)
+        units = Units(**recipe["units"]) if "units" in recipe else None
+        prior = ScorePrior(*arguments, range=DataRange(**recipe["range"]), units=units, **options)
         return OBJECTIVES[name](prior, weight).focused(focus)
     raise ValueError(f"kind = {recipe['kind']!r}: expected 'prior' or 'classifier'")
 

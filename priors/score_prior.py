@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from priors.base import Prior, expand
 from priors.moments import Moments
 from priors.sde import SDE
+from priors.units import Units
 
 # Each maps (network, u, alpha, sigma, t) to E[u0 | u_t]; u = alpha u0 + sigma z in the network's units, alpha and sigma
 # shaped to multiply u, t (N,).
@@ -81,7 +82,7 @@ class ScorePrior(Prior, nn.Module):
     Source: Song et al. 2021 ("noise", "score"); Karras et al. 2022 ("preconditioned").
     Arguments: network (Module): (u (N, *E), label (N,)) -> (N, *E); sde (SDE, in data units); event_shape (tuple E);
     prediction (a name in `PREDICTIONS`, or such a function); range (DataRange); moments of the training images, in data
-    units (see `priors.Prior`).
+    units (see `priors.Prior`); units (Units): what image units mean, if they mean something.
     Raises: ValueError for an unknown prediction, and for moments of another event shape.
     """
 
@@ -93,6 +94,7 @@ class ScorePrior(Prior, nn.Module):
         prediction: str | Prediction = "preconditioned",
         range: DataRange = DataRange(),
         moments: Moments | None = None,
+        units: Units | None = None,
     ):
         nn.Module.__init__(self)
         if not callable(prediction) and prediction not in PREDICTIONS:
@@ -100,7 +102,7 @@ class ScorePrior(Prior, nn.Module):
         if moments is not None and moments.mean.shape != tuple(event_shape):
             raise ValueError(f"moments of {tuple(moments.mean.shape)}: expected events of {tuple(event_shape)}")
         self.network, self.sde, self.event_shape, self.moments = network, sde, tuple(event_shape), moments
-        self.prediction, self.range = prediction, range
+        self.prediction, self.range, self.units = prediction, range, units
         self.predict: Prediction = prediction if callable(prediction) else PREDICTIONS[prediction]
         self.variance = range.scale**2
 
@@ -124,7 +126,7 @@ class ScorePrior(Prior, nn.Module):
                 f"prediction = {self.prediction!r}: only a preconditioned network serves another SDE than its own; "
                 f"keep {self.sde}, or train with prediction = 'preconditioned'"
             )
-        prior = ScorePrior(self.network, sde, self.event_shape, self.prediction, self.range, self.moments)
+        prior = ScorePrior(self.network, sde, self.event_shape, self.prediction, self.range, self.moments, self.units)
         return prior.train(self.training)
 
     def resized(self, event_shape: tuple[int, ...]) -> "ScorePrior":
@@ -148,7 +150,7 @@ class ScorePrior(Prior, nn.Module):
                 f"event_shape = {shape}: expected ({self.event_shape[0]}, H, W) with H and W of at least {minimum}; "
                 "convert or enlarge the picture"
             )
-        prior = ScorePrior(self.network, self.sde, shape, self.prediction, self.range)
+        prior = ScorePrior(self.network, self.sde, shape, self.prediction, self.range, units=self.units)
         return prior.train(self.training)
 
     @property

@@ -96,6 +96,20 @@ CASES: dict[str, list[Case]] = {
         Case("valid batched", lambda: operators.Blur(peaked(2, 3, 3, 3), "valid", noise=G(0.1)), IMAGE),
         Case("photons", lambda: operators.Blur.gaussian(0.6, "reflect", noise=PoissonNoise(50.0)), IMAGE),
     ],
+    "radon": [
+        Case("odd", lambda: operators.Radon(12, noise=G(0.1)), (1, 7, 7)),
+        Case("even, few detectors", lambda: operators.Radon(5, detectors=5, noise=G(0.1), pixel=0.5), (1, 8, 8)),
+        Case("limited angle", lambda: operators.Radon.limited_angle(9, 60, 4, noise=G(0.1), start=20), (1, 9, 9)),
+        Case("sparse view, noiseless", lambda: operators.Radon.sparse_view(6, 3), (1, 6, 6)),
+        Case("batched", lambda: operators.Radon([0, 30.5, 90], noise=G(torch.tensor([0.1, 0.2]))), (2, 5, 5)),
+        Case("sigma per entry", lambda: operators.Radon(2, 6, noise=G(0.1 + uniform(2, 10), event_ndim=2)), (1, 6, 6)),
+        Case("photons", lambda: operators.Radon(4, noise=PoissonNoise(30.0)), (1, 5, 5)),
+    ],
+    "transmission": [
+        Case("photons", lambda: operators.Transmission(PoissonNoise(100.0)), (1, 4, 3)),
+        Case("offset", lambda: operators.Transmission(G(0.01), 0.2 * uniform(4, 3)), (1, 4, 3)),
+        Case("offsets, batched", lambda: operators.Transmission(G(0.01), uniform(2, 1, 4, 3)), (1, 4, 3)),
+    ],
     "linear": [
         Case("wide", lambda: operators.LinearMap(uniform(4, 9), noise=G(0.1)), (9,)),
         Case("tall", lambda: operators.LinearMap(uniform(9, 4), noise=G(0.1)), (4,)),
@@ -126,6 +140,11 @@ MADE_OF_OTHERS = [
             @ operators.Blur(peaked(3, 3), "valid")
         ),
         IMAGE,
+    ),
+    Case(
+        "photons through a picture",
+        lambda: operators.Transmission(PoissonNoise(200.0), 0.1) @ operators.Radon(4, pixel=0.2),
+        (1, 5, 5),
     ),
     Case("down @ blur", lambda: operators.Downsampling(2, noise=G(0.1)) @ operators.Blur(peaked(3, 3)), (3, 6, 4)),
     Case("classifier @ gray", lambda: operators.Classifier(TinyClassifier(30, 4)) @ operators.Grayscale(), IMAGE),

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import priors
-from priors import VESDE, VPSDE, DataRange, NoisyClassifier, ScorePrior, checkpoints
+from priors import VESDE, VPSDE, DataRange, NoisyClassifier, ScorePrior, Units, checkpoints
 from priors.data import write
 from priors.nets import LocalConfig, LocalUNet
 from tests.priors.cases import classifier, draws, made, score_prior, stripes
@@ -39,9 +39,11 @@ def test_a_prior_comes_back_bit_for_bit(tmp_path, fields):
     assert {path.name for path in tmp_path.iterdir()} == {"card.json", "weights.safetensors"}
 
 
-def local_prior(**fields) -> ScorePrior:
+def local_prior(units=None, **fields) -> ScorePrior:
     config = LocalConfig(**({"image_channels": 3, "channels": (4, 6), "blocks": (1, 1), "embedding": 8} | fields))
-    return ScorePrior(made(LocalUNet, config), VESDE(), (config.image_channels, 12, 12), range=DataRange(0.4, 0.2))
+    return ScorePrior(
+        made(LocalUNet, config), VESDE(), (config.image_channels, 12, 12), range=DataRange(0.4, 0.2), units=units
+    )
 
 
 def test_training_starts_from_another_checkpoint(tmp_path):
@@ -68,6 +70,36 @@ def test_training_starts_from_no_other_network(tmp_path, folder):
             checkpoints.start_from(network, source, "prior")
     with pytest.raises(ValueError, match="holds a prior, expected a classifier"):
         checkpoints.start_from(classifier().network, folder, "classifier")
+
+
+HU = Units("HU", -1024.0, 3071.0)
+
+
+def test_physical_units_travel_with_a_prior(tmp_path, folder):
+    prior = local_prior(units=HU)
+    checkpoints.save(tmp_path / "ct", prior)
+    assert json.loads((tmp_path / "ct" / "card.json").read_text())["units"] == vars(HU)
+    again = priors.load(tmp_path / "ct")
+    others = (
+        again,
+        again.resized((3, 20, 14)),
+        again.with_sde(VPSDE()),
+        priors.Tiled(again),
+        priors.Evaluations(again),
+    )
+    assert all(p.units == HU for p in others)
+    assert priors.load(folder).units is None and "units" not in json.loads((folder / "card.json").read_text())
+    assert priors.Gaussian(torch.zeros(2), torch.eye(2), sde=VESDE()).units is None
+
+
+def test_image_units_are_linear_in_physical_ones():
+    x = torch.tensor([0.0, 0.25, 1.0])
+    assert HU.physical(x).tolist() == [-1024.0, -0.25, 3071.0] and HU.physical(0.5) == 1023.5
+    torch.testing.assert_close(HU.image(HU.physical(x)), x)
+    assert HU.image(-1024.0) == 0.0
+    for zero, one in ((1.0, 1.0), (0.0, float("nan"))):
+        with pytest.raises(ValueError, match="two finite values that differ"):
+            Units("K", zero, one)
 
 
 def test_half_precision_is_half_the_file_and_computes_in_single(tmp_path):

@@ -104,6 +104,12 @@ def test_a_folder_in_use_needs_resume(run, tmp_path):
     assert "3 steps" in resumed.output
 
 
+def test_units_from_a_recipe(run, tmp_path):
+    result = run(PRIOR + '[units]\nname = "HU"\nzero = -1024.0\none = 3071.0\n')
+    assert result.exit_code == 0, result.output
+    assert priors.load(tmp_path / "out").units == priors.Units("HU", -1024.0, 3071.0)
+
+
 def test_weights_of_another_checkpoint_to_start_from(run, tmp_path):
     run(PRIOR, "--steps", "3", out="first")
     still = ["--steps", "1", "--set", "training.lr=1e-12", "--set", "training.ema=0.0"]

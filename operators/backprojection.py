@@ -1,0 +1,76 @@
+"""Filtered back-projection of parallel rays: the filter, the views' weights, and the smearing back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# Factors of the ramp at frequency f, cycles per detector, in [0, 1/2].
+WINDOWS: dict[str, Callable[[Tensor], Tensor]] = {
+    "ramp": torch.ones_like,
+    "shepp-logan": torch.sinc,
+    "cosine": lambda f: torch.cos(math.pi * f),
+    "hamming": lambda f: 0.54 + 0.46 * torch.cos(2 * math.pi * f),
+    "hann": lambda f: 0.5 + 0.5 * torch.cos(2 * math.pi * f),
+}
+
+
+def ramp(length: int, window: str) -> Tensor:
+    """The ramp filter's response on rfft's frequencies, (length // 2 + 1,), length even.
+
+    It is the transform of 1/4 at 0, -1 / (pi n)^2 at odd n and 0 at even n: |f| cut at 1/2. Sampling |f| itself would
+    make the response 0 at f = 0, and every picture too dark.
+
+    Raises:
+        ValueError: an unknown window.
+    """
+    if window not in WINDOWS:
+        raise ValueError(f"fbp: filter must be one of {list(WINDOWS)}, given {window!r}")
+    n = torch.arange(length, dtype=torch.float64)
+    n = torch.minimum(n, length - n)
+    kernel = torch.where(n % 2 == 1, -1 / (math.pi * n.clamp(min=1)) ** 2, 0.0)
+    kernel[0] = 0.25
+    return torch.fft.rfft(kernel).real * WINDOWS[window](torch.fft.rfftfreq(length, dtype=torch.float64))
+
+
+def shares(angles: Tensor) -> Tensor:
+    """The part of the half circle that every view stands for, radians: half the gap on either side of it.
+
+    A gap above three times the next largest is a missing wedge, which no view stands for: it counts as that one.
+
+    Arguments:
+        angles: degrees, (views,); those 180 apart are the same view.
+    """
+    theta, order = (angles.double() % 180).sort()
+    gaps = torch.cat([theta[1:], theta[:1] + 180]) - theta
+    widest = gaps.topk(min(2, len(gaps))).values
+    if widest[0] > 3 * widest[-1]:
+        gaps = gaps.clamp(max=float(widest[-1]))
+    return torch.empty_like(gaps).scatter_(0, order, (gaps + gaps.roll(1)) / 2).deg2rad()
+
+
+def back_project(y: Tensor, angles: Tensor, size: int) -> Tensor:
+    """Every pixel takes, from every view, what stands at its place, by linear interpolation; 0 beyond the detectors.
+
+    Arguments:
+        y: (N, C, views, detectors).
+        angles: degrees, (views,).
+        size: n, of the pictures (N, C, n, n).
+    """
+    offset, detectors = centred(size), y.shape[-1]
+    x = y.new_zeros(*y.shape[:2], size * size)
+    for view, angle in zip(F.pad(y, (1, 1)).unbind(2), angles.double().deg2rad().tolist(), strict=True):
+        s = offset * math.cos(angle) - offset[:, None] * math.sin(angle)
+        place = (s.flatten() + (detectors + 1) / 2).clamp(0, detectors + 1)  # the first is a padded 0
+        low = place.floor().clamp(max=detectors)
+        x += torch.lerp(view[..., low.long()], view[..., low.long() + 1], (place - low).to(y))
+    return x.view(*y.shape[:2], size, size)
+
+
+def centred(n: int) -> Tensor:
+    """Places of n points one apart about 0."""
+    return torch.arange(n, dtype=torch.float64) - (n - 1) / 2

@@ -1,0 +1,34 @@
+"""What image units mean where they have a meaning outside: Hounsfield units, kelvin, metres."""
+
+import math
+from dataclasses import dataclass
+from typing import TypeVar
+
+from torch import Tensor
+
+Value = TypeVar("Value", float, Tensor)
+
+
+@dataclass(frozen=True)
+class Units:
+    """A physical quantity that pictures show: zero at 0 in image units and one at 1, linear between.
+
+    Arguments: name (of the unit, such as "HU"); zero and one (float): what 0 and 1 stand for, in that unit.
+    Raises: ValueError for values that are not finite, or the same.
+    """
+
+    name: str
+    zero: float
+    one: float
+
+    def __post_init__(self):
+        if not (math.isfinite(self.zero) and math.isfinite(self.one)) or self.zero == self.one:
+            raise ValueError(f"{self}: expected two finite values that differ, of 0 and of 1 in image units")
+
+    def physical(self, x: Value) -> Value:
+        """Image units to this unit; x a number or a tensor (N, *E)."""
+        return self.zero + (self.one - self.zero) * x
+
+    def image(self, value: Value) -> Value:
+        """This unit to image units; value a number or a tensor (N, *E)."""
+        return (value - self.zero) / (self.one - self.zero)
