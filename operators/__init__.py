@@ -11,6 +11,7 @@ from .linear import LinearMap
 from .masking import Masking
 from .noise import Categorical, GaussianNoise, Noise, PoissonNoise
 from .registry import available, get, make, register
+from .resize import Resize
 
 __all__ = [
     "Blur",
@@ -27,6 +28,7 @@ __all__ = [
     "Operator",
     "OperatorCheckError",
     "PoissonNoise",
+    "Resize",
     "SVDOperator",
     "Stack",
     "available",

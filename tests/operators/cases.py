@@ -115,6 +115,14 @@ CASES: dict[str, list[Case]] = {
         ),
         Case("function", lambda: operators.Classifier(lambda x, t: 3 * x / (1 + t.reshape(-1, 1))), (4,)),
     ],
+    "resize": [
+        Case("bicubic by 4", lambda: operators.Resize(4, noise=G(0.1)), (3, 8, 12)),
+        Case("bicubic by 3, odd", lambda: operators.Resize(3, noise=G(torch.tensor([0.1, 0.2]))), (1, 7, 11)),
+        Case("bilinear by 1.5", lambda: operators.Resize(1.5, "bilinear", noise=G(0.1)), (2, 5, 6)),
+        Case("lanczos of a small picture", lambda: operators.Resize(2, "lanczos", noise=G(0.1)), (1, 3, 4)),
+        Case("by 1", lambda: operators.Resize(1), (1, 4, 5)),
+        Case("photons", lambda: operators.Resize(2, "bilinear", noise=PoissonNoise(30.0)), (1, 5, 4)),
+    ],
 }
 
 MADE_OF_OTHERS = [
