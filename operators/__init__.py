@@ -12,6 +12,7 @@ from .masking import Masking
 from .noise import Categorical, GaussianNoise, Noise, PoissonNoise
 from .registry import available, get, make, register
 from .resize import Resize
+from .varying_blur import VaryingBlur
 
 __all__ = [
     "Blur",
@@ -31,6 +32,7 @@ __all__ = [
     "Resize",
     "SVDOperator",
     "Stack",
+    "VaryingBlur",
     "available",
     "check",
     "get",

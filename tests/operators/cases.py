@@ -123,6 +123,19 @@ CASES: dict[str, list[Case]] = {
         Case("by 1", lambda: operators.Resize(1), (1, 4, 5)),
         Case("photons", lambda: operators.Resize(2, "bilinear", noise=PoissonNoise(30.0)), (1, 5, 4)),
     ],
+    "varying_blur": [
+        Case("grid", lambda: operators.VaryingBlur.grid(peaked(2, 3, 3, 4), IMAGE, noise=G(0.1)), IMAGE),
+        Case("circular", lambda: operators.VaryingBlur.grid(peaked(2, 1, 3, 3), IMAGE, "circular", G(0.1)), IMAGE),
+        Case("valid", lambda: operators.VaryingBlur.grid(peaked(2, 2, 3, 2), (1, 7, 5), "valid", G(0.1)), (1, 7, 5)),
+        Case("rotation", lambda: operators.VaryingBlur.rotation(IMAGE, 15, nodes=3, noise=G(0.1)), IMAGE),
+        Case("defocus", lambda: operators.VaryingBlur.defocus((1, 7, 5), bottom=0.8, noise=G(0.1)), (1, 7, 5)),
+        Case("batched", lambda: operators.VaryingBlur(peaked(2, 3, 3, 3), uniform(3, 6, 5), noise=G(0.1)), IMAGE),
+        Case(
+            "windows batched",
+            lambda: operators.VaryingBlur(peaked(2, 3, 3), uniform(3, 2, 6, 5), "circular", noise=G(0.1)),
+            IMAGE,
+        ),
+    ],
 }
 
 MADE_OF_OTHERS = [
