@@ -5,6 +5,7 @@ from .blur import Blur
 from .checks import OperatorCheckError, check
 from .classifier import Classifier
 from .composition import Composition, Stack
+from .compressed_sensing import CompressedSensing
 from .downsampling import Downsampling
 from .grayscale import Grayscale
 from .linear import LinearMap
@@ -19,6 +20,7 @@ __all__ = [
     "Categorical",
     "Classifier",
     "Composition",
+    "CompressedSensing",
     "Downsampling",
     "GaussianNoise",
     "Grayscale",

@@ -136,6 +136,13 @@ CASES: dict[str, list[Case]] = {
             IMAGE,
         ),
     ],
+    "compressed_sensing": [
+        Case("dct", lambda: operators.CompressedSensing(0.3, noise=G(0.1)), IMAGE),
+        Case("hartley", lambda: operators.CompressedSensing(0.4, "hartley", seed=1, noise=G(0.1)), (1, 7, 5)),
+        Case("hadamard", lambda: operators.CompressedSensing(0.5, "hadamard", noise=G(0.1)), (3, 4, 8)),
+        Case("vector", lambda: operators.CompressedSensing(0.5, noise=G(torch.tensor([0.1, 0.2]))), (9,)),
+        Case("all of a plane", lambda: operators.CompressedSensing(1.0, "hartley"), (3, 4)),
+    ],
 }
 
 MADE_OF_OTHERS = [
