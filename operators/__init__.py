@@ -1,6 +1,7 @@
 """p(y | x0): measurements of images, and their noise."""
 
 from .base import LinearOperator, Operator, SVDOperator
+from .bayer import Bayer
 from .blur import Blur
 from .checks import OperatorCheckError, check
 from .classifier import Classifier
@@ -16,6 +17,7 @@ from .resize import Resize
 from .varying_blur import VaryingBlur
 
 __all__ = [
+    "Bayer",
     "Blur",
     "Categorical",
     "Classifier",

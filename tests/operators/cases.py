@@ -143,6 +143,11 @@ CASES: dict[str, list[Case]] = {
         Case("vector", lambda: operators.CompressedSensing(0.5, noise=G(torch.tensor([0.1, 0.2]))), (9,)),
         Case("all of a plane", lambda: operators.CompressedSensing(1.0, "hartley"), (3, 4)),
     ],
+    "bayer": [
+        Case("RGGB", lambda: operators.Bayer(noise=G(0.1)), (3, 4, 6)),
+        Case("GBRG, odd", lambda: operators.Bayer("GBRG", noise=G(torch.tensor([0.1, 0.2, 0.3]))), (3, 5, 7)),
+        Case("one row", lambda: operators.Bayer("BGGR", noise=PoissonNoise(30.0)), (3, 1, 3)),
+    ],
 }
 
 MADE_OF_OTHERS = [
