@@ -9,6 +9,7 @@ from .composition import Composition, Stack
 from .compressed_sensing import CompressedSensing
 from .downsampling import Downsampling
 from .grayscale import Grayscale
+from .jpeg import JPEG
 from .linear import LinearMap
 from .masking import Masking
 from .noise import Categorical, GaussianNoise, Noise, PoissonNoise
@@ -17,6 +18,7 @@ from .resize import Resize
 from .varying_blur import VaryingBlur
 
 __all__ = [
+    "JPEG",
     "Bayer",
     "Blur",
     "Categorical",

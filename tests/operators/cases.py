@@ -148,6 +148,12 @@ CASES: dict[str, list[Case]] = {
         Case("GBRG, odd", lambda: operators.Bayer("GBRG", noise=G(torch.tensor([0.1, 0.2, 0.3]))), (3, 5, 7)),
         Case("one row", lambda: operators.Bayer("BGGR", noise=PoissonNoise(30.0)), (3, 1, 3)),
     ],
+    "jpeg": [
+        Case("gray", lambda: operators.JPEG(50, noise=G(0.1)), (1, 8, 8)),
+        Case("4:2:0, odd", lambda: operators.JPEG(20, noise=G(0.1)), (3, 9, 17)),
+        Case("4:4:4", lambda: operators.JPEG(75, "4:4:4", noise=G(0.1)), (3, 12, 10)),
+        Case("batched", lambda: operators.JPEG(torch.tensor([10, 90]), noise=G(torch.tensor([0.1, 0.2]))), (3, 8, 7)),
+    ],
 }
 
 MADE_OF_OTHERS = [
