@@ -13,6 +13,7 @@ from .jpeg import JPEG
 from .linear import LinearMap
 from .masking import Masking
 from .noise import Categorical, GaussianNoise, Noise, PoissonNoise
+from .phase_retrieval import PhaseRetrieval
 from .registry import available, get, make, register
 from .resize import Resize
 from .varying_blur import VaryingBlur
@@ -34,6 +35,7 @@ __all__ = [
     "Noise",
     "Operator",
     "OperatorCheckError",
+    "PhaseRetrieval",
     "PoissonNoise",
     "Resize",
     "SVDOperator",

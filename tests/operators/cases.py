@@ -154,6 +154,16 @@ CASES: dict[str, list[Case]] = {
         Case("4:4:4", lambda: operators.JPEG(75, "4:4:4", noise=G(0.1)), (3, 12, 10)),
         Case("batched", lambda: operators.JPEG(torch.tensor([10, 90]), noise=G(torch.tensor([0.1, 0.2]))), (3, 8, 7)),
     ],
+    "phase_retrieval": [
+        Case("oversampled", lambda: operators.PhaseRetrieval(noise=G(0.1)), (3, 5, 4)),
+        Case("odd", lambda: operators.PhaseRetrieval(1.5, noise=G(0.1)), (1, 7, 5)),
+        Case("coded", lambda: operators.PhaseRetrieval.coded((2, 5, 4), noise=G(0.1)), (2, 5, 4)),
+        Case(
+            "masks batched",
+            lambda: operators.PhaseRetrieval(1.0, G(torch.tensor([0.1, 0.2])), masks=uniform(2, 3, 5, 4)),
+            (1, 5, 4),
+        ),
+    ],
 }
 
 MADE_OF_OTHERS = [
