@@ -16,6 +16,7 @@ from .noise import Categorical, GaussianNoise, Noise, PoissonNoise
 from .phase_retrieval import PhaseRetrieval
 from .registry import available, get, make, register
 from .resize import Resize
+from .saturation import Saturation
 from .varying_blur import VaryingBlur
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "PoissonNoise",
     "Resize",
     "SVDOperator",
+    "Saturation",
     "Stack",
     "VaryingBlur",
     "available",

@@ -164,6 +164,12 @@ CASES: dict[str, list[Case]] = {
             (1, 5, 4),
         ),
     ],
+    "saturation": [
+        Case("clipped", lambda: operators.Saturation(noise=G(0.1)), IMAGE),
+        Case("soft", lambda: operators.Saturation(3.0, limit=0.8, softness=0.05, noise=G(0.1)), (1, 7, 5)),
+        Case("batched", lambda: operators.Saturation(torch.tensor([1.0, 4.0]), noise=G(0.1)), (1, 3, 4)),
+        Case("vector", lambda: operators.Saturation(2.0, noise=PoissonNoise(30.0)), (9,)),
+    ],
 }
 
 MADE_OF_OTHERS = [
