@@ -24,7 +24,7 @@ TRANSFORMS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tenso
 
 @register("compressed_sensing")
 class CompressedSensing(SVDOperator):
-    """Random coefficients of a picture of random signs: every number measured mixes all pixels of a channel.
+    """Random coefficients of a picture of random signs: each mixes all pixels of a channel.
 
     Formula: y = R T D x, with D random signs of the pixels, T an orthonormal transform of every channel and R a random
     choice of round(keep d) of the d coefficients; (N, *E) -> (N, m). V' = T D, S = 1 where R chooses, 0 elsewhere.

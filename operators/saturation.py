@@ -15,11 +15,12 @@ from .registry import register
 
 @register("saturation")
 class Saturation(Operator):
-    """A picture exposed `gain` times as long, clipped to what the sensor holds. Several make HDR: `Stack` them.
+    """A picture exposed `gain` times as long, clipped to what the sensor holds.
 
     Formula: y = clip(gain x, 0, limit), with derivative gain inside and 0 outside; with a softness s > 0 instead
     y = s (softplus(gain x / s) - softplus((gain x - limit) / s)), which differs by at most s log 2 and has a derivative
-    everywhere: choose it where a guidance starts too bright and must find its way back.
+    everywhere: an estimate that a guidance made too bright finds its way back by it. s about the noise's sigma is best.
+    Several exposures make HDR: `Stack` them.
     Source: Debevec & Malik 1997, whose response curve is linear here.
     Arguments: gain (float > 0), or (B,), one per measurement; limit (float > 0), of y; softness (float >= 0), of y;
     noise, added after clipping, in units of y.
