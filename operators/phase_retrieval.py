@@ -22,7 +22,8 @@ class PhaseRetrieval(Operator):
     same, so that a posterior has several modes: draw several samples.
     Source: Fienup 1982; Candes, Li & Soltanolkotabi 2015 for the masks.
     Arguments: oversampling (float >= 1), 2 for a picture that its amplitudes determine; noise, in units of y, whose
-    mean square is at most that of x; masks: real or complex, (L, H, W), or (B, L, H, W), one set per measurement.
+    mean square is that of x over oversampling^2; masks, real or complex: (L, H, W), or (B, L, H, W), one set per
+    measurement.
     Raises: ValueError for an oversampling below 1, masks of other axes or not finite, or events that are not (C, H, W)
     or of another size than the masks.
     """
@@ -33,16 +34,17 @@ class PhaseRetrieval(Operator):
         super().__init__(noise)
         if not 1 <= oversampling < float("inf"):
             raise ValueError(f"PhaseRetrieval: oversampling = {oversampling}: expected a number >= 1, 2 as a rule")
-        self.oversampling, self.masks = oversampling, None
-        if masks is not None:
-            masks = torch.as_tensor(masks)
-            if masks.ndim not in (3, 4) or not bool(masks.isfinite().all()):
-                raise ValueError(
-                    f"PhaseRetrieval: expected finite masks (L, H, W) or (B, L, H, W), given shape "
-                    f"{tuple(masks.shape)}; a single mask is mask[None]"
-                )
-            del self.masks  # a buffer from here on
-            self.batched_buffer("masks", masks, 3)
+        self.oversampling = oversampling
+        if masks is None:
+            self.register_buffer("masks", None)
+            return
+        masks = torch.as_tensor(masks)
+        if masks.ndim not in (3, 4) or not bool(masks.isfinite().all()):
+            raise ValueError(
+                f"PhaseRetrieval: expected finite masks (L, H, W) or (B, L, H, W), given shape {tuple(masks.shape)}; "
+                "a single mask is mask[None]"
+            )
+        self.batched_buffer("masks", masks, 3)
 
     @classmethod
     def coded(

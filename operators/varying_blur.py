@@ -45,7 +45,7 @@ class VaryingBlur(LinearOperator):
             )
         if not bool(windows.isfinite().all()):
             raise ValueError(f"VaryingBlur: expected finite windows, {given}; check how they were computed")
-        self.blur = Blur(kernels, boundary)
+        self.blur = Blur(kernels, boundary)  # type: ignore  # Blur.__new__ makes one of its subclasses
         self.batched_buffer("windows", windows if windows.is_floating_point() else windows.float(), 3)
 
     @classmethod

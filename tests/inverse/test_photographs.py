@@ -5,6 +5,7 @@ import torch
 
 from benchmarks.problems import smooth_covariance
 from inverse import solve
+from inverse.cli import read_operator
 from operators import (
     JPEG,
     Bayer,
@@ -104,3 +105,18 @@ def test_linear_methods_refuse_what_is_not(method):
     operator = Saturation(noise=NOISE)
     with pytest.raises(ValueError, match="needs an operator that is"):
         solve(picture(VESDE()), operator, torch.ones(1, *E), method=method, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [
+        ("bayer", (1, 8, 8)),
+        ("resize:factor=3", (3, 3, 3)),
+        ("compressed_sensing:keep=0.25,seed=1", (48,)),
+        ("jpeg:quality=30", (3, 8, 8)),
+        ("saturation:gain=3,softness=0.05", (3, 8, 8)),
+        ("phase_retrieval:oversampling=2", (3, 16, 16)),
+    ],
+)
+def test_a_command_line_makes_them(text, shape):
+    assert read_operator(text, 0.05, (3, 8, 8)).measurement_shape((3, 8, 8)) == shape
