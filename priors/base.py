@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from priors.moments import Moments
-from priors.spectrum import StationaryMoments
 from priors.sde import SDE
+from priors.spectrum import StationaryMoments
 from priors.units import Units
 
 VJP = Callable[[Tensor], Tensor]

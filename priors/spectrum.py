@@ -68,7 +68,7 @@ class Spectrum:
 
 @dataclass(frozen=True)
 class StationaryMoments:
-    """E[x0] and Cov[x0] of pictures that are diagonal in cosines and colour axes: `Moments` of pictures of any size, rough.
+    """E[x0] and Cov[x0] of pictures that are diagonal in cosines and colour axes: rough `Moments` for any size.
 
     Arguments: mean (C, H, W), data units; colours (C, C), orthonormal columns; variances (C, H, W), data units squared.
     """
@@ -112,4 +112,4 @@ def cosine(x: Tensor, inverse: bool = False) -> Tensor:
 def _cosines(n: int) -> Tensor:
     """(n, n) float64, a row per frequency."""
     k, at = torch.arange(n, dtype=torch.float64)[:, None], torch.arange(n, dtype=torch.float64) + 0.5
-    return torch.where(k == 0, 1.0, math.sqrt(2)) / math.sqrt(n) * torch.cos(math.pi / n * k * at)
+    return torch.where(k == 0, 1 / n, 2 / n).to(k).sqrt() * torch.cos(math.pi / n * k * at)

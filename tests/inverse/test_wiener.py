@@ -9,7 +9,7 @@ from inverse import METHODS, sample, solve
 from inverse.guidance import MMPS
 from inverse.guidance.wiener import Wiener
 from operators import Blur, GaussianNoise, LinearMap, Masking
-from priors import VESDE, Evaluations, Gaussian, Moments, RowRNG
+from priors import VESDE, Evaluations, Gaussian, Moments, RowRNG, Spectrum
 from tests.cases import F64, SDES, normal, picture, two_modes
 
 OPERATORS = {
@@ -125,8 +125,8 @@ def test_moments_unknown_means_a_walk_from_the_beginning():
 def test_rough_moments_precondition_by_their_variance_alone():
     """Where the operator has a closed form; elsewhere by few iterations, and a draw by enough for a start."""
     moments = Spectrum((0.4,), ((1.0,),), (1e-3,), (2.0,), (0.05,)).sized((1, 8, 8))
-    noise = operators.GaussianNoise(0.1)
-    for operator in (operators.Blur.gaussian(1.0, noise=noise), operators.Blur.gaussian(1.0, "reflect", noise=noise)):
+    noise = GaussianNoise(0.1)
+    for operator in (Blur.gaussian(0.8, noise=noise), Blur.gaussian(0.8, "reflect", noise=noise)):
         r = operator.measure(moments.draw(2, RowRNG.rows(0, 2)), seed=1)
         gaussian = Wiener(moments, operator)
         exact, cheap = gaussian.solve(r, 0.3, 1e-6, 500), gaussian.precondition(r, 0.3)

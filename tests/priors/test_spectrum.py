@@ -38,7 +38,8 @@ def test_moments_are_those_of_the_matrix():
     torch.testing.assert_close(root @ root, covariance)
     assert moments.average(torch.sqrt) == pytest.approx(float(eigenvalues.sqrt().mean()))
     x = moments.draw(4000, RowRNG.rows(0, 4000, dtype=torch.float64)).flatten(1)
-    assert float((x.mean(0) - moments.mean.flatten()).abs().max()) < 5 * float(covariance.diagonal().max() / 4000) ** 0.5
+    error = float(covariance.diagonal().max() / 4000) ** 0.5
+    assert float((x.mean(0) - moments.mean.flatten()).abs().max()) < 5 * error
     z = (x - moments.mean.flatten()) @ torch.linalg.inv(root)
     torch.testing.assert_close(z.mT @ z / 4000, torch.eye(90, dtype=torch.float64), atol=0.1, rtol=0)
 
