@@ -6,6 +6,7 @@ from .checks import OperatorCheckError, check
 from .classifier import Classifier
 from .composition import Composition, Stack
 from .downsampling import Downsampling
+from .fourier import Fourier
 from .grayscale import Grayscale
 from .linear import LinearMap
 from .masking import Masking
@@ -18,6 +19,7 @@ __all__ = [
     "Classifier",
     "Composition",
     "Downsampling",
+    "Fourier",
     "GaussianNoise",
     "Grayscale",
     "LinearMap",
