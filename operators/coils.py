@@ -33,7 +33,7 @@ def smooth_sensitivities(coils: int, shape: tuple[int, int]) -> Tensor:
     return maps / _root_sum_of_squares(maps)
 
 
-def estimate_sensitivities(y: Tensor, mask: Tensor, kernel: int = 6, threshold: float = 0.02) -> Tensor:
+def estimate_sensitivities(y: Tensor, mask: Tensor, kernel: int = 5, threshold: float = 0.05) -> Tensor:
     """Coils from the region about k = 0 that is measured whole: ESPIRiT, sum_c |S_c|^2 = 1 everywhere.
 
     Formula: all windows of kernel x kernel samples of all coils span a space of few dimensions, with projection P; if

@@ -72,7 +72,7 @@ def test_a_smooth_phase_is_found(coils):
 
 def test_refused():
     y = torch.ones(1, 2, 2, *SIZE)
-    with pytest.raises(ValueError, match="expected at least 8 each way for windows of 6"):
+    with pytest.raises(ValueError, match="expected at least 7 each way for windows of 5"):
         estimate_sensitivities(y, cartesian(SIZE, 4, 0.1))
     with pytest.raises(ValueError, match="holds zeros only"):
         estimate_sensitivities(0 * y, torch.ones(SIZE, dtype=torch.bool))
