@@ -29,6 +29,9 @@ def scan(
     prior: Annotated[str, typer.Option(help="a shipped name or a checkpoint folder")] = "brain-mri",
     out: Annotated[Path, typer.Option(help="folder for what is made")] = Path("reconstruction"),
     slices: Annotated[str | None, typer.Option(help="such as 0,3,5-9; default: all")] = None,
+    rows: Annotated[
+        int | None, typer.Option(help="middle rows to keep, of an oversampled readout; default: all")
+    ] = None,
     samples: Annotated[int, typer.Option(min=1, help="of the posterior, of every slice")] = 8,
     method: Annotated[str, typer.Option(help="see `inverse methods`")] = "auto",
     steps: Annotated[int | None, typer.Option(min=1, help="default: the method's")] = None,
@@ -47,7 +50,7 @@ def scan(
     with file.open("rb") as stream:
         checksum = hashlib.file_digest(stream, "sha256").hexdigest()
     provenance: dict[str, str | float] = {
-        "scan": file.name, "sha256": checksum, "prior": prior, "method": method, "steps": steps or 0,
+        "scan": file.name, "sha256": checksum, "rows": rows or 0, "prior": prior, "method": method, "steps": steps or 0,
         "n_samples": samples, "seed": seed, "sigma_given": sigma, "software": f"score-inverse {_version()}",
     }  # fmt: skip
     path = out / "reconstruction.h5"
@@ -57,6 +60,7 @@ def scan(
             console.print(f"slice {n}: in {path} already")
             continue
         one = read_scan(file, [n])
+        one = one if rows is None else one.cropped(rows)
         sized = p.resized((p.event_shape[0], *one.size))
         problem = one.problem(0, p.event_shape[0], given)
         choice = resolve(method, problem.operator, sized.event_shape, samples)

@@ -1,8 +1,9 @@
 """MRI scans in HDF5, laid out as those of fastMRI: from k-space to what `solve` takes, and back to scanner units."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 from inverse.solution import Solution
 from operators import Fourier, GaussianNoise
 from operators.coils import estimate_phase, estimate_sensitivities
-from operators.kspace import ifft2c, to_channels, to_complex
+from operators.kspace import fftc, ifftc, to_channels, to_complex
 from priors.files import atomic
 
 SENSITIVITIES = ("sensitivity", "sensitivities", "sens_maps")  # names that files give them
@@ -60,6 +61,22 @@ class Scan:
         """Their number; None for a single coil."""
         return self.kspace.shape[1] if self.kspace.ndim == 4 else None
 
+    def cropped(self, rows: int) -> "Scan":
+        """The same scan of the pictures' middle rows: without what the readout was oversampled by.
+
+        Arguments: rows (int from 1 to H) to keep. The noise of k-space stays white and of the same level.
+        Raises: ValueError for other numbers, and for masks that are not of whole columns, whose rows do not separate.
+        """
+        height = self.size[0]
+        if not 1 <= rows <= height:
+            raise ValueError(f"rows = {rows}: expected 1 to {height}, the rows of the scan")
+        if not bool((self.mask == self.mask[:, :1]).all()):
+            raise ValueError(f"rows = {rows}: only a scan of whole columns of k-space can be cropped; keep all rows")
+        middle = slice(height // 2 - rows // 2, height // 2 - rows // 2 + rows)
+        kspace = fftc(ifftc(self.kspace, (-2,))[..., middle, :], (-2,))
+        maps = None if self.sensitivities is None else self.sensitivities[..., middle, :]
+        return replace(self, kspace=kspace, mask=self.mask[:, middle], sensitivities=maps)
+
     def problem(self, i: int, channels: int = 1, sigma: float | None = None) -> Problem:
         """Slice number ``slices[i]`` as a problem; what the file does not say is estimated from its k-space.
 
@@ -70,7 +87,7 @@ class Scan:
         """
         kspace, mask = self.kspace[i], self.mask[i]
         kspace = torch.where(mask, kspace, 0)
-        pictures = ifft2c(kspace).abs()
+        pictures = ifftc(kspace).abs()
         zero_filled = pictures if self.coils is None else pictures.square().sum(0).sqrt()
         scale = float(zero_filled.flatten().quantile(BRIGHT))
         if not scale > 0:
@@ -221,16 +238,17 @@ def read_reconstruction(path: str | Path) -> tuple[dict[int, Reconstruction], di
         raise FileNotFoundError(f"no reconstruction at {path}")
     try:
         with h5py.File(path) as file:
-            numbers = [int(n) for n in file["slices"][()]]  # type: ignore[index]
-            held = {n: file[n].asstr()[()] if n == "method" else file[n][()] for n in ARRAYS}  # type: ignore[index, union-attr]
-            attrs = {name: value if isinstance(value, str) else value.item() for name, value in file.attrs.items()}
+            slices = zip(*(_per_row(file[name]) for name in ("slices", *ARRAYS)), strict=True)
+            attrs: dict[str, Any] = dict(file.attrs)
     except (OSError, KeyError) as error:
         raise ValueError(f"{path} is no reconstruction of ours, or is truncated: {error}") from None
+    found = {number: Reconstruction(*values) for number, *values in slices}
+    return found, {name: value if isinstance(value, str) else value.item() for name, value in attrs.items()}
 
-    def one(i: int) -> Reconstruction:
-        values = (held[name][i] for name in ARRAYS)
-        return Reconstruction(
-            *(v if isinstance(v, str) else torch.from_numpy(v) if v.ndim else v.item() for v in values)
-        )
 
-    return {n: one(i) for i, n in enumerate(numbers)}, attrs
+def _per_row(dataset: Any) -> list[Any]:
+    """Tensors, numbers or texts, one per slice."""
+    values = np.asarray(dataset)
+    if values.dtype == object:
+        return [text.decode() for text in values]
+    return list(torch.from_numpy(values)) if values.ndim > 1 else values.tolist()

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .kspace import ifft2c, to_complex
+from .base import Shape
+from .kspace import ifftc, to_complex
 from .sampling import calibration_region
 
 LOBE, TWIST = 0.7, 1.0  # of simulated coils: width in half pictures, phase in radians per half picture
@@ -16,7 +17,7 @@ LARGEST = 24  # rows and columns of the calibration region that kernels are look
 PER_BATCH = 2**24  # complex numbers of an eigenvalue problem at a time
 
 
-def smooth_sensitivities(coils: int, shape: tuple[int, int]) -> Tensor:
+def smooth_sensitivities(coils: int, shape: Shape) -> Tensor:
     """Simulated coils around the picture: Gaussian lobes with a smooth phase each, sum_c |S_c|^2 = 1 everywhere.
 
     Arguments: coils (int >= 1), evenly on a circle; shape (H, W).
@@ -74,7 +75,7 @@ def estimate_phase(y: Tensor, mask: Tensor, sensitivities: Tensor | None = None)
     window = torch.zeros(mask.shape)
     a, b = (torch.hann_window(n + 2, periodic=False)[1:-1] for n in sizes)
     window[region] = a[:, None] * b
-    picture = ifft2c(to_complex(y) * window.to(y))
+    picture = ifftc(to_complex(y) * window.to(y))
     return (picture if sensitivities is None else (sensitivities.conj() * picture).sum(1)).angle()
 
 
@@ -100,7 +101,7 @@ def _espirit(z: Tensor, shape: torch.Size, kernel: int, threshold: float) -> Ten
     scale = math.sqrt(height * width) / kernel
     average = torch.zeros(height, width, coils, coils, dtype=z.dtype, device=z.device)
     for part in spanning.split(max(1, PER_BATCH // (coils * height * width))):
-        g = ifft2c(F.pad(part, pad)).permute(2, 3, 1, 0) * scale
+        g = ifftc(F.pad(part, pad)).permute(2, 3, 1, 0) * scale
         average += g @ g.mH
     return torch.linalg.eigh(average).eigenvectors[..., -1].permute(2, 0, 1)
 

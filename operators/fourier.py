@@ -10,7 +10,7 @@ from torch import Tensor
 from . import sampling
 from .base import LinearOperator, Shape, SVDOperator
 from .coils import smooth_sensitivities
-from .kspace import fft2c, ifft2c, mirrored, to_channels, to_complex
+from .kspace import fftc, ifftc, mirrored, to_channels, to_complex
 from .noise import Noise
 from .registry import register
 
@@ -19,7 +19,7 @@ from .registry import register
 class Fourier(LinearOperator):
     """Samples of k-space: the Fourier transform of a picture, seen through the coils of a scanner.
 
-    Formula: y_c = m * (F(S_c e^(i phase) x) + noise), F centred and orthonormal (`operators.kspace.fft2c`); real and
+    Formula: y_c = m * (F(S_c e^(i phase) x) + noise), F centred and orthonormal (`operators.kspace.fftc`); real and
     imaginary part are two channels, and 0 where nothing was measured. `Fourier(...)` makes a `RealFourier` or a
     `ComplexFourier`, which have an SVD, or a `CoilFourier`, which has not.
     Source: Pruessmann et al. 1999 (SENSE).
@@ -163,12 +163,12 @@ class Fourier(LinearOperator):
     def _transform(self, x: Tensor) -> Tensor:
         """All of k-space, (N, channels, H, W) -> (N, [coils,] 2, H, W)."""
         picture = torch.complex(x[:, :1], x[:, 1:] if self.channels == 2 else torch.zeros_like(x))
-        z = to_channels(fft2c(self.aligned("maps", picture) * picture))
+        z = to_channels(fftc(self.aligned("maps", picture) * picture))
         return z.squeeze(1) if self.coils is None else z
 
     def _transposed(self, y: Tensor) -> Tensor:
         z = to_complex(y)
-        z = ifft2c(z.unsqueeze(1) if self.coils is None else z)
+        z = ifftc(z.unsqueeze(1) if self.coils is None else z)
         picture = (self.aligned("maps", z).conj() * z).sum(1)
         return to_channels(picture)[:, : self.channels]
 
@@ -222,7 +222,7 @@ class RealFourier(Fourier, SVDOperator):
         return ((m + mirrored(m)) / 2).sqrt()
 
     def Vt(self, x: Tensor) -> Tensor:
-        z = fft2c(x)
+        z = fftc(x)
         return z.real - z.imag
 
     def V(self, z: Tensor) -> Tensor:

@@ -8,17 +8,17 @@ from torch import Tensor
 AXES = (-2, -1)
 
 
-def fft2c(x: Tensor) -> Tensor:
-    """Orthonormal Fourier transform with the origin, of picture and k-space alike, at pixel (H // 2, W // 2).
+def fftc(x: Tensor, axes: tuple[int, ...] = AXES) -> Tensor:
+    """Orthonormal Fourier transform with the origin, of picture and k-space alike, at pixel n // 2 of every axis.
 
-    Arguments: x (..., H, W), real or complex; H and W may be odd. Returns: (..., H, W), complex.
+    Arguments: x (..., H, W), real or complex, of even or odd sizes; axes: which. Returns: (..., H, W), complex.
     """
-    return torch.fft.fftshift(torch.fft.fft2(torch.fft.ifftshift(x, AXES), norm="ortho"), AXES)
+    return torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(x, axes), dim=axes, norm="ortho"), axes)
 
 
-def ifft2c(z: Tensor) -> Tensor:
-    """The inverse of `fft2c`, and its adjoint: (..., H, W) -> (..., H, W), complex."""
-    return torch.fft.fftshift(torch.fft.ifft2(torch.fft.ifftshift(z, AXES), norm="ortho"), AXES)
+def ifftc(z: Tensor, axes: tuple[int, ...] = AXES) -> Tensor:
+    """The inverse of `fftc`, and its adjoint: (..., H, W) -> (..., H, W), complex."""
+    return torch.fft.fftshift(torch.fft.ifftn(torch.fft.ifftshift(z, axes), dim=axes, norm="ortho"), axes)
 
 
 def to_channels(z: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .base import Shape
+
 Kind = Literal["uniform", "variable", "equispaced"]
 GOLDEN = math.pi * (math.sqrt(5) - 1) / 2  # 111.25 degrees
 FALL = 4.0  # of variable density: the exponent with which columns become rarer outwards
@@ -17,7 +19,7 @@ TOLERANCE = 0.02  # of the number of samples that the search for a radius stops 
 
 
 def cartesian(
-    shape: tuple[int, int],
+    shape: Shape,
     acceleration: float = 4.0,
     calibration: float = 0.08,
     kind: Kind = "variable",
@@ -62,7 +64,7 @@ def cartesian(
     return columns.expand(height, width).clone()
 
 
-def radial(shape: tuple[int, int], spokes: int) -> Tensor:
+def radial(shape: Shape, spokes: int) -> Tensor:
     """Straight lines through k = 0, on the nearest points of the grid, each turned by the golden angle.
 
     Source: Winkelmann et al. 2007.
@@ -86,7 +88,7 @@ def radial(shape: tuple[int, int], spokes: int) -> Tensor:
     return mask
 
 
-def poisson_disc(shape: tuple[int, int], acceleration: float = 4.0, calibration: float = 0.08, seed: int = 0) -> Tensor:
+def poisson_disc(shape: Shape, acceleration: float = 4.0, calibration: float = 0.08, seed: int = 0) -> Tensor:
     """Random points that keep a distance, which grows outwards, and a rectangle in the middle.
 
     Formula: points of the grid in random order are taken if no taken one is nearer than r (1 + 3 |k| / k_max); r by

@@ -16,14 +16,16 @@ from tests.inverse.scan_files import SIZE, made, write
 FAST = ["--steps", 8, "--samples", 6, "--method", "mmps"]
 
 
+def white(folder, channels):
+    """The last layer of an untrained network is 0, so that it denoises white pictures of mean 0.2 and deviation 0.4."""
+    network = nets.build({"type": "local", "image_channels": channels, "channels": [8, 8], "blocks": [1, 1]})
+    save(folder, ScorePrior(network, VESDE(0.002, 50.0), (channels, 32, 32), range=DataRange(0.2, 0.4)))
+    return folder
+
+
 @pytest.fixture(scope="module")
 def prior(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("scan") / "prior"
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = nets.build({"type": "local", "image_channels": 1, "channels": [8, 8], "blocks": [1, 1]})
-    save(folder, ScorePrior(network, VESDE(0.002, 50.0), (1, 32, 32), range=DataRange(0.2, 0.4)))
-    return folder
+    return white(tmp_path_factory.mktemp("scan") / "prior", 1)
 
 
 def call(*arguments):
@@ -83,6 +85,17 @@ def test_what_is_done_is_not_done_again(prior, tmp_path):
     refused(call(*arguments, "--seed", 3), "made otherwise (seed 0, now 3)", "another --out")
 
 
+def test_a_prior_of_complex_pictures(tmp_path):
+    path = write(tmp_path / "scan.h5", made(1, None).kspace)
+    result = call(path, "--prior", white(tmp_path / "prior", 2), "--out", tmp_path, *FAST, "--rows", 24)
+    assert result.exit_code == 0 and "24 x 37" in result.output, result.output
+    one = read_reconstruction(tmp_path / "reconstruction.h5")[0][0]
+    assert one.samples.shape == (6, 24, 37) and one.samples.dtype == torch.complex64
+    with h5py.File(tmp_path / "reconstruction.h5") as file:
+        torch.testing.assert_close(torch.from_numpy(file["reconstruction"][0]), one.mean.abs())
+    assert (tmp_path / "slice-000.png").stat().st_size > 1000
+
+
 def test_a_noise_that_is_given_is_in_the_file_s_units(prior, tmp_path):
     path = write(tmp_path / "scan.h5", made(1, None).kspace)
     result = call(path, "--prior", prior, "--out", tmp_path, *FAST, "--sigma", 7e-6)
@@ -96,9 +109,7 @@ def test_refused(prior, tmp_path):
     rest = ["--out", tmp_path / "o", *FAST]
     save(tmp_path / "fixed", score_prior())
     refused(call(path, "--prior", tmp_path / "fixed", *rest), "made for (1, 8, 8) alone")
-    network = nets.build({"type": "local", "image_channels": 3, "channels": [8, 8], "blocks": [1, 1]})
-    save(tmp_path / "colour", ScorePrior(network, VESDE(0.002, 50.0), (3, 32, 32)))
-    refused(call(path, "--prior", tmp_path / "colour", *rest), "(3, 32, 32)", "magnitudes")
+    refused(call(path, "--prior", white(tmp_path / "colour", 3), *rest), "(3, 32, 32)", "magnitudes")
     rest = ["--prior", prior, *rest]
     refused(call(path, *rest, "--sigma", "low"), "--sigma 'low'", "auto")
     refused(call(path, *rest, "--slices", "1"), "0 to 0")

@@ -13,7 +13,10 @@ from inverse.scans import (
     read_scan,
     write_reconstruction,
 )
+from operators import Fourier
 from operators.fourier import CoilFourier, ComplexFourier
+from operators.kspace import to_channels
+from operators.sampling import poisson_disc
 from tests.inverse.scan_files import SIZE, UNITS, made, write
 
 
@@ -28,6 +31,29 @@ def test_a_file_is_read_as_it_stands(tmp_path, coils, form):
     torch.testing.assert_close(part.kspace, m.kspace[[2, 0]])
     assert torch.equal(whole.mask, m.mask.expand(3, *SIZE))
     assert (whole.slices, part.slices, part.total, part.coils, part.size) == ((0, 1, 2), (2, 0), 3, coils, SIZE)
+
+
+@pytest.mark.parametrize("rows", [40, 21, 20])
+def test_a_cropped_readout_is_the_scan_of_the_middle_rows(tmp_path, rows):
+    m = made(2, 3, sigma=0)
+    assert m.maps is not None
+    top = SIZE[0] // 2 - rows // 2
+    part = read_scan(write(tmp_path / "a.h5", m.kspace, sensitivity=m.maps)).cropped(rows)
+    assert part.size == (rows, SIZE[1]) and part.sensitivities is not None
+    operator = Fourier(part.mask[0], part.sensitivities[0], m.phase[top : top + rows])
+    expected = operator(m.pictures[:, None, top : top + rows])
+    torch.testing.assert_close(to_channels(part.kspace), expected, atol=1e-5 * UNITS, rtol=0)
+    with pytest.raises(ValueError, match="expected 1 to 40"):
+        read_scan(tmp_path / "a.h5").cropped(41)
+    disc = poisson_disc(SIZE, 3)
+    with pytest.raises(ValueError, match="whole columns"):
+        read_scan(write(tmp_path / "b.h5", m.kspace, mask=disc)).cropped(20)
+
+
+def test_the_noise_of_a_cropped_readout_is_as_large(tmp_path):
+    z = torch.complex(*torch.randn(2, 1, 2, 60, 30, generator=torch.Generator().manual_seed(0)))
+    part = read_scan(write(tmp_path / "a.h5", z)).cropped(30).kspace
+    assert torch.view_as_real(part).std() == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize("name", ["sensitivity", "sensitivities", "sens_maps"])
