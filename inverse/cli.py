@@ -1,5 +1,6 @@
 """`inverse`: the demo, one's own image, and lists of what there is."""
 
+from contextlib import ContextDecorator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from inverse.examination import FEWEST_DRAWS, examine
 from inverse.figures import Column, gallery
 from inverse.methods import METHODS
 from inverse.quality import psnr
+from inverse.scan_cli import scan
 from inverse.solution import Solution
 from inverse.solve import sample as draw
 from inverse.solve import solve as solve_posterior
@@ -302,7 +304,7 @@ def read_measurement(path: Path) -> Tensor:
         ) from None
 
 
-class _explained:
+class _explained(ContextDecorator):
     """Turns the errors that a user can mend into one line and exit status 2."""
 
     def __enter__(self):
@@ -312,6 +314,9 @@ class _explained:
         if isinstance(error, ValueError | TypeError | FileNotFoundError | ArithmeticError):
             console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, markup=True, soft_wrap=True)
             raise typer.Exit(2) from error
+
+
+app.command()(_explained()(scan))
 
 
 def _table(title: str, rows: list[dict[str, str]]) -> Table:

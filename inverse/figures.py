@@ -12,8 +12,8 @@ from priors.files import atomic
 class Column:
     """One column of a gallery.
 
-    Arguments: heading; cells: images (B, C, H, W) in image units, or B texts; spread: draw as a standard deviation,
-    dark for none, on the scale of the column's largest.
+    Arguments: heading; cells: images (B, C, H, W) in image units, or B texts; two channels are a complex picture, drawn
+    as its magnitude; spread: draw as a standard deviation, dark for none, on the scale of the column's largest.
     """
 
     heading: str
@@ -51,7 +51,9 @@ def gallery(path: str | Path, sections: dict[str, list[Column]]) -> None:
                     axes[i, j].set_box_aspect(1)
                     axes[i, j].text(0.5, 0.5, cell, ha="center", va="center", fontsize=9, wrap=True)
                     continue
-                image = cell.detach().cpu().float().clamp(0, top).permute(1, 2, 0).numpy()
+                cell = cell.detach().cpu().float()
+                cell = cell.norm(dim=0, keepdim=True) if len(cell) == 2 else cell
+                image = cell.clamp(0, top).permute(1, 2, 0).numpy()
                 if column.spread or image.shape[2] == 1:
                     image = image.mean(2)
                 axes[i, j].imshow(image, cmap="magma" if column.spread else "gray", vmin=0, vmax=top)

@@ -8,6 +8,7 @@ from .classifier import Classifier
 from .composition import Composition, Stack
 from .compressed_sensing import CompressedSensing
 from .downsampling import Downsampling
+from .fourier import Fourier
 from .grayscale import Grayscale
 from .jpeg import JPEG
 from .linear import LinearMap
@@ -30,6 +31,7 @@ __all__ = [
     "Composition",
     "CompressedSensing",
     "Downsampling",
+    "Fourier",
     "GaussianNoise",
     "Grayscale",
     "LinearMap",

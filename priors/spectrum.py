@@ -112,4 +112,4 @@ def cosine(x: Tensor, inverse: bool = False) -> Tensor:
 def _cosines(n: int) -> Tensor:
     """(n, n) float64, a row per frequency."""
     k, at = torch.arange(n, dtype=torch.float64)[:, None], torch.arange(n, dtype=torch.float64) + 0.5
-    return torch.where(k == 0, 1 / n, 2 / n).to(k).sqrt() * torch.cos(math.pi / n * k * at)
+    return ((2 - (k == 0).to(k)) / n).sqrt() * torch.cos(math.pi / n * k * at)

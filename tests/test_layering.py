@@ -26,8 +26,8 @@ LEVELS = (  # inside `inverse`: a room imports from the levels above it in this 
     {"methods"},
     {"choice"},
     {"solve"},
-    {"figures"},
-    {"demo"},
+    {"figures", "scans"},
+    {"demo", "scan_cli"},
     {"cli"},
 )
 OPTIONAL = {"deepinv", "diffusers", "lpips", "matplotlib", "scipy", "skimage", "torchvision"}

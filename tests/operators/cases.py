@@ -7,6 +7,7 @@ import torch
 
 import operators
 from operators import GaussianNoise, Operator, PoissonNoise
+from operators.coils import smooth_sensitivities
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ def peaked(*shape: int, seed: int = 0) -> torch.Tensor:
 G = GaussianNoise
 IMAGE = (3, 6, 5)
 PER_ENTRY = 0.05 + 0.1 * uniform(1, 6, 5, seed=3)
+COILS = smooth_sensitivities(3, (6, 5))
+PHASE = 3 * uniform(6, 5, seed=4)
 
 CASES: dict[str, list[Case]] = {
     "masking": [
@@ -109,6 +112,35 @@ CASES: dict[str, list[Case]] = {
         Case("photons", lambda: operators.Transmission(PoissonNoise(100.0)), (1, 4, 3)),
         Case("offset", lambda: operators.Transmission(G(0.01), 0.2 * uniform(4, 3)), (1, 4, 3)),
         Case("offsets, batched", lambda: operators.Transmission(G(0.01), uniform(2, 1, 4, 3)), (1, 4, 3)),
+    ],
+    "fourier": [
+        Case("real", lambda: operators.Fourier(mask(6, 5), noise=G(0.1)), (1, 6, 5)),
+        Case("real, columns", lambda: operators.Fourier(mask(1, 8), noise=G(0.1)), (1, 7, 8)),
+        Case("real, all", lambda: operators.Fourier(torch.ones(4, 6), noise=G(0.1)), (1, 4, 6)),
+        Case("real, noiseless", lambda: operators.Fourier(mask(5, 7)), (1, 5, 7)),
+        Case(
+            "real batched", lambda: operators.Fourier(mask(3, 6, 4), noise=G(torch.tensor([0.1, 0.2, 0.3]))), (1, 6, 4)
+        ),
+        Case("complex", lambda: operators.Fourier(mask(5, 6), noise=G(0.1), channels=2), (2, 5, 6)),
+        Case("complex batched", lambda: operators.Fourier(mask(2, 1, 7), noise=G(0.1), channels=2), (2, 3, 7)),
+        Case("complex, phase", lambda: operators.Fourier(mask(6, 5), None, PHASE, G(0.1), channels=2), (2, 6, 5)),
+        Case("real, phase", lambda: operators.Fourier(mask(6, 5), phase=PHASE, noise=G(0.1)), (1, 6, 5)),
+        Case(
+            "real, phases",
+            lambda: operators.Fourier(mask(6, 5), phase=torch.stack([PHASE, -PHASE]), noise=G(0.1)),
+            (1, 6, 5),
+        ),
+        Case("coils, real", lambda: operators.Fourier(mask(6, 5), COILS, noise=G(0.1)), (1, 6, 5)),
+        Case("coils, complex", lambda: operators.Fourier(mask(1, 5), COILS, PHASE, G(0.1), channels=2), (2, 6, 5)),
+        Case(
+            "coils batched",
+            lambda: operators.Fourier(mask(2, 6, 5), torch.stack([COILS, COILS.flip(1)]), noise=G(0.1), channels=2),
+            (2, 6, 5),
+        ),
+        Case("cartesian", lambda: operators.Fourier.cartesian((1, 5, 9), 2, 0.3, coils=2, noise=G(0.1)), (1, 5, 9)),
+        Case("radial", lambda: operators.Fourier.radial((2, 8, 7), 3, noise=G(0.05)), (2, 8, 7)),
+        Case("Poisson disc", lambda: operators.Fourier.poisson_disc((1, 9, 9), 3, noise=G(0.05)), (1, 9, 9)),
+        Case("sigma per entry", lambda: operators.Fourier(mask(6, 5), noise=G(PER_ENTRY, 3), channels=2), (2, 6, 5)),
     ],
     "linear": [
         Case("wide", lambda: operators.LinearMap(uniform(4, 9), noise=G(0.1)), (9,)),

@@ -13,7 +13,7 @@ SPECTRUM = Spectrum(
     colours=tuple(map(tuple, COLOURS.tolist())),
     power=(4e-4, 1e-4, 5e-5),
     slope=(2.4, 2.6, 3.0),
-    floor=(0.02, 0.03, 0.05),
+    floor=(0.012, 0.015, 0.02),
 )
 
 

@@ -1,0 +1,254 @@
+"""MRI scans in HDF5, laid out as those of fastMRI: from k-space to what `solve` takes, and back to scanner units."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from inverse.solution import Solution
+from operators import Fourier, GaussianNoise
+from operators.coils import estimate_phase, estimate_sensitivities
+from operators.kspace import fftc, ifftc, to_channels, to_complex
+from priors.files import atomic
+
+SENSITIVITIES = ("sensitivity", "sensitivities", "sens_maps")  # names that files give them
+BRIGHT = 0.995  # the quantile of the zero-filled magnitude that becomes 1: a maximum that no single pixel decides
+OUTERMOST = 0.1  # fraction of the measured samples, those farthest from k = 0, that tell the noise
+FEWEST = 50  # numbers that a noise level is estimated from
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One slice as `solve` takes it, in units in which the picture's brightest part is 1.
+
+    Attributes: operator; y (1, *M); scale: scanner units in one unit of the picture; sigma: of the noise, in scanner
+    units; zero_filled (1, 1, H, W): magnitude of the transform of what was measured, coils as root sum of squares.
+    """
+
+    operator: Fourier
+    y: Tensor
+    scale: float
+    sigma: float
+    zero_filled: Tensor
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Slices of a scan.
+
+    Attributes: kspace (S, H, W) or (S, coils, H, W) complex64, scanner units, k = 0 at (H // 2, W // 2); mask (S, H, W)
+    bool; sensitivities (S, coils, H, W) complex64, or None; slices: their numbers in the file; total: of the file.
+    """
+
+    kspace: Tensor
+    mask: Tensor
+    sensitivities: Tensor | None
+    slices: tuple[int, ...]
+    total: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W), pixels."""
+        return self.kspace.shape[-2], self.kspace.shape[-1]
+
+    @property
+    def coils(self) -> int | None:
+        """Their number; None for a single coil."""
+        return self.kspace.shape[1] if self.kspace.ndim == 4 else None
+
+    def cropped(self, rows: int) -> "Scan":
+        """The same scan of the pictures' middle rows: without what the readout was oversampled by.
+
+        Arguments: rows (int from 1 to H) to keep. The noise of k-space stays white and of the same level.
+        Raises: ValueError for other numbers, and for masks that are not of whole columns, whose rows do not separate.
+        """
+        height = self.size[0]
+        if not 1 <= rows <= height:
+            raise ValueError(f"rows = {rows}: expected 1 to {height}, the rows of the scan")
+        if not bool((self.mask == self.mask[:, :1]).all()):
+            raise ValueError(f"rows = {rows}: only a scan of whole columns of k-space can be cropped; keep all rows")
+        middle = slice(height // 2 - rows // 2, height // 2 - rows // 2 + rows)
+        kspace = fftc(ifftc(self.kspace, (-2,))[..., middle, :], (-2,))
+        maps = None if self.sensitivities is None else self.sensitivities[..., middle, :]
+        return replace(self, kspace=kspace, mask=self.mask[:, middle], sensitivities=maps)
+
+    def problem(self, i: int, channels: int = 1, sigma: float | None = None) -> Problem:
+        """Slice number ``slices[i]`` as a problem; what the file does not say is estimated from its k-space.
+
+        Arguments: i; channels: 1 for a prior of magnitudes, whose phase is then taken from the middle of k-space, or 2
+        for one of complex pictures; sigma: standard deviation of the noise in the real and in the imaginary part, in
+        scanner units; None: see `noise_level`.
+        Raises: ValueError for a slice of zeros, or where k-space does not tell what is to be estimated.
+        """
+        kspace, mask = self.kspace[i], self.mask[i]
+        kspace = torch.where(mask, kspace, 0)
+        pictures = ifftc(kspace).abs()
+        zero_filled = pictures if self.coils is None else pictures.square().sum(0).sqrt()
+        scale = float(zero_filled.flatten().quantile(BRIGHT))
+        if not scale > 0:
+            raise ValueError(f"slice {self.slices[i]} holds zeros only: nothing was measured; leave it out")
+        sigma = noise_level(kspace, mask) if sigma is None else sigma
+        y = to_channels(kspace / scale)[None]
+        maps, phase = None if self.sensitivities is None else self.sensitivities[i], None
+        if self.coils is not None and maps is None:
+            maps = estimate_sensitivities(y, mask)[0]  # the phase goes into them
+        elif channels == 1:
+            phase = estimate_phase(y, mask, maps)[0]
+        operator = Fourier(mask, maps, phase, GaussianNoise(sigma / scale), channels)
+        return Problem(operator, y, scale, sigma, zero_filled[None, None] / scale)
+
+
+def read_scan(path: str | Path, slices: Sequence[int] | None = None) -> Scan:
+    """Read a scan.
+
+    Arguments: path of an HDF5 file with "kspace" (slices, H, W) or (slices, coils, H, W), complex; it may have "mask"
+    (W,), (H, W) or (slices, H, W), 1 where measured, without which that is where k-space is not 0; and "sensitivity",
+    "sensitivities" or "sens_maps", (coils, H, W) or (slices, coils, H, W), complex; slices: their numbers, None: all.
+    Raises: FileNotFoundError; ValueError for a file that is truncated, foreign or contradicts itself, and for slices
+    that it does not have.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no scan at {path}")
+    try:
+        with h5py.File(path) as file:
+            return _read(path, file, slices)
+    except OSError as error:
+        raise ValueError(f"{path} is no HDF5 file, or is truncated ({error}): fetch it again") from None
+
+
+def _read(path: Path, file: h5py.File, slices: Sequence[int] | None) -> Scan:
+    kspace = file.get("kspace")
+    if not isinstance(kspace, h5py.Dataset) or kspace.ndim not in (3, 4) or kspace.dtype.kind != "c":
+        found = f"{kspace.shape} {kspace.dtype}" if isinstance(kspace, h5py.Dataset) else f"{sorted(file)[:8]}"
+        raise ValueError(
+            f"{path} has {found}: expected a dataset 'kspace' (slices, H, W) or (slices, coils, H, W), complex, as "
+            "fastMRI writes it"
+        )
+    total, *coils, height, width = kspace.shape
+    numbers = tuple(range(total) if slices is None else slices)
+    if not numbers or not all(0 <= n < total for n in numbers):
+        raise ValueError(f"slices = {list(numbers)}: {path} has slices 0 to {total - 1}; give some of these")
+    values = torch.stack([torch.from_numpy(np.asarray(kspace[n], np.complex64)) for n in numbers])
+    if not bool(torch.view_as_real(values).isfinite().all()):
+        raise ValueError(f"{path}: k-space holds nan or infinite numbers; put 0 where nothing was measured")
+    name = next((name for name in SENSITIVITIES if name in file), None)
+    maps = None if name is None else _per_slice(path, file[name], name, (*coils, height, width), numbers, total)
+    if "mask" in file:
+        mask = _per_slice(path, file["mask"], "mask", (height, width), numbers, total)
+        if not bool(((mask == 0) | (mask == 1)).all()):
+            raise ValueError(f"{path}: the mask holds other numbers than 0 and 1; expected 1 where measured")
+    else:
+        mask = (values != 0).any(1) if coils else values != 0
+    if maps is not None and not (coils and maps.is_complex()):
+        raise ValueError(f"{path}: {name!r} are {maps.dtype}; expected complex ones, beside a k-space of several coils")
+    return Scan(values, mask.bool(), None if maps is None else maps.to(torch.complex64), numbers, total)
+
+
+def _per_slice(path: Path, held, name: str, shape: tuple[int, ...], numbers: tuple[int, ...], total: int) -> Tensor:
+    """A dataset of one slice's shape, or of all slices, or of a mask's columns, as (S, *shape)."""
+    allowed = [shape, (total, *shape), *([shape[1:], (1, *shape[1:])] if name == "mask" else [])]
+    if not isinstance(held, h5py.Dataset) or held.shape not in allowed:
+        raise ValueError(f"{path}: {name!r} is {getattr(held, 'shape', 'a group')}; expected a shape among {allowed}")
+    values = [np.asarray(held[n] if held.shape == allowed[1] else held[()]) for n in numbers]
+    return torch.from_numpy(np.stack([np.broadcast_to(value, shape) for value in values]))
+
+
+def noise_level(kspace: Tensor, mask: Tensor) -> float:
+    """The noise's standard deviation, told by the outermost tenth of the measured samples.
+
+    Formula: median |v| / 0.6745 over the real and imaginary parts v of all coils: the median absolute deviation from 0,
+    which a minority of samples with signal hardly moves. All coils are taken as equally noisy, and signal that reaches
+    so far out in most samples is counted as noise.
+    Arguments: kspace (H, W) or (coils, H, W) complex; mask (H, W) bool.
+    Raises: ValueError where too few are measured, or they hold no noise.
+    """
+    height, width = mask.shape
+    y, x = (torch.arange(n) - n // 2 for n in (height, width))
+    distance = torch.hypot(y[:, None] / (height / 2), x / (width / 2))[mask]
+    outer = distance >= distance.quantile(1 - OUTERMOST) if len(distance) else mask[mask]
+    values = torch.view_as_real(kspace[..., mask][..., outer]).flatten()
+    values = values[values != 0]  # padded, not measured
+    if len(values) < FEWEST:
+        raise ValueError(
+            f"the noise level is told by the outermost tenth of the measured samples, and these hold {len(values)} "
+            f"numbers other than 0, expected {FEWEST}; give sigma"
+        )
+    return float(values.abs().median()) / 0.6745
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """The posterior of one slice, in scanner units.
+
+    Attributes: samples (K, H, W), complex64 of complex pictures, else float32; log_weights (K,); mean (H, W), of the
+    samples' kind; std (H, W), of both parts together, nan for a single sample; scale and sigma: see `Problem`; method.
+    """
+
+    samples: Tensor
+    log_weights: Tensor
+    mean: Tensor
+    std: Tensor
+    scale: float
+    sigma: float
+    method: str
+
+    @classmethod
+    def of(cls, solution: Solution, problem: Problem) -> "Reconstruction":
+        """The solution of a problem, (1, K, channels, H, W), in the scanner's units."""
+        x, mean = solution.samples[0], solution.mean[0]
+        std = solution.std[0] if len(x) > 1 else torch.full_like(mean, torch.nan)
+        pictures = [z[..., 0, :, :] if problem.operator.channels == 1 else to_complex(z) for z in (x, mean)]
+        samples, mean, std = (problem.scale * z for z in (*pictures, std.square().sum(0).sqrt()))
+        return cls(samples, solution.log_weights[0], mean, std, problem.scale, problem.sigma, solution.method)
+
+
+ARRAYS = tuple(f.name for f in fields(Reconstruction))
+
+
+def write_reconstruction(
+    path: str | Path, found: dict[int, Reconstruction], provenance: dict[str, str | float]
+) -> None:
+    """Write the slices that were solved, atomically.
+
+    Arguments: path; found: by number of the slice, at least one; provenance: of all of them, as attributes. Datasets:
+    "slices" (S,), their numbers; "reconstruction" (S, H, W), the magnitude of the mean, as fastMRI names it; and the
+    attributes of `Reconstruction`, with an axis of slices before them.
+    """
+    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+        file["slices"] = sorted(found)
+        file["reconstruction"] = np.stack([found[n].mean.abs().cpu().numpy() for n in sorted(found)])
+        for name in ARRAYS:
+            values = [getattr(found[n], name) for n in sorted(found)]
+            file[name] = torch.stack(values).cpu().numpy() if isinstance(values[0], Tensor) else values
+        file.attrs.update(provenance)
+
+
+def read_reconstruction(path: str | Path) -> tuple[dict[int, Reconstruction], dict[str, str | float]]:
+    """Read what `write_reconstruction` wrote: slices by number, and their provenance.
+
+    Raises: FileNotFoundError; ValueError for a truncated or foreign file.
+    """
+    if not Path(path).exists():
+        raise FileNotFoundError(f"no reconstruction at {path}")
+    try:
+        with h5py.File(path) as file:
+            slices = zip(*(_per_row(file[name]) for name in ("slices", *ARRAYS)), strict=True)
+            attrs: dict[str, Any] = dict(file.attrs)
+    except (OSError, KeyError) as error:
+        raise ValueError(f"{path} is no reconstruction of ours, or is truncated: {error}") from None
+    found = {number: Reconstruction(*values) for number, *values in slices}
+    return found, {name: value if isinstance(value, str) else value.item() for name, value in attrs.items()}
+
+
+def _per_row(dataset: Any) -> list[Any]:
+    """Tensors, numbers or texts, one per slice."""
+    values = np.asarray(dataset)
+    if values.dtype == object:
+        return [text.decode() for text in values]
+    return list(torch.from_numpy(values)) if values.ndim > 1 else values.tolist()

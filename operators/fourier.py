@@ -1,0 +1,258 @@
+"""Magnetic resonance imaging: part of k-space is measured, by one coil or by several."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from . import sampling
+from .base import LinearOperator, Shape, SVDOperator
+from .coils import smooth_sensitivities
+from .kspace import fftc, ifftc, mirrored, to_channels, to_complex
+from .noise import Noise
+from .registry import register
+
+
+@register("fourier")
+class Fourier(LinearOperator):
+    """Samples of k-space: the Fourier transform of a picture, seen through the coils of a scanner.
+
+    Formula: y_c = m * (F(S_c e^(i phase) x) + noise), F centred and orthonormal (`operators.kspace.fftc`); real and
+    imaginary part are two channels, and 0 where nothing was measured. `Fourier(...)` makes a `RealFourier` or a
+    `ComplexFourier`, which have an SVD, or a `CoilFourier`, which has not.
+    Source: Pruessmann et al. 1999 (SENSE).
+    Arguments:
+        mask: bool or 0/1, 1 where measured, with k = 0 at (H // 2, W // 2). (H, W), or (1, W) for whole columns;
+            (B, H or 1, W) for one per measurement. `operators.sampling` makes some.
+        sensitivities: of the coils, complex (coils, H, W), or (B, coils, H, W); None: one coil that sees all alike.
+            y is (coils, 2, H, W) with them and (2, H, W) without.
+        phase: radians, (H, W) or (B, H, W): what is known of the picture's phase, so that x, which it turns into
+            x e^(i phase), may be real.
+        noise: of standard deviation sigma in the real part, and in the imaginary part, of every sample.
+        channels: of events: 1, real pictures (1, H, W); or 2, real and imaginary part (2, H, W).
+
+    Raises:
+        TypeError: sensitivities that are not complex.
+        ValueError: a mask with entries other than 0 and 1; parameters of the wrong number of axes or not finite;
+            channels other than 1 and 2; events of another shape.
+    """
+
+    mask: Tensor
+    maps: Tensor
+
+    def __new__(
+        cls, mask: Any = None, sensitivities: Any = None, phase: Any = None, noise: Any = None, channels: int = 1
+    ) -> Self:
+        if cls is not Fourier:
+            return super().__new__(cls)
+        if sensitivities is not None or (phase is not None and channels == 1):
+            return super().__new__(CoilFourier)  # type: ignore[return-value]
+        return super().__new__(RealFourier if channels == 1 else ComplexFourier)  # type: ignore[return-value]
+
+    def __init__(
+        self,
+        mask: Any,
+        sensitivities: Tensor | None = None,
+        phase: Tensor | None = None,
+        noise: Noise | None = None,
+        channels: int = 1,
+    ) -> None:
+        super().__init__(noise)
+        if channels not in (1, 2):
+            raise ValueError(f"Fourier: channels = {channels!r}: expected 1, real pictures, or 2, complex ones")
+        mask = torch.as_tensor(mask)
+        if mask.ndim not in (2, 3) or not bool(((mask == 0) | (mask == 1)).all()):
+            raise ValueError(
+                f"Fourier: expected a mask (H, W) or (B, H, W) of 0 and 1 (1 where measured), given one of shape "
+                f"{tuple(mask.shape)}; operators.sampling makes some"
+            )
+        self.channels, self.coils = channels, None
+        maps = torch.ones(1, 1, 1, dtype=torch.complex64)
+        if sensitivities is not None:
+            maps = _finite("sensitivities", sensitivities, 3, complex_=True)
+            self.coils = maps.shape[-3]
+        if phase is not None:
+            phase = _finite("phase", phase, 2, complex_=False)
+            maps = maps * torch.polar(torch.ones_like(phase), phase).unsqueeze(-3)
+        self.batched_buffer("maps", maps, 3)
+        axes = 1 if self.coils is None else 2  # of a measurement before its pixels
+        self.batched_buffer("mask", mask.bool().reshape(*mask.shape[:-2], *[1] * axes, *mask.shape[-2:]), axes + 2)
+
+    @classmethod
+    def cartesian(
+        cls,
+        event_shape: Shape,
+        acceleration: float = 4.0,
+        calibration: float = 0.08,
+        kind: sampling.Kind = "variable",
+        seed: int = 0,
+        coils: int | None = None,
+        noise: Noise | None = None,
+    ) -> Self:
+        """Whole columns of k-space; see `operators.sampling.cartesian`.
+
+        Arguments:
+            event_shape: (1, H, W), or (2, H, W) for complex pictures.
+            acceleration: columns over those that are measured.
+            calibration: fraction of columns measured in the middle.
+            kind: "uniform", "variable" or "equispaced".
+            seed: of the choice.
+            coils: number of simulated ones (`operators.coils.smooth_sensitivities`); None: one that sees all alike.
+        """
+        mask = sampling.cartesian(event_shape[-2:], acceleration, calibration, kind, seed)
+        return cls._simulated(event_shape, mask, coils, noise)
+
+    @classmethod
+    def radial(cls, event_shape: Shape, spokes: int, coils: int | None = None, noise: Noise | None = None) -> Self:
+        """Lines through k = 0, on the grid; see `operators.sampling.radial`.
+
+        Arguments: event_shape, coils: as `cartesian`; spokes: their number.
+        """
+        return cls._simulated(event_shape, sampling.radial(event_shape[-2:], spokes), coils, noise)
+
+    @classmethod
+    def poisson_disc(
+        cls,
+        event_shape: Shape,
+        acceleration: float = 4.0,
+        calibration: float = 0.08,
+        seed: int = 0,
+        coils: int | None = None,
+        noise: Noise | None = None,
+    ) -> Self:
+        """Random points that keep a distance; see `operators.sampling.poisson_disc`.
+
+        Arguments: event_shape, coils: as `cartesian`; acceleration: points over those that are measured; calibration:
+        sides of the rectangle measured in the middle, as fractions; seed: of the points.
+        """
+        mask = sampling.poisson_disc(event_shape[-2:], acceleration, calibration, seed)
+        return cls._simulated(event_shape, mask, coils, noise)
+
+    @classmethod
+    def _simulated(cls, event_shape: Shape, mask: Tensor, coils: int | None, noise: Noise | None) -> Self:
+        sensitivities = None if coils is None else smooth_sensitivities(coils, event_shape[-2:])
+        return cls(mask, sensitivities, noise=noise, channels=event_shape[0])
+
+    @property
+    def support(self) -> Tensor:
+        return self.mask
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._masked(self._transform(x))
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self._transposed(self._masked(y))
+
+    def event_shape_of(self, measurement_shape: Shape) -> Shape:
+        return (self.channels, *measurement_shape[-2:])
+
+    def check_event_shape(self, event_shape: Shape) -> None:
+        sizes = [tuple(parameter.shape[-2:]) for parameter in (self.mask, self.maps)]
+        fits = len(event_shape) == 3 and event_shape[0] == self.channels
+        if not fits or any(n not in (1, e) for size in sizes for n, e in zip(size, event_shape[-2:], strict=True)):
+            raise ValueError(
+                f"Fourier: expected events ({self.channels}, H, W) of the mask's {sizes[0]} and the maps' {sizes[1]} "
+                f"pixels, given {event_shape}; Fourier(..., channels=2) is for complex pictures"
+            )
+
+    def _masked(self, y: Tensor) -> Tensor:
+        return torch.where(self.mask, y, 0)
+
+    def _transform(self, x: Tensor) -> Tensor:
+        """All of k-space, (N, channels, H, W) -> (N, [coils,] 2, H, W)."""
+        picture = torch.complex(x[:, :1], x[:, 1:] if self.channels == 2 else torch.zeros_like(x))
+        z = to_channels(fftc(self.aligned("maps", picture) * picture))
+        return z.squeeze(1) if self.coils is None else z
+
+    def _transposed(self, y: Tensor) -> Tensor:
+        z = to_complex(y)
+        z = ifftc(z.unsqueeze(1) if self.coils is None else z)
+        picture = (self.aligned("maps", z).conj() * z).sum(1)
+        return to_channels(picture)[:, : self.channels]
+
+
+class CoilFourier(Fourier):
+    """Several coils, or real pictures of known phase: no closed form but the adjoint's."""
+
+
+class ComplexFourier(Fourier, SVDOperator):
+    """One coil and complex pictures: A = m F e^(i phase), S = m, V^T = F e^(i phase)."""
+
+    structure = SVDOperator.structure | {"orthogonal_rows"}
+
+    @property
+    def singular_values(self) -> Tensor:
+        return self.mask.float()
+
+    def Vt(self, x: Tensor) -> Tensor:
+        return self._transform(x)
+
+    def V(self, z: Tensor) -> Tensor:
+        return self._transposed(z)
+
+    def U(self, z: Tensor) -> Tensor:
+        return self._masked(z)
+
+    def Ut(self, y: Tensor) -> Tensor:
+        return self._masked(y)
+
+
+class RealFourier(Fourier, SVDOperator):
+    """One coil and real pictures, whose k-space is known at -k where it is at k.
+
+    A = U S H, with the Hartley transform H x = Re F x - Im F x, which is real, symmetric and orthogonal (Bracewell
+    1983). A'A is the convolution by the even part of the mask, so S^2 = (m(k) + m(-k)) / 2; and F H z has the real part
+    (z(k) + z(-k)) / 2 and the imaginary part (z(-k) - z(k)) / 2, so that U = m F H S^-1 needs no transform.
+    """
+
+    structure = SVDOperator.structure
+
+    def __init__(
+        self, mask: Any, sensitivities: None = None, phase: None = None, noise: Noise | None = None, channels: int = 1
+    ) -> None:
+        super().__init__(mask, sensitivities, phase, noise, channels)
+        if torch.equal(self.mask, mirrored(self.mask)):
+            self.structure = self.structure | {"orthogonal_rows"}
+
+    @property
+    def singular_values(self) -> Tensor:
+        m = self.mask.float()
+        return ((m + mirrored(m)) / 2).sqrt()
+
+    def Vt(self, x: Tensor) -> Tensor:
+        z = fftc(x)
+        return z.real - z.imag
+
+    def V(self, z: Tensor) -> Tensor:
+        return self.Vt(z)
+
+    def U(self, z: Tensor) -> Tensor:
+        z = self._over_s(z)
+        there = mirrored(z)
+        return self._masked(torch.cat((z + there, there - z), 1) / 2)
+
+    def Ut(self, y: Tensor) -> Tensor:
+        real, imaginary = self._masked(y).split(1, 1)
+        return self._over_s((real - imaginary + mirrored(real + imaginary)) / 2)
+
+    def _over_s(self, z: Tensor) -> Tensor:
+        s = self.spectrum(z)
+        return torch.where(s > 0, z / torch.where(s > 0, s, 1), 0)
+
+
+def _finite(name: str, value: Any, axes: int, complex_: bool) -> Tensor:
+    """A parameter with that many axes, or one more of measurements, checked."""
+    value = torch.as_tensor(value)
+    if value.is_complex() != complex_:
+        raise TypeError(
+            f"Fourier: {name} are {value.dtype}, expected {'complex' if complex_ else 'real'} numbers; "
+            "torch.complex(real, imaginary) makes complex ones, torch.angle(z) phases"
+        )
+    if value.ndim not in (axes, axes + 1) or not bool(value.isfinite().all()):
+        raise ValueError(
+            f"Fourier: expected finite {name} ({'coils, ' * (axes - 2)}H, W), or with an axis of measurements before "
+            f"these, given shape {tuple(value.shape)}"
+        )
+    return value if complex_ or value.is_floating_point() else value.float()

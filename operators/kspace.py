@@ -1,0 +1,37 @@
+"""k-space: the centred Fourier transform of complex pictures, and complex numbers as two channels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+AXES = (-2, -1)
+
+
+def fftc(x: Tensor, axes: tuple[int, ...] = AXES) -> Tensor:
+    """Orthonormal Fourier transform with the origin, of picture and k-space alike, at pixel n // 2 of every axis.
+
+    Arguments: x (..., H, W), real or complex, of even or odd sizes; axes: which. Returns: (..., H, W), complex.
+    """
+    return torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(x, axes), dim=axes, norm="ortho"), axes)
+
+
+def ifftc(z: Tensor, axes: tuple[int, ...] = AXES) -> Tensor:
+    """The inverse of `fftc`, and its adjoint: (..., H, W) -> (..., H, W), complex."""
+    return torch.fft.fftshift(torch.fft.ifftn(torch.fft.ifftshift(z, axes), dim=axes, norm="ortho"), axes)
+
+
+def to_channels(z: Tensor) -> Tensor:
+    """Complex (..., H, W) -> real (..., 2, H, W): real and imaginary part."""
+    return torch.stack((z.real, z.imag), -3)
+
+
+def to_complex(y: Tensor) -> Tensor:
+    """Real (..., 2, H, W) -> complex (..., H, W), the inverse of `to_channels`."""
+    return torch.complex(y[..., 0, :, :], y[..., 1, :, :])
+
+
+def mirrored(z: Tensor) -> Tensor:
+    """z(-k) at the place of z(k), (..., H, W): what the spectrum of a real picture is the conjugate of."""
+    height, width = z.shape[-2:]
+    return z.flip(AXES).roll((1 - height % 2, 1 - width % 2), AXES)

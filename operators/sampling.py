@@ -1,0 +1,178 @@
+"""Which part of k-space is measured: masks (H, W), True where, with k = 0 at (H // 2, W // 2)."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .base import Shape
+
+Kind = Literal["uniform", "variable", "equispaced"]
+GOLDEN = math.pi * (math.sqrt(5) - 1) / 2  # 111.25 degrees
+FALL = 4.0  # of variable density: the exponent with which columns become rarer outwards
+SPREAD = 3.0  # of the Poisson disc: its radius at the border of k-space over that in the middle, less 1
+TOLERANCE = 0.02  # of the number of samples that the search for a radius stops at
+
+
+def cartesian(
+    shape: Shape,
+    acceleration: float = 4.0,
+    calibration: float = 0.08,
+    kind: Kind = "variable",
+    seed: int = 0,
+) -> Tensor:
+    """Whole columns: the middle ones all, of the others as many as the acceleration leaves.
+
+    Source: Zbontar et al. 2018 (fastMRI: "uniform" and "equispaced"); Lustig, Donoho & Pauly 2007 ("variable": denser
+    in the middle).
+    Arguments: shape (H, W); acceleration >= 1: W over the number of columns measured, those in the middle included;
+    calibration: fraction of columns measured in the middle, in [0, 1]; kind: "uniform", at random; "variable", at
+    random, with a density that falls as (1 - |k| / k_max)^4; "equispaced", at equal distances from a random first one;
+    seed: of the choice.
+    Returns: (H, W) bool.
+    Raises: ValueError for an unknown kind, numbers out of range, or an acceleration that leaves fewer columns than the
+    calibration takes.
+    """
+    if kind not in ("uniform", "variable", "equispaced"):
+        raise ValueError(f"cartesian: kind = {kind!r}: expected 'uniform', 'variable' or 'equispaced'")
+    height, width = shape
+    n = _number(width, acceleration, calibration)
+    middle = round(calibration * width)
+    if middle > n:
+        raise ValueError(
+            f"cartesian: acceleration {acceleration:g} leaves {n} of {width} columns and the calibration takes "
+            f"{middle}; lower one of them"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    start = width // 2 - middle // 2
+    columns = torch.zeros(width, dtype=torch.bool)
+    columns[start : start + middle] = True
+    rest = torch.arange(width)[~columns]
+    if kind == "equispaced":
+        place = torch.arange(n - middle) + torch.rand((), generator=generator)
+        chosen = (place * len(rest) / max(n - middle, 1)).long()
+    else:  # weighted draws without replacement are the first arrivals of a race (Efraimidis & Spirakis 2006)
+        distance = (rest - width // 2).abs() / (width // 2 + 1)
+        rate = (1 - distance) ** FALL if kind == "variable" else torch.ones(len(rest))
+        arrival = torch.empty(len(rest)).exponential_(generator=generator) / rate
+        chosen = arrival.argsort()[: n - middle]
+    columns[rest[chosen]] = True
+    return columns.expand(height, width).clone()
+
+
+def radial(shape: Shape, spokes: int) -> Tensor:
+    """Straight lines through k = 0, on the nearest points of the grid, each turned by the golden angle.
+
+    Source: Winkelmann et al. 2007.
+    Arguments: shape (H, W); spokes (int >= 1).
+    Returns: (H, W) bool.
+    Raises: TypeError or ValueError for a number of spokes that is no integer >= 1.
+    """
+    if isinstance(spokes, bool) or not isinstance(spokes, int):
+        raise TypeError(f"radial: spokes = {spokes!r}: expected an integer >= 1")
+    if spokes < 1:
+        raise ValueError(f"radial: spokes = {spokes}: expected an integer >= 1")
+    height, width = shape
+    reach = math.ceil(math.hypot(height, width) / 2)
+    radius = torch.arange(-2 * reach, 2 * reach + 1, dtype=torch.float64) / 2
+    angle = GOLDEN * torch.arange(spokes, dtype=torch.float64)[:, None]
+    row = (radius * angle.sin() + height // 2).round().long()
+    column = (radius * angle.cos() + width // 2).round().long()
+    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    mask = torch.zeros(height, width, dtype=torch.bool)
+    mask[row[inside], column[inside]] = True
+    return mask
+
+
+def poisson_disc(shape: Shape, acceleration: float = 4.0, calibration: float = 0.08, seed: int = 0) -> Tensor:
+    """Random points that keep a distance, which grows outwards, and a rectangle in the middle.
+
+    Formula: points of the grid in random order are taken if no taken one is nearer than r (1 + 3 |k| / k_max); r by
+    bisection, so that about as many are taken as the acceleration asks for; the last ones are left out.
+    Source: Bridson 2007 (Poisson disc); Lustig & Pauly 2010 (of variable density, in k-space). By darts, ours.
+    Arguments: shape (H, W); acceleration >= 1: H W over the number of points; calibration: the rectangle's sides over H
+    and W, in [0, 1]; seed: of the order.
+    Returns: (H, W) bool.
+    Raises: ValueError for numbers out of range, or an acceleration that leaves fewer points than the calibration takes.
+    """
+    height, width = shape
+    n = _number(height * width, acceleration, calibration)
+    middle = np.zeros(shape, dtype=bool)
+    rows, columns = round(calibration * height), round(calibration * width)
+    top, left = height // 2 - rows // 2, width // 2 - columns // 2
+    middle[top : top + rows, left : left + columns] = True
+    wanted = n - int(middle.sum())
+    if wanted < 0:
+        raise ValueError(
+            f"poisson_disc: acceleration {acceleration:g} leaves {n} points and the calibration takes {middle.sum()}; "
+            "lower one of them"
+        )
+    order = torch.randperm(height * width, generator=torch.Generator().manual_seed(seed)).numpy()
+    low, high, taken = 0.0, float(max(shape)), order[~middle.ravel()[order]]  # at radius 0 all are taken
+    for _ in range(20):
+        if len(taken) <= wanted * (1 + TOLERANCE) + 1:
+            break
+        r = (low + high) / 2 if low else min(high, 2.0) / 2
+        found = _darts(order, middle, r)
+        low, high, taken = (r, high, found) if len(found) >= wanted else (low, r, taken)
+    mask = torch.from_numpy(middle)
+    mask.view(-1)[torch.from_numpy(taken[:wanted].copy())] = True
+    return mask
+
+
+def calibration_region(mask: Tensor) -> tuple[slice, slice]:
+    """The rectangle about k = 0 that is measured whole: a square as large as can be, then stretched each way.
+
+    Arguments: mask (H, W) bool. Returns: its rows and columns; empty where k = 0 is not measured.
+    """
+
+    def rectangle(reach: list[int]) -> tuple[slice, slice]:
+        a, b = (slice(max(n // 2 - r, 0), min(n // 2 + r + 1, n)) for n, r in zip(mask.shape, reach, strict=True))
+        return a, b
+
+    reach = [-1, -1]
+    for axes in ((0, 1), (0,), (1,)):
+        while True:
+            longer = [r + (axis in axes) for axis, r in enumerate(reach)]
+            if min(longer) < 0 or longer[axes[0]] > mask.shape[axes[0]] // 2 or not bool(mask[rectangle(longer)].all()):
+                break
+            reach = longer
+    return rectangle(reach) if min(reach) >= 0 else (slice(0, 0), slice(0, 0))
+
+
+def _number(total: int, acceleration: float, calibration: float) -> int:
+    if not 1 <= acceleration <= total:
+        raise ValueError(
+            f"acceleration = {acceleration}: expected a number from 1 to {total}, what there is to measure"
+        )
+    if not 0 <= calibration <= 1:
+        raise ValueError(
+            f"calibration = {calibration}: expected a fraction in [0, 1] of k-space, measured in the middle"
+        )
+    return round(total / acceleration)
+
+
+def _darts(order: np.ndarray, middle: np.ndarray, r: float) -> np.ndarray:
+    """The points, as places in the flattened plane and in order, that lie no nearer to each other than their radius."""
+    height, width = middle.shape
+    y, x = np.mgrid[:height, :width]
+    distance = np.hypot((y - height // 2) / (height / 2), (x - width // 2) / (width / 2)) / math.sqrt(2)
+    radius = r * (1 + SPREAD * distance)
+    free, taken = ~middle, []
+    for place in order.tolist():
+        row, column = divmod(place, width)
+        if not free[row, column]:
+            continue
+        taken.append(place)
+        reach = int(radius[row, column])
+        top, left = max(row - reach, 0), max(column - reach, 0)
+        near = free[top : row + reach + 1, left : column + reach + 1]
+        dy = y[: near.shape[0], :1] + (top - row)
+        dx = x[:1, : near.shape[1]] + (left - column)
+        near &= dy**2 + dx**2 >= radius[row, column] ** 2
+        free[row, column] = False
+    return np.array(taken, dtype=np.int64)
