@@ -1,24 +1,34 @@
 """p(y | x0): measurements of images, and their noise."""
 
 from .base import LinearOperator, Operator, SVDOperator
+from .bayer import Bayer
 from .blur import Blur
 from .checks import OperatorCheckError, check
 from .classifier import Classifier
 from .composition import Composition, Stack
+from .compressed_sensing import CompressedSensing
 from .downsampling import Downsampling
 from .grayscale import Grayscale
+from .jpeg import JPEG
 from .linear import LinearMap
 from .masking import Masking
 from .noise import Categorical, GaussianNoise, Noise, PoissonNoise
+from .phase_retrieval import PhaseRetrieval
 from .radon import Radon
 from .registry import available, get, make, register
+from .resize import Resize
+from .saturation import Saturation
 from .transmission import Transmission, attenuation
+from .varying_blur import VaryingBlur
 
 __all__ = [
+    "JPEG",
+    "Bayer",
     "Blur",
     "Categorical",
     "Classifier",
     "Composition",
+    "CompressedSensing",
     "Downsampling",
     "GaussianNoise",
     "Grayscale",
@@ -28,11 +38,15 @@ __all__ = [
     "Noise",
     "Operator",
     "OperatorCheckError",
+    "PhaseRetrieval",
     "PoissonNoise",
     "Radon",
+    "Resize",
     "SVDOperator",
+    "Saturation",
     "Stack",
     "Transmission",
+    "VaryingBlur",
     "attenuation",
     "available",
     "check",

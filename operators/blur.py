@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
@@ -9,9 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .base import LinearOperator, Shape, SVDOperator
-from .kernels import motion_kernel
+from .kernels import motion_kernel, read_kernel
 from .noise import Noise
 from .registry import register
+from .transforms import hartley
 
 Boundary = Literal["circular", "reflect", "valid"]
 
@@ -96,6 +98,19 @@ class Blur(LinearOperator):
         """
         return cls(motion_kernel(size, seed, length), boundary, noise)
 
+    @classmethod
+    def from_file(cls, path: str | Path, boundary: Boundary = "circular", noise: Noise | None = None) -> Self:
+        """A kernel that was measured or drawn, scaled to sum 1.
+
+        Arguments:
+            path: a picture, white where light falls (the mean of its colours counts), or an .npy file of (kH, kW) or
+                (C, kH, kW).
+
+        Raises:
+            FileNotFoundError or ValueError: as `kernels.read_kernel`.
+        """
+        return cls(read_kernel(path), boundary, noise)
+
     @property
     def kernel_size(self) -> tuple[int, int]:
         """(kH, kW), pixels."""
@@ -147,8 +162,7 @@ class CircularBlur(Blur, SVDOperator):
         return _filter(s[..., : phase.shape[-1]] * phase.conj(), y)
 
     def Vt(self, x: Tensor) -> Tensor:
-        spectrum = torch.fft.fft2(x, norm="ortho")
-        return spectrum.real - spectrum.imag
+        return hartley(x)
 
     def V(self, z: Tensor) -> Tensor:
         return self.Vt(z)

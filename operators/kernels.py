@@ -1,9 +1,11 @@
-"""Kernels of blurs that no formula gives: the path of a shaking camera."""
+"""Kernels of blurs: the path of a shaking camera, a lens out of focus, a file."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,6 +37,15 @@ def motion_kernel(size: int, seed: int = 0, length: float | None = None) -> Tens
     path = path - path.mean(0)
     reach = (size - 1) / 2
     path = path * min(1.0, reach / max(path.abs().max().item(), 1e-12)) + reach
+    return drawn(path, size)
+
+
+def drawn(path: Tensor, size: int) -> Tensor:
+    """The time that a path spends on each pixel, shared bilinearly between the four neighbours.
+
+    Arguments: path (n, 2): rows and columns from 0 to size - 1, at equal times; size (int >= 2), of the kernel's side.
+    Returns: (size, size) float32, of sum 1.
+    """
     corner = path.floor().clamp(0, size - 2)
     fraction = path - corner
     kernel = torch.zeros(size, size, dtype=torch.float64)
@@ -44,6 +55,48 @@ def motion_kernel(size: int, seed: int = 0, length: float | None = None) -> Tens
             weight = (fraction if row else 1 - fraction)[:, 0] * (fraction if column else 1 - fraction)[:, 1]
             kernel.index_put_(tuple((corner.long() + near).unbind(1)), weight, accumulate=True)
     return (kernel / kernel.sum()).float()
+
+
+def disc_kernel(radius: float, size: int) -> Tensor:
+    """The disc that a point becomes out of focus: the share of every pixel that it covers.
+
+    Arguments: radius, in pixels; 0 is a point in focus; size (odd int), of the kernel's side.
+    Returns: (size, size) float32, of sum 1.
+    """
+    parts = 15  # of a pixel's side; odd, so that the smallest disc covers the middle one
+    place = (torch.arange(size * parts, dtype=torch.float64) - (size * parts - 1) / 2) / parts
+    covered = (place[:, None] ** 2 + place**2 <= radius**2).double()
+    kernel = covered.reshape(size, parts, size, parts).sum((1, 3))
+    return (kernel / kernel.sum()).float()
+
+
+def read_kernel(path: str | Path) -> Tensor:
+    """A kernel from a picture (the mean of its colours) or from an .npy file, scaled to sum 1.
+
+    Returns: (kH, kW) float32; of an .npy file also (C, kH, kW), each channel of sum 1.
+    Raises: FileNotFoundError; ValueError for a file that is neither, or whose numbers have no positive sum.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no kernel at {path}")
+    try:
+        if path.suffix == ".npy":
+            kernel = np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
+        else:
+            from skimage.io import imread
+
+            kernel = np.asarray(imread(path), dtype=np.float64)
+            kernel = kernel[..., : 1 if kernel.shape[-1] == 2 else 3].mean(2) if kernel.ndim == 3 else kernel
+    except (OSError, ValueError, TypeError, SyntaxError, EOFError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{path} is no picture nor an .npy file of numbers: {reason}; save it by numpy.save") from None
+    total = kernel.sum((-2, -1), keepdims=True) if kernel.ndim in (2, 3) else np.zeros(1)
+    if not np.isfinite(total).all() or not (total > 0).all():
+        raise ValueError(
+            f"{path}: expected a kernel (kH, kW) or (C, kH, kW) of finite numbers with a positive sum, given shape "
+            f"{kernel.shape}, sum {kernel.sum():.4g}; is it a picture of the kernel, white where light falls?"
+        )
+    return torch.from_numpy(kernel / total).float()
 
 
 def _path(generator: torch.Generator) -> Tensor:

@@ -11,6 +11,7 @@ from priors.ode import decode, encode, slerp, temper
 from priors.rng import RowRNG
 from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
 from priors.sde import SDE, VESDE, VPSDE, SubVPSDE
+from priors.spectrum import Spectrum, StationaryMoments
 from priors.tiling import Tiled
 from priors.units import Units
 
@@ -27,6 +28,8 @@ __all__ = [
     "Prior",
     "RowRNG",
     "ScorePrior",
+    "Spectrum",
+    "StationaryMoments",
     "SubVPSDE",
     "Tiled",
     "Units",

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from priors.moments import Moments
 from priors.sde import SDE
+from priors.spectrum import StationaryMoments
 from priors.units import Units
 
 VJP = Callable[[Tensor], Tensor]
@@ -35,7 +36,7 @@ class Prior(ABC):
     sde: SDE
     event_shape: tuple[int, ...]
     variance: float = 1.0
-    moments: Moments | None = None
+    moments: Moments | StationaryMoments | None = None
     units: Units | None = None
 
     def __init_subclass__(cls, **kwargs):
@@ -98,7 +99,7 @@ class Wrapped(Prior):
         return self.prior.device
 
     @property
-    def moments(self) -> Moments | None:  # type: ignore[override]
+    def moments(self) -> Moments | StationaryMoments | None:  # type: ignore[override]
         """The prior's, asked for when needed: those of an analytic prior take a while."""
         return self.prior.moments
 

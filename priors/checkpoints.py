@@ -1,6 +1,7 @@
 """Trained networks on disk: weights.safetensors beside a card.json that says everything else. No pickle.
 
-Beside a prior of one size lie its moments, in half precision, which is more than enough for a preconditioner."""
+Beside a prior of one size lie its moments, in half precision, which is more than enough for a preconditioner; of one
+of any size the card has the power spectrum."""
 
 import hashlib
 import json
@@ -19,6 +20,7 @@ from priors.moments import Moments
 from priors.nets.local import one_channel
 from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
 from priors.sde import SDE, from_spec
+from priors.spectrum import Spectrum
 from priors.units import Units
 
 FORMAT = 1
@@ -38,7 +40,8 @@ def save(folder: str | Path, trained: ScorePrior | NoisyClassifier, half: bool =
         weights = {name: value.contiguous() for name, value in trained.network.state_dict().items()}
         save_file({name: v.half() if half and v.ndim > 1 else v for name, v in weights.items()}, temporary)
         checksum = _sha256(temporary)
-    if (moments := getattr(trained, "moments", None)) is not None:
+    spectrum = getattr(trained, "spectrum", None)
+    if spectrum is None and (moments := getattr(trained, "moments", None)) is not None:
         kept = {name: value.contiguous() for name, value in vars(moments).items()}
         with atomic(folder / MOMENTS) as temporary:
             save_file(kept | {"basis": kept["basis"].half()}, temporary)
@@ -51,6 +54,7 @@ def save(folder: str | Path, trained: ScorePrior | NoisyClassifier, half: bool =
         "range": {"shift": trained.range.shift, "scale": trained.range.scale},
         **({"prediction": trained.prediction} if isinstance(trained, ScorePrior) else {}),
         **({"units": asdict(units)} if (units := getattr(trained, "units", None)) else {}),
+        **({"spectrum": asdict(spectrum)} if spectrum else {}),
         "parameters": sum(p.numel() for p in trained.network.parameters()),
         "sha256": checksum,
         **notes,
@@ -107,7 +111,8 @@ def load_folder(folder: str | Path, kind: str) -> ScorePrior | NoisyClassifier:
     path = folder / MOMENTS
     moments = Moments(**{k: v.float() for k, v in _read(path).items()}) if path.exists() else None
     units = Units(**card["units"]) if "units" in card else None
-    return ScorePrior(*arguments, card["prediction"], DataRange(**card["range"]), moments, units).eval()
+    spectrum = Spectrum(**card["spectrum"]) if "spectrum" in card else None
+    return ScorePrior(*arguments, card["prediction"], DataRange(**card["range"]), moments, units, spectrum).eval()
 
 
 def start_from(network: nn.Module, source: str | Path, kind: str) -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,12 +19,15 @@ class Moments:
     Source: Tipping & Bishop 1999 (probabilistic principal components).
     Arguments: mean (*E), data units; basis V (d, k) over flattened events; variances lambda (k,) and rest (0-d), data
     units squared.
+    Attributes: rough: whether they are a law of all pictures, rather than measured on those of the prior, and not worth
+    many iterations.
     """
 
     mean: Tensor
     basis: Tensor
     variances: Tensor
     rest: Tensor
+    rough: ClassVar[bool] = False
 
     @classmethod
     def isotropic(cls, event_shape: tuple[int, ...], variance: float = 1.0) -> "Moments":
@@ -64,6 +68,11 @@ class Moments:
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "Moments":
         """The same on another device, in another dtype where one is given."""
         return replace(self, **{name: value.to(device, dtype) for name, value in vars(self).items()})
+
+    def average(self, f: Callable[[Tensor], Tensor]) -> float:
+        """tr f(Cov) / d: the mean of f over the eigenvalues."""
+        d, k = self.basis.shape
+        return float((f(self.variances).sum() + (d - k) * f(self.rest)) / d)
 
     def apply(self, f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """f(Cov) x, where f acts on the eigenvalues, element by element; x (N, *E) -> (N, *E)."""

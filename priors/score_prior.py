@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from priors.base import Prior, expand
 from priors.moments import Moments
 from priors.sde import SDE
+from priors.spectrum import Spectrum, StationaryMoments
 from priors.units import Units
 
 # Each maps (network, u, alpha, sigma, t) to E[u0 | u_t]; u = alpha u0 + sigma z in the network's units, alpha and sigma
@@ -82,7 +83,8 @@ class ScorePrior(Prior, nn.Module):
     Source: Song et al. 2021 ("noise", "score"); Karras et al. 2022 ("preconditioned").
     Arguments: network (Module): (u (N, *E), label (N,)) -> (N, *E); sde (SDE, in data units); event_shape (tuple E);
     prediction (a name in `PREDICTIONS`, or such a function); range (DataRange); moments of the training images, in data
-    units (see `priors.Prior`); units (Units): what image units mean, if they mean something.
+    units (see `priors.Prior`); units (Units): what image units mean, if they mean something; spectrum (Spectrum) of
+    pictures of any size, from which moments of this size are made where none are given.
     Raises: ValueError for an unknown prediction, and for moments of another event shape.
     """
 
@@ -93,16 +95,19 @@ class ScorePrior(Prior, nn.Module):
         event_shape: tuple[int, ...],
         prediction: str | Prediction = "preconditioned",
         range: DataRange = DataRange(),
-        moments: Moments | None = None,
+        moments: Moments | StationaryMoments | None = None,
         units: Units | None = None,
+        spectrum: Spectrum | None = None,
     ):
         nn.Module.__init__(self)
         if not callable(prediction) and prediction not in PREDICTIONS:
             raise ValueError(f"prediction = {prediction!r}: expected one of {sorted(PREDICTIONS)}")
+        if moments is None and spectrum is not None:
+            moments = spectrum.sized(event_shape)
         if moments is not None and moments.mean.shape != tuple(event_shape):
             raise ValueError(f"moments of {tuple(moments.mean.shape)}: expected events of {tuple(event_shape)}")
         self.network, self.sde, self.event_shape, self.moments = network, sde, tuple(event_shape), moments
-        self.prediction, self.range, self.units = prediction, range, units
+        self.prediction, self.range, self.units, self.spectrum = prediction, range, units, spectrum
         self.predict: Prediction = prediction if callable(prediction) else PREDICTIONS[prediction]
         self.variance = range.scale**2
 
@@ -126,14 +131,14 @@ class ScorePrior(Prior, nn.Module):
                 f"prediction = {self.prediction!r}: only a preconditioned network serves another SDE than its own; "
                 f"keep {self.sde}, or train with prediction = 'preconditioned'"
             )
-        prior = ScorePrior(self.network, sde, self.event_shape, self.prediction, self.range, self.moments, self.units)
+        about = (self.moments, self.units, self.spectrum)
+        prior = ScorePrior(self.network, sde, self.event_shape, self.prediction, self.range, *about)
         return prior.train(self.training)
 
     def resized(self, event_shape: tuple[int, ...]) -> "ScorePrior":
         """The prior of the same network over pictures of another size.
 
-        Arguments: event_shape (tuple (C, H, W)). The network is shared, not copied; moments, which are of one size, are
-        left out.
+        Arguments: event_shape (tuple (C, H, W)). The network is shared, not copied; moments of one size are left out.
         Raises: ValueError for a network of one size, for another number of channels and for a size below its least.
         """
         shape = tuple(int(n) for n in event_shape)
@@ -150,7 +155,7 @@ class ScorePrior(Prior, nn.Module):
                 f"event_shape = {shape}: expected ({self.event_shape[0]}, H, W) with H and W of at least {minimum}; "
                 "convert or enlarge the picture"
             )
-        prior = ScorePrior(self.network, self.sde, shape, self.prediction, self.range, units=self.units)
+        prior = ScorePrior(self.network, self.sde, shape, self.prediction, self.range, None, self.units, self.spectrum)
         return prior.train(self.training)
 
     @property

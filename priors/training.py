@@ -22,6 +22,7 @@ from priors.moments import Moments
 from priors.objectives import Objective
 from priors.pictures import NUMBERS, Crops
 from priors.score_prior import ScorePrior
+from priors.spectrum import Spectrum
 
 STATE, LOG = "state.safetensors", "log.jsonl"
 MOMENT_IMAGES = 20_000  # more hardly change 256 components
@@ -109,8 +110,10 @@ class Trainer:
 
     def _know_moments(self, prior: ScorePrior) -> None:
         """Those of images evenly taken from the training set, and of their mirror images where training mirrors them;
-        none of crops, whose networks serve every size."""
+        of crops, whose networks serve every size, the power spectrum."""
         if isinstance(self.data, Crops):
+            prior.spectrum = Spectrum.of_crops(self.data.measured().floats())
+            prior.moments = prior.spectrum.sized(prior.event_shape)
             return
         rows = torch.linspace(0, len(self.data) - 1, min(len(self.data), MOMENT_IMAGES)).long()
         images = self.data.floats(rows)

@@ -1,6 +1,6 @@
 """Problems, methods, metrics and seeds: run, kept, reported and compared. docs/benchmarks.md has examples."""
 
-from benchmarks.suite import classical, perceptual, scores
+from benchmarks.suite import classical, others, perceptual, scores
 from benchmarks.suite.methods import Answer, Row, method
 from benchmarks.suite.metrics import Judged, Missing, metric
 from benchmarks.suite.problems import read
@@ -19,6 +19,7 @@ __all__ = [
     "load",
     "method",
     "metric",
+    "others",
     "perceptual",
     "plan",
     "read",

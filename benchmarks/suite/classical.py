@@ -62,6 +62,19 @@ class TotalVariation(Estimate):
         return Answer(tv.total_variation(operator, y, self.steps))
 
 
+@method("pinv")
+class MinimumNorm(Estimate):
+    """The least-squares picture of least norm, A^+ y: zero-filled where parts of a spectrum are measured."""
+
+    def serves(self, operator, prior):
+        return "linear" in operator.capabilities
+
+    def run(self, prior, operator, y, n_samples, seed):
+        assert isinstance(operator, LinearOperator)
+        operator(torch.zeros(len(y), *prior.event_shape, dtype=y.dtype, device=y.device))  # it learns the event shape
+        return Answer(operator.pinv(y))
+
+
 @method("biharmonic")
 class Biharmonic(Estimate):
     """scikit-image's biharmonic inpainting of masked pictures."""

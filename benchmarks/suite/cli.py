@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-import priors
 from benchmarks.suite import measurements, problems, runner, units
 from benchmarks.suite.clock import Clock
 from benchmarks.suite.methods import TRUTH
@@ -38,7 +37,7 @@ def measure(
                 raise ValueError(f"problem {name!r}: expected of {list(read.problems)}")
             held = read.problems[name]
             path = out / f"{name}.h5"
-            measured = measurements.make(held, tuple(priors.load(held.prior).event_shape))
+            measured = measurements.make(held, tuple(units.prior_of(held).event_shape))
             measurements.write(measured, path)
             console.print(f"{path}: {len(measured.y)} measurements of {held.task}", highlight=False)
 

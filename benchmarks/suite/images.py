@@ -8,6 +8,7 @@ from torch import Tensor
 
 import priors
 from benchmarks.suite.problems import SHIPPED, Problem
+from priors import pictures
 from priors.data import ImageSet, read
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -26,6 +27,8 @@ def images_of(problem: Problem, event_shape: tuple[int, ...]) -> tuple[Tensor, T
         held = priors.samples(problem.prior)
     elif path.is_dir():
         held = _folder(path, problem, event_shape)
+    elif pictures.holds(path, problem.split):
+        held = _pictures(path, problem, event_shape)
     elif path.suffix in (".h5", ".hdf5", ".npz"):
         held = read(path, problem.split)
     else:
@@ -62,6 +65,15 @@ def fitted(x: Tensor, event_shape: tuple[int, ...], fit: str) -> Tensor:
     if min(top, left) < 0:
         raise ValueError(f"images of {tuple(x.shape[-2:])} pixels: expected at least {(h, w)} to crop; resize them")
     return x[..., top : top + h, left : left + w]
+
+
+def _pictures(path: Path, problem: Problem, event_shape: tuple[int, ...]) -> ImageSet:
+    """Pictures of different sizes, each brought to the prior's."""
+    held = pictures.read(path, problem.split).pictures[: problem.images]
+    if problem.fit is None:
+        raise ValueError(f"problem {problem.name}: pictures of several sizes in {path}: set fit = 'crop' or 'resize'")
+    parts = [fitted(p[None].float() / 255, event_shape, problem.fit) for p in held]
+    return ImageSet((torch.cat(parts) * 255).round().to(torch.uint8), source=str(path))
 
 
 def _folder(path: Path, problem: Problem, event_shape: tuple[int, ...]) -> ImageSet:

@@ -19,8 +19,9 @@ class Problem:
     """Images of one kind, seen through one operator.
 
     Attributes: name; task: a title to group by; prior: a shipped name, a checkpoint folder or what `priors.load` takes;
-    data: "shipped" (test images beside the prior), an image set (.h5, .npz), or a folder of images; split: of an image
-    set (see `priors.data.read`); fit: "resize" or "crop" (centred), where images may have another size, else None;
+    data: "shipped" (test images beside the prior), an image set (.h5, .npz), pictures as `inverse-pack` writes them, or
+    a folder of images; split: of a set (see `priors.data.read`); size: (H, W) pixels for a prior of any size, None for
+    its own; fit: "resize" or "crop" (centred), where images may have another size, else None;
     images: how many, the first ones; seed: of the measurement noise; operator: name, and arguments of `operators.make`,
     or of the classmethod that `recipe` names; noise: {"gaussian": sigma_y} or {"poisson": peak}, or None; judge: the
     classifier that judges samples, default the one shipped beside the prior; methods: rows to run, None for all that
@@ -34,6 +35,7 @@ class Problem:
     noise: Mapping[str, float] | None = None
     data: str = SHIPPED
     split: str | None = None
+    size: tuple[int, int] | None = None
     fit: str | None = None
     images: int = 8
     seed: int = 0
@@ -172,6 +174,9 @@ def _problem(name: str, table: Table) -> Problem:
     if noise is not None and (len(noise) != 1 or not set(noise) <= set(NOISES) or not _positive(*noise.values())):
         raise table.wrong("noise", noise, "{ gaussian = SIGMA } or { poisson = PEAK }, a number > 0 in units of y")
     methods = table.take("methods", list)
+    size = table.numbers("size", [0]) if "size" in table.content else None
+    if size is not None and (len(size) != 2 or min(size) < 1):
+        raise table.wrong("size", size, "[height, width] in pixels")
     problem = Problem(
         name=name,
         task=table.text("task", name),
@@ -180,6 +185,7 @@ def _problem(name: str, table: Table) -> Problem:
         noise=noise,
         data=_place(table.path, table.text("data", SHIPPED)),
         split=table.take("split", str),
+        size=None if size is None else (size[0], size[1]),
         fit=table.text("fit", among=FITS) if "fit" in table.content else None,
         images=table.number("images", 8, least=1),
         seed=table.number("seed", 0),

@@ -18,7 +18,7 @@ from benchmarks.suite.measurements import Measurements
 from benchmarks.suite.methods import Row, Truth, source_of
 from benchmarks.suite.problems import COMMON, Config, Problem
 from benchmarks.suite.records import FORMAT
-from priors import NoisyClassifier, Prior
+from priors import NoisyClassifier, Prior, ScorePrior
 from priors.checkpoints import SHIPPED
 
 SEEDS = 10**6  # a block's seed is its run's times this and its first image: blocks do not share noise
@@ -174,13 +174,28 @@ def _chosen(names: Sequence[str] | None, known: Mapping[str, Any]) -> list[str]:
     return list(names or known)
 
 
-_loaded: dict[tuple[str, str], Prior] = {}
+def prior_of(problem: Problem) -> Prior:
+    """The prior of a problem, for pictures of its size.
+
+    Raises: FileNotFoundError; ValueError for a size that the prior does not serve.
+    """
+    prior = priors.load(problem.prior)
+    if problem.size is None or problem.size == tuple(prior.event_shape[1:]):
+        return prior
+    if not isinstance(prior, ScorePrior):
+        raise ValueError(
+            f"problem {problem.name}: size = {list(problem.size)}: {problem.prior!r} has {prior.event_shape}"
+        )
+    return prior.resized((prior.event_shape[0], *problem.size))
+
+
+_loaded: dict[tuple[str, tuple[int, int] | None, str], Prior] = {}
 
 
 def _task(problem: Problem, measured: Path | None, device: torch.device) -> Task:
-    place = (problem.prior, str(device))
+    place = (problem.prior, problem.size, str(device))
     if place not in _loaded:
-        _loaded[place] = priors.load(problem.prior).to(device)
+        _loaded[place] = prior_of(problem).to(device)
     prior = _loaded[place]
     shape = tuple(prior.event_shape)
     if measured is None:

@@ -53,7 +53,7 @@ class MMPSPosterior(WienerPosterior):
 
         # conjugate gradients per row on (Sigma_y + A C A') v = r; `correction` accumulates C A' v
         r = self.y - operator(denoised)
-        p = z = gaussian.solve(r, s2)
+        p = z = gaussian.precondition(r, s2)
         rz = dot(r, z)
         start, target = rz, self.settings.tolerance**2 * rz
         correction = torch.zeros_like(denoised)
@@ -70,7 +70,7 @@ class MMPSPosterior(WienerPosterior):
                 break
             change = -expand(a, ap) * ap
             r = r + change
-            z = gaussian.solve(r, s2)
+            z = gaussian.precondition(r, s2)
             # the preconditioner ends early and so varies: the change of r takes the place of r
             before, rz, turned = rz, torch.where(going, dot(r, z), 0.0), dot(change, z)
             # A trained J is only nearly symmetric and positive: where the residual exceeds the first, a row keeps what

@@ -6,9 +6,10 @@ from torch import Tensor
 from inverse.protocols import Posterior
 from operators import LinearOperator
 from operators.solvers import conjugate_gradients
-from priors import Moments
+from priors import Moments, StationaryMoments
 
 INNER = 20  # iterations for a preconditioner, which need not be exact
+ROUGH = 5  # where the moments are rough themselves
 
 
 class Wiener:
@@ -20,19 +21,25 @@ class Wiener:
     Arguments: moments of the prior; operator (linear, Gaussian noise) of the rows.
     """
 
-    def __init__(self, moments: Moments, operator: LinearOperator):
+    def __init__(self, moments: Moments | StationaryMoments, operator: LinearOperator):
         self.moments, self.operator = moments, operator
         self.closed = {"svd", "isotropic"} <= operator.capabilities
 
-    def solve(self, r: Tensor, s2: float, rtol: float = 1e-2, max_steps: int = INNER) -> Tensor:
+    def precondition(self, r: Tensor, s2: float) -> Tensor:
+        """About (Sigma_y + A C_s A')^-1 r, at little cost: with rough moments by their average variance alone, where
+        the operator has a closed form for it."""
+        if self.moments.rough and self.closed:
+            return self.operator.solve_gram(r, self.moments.average(lambda v: v / (1 + v / s2)))
+        return self.solve(r, s2, rtol=1e-2, max_steps=ROUGH if self.moments.rough else INNER)
+
+    def solve(self, r: Tensor, s2: float, rtol: float, max_steps: int) -> Tensor:
         """(Sigma_y + A C_s A')^-1 r by conjugate gradients; r (N, *M); s2 (s^2, may be inf: C itself)."""
         moments, operator = self.moments, self.operator
 
         def filtered(variances: Tensor) -> Tensor:
             return variances / (1 + variances / s2)
 
-        d, k = moments.basis.shape
-        r2 = float((filtered(moments.variances).sum() + (d - k) * filtered(moments.rest)) / d)
+        r2 = moments.average(filtered)
 
         def system(v: Tensor) -> Tensor:
             spread = operator(moments.apply(filtered, operator.adjoint(v)))
@@ -52,7 +59,7 @@ class Wiener:
         r = y - operator(x) - operator.noise.aligned("sigma", y) * rng.normal(tuple(y.shape))
         if operator.support is not None:
             r = torch.where(operator.support, r, 0.0)
-        v = self.solve(r, float("inf"), rtol=1e-4, max_steps=500)
+        v = self.solve(r, float("inf"), *((1e-2, 50) if self.moments.rough else (1e-4, 500)))
         return x + self.moments.apply(lambda variances: variances, operator.adjoint(v))
 
 
@@ -67,6 +74,6 @@ class WienerPosterior(Posterior):
         moments = prior.moments or Moments.isotropic(self.event_shape, self.variance)
         self.gaussian = Wiener(moments.to(y.device), operator)
 
-    def guess(self, n: int, moments: Moments, rng) -> Tensor:
+    def guess(self, n: int, moments: Moments | StationaryMoments, rng) -> Tensor:
         """n draws of the Gaussian's posterior, (n, *E)."""
         return self.gaussian.draw(self.y, rng)

@@ -9,7 +9,7 @@ from inverse import METHODS, sample, solve
 from inverse.guidance import MMPS
 from inverse.guidance.wiener import Wiener
 from operators import Blur, GaussianNoise, LinearMap, Masking
-from priors import VESDE, Evaluations, Gaussian, Moments, RowRNG
+from priors import VESDE, Evaluations, Gaussian, Moments, RowRNG, Spectrum
 from tests.cases import F64, SDES, normal, picture, two_modes
 
 OPERATORS = {
@@ -120,3 +120,20 @@ def test_moments_unknown_means_a_walk_from_the_beginning():
     found = solve(prior, operator, operator.measure(prior.sample(1), seed=1), 4, "mmps", progress=False)
     assert bool(found.samples.isfinite().all())
     assert Moments.isotropic((8,), 0.5).apply(torch.sqrt, torch.ones(1, 8)).allclose(torch.full((1, 8), 0.5**0.5))
+
+
+def test_rough_moments_precondition_by_their_variance_alone():
+    """Where the operator has a closed form; elsewhere by few iterations, and a draw by enough for a start."""
+    moments = Spectrum((0.4,), ((1.0,),), (1e-3,), (2.0,), (0.05,)).sized((1, 8, 8))
+    noise = GaussianNoise(0.1)
+    for operator in (Blur.gaussian(0.8, noise=noise), Blur.gaussian(0.8, "reflect", noise=noise)):
+        r = operator.measure(moments.draw(2, RowRNG.rows(0, 2)), seed=1)
+        gaussian = Wiener(moments, operator)
+        exact, cheap = gaussian.solve(r, 0.3, 1e-6, 500), gaussian.precondition(r, 0.3)
+        start = r / 0.1**2
+        assert float((cheap - exact).norm()) < 0.5 * float((start - exact).norm())
+        if "svd" in operator.capabilities:
+            average = moments.average(lambda v: v / (1 + v / 0.3))
+            assert torch.equal(cheap, operator.solve_gram(r, average))
+        x = gaussian.draw(r, RowRNG.rows(2, 2))
+        assert float((operator(x) - r).square().mean()) < 0.1**2 * 2

@@ -129,6 +129,61 @@ CASES: dict[str, list[Case]] = {
         ),
         Case("function", lambda: operators.Classifier(lambda x, t: 3 * x / (1 + t.reshape(-1, 1))), (4,)),
     ],
+    "resize": [
+        Case("bicubic by 4", lambda: operators.Resize(4, noise=G(0.1)), (3, 8, 12)),
+        Case("bicubic by 3, odd", lambda: operators.Resize(3, noise=G(torch.tensor([0.1, 0.2]))), (1, 7, 11)),
+        Case("bilinear by 1.5", lambda: operators.Resize(1.5, "bilinear", noise=G(0.1)), (2, 5, 6)),
+        Case("lanczos of a small picture", lambda: operators.Resize(2, "lanczos", noise=G(0.1)), (1, 3, 4)),
+        Case("by 1", lambda: operators.Resize(1), (1, 4, 5)),
+        Case("photons", lambda: operators.Resize(2, "bilinear", noise=PoissonNoise(30.0)), (1, 5, 4)),
+    ],
+    "varying_blur": [
+        Case("grid", lambda: operators.VaryingBlur.grid(peaked(2, 3, 3, 4), IMAGE, noise=G(0.1)), IMAGE),
+        Case("circular", lambda: operators.VaryingBlur.grid(peaked(2, 1, 3, 3), IMAGE, "circular", G(0.1)), IMAGE),
+        Case("valid", lambda: operators.VaryingBlur.grid(peaked(2, 2, 3, 2), (1, 7, 5), "valid", G(0.1)), (1, 7, 5)),
+        Case("rotation", lambda: operators.VaryingBlur.rotation(IMAGE, 15, nodes=3, noise=G(0.1)), IMAGE),
+        Case("defocus", lambda: operators.VaryingBlur.defocus((1, 7, 5), bottom=0.8, noise=G(0.1)), (1, 7, 5)),
+        Case("batched", lambda: operators.VaryingBlur(peaked(2, 3, 3, 3), uniform(3, 6, 5), noise=G(0.1)), IMAGE),
+        Case(
+            "windows batched",
+            lambda: operators.VaryingBlur(peaked(2, 3, 3), uniform(3, 2, 6, 5), "circular", noise=G(0.1)),
+            IMAGE,
+        ),
+    ],
+    "compressed_sensing": [
+        Case("dct", lambda: operators.CompressedSensing(0.3, noise=G(0.1)), IMAGE),
+        Case("hartley", lambda: operators.CompressedSensing(0.4, "hartley", seed=1, noise=G(0.1)), (1, 7, 5)),
+        Case("hadamard", lambda: operators.CompressedSensing(0.5, "hadamard", noise=G(0.1)), (3, 4, 8)),
+        Case("vector", lambda: operators.CompressedSensing(0.5, noise=G(torch.tensor([0.1, 0.2]))), (9,)),
+        Case("all of a plane", lambda: operators.CompressedSensing(1.0, "hartley"), (3, 4)),
+    ],
+    "bayer": [
+        Case("RGGB", lambda: operators.Bayer(noise=G(0.1)), (3, 4, 6)),
+        Case("GBRG, odd", lambda: operators.Bayer("GBRG", noise=G(torch.tensor([0.1, 0.2, 0.3]))), (3, 5, 7)),
+        Case("one row", lambda: operators.Bayer("BGGR", noise=PoissonNoise(30.0)), (3, 1, 3)),
+    ],
+    "jpeg": [
+        Case("gray", lambda: operators.JPEG(50, noise=G(0.1)), (1, 8, 8)),
+        Case("4:2:0, odd", lambda: operators.JPEG(20, noise=G(0.1)), (3, 9, 17)),
+        Case("4:4:4", lambda: operators.JPEG(75, "4:4:4", noise=G(0.1)), (3, 12, 10)),
+        Case("batched", lambda: operators.JPEG(torch.tensor([10, 90]), noise=G(torch.tensor([0.1, 0.2]))), (3, 8, 7)),
+    ],
+    "phase_retrieval": [
+        Case("oversampled", lambda: operators.PhaseRetrieval(noise=G(0.1)), (3, 5, 4)),
+        Case("odd", lambda: operators.PhaseRetrieval(1.5, noise=G(0.1)), (1, 7, 5)),
+        Case("coded", lambda: operators.PhaseRetrieval.coded((2, 5, 4), noise=G(0.1)), (2, 5, 4)),
+        Case(
+            "masks batched",
+            lambda: operators.PhaseRetrieval(1.0, G(torch.tensor([0.1, 0.2])), masks=uniform(2, 3, 5, 4)),
+            (1, 5, 4),
+        ),
+    ],
+    "saturation": [
+        Case("clipped", lambda: operators.Saturation(noise=G(0.1)), IMAGE),
+        Case("soft", lambda: operators.Saturation(3.0, limit=0.8, softness=0.05, noise=G(0.1)), (1, 7, 5)),
+        Case("batched", lambda: operators.Saturation(torch.tensor([1.0, 4.0]), noise=G(0.1)), (1, 3, 4)),
+        Case("vector", lambda: operators.Saturation(2.0, noise=PoissonNoise(30.0)), (9,)),
+    ],
 }
 
 MADE_OF_OTHERS = [

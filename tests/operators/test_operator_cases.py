@@ -36,6 +36,13 @@ def test_check(case):
         ("linear", "wide", {"linear", "svd", "differentiable", "gaussian", "isotropic"}),
         ("linear", "orthogonal", {"linear", "svd", "orthogonal_rows", "differentiable", "gaussian", "isotropic"}),
         ("linear", "tall, sigma per entry", {"linear", "svd", "differentiable", "gaussian"}),
+        ("resize", "bicubic by 4", {"linear", "svd", "differentiable", "gaussian", "isotropic"}),
+        ("varying_blur", "circular", {"linear", "differentiable", "gaussian", "isotropic"}),
+        ("compressed_sensing", "dct", {"linear", "svd", "orthogonal_rows", "differentiable", "gaussian", "isotropic"}),
+        ("bayer", "RGGB", {"linear", "svd", "orthogonal_rows", "differentiable", "gaussian", "isotropic"}),
+        ("jpeg", "gray", {"differentiable", "gaussian", "isotropic"}),
+        ("phase_retrieval", "coded", {"differentiable", "gaussian", "isotropic"}),
+        ("saturation", "clipped", {"differentiable", "gaussian", "isotropic"}),
         ("classifier", "tiny", {"differentiable", "noisy_likelihood"}),
     ],
 )

@@ -6,16 +6,23 @@ from operator_cases import TinyClassifier, uniform
 
 import operators
 from operators import (
+    JPEG,
+    Bayer,
     Blur,
     Categorical,
     Classifier,
+    CompressedSensing,
     Downsampling,
     GaussianNoise,
     Grayscale,
     LinearMap,
     Masking,
+    PhaseRetrieval,
     PoissonNoise,
+    Resize,
+    Saturation,
     Stack,
+    VaryingBlur,
 )
 
 X = uniform(2, 3, 6, 5)
@@ -51,6 +58,24 @@ REFUSED = {
     "empty stack": (lambda: Stack([]), ValueError, "at least one"),
     "stack of photons": (lambda: Stack([Grayscale(PoissonNoise(9.0))]), ValueError, "measure it separately"),
     "batches of two lengths": (lambda: Masking(TWO.mask, GaussianNoise(torch.ones(3)))(X), ValueError, "same length"),
+    "resize factor": (lambda: Resize(0.5), ValueError, "pixels of x per pixel of y"),
+    "resize kernel": (lambda: Resize(2, "cubic"), ValueError, "expected one of bilinear, bicubic, lanczos"),
+    "varying blur of one": (lambda: VaryingBlur(uniform(3, 3), uniform(6, 5)), ValueError, "grid makes windows"),
+    "varying blur of 2 and 3": (lambda: VaryingBlur(uniform(2, 3, 3), uniform(3, 6, 5)), ValueError, r"\(J, H, W\)"),
+    "varying blur windows": (lambda: VaryingBlur(uniform(3, 3, 3), NAN[1]), ValueError, "finite windows"),
+    "varying blur grid": (lambda: VaryingBlur.grid(uniform(4, 3, 3), (1, 8, 8)), ValueError, r"kernels\[:, None\]"),
+    "rotation nodes": (lambda: VaryingBlur.rotation((1, 8, 8), nodes=1), ValueError, "at least 2"),
+    "defocus radius": (lambda: VaryingBlur.defocus((1, 8, 8), top=-1.0), ValueError, "radii >= 0"),
+    "sensing keep": (lambda: CompressedSensing(0.0), ValueError, "fraction measured"),
+    "sensing transform": (lambda: CompressedSensing(transform="fft"), ValueError, "dct, hartley, hadamard"),
+    "bayer pattern": (lambda: Bayer("RGB"), ValueError, "such as RGGB"),
+    "jpeg quality": (lambda: JPEG(0), ValueError, "from 1 to 100"),
+    "jpeg subsampling": (lambda: JPEG(50, "4:2:2"), ValueError, "4:2:0, 4:4:4"),
+    "jpeg rounding": (lambda: JPEG(50, rounding="hard"), ValueError, "smooth, sharp"),
+    "phase oversampling": (lambda: PhaseRetrieval(0.5), ValueError, ">= 1"),
+    "phase masks": (lambda: PhaseRetrieval(masks=uniform(6, 5)), ValueError, r"mask\[None\]"),
+    "saturation gain": (lambda: Saturation(-1.0), ValueError, "gain = -1.0: expected a number > 0"),
+    "saturation limit": (lambda: Saturation(limit=0.0), ValueError, "limit > 0"),
     # x
     "x a list": (lambda: Masking(torch.ones(6, 5))([1.0]), TypeError, "torch.as_tensor"),  # type: ignore
     "x of integers": (lambda: Masking(torch.ones(6, 5))(X.long()), TypeError, "float"),
@@ -63,6 +88,14 @@ REFUSED = {
     "x of other channels": (lambda: Blur(torch.ones(2, 3, 3))(X), ValueError, "any number of channels"),
     "x smaller than the kernel": (lambda: Blur(torch.ones(9, 3))(X), ValueError, "crop the kernel"),
     "x smaller than the mirror": (lambda: Blur(torch.ones(6, 5), "reflect")(X[..., :2]), ValueError, "crop the kernel"),
+    "x of another size than the windows": (lambda: VaryingBlur.rotation((3, 6, 6))(X), ValueError, "for this size"),
+    "x of no power of 2": (lambda: CompressedSensing(transform="hadamard")(X), ValueError, "'dct' or 'hartley'"),
+    "x of five axes": (lambda: CompressedSensing()(X[None]), ValueError, "flatten them"),
+    "x of one colour": (lambda: Bayer()(X[:, :1]), ValueError, "use Masking"),
+    "x of two channels": (lambda: JPEG()(X[:, :2]), ValueError, "code channels apart"),
+    "x to resize": (lambda: Resize()(X[:, 0]), ValueError, "adds a channel"),
+    "x of lost phases": (lambda: PhaseRetrieval()(X[:, 0]), ValueError, "adds a channel"),
+    "x of another size than the masks": (lambda: PhaseRetrieval.coded((3, 6, 6))(X), ValueError, "coded makes masks"),
     "x elsewhere": (lambda: TWO(X.to("meta")), ValueError, r"operator\.to"),
     # y
     "y of integers": (lambda: Grayscale(G).validate_y(X[:, :1].long(), (3, 6, 5)), TypeError, "float"),

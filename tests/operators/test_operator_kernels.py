@@ -1,7 +1,9 @@
-"""Camera-shake kernels and the half of a picture."""
+"""Kernels of a camera's shake and of files, and the half of a picture."""
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from operators import Blur, Masking
 from operators.kernels import motion_kernel
@@ -69,3 +71,54 @@ def test_half_of_a_picture_is_seen(seen, rows, columns):
     assert torch.equal(Masking.half((3, 6, 5), seen).mask, expected[None])
     with pytest.raises(ValueError, match="expected left, right, top or bottom"):
         Masking.half((3, 6, 5), "middle")
+
+
+GRAY = np.array([[0, 1, 2], [3, 4, 0], [0, 0, 10], [0, 0, 0], [0, 0, 0]], dtype=np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["gray.png", "colour.png", "alpha.png", "deep.png", "bilevel.png", "kernel.npy"])
+def test_a_kernel_is_read_from_a_file(tmp_path, kind):
+    path, expected = tmp_path / kind, GRAY / 20
+    opaque = np.full_like(GRAY, 255)
+    if kind == "kernel.npy":
+        np.save(path, 7 * GRAY.astype(float))
+    elif kind == "bilevel.png":
+        Image.fromarray(GRAY > 1).save(path)
+        expected = (GRAY > 1) / 4
+    else:
+        pixels = {
+            "gray.png": GRAY,
+            "colour.png": np.stack([GRAY, 2 * GRAY, 3 * GRAY, opaque], -1),
+            "alpha.png": np.stack([GRAY, opaque], -1),
+            "deep.png": GRAY.astype(np.uint16) * 6000,
+        }
+        Image.fromarray(pixels[kind]).save(path)
+    blur = Blur.from_file(path, "reflect")
+    assert blur.boundary == "reflect"
+    np.testing.assert_allclose(blur.kernel[0], expected, atol=1e-7)
+
+
+def test_a_file_of_kernels_has_one_per_channel(tmp_path):
+    np.save(tmp_path / "k.npy", np.stack([GRAY, 2 * GRAY[::-1]]))
+    kernel = Blur.from_file(tmp_path / "k.npy").kernel
+    assert kernel.shape == (2, 5, 3) and torch.allclose(kernel.sum((1, 2)), torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        (None, FileNotFoundError, "no kernel at .*k.npy"),
+        (b"words", ValueError, "no picture nor an .npy file"),
+        (np.zeros((3, 3)), ValueError, "positive sum, given shape \\(3, 3\\), sum 0"),
+        (np.ones(3), ValueError, "given shape \\(3,\\)"),
+        (np.full((2, 2), np.nan), ValueError, "finite numbers"),
+    ],
+)
+def test_what_is_no_file_of_a_kernel_is_refused(tmp_path, content, error, message):
+    path = tmp_path / "k.npy"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        np.save(path, content)
+    with pytest.raises(error, match=message):
+        Blur.from_file(path)

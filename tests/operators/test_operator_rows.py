@@ -129,6 +129,15 @@ def test_copies(case):
     torch.testing.assert_close(twin(x), op(x))
 
 
+@pytest.mark.parametrize("case", [case for _, case in ALL], ids=[label for label, _ in ALL])
+def test_devices(case):
+    """What an operator makes on the way must be on its device: torch's device without numbers sees where it is not."""
+    op = case.make()
+    clean = op(uniform(op.batch or 1, *case.event_shape))
+    there = op.to("meta")(torch.empty(op.batch or 1, *case.event_shape, device="meta"))
+    assert there.device.type == "meta" and there.shape == clean.shape and there.dtype == clean.dtype
+
+
 def test_stack_is_the_product_of_its_likelihoods():
     parts = [
         operators.Masking(uniform(6, 5) > 0.5, GaussianNoise(0.1)),

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import priors
+from benchmarks.peers import PEERS
 from benchmarks.suite import classical, measurements, methods, units
 from benchmarks.suite.methods import ROWS, Row, find, method
 from benchmarks.suite.problems import Problem
@@ -16,6 +17,7 @@ from .conftest import SHAPE
 
 STEPS = {"repaint": 10, "splitgibbs": 10}
 OWN = {"auto", "pivot"}  # these take no steps, or not so few
+LINEAR = {"linear-mmse", "tv", "pinv"}
 NAMES = [
     pytest.param(name, marks=pytest.mark.slow if name in ("exact", "auto") else ()) for name in methods.available()
 ]
@@ -35,7 +37,8 @@ def tasks(bench):
 @pytest.mark.filterwarnings("ignore::inverse.weights.UnreliableWeights")  # of a few particles
 @pytest.mark.parametrize("name", NAMES)
 def test_every_row_answers_what_it_serves(tasks, name):
-    settings = {"steps": STEPS.get(name, 3)} if name in METHODS and name not in OWN else {}
+    short = (name in METHODS and name not in OWN) or name in PEERS
+    settings = {"steps": STEPS.get(name, 3)} if short else {}
     row = find(name, settings)
     served = [task for task in tasks if row.serves(task.measured.operator, task.prior)]
     assert served or name == "classifier", f"{name} serves neither a mask nor a blur: add what it serves"
@@ -70,15 +73,16 @@ def test_classical_rows_serve_what_they_can(tasks):
     prior = tasks[0].prior
     noise, photons = GaussianNoise(0.1), PoissonNoise(30.0)
     cases = [
-        (Masking.random(SHAPE, noise=noise), {"linear-mmse", "tv", "biharmonic"}),
-        (Masking.random(SHAPE, noise=photons), {"biharmonic"}),
-        (Blur.gaussian(1.0, noise=noise), {"linear-mmse", "tv", "wiener"}),
-        (Blur.gaussian(1.0, "reflect", noise=noise), {"linear-mmse", "tv"}),
-        (Blur(torch.ones(2, 1, 2, 2) / 4, noise=noise), {"linear-mmse", "tv"}),
-        (Blur.gaussian(1.0), {"wiener"}),  # no level: nothing to weigh by
+        (Masking.random(SHAPE, noise=noise), LINEAR | {"biharmonic"}),
+        (Masking.random(SHAPE, noise=photons), {"pinv", "biharmonic"}),
+        (Blur.gaussian(1.0, noise=noise), LINEAR | {"wiener"}),
+        (Blur.gaussian(1.0, "reflect", noise=noise), LINEAR),
+        (Blur(torch.ones(2, 1, 2, 2) / 4, noise=noise), LINEAR),
+        (Blur.gaussian(1.0), {"pinv", "wiener"}),  # no level: nothing to weigh by
     ]
     for operator, expected in cases:
-        assert {name for name in ROWS if find(name).serves(operator, prior)} == expected, operator
+        served = {name for name in ROWS if name not in PEERS and find(name).serves(operator, prior)}
+        assert served == expected, operator
     bare = replace_moments(prior)
     assert not find("linear-mmse").serves(cases[0][0], bare)
 
@@ -111,3 +115,23 @@ def test_several_rows_of_one_method(tasks):
     assert find("ddrm", {"steps": 2}).identity(held.operator, task.prior, 2) == identities[0]
     mmps = find("mmps", {"guidance": {"steps": 7}}).chosen(held.operator, task.prior, 2).method
     assert mmps.guidance.steps == 7 and METHODS["mmps"].guidance.steps != 7
+
+
+def test_a_row_of_another_toolkit_takes_its_settings_and_no_others(tasks):
+    held = tasks[0].measured
+    few, many = (find(f"ddrm {n}", {"method": "deepinv ddrm", "steps": n}) for n in (3, 5))
+    assert (
+        few.run(tasks[0].prior, held.operator, held.y, 2, 0).nfe
+        < many.run(tasks[0].prior, held.operator, held.y, 2, 0).nfe
+    )
+    assert few.identity(held.operator, tasks[0].prior, 2) != many.identity(held.operator, tasks[0].prior, 2)
+    assert few.facts(held.operator, tasks[0].prior, 2)["eta"] == 0.85
+    with pytest.raises(ValueError, match=r"settings \['zeta'\]: expected of"):
+        find("deepinv ddrm", {"zeta": 1.0})
+
+
+def test_the_pseudo_inverse_is_the_operators(tasks):
+    for task in tasks:
+        held = task.measured
+        answer = find("pinv").run(task.prior, held.operator, held.y, 0, 0)
+        assert torch.equal(answer.mean, held.operator.pinv(held.y))

@@ -1,6 +1,7 @@
 """What a TOML may say, and what it hears when it is wrong."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from benchmarks.suite import images, measurements, problems, units
 from benchmarks.suite.problems import CONFIGS
 from operators import Blur, GaussianNoise, Masking, PoissonNoise
+from priors import pictures as sets
 
 from .conftest import SHAPE, TOML, pictures
 
@@ -143,3 +145,22 @@ def test_folders_of_images_are_fitted_only_where_the_toml_says_so(tmp_path, fit,
     unfitted = problems.Problem("p", "p", "prior", {"name": "grayscale"}, data=str(tmp_path), images=2)
     with pytest.raises(ValueError, match="fit = 'resize' or 'crop'"):
         images.images_of(unfitted, (3, 8, 8))
+
+
+def test_pictures_of_several_sizes_for_a_prior_of_any_size(tmp_path):
+    sizes = [(30, 21), (24, 40)]
+    held = [
+        torch.randint(256, (3, h, w), dtype=torch.uint8, generator=torch.Generator().manual_seed(h)) for h, w in sizes
+    ]
+    sets.write(tmp_path / "set.h5", sets.Pictures(tuple(held)))
+    problem = problems.Problem(
+        "p", "t", "natural", {"name": "grayscale"}, data=str(tmp_path / "set.h5"), size=(20, 18), fit="crop"
+    )
+    shape = units.prior_of(problem).event_shape
+    assert shape == (3, 20, 18)
+    truth, _ = images.images_of(replace(problem, images=2), shape)
+    assert torch.equal(truth[0], held[0][:, 5:25, 1:19].float() / 255)
+    with pytest.raises(ValueError, match="set fit"):
+        images.images_of(replace(problem, images=2, fit=None), shape)
+    with pytest.raises(ValueError, match="made for"):
+        units.prior_of(replace(problem, prior="cifar10"))

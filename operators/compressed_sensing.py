@@ -1,0 +1,117 @@
+"""Compressed sensing: fewer random projections than pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .base import Shape, SVDOperator
+from .noise import Noise
+from .registry import register
+from .transforms import dct, hadamard, hartley, idct
+
+# name: transform and inverse
+TRANSFORMS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "dct": (dct, idct),
+    "hartley": (hartley, hartley),
+    "hadamard": (hadamard, hadamard),
+}
+
+
+@register("compressed_sensing")
+class CompressedSensing(SVDOperator):
+    """Random coefficients of a picture of random signs: each mixes all pixels of a channel.
+
+    Formula: y = R T D x, with D random signs of the pixels, T an orthonormal transform of every channel and R a random
+    choice of round(keep d) of the d coefficients; (N, *E) -> (N, m). V' = T D, S = 1 where R chooses, 0 elsewhere.
+    Source: Do, Gan, Nguyen & Tran 2012 (structurally random matrices), which recover as Gaussian matrices do and
+    need no memory for them.
+    Arguments: keep (float in (0, 1]): m / d; transform: "dct", "hartley" (the real form of Fourier's) or "hadamard",
+    which needs a power of 2 of pixels; seed of signs and choice: with a shape of events it is one operator; noise, in
+    units of y; event_shape (E): (C, H, W), (H, W) or (d,), default that of the first x.
+    Raises: ValueError for another keep or transform, and for events that a transform cannot serve.
+    """
+
+    structure = SVDOperator.structure | {"orthogonal_rows"}
+
+    def __init__(
+        self,
+        keep: float = 0.25,
+        transform: str = "dct",
+        seed: int = 0,
+        noise: Noise | None = None,
+        event_shape: Shape | None = None,
+    ) -> None:
+        super().__init__(noise, event_shape)
+        if not 0 < keep <= 1:
+            raise ValueError(f"CompressedSensing: keep must lie in (0, 1], given {keep}; it is the fraction measured")
+        if transform not in TRANSFORMS:
+            raise ValueError(f"CompressedSensing: transform = {transform!r}: expected one of {', '.join(TRANSFORMS)}")
+        self.keep, self.transform, self.seed = keep, transform, seed
+        self._drawn: tuple[Any, tuple[Tensor, Tensor]] | None = None
+
+    @property
+    def singular_values(self) -> Tensor:
+        """1 where a coefficient is measured, E; needs the event shape (see Operator.event_shape_of)."""
+        return self.spectrum(torch.empty(1, *self.event_shape_of(())))
+
+    def spectrum(self, z: Tensor) -> Tensor:
+        chosen = self._draw(z, z.shape[1:])[1]
+        return z.new_zeros(z[0].numel()).index_fill(0, chosen, 1).reshape(z.shape[1:])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.U(self.Vt(x))
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.V(self.Ut(y))
+
+    def pinv(self, y: Tensor) -> Tensor:
+        return self.adjoint(y)
+
+    def Vt(self, x: Tensor) -> Tensor:
+        signs = self._draw(x, x.shape[1:])[0]
+        return TRANSFORMS[self.transform][0](_planes(signs * x)).reshape(x.shape)
+
+    def V(self, z: Tensor) -> Tensor:
+        signs = self._draw(z, z.shape[1:])[0]
+        return signs * TRANSFORMS[self.transform][1](_planes(z)).reshape(z.shape)
+
+    def U(self, z: Tensor) -> Tensor:
+        return z.flatten(1)[:, self._draw(z, z.shape[1:])[1]]
+
+    def Ut(self, y: Tensor) -> Tensor:
+        event_shape = self.event_shape_of(tuple(y.shape[1:]))
+        chosen = self._draw(y, event_shape)[1]
+        return y.new_zeros(len(y), math.prod(event_shape)).index_copy(1, chosen, y).reshape(-1, *event_shape)
+
+    def check_event_shape(self, event_shape: Shape) -> None:
+        pixels = math.prod(event_shape[-2:])
+        if len(event_shape) > 3:
+            raise ValueError(
+                f"CompressedSensing: expected events (C, H, W), (H, W) or (d,), given {event_shape}; flatten them"
+            )
+        if self.transform == "hadamard" and pixels & (pixels - 1):
+            raise ValueError(
+                f"CompressedSensing: transform='hadamard' needs a power of 2 of pixels, given {pixels} of events "
+                f"{event_shape}; choose transform='dct' or 'hartley', or crop the picture"
+            )
+
+    def _draw(self, like: Tensor, event_shape: Shape) -> tuple[Tensor, Tensor]:
+        """Signs of E and the coefficients chosen (m,), remembered for the last shape asked."""
+        key = (tuple(event_shape), like.dtype, like.device)
+        if self._drawn is None or self._drawn[0] != key:
+            generator, d = torch.Generator().manual_seed(self.seed), math.prod(event_shape)
+            with torch.inference_mode(False):
+                signs = 2 * torch.randint(2, tuple(event_shape), generator=generator) - 1
+                chosen = torch.randperm(d, generator=generator)[: max(1, round(self.keep * d))].sort().values
+                self._drawn = (key, (signs.to(like), chosen.to(like.device)))
+        return self._drawn[1]
+
+
+def _planes(x: Tensor) -> Tensor:
+    """(N, *E) as (N, C, H, W)."""
+    return x.reshape(len(x), *(1,) * (4 - x.ndim), *x.shape[1:])

@@ -1,0 +1,84 @@
+"""Phase retrieval: only the amplitudes of a Fourier transform are seen."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from .base import Operator, Shape
+from .noise import Noise
+from .registry import register
+
+
+@register("phase_retrieval")
+class PhaseRetrieval(Operator):
+    """Amplitudes of the Fourier transform, as diffraction shows them.
+
+    Formula: y = |F pad(x)|, channel by channel, with F orthonormal and zeros beyond the picture up to oversampling H x
+    oversampling W; (N, C, H, W) -> (N, C, H', W'). With masks, (N, C L, H', W'): |F pad(m_l x)|, coded diffraction
+    patterns. The derivative counts as 0 where y = 0. Without masks x shifted or turned by 180 degrees measures the
+    same, so that a posterior has several modes: draw several samples.
+    Source: Fienup 1982; Candes, Li & Soltanolkotabi 2015 for the masks.
+    Arguments: oversampling (float >= 1), 2 for a picture that its amplitudes determine; noise, in units of y, whose
+    mean square is that of x over oversampling^2; masks, real or complex: (L, H, W), or (B, L, H, W), one set per
+    measurement.
+    Raises: ValueError for an oversampling below 1, masks of other axes or not finite, or events that are not (C, H, W)
+    or of another size than the masks.
+    """
+
+    masks: Tensor | None
+
+    def __init__(self, oversampling: float = 2.0, noise: Noise | None = None, masks: Any = None) -> None:
+        super().__init__(noise)
+        if not 1 <= oversampling < float("inf"):
+            raise ValueError(f"PhaseRetrieval: oversampling = {oversampling}: expected a number >= 1, 2 as a rule")
+        self.oversampling = oversampling
+        if masks is None:
+            self.register_buffer("masks", None)
+            return
+        masks = torch.as_tensor(masks)
+        if masks.ndim not in (3, 4) or not bool(masks.isfinite().all()):
+            raise ValueError(
+                f"PhaseRetrieval: expected finite masks (L, H, W) or (B, L, H, W), given shape {tuple(masks.shape)}; "
+                "a single mask is mask[None]"
+            )
+        self.batched_buffer("masks", masks, 3)
+
+    @classmethod
+    def coded(
+        cls,
+        event_shape: Shape,
+        n_masks: int = 4,
+        seed: int = 0,
+        oversampling: float = 1.0,
+        noise: Noise | None = None,
+    ) -> Self:
+        """Coded diffraction patterns: every mask turns each pixel's phase by a random multiple of 90 degrees.
+
+        Arguments:
+            event_shape: (C, H, W).
+            n_masks: L, patterns measured.
+            seed: of the masks.
+        """
+        turns = torch.randint(4, (n_masks, *event_shape[-2:]), generator=torch.Generator().manual_seed(seed))
+        return cls(oversampling, noise, torch.tensor([1, 1j, -1, -1j])[turns])
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = [round(self.oversampling * n) for n in x.shape[-2:]]
+        if self.masks is not None:
+            masks = self.masks[:, None] if self._is_batched("masks") else self.masks
+            x = (masks * x[:, :, None]).flatten(1, 2)
+        return torch.fft.fft2(x, s=size, norm="ortho").abs()
+
+    def check_event_shape(self, event_shape: Shape) -> None:
+        if len(event_shape) != 3:
+            raise ValueError(
+                f"PhaseRetrieval: expected events (C, H, W), given {event_shape}; x[:, None] adds a channel"
+            )
+        if self.masks is not None and self.masks.shape[-2:] != event_shape[-2:]:
+            raise ValueError(
+                f"PhaseRetrieval: masks of {tuple(self.masks.shape[-2:])} pixels do not fit events {event_shape}; "
+                "PhaseRetrieval.coded makes masks of the picture's size"
+            )

@@ -1,0 +1,46 @@
+"""Exposure: what is brighter than the sensor can hold is white."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from .base import Operator
+from .noise import Noise
+from .registry import register
+
+
+@register("saturation")
+class Saturation(Operator):
+    """A picture exposed `gain` times as long, clipped to what the sensor holds.
+
+    Formula: y = clip(gain x, 0, limit), with derivative gain inside and 0 outside; with a softness s > 0 instead
+    y = s (softplus(gain x / s) - softplus((gain x - limit) / s)), which differs by at most s log 2 and has a derivative
+    everywhere: an estimate that a guidance made too bright finds its way back by it. s about the noise's sigma is best.
+    Several exposures make HDR: `Stack` them.
+    Source: Debevec & Malik 1997, whose response curve is linear here.
+    Arguments: gain (float > 0), or (B,), one per measurement; limit (float > 0), of y; softness (float >= 0), of y;
+    noise, added after clipping, in units of y.
+    Raises: ValueError for numbers out of range.
+    """
+
+    gain: Tensor
+
+    def __init__(self, gain: Any = 2.0, limit: float = 1.0, softness: float = 0.0, noise: Noise | None = None) -> None:
+        super().__init__(noise)
+        gain = torch.as_tensor(gain, dtype=torch.get_default_dtype())
+        if gain.ndim > 1 or not bool(((gain > 0) & gain.isfinite()).all()):
+            raise ValueError(f"Saturation: gain = {gain.tolist()}: expected a number > 0, or (B,) of them")
+        if not (limit > 0 and softness >= 0):
+            raise ValueError(f"Saturation: limit = {limit}, softness = {softness}: expected limit > 0, softness >= 0")
+        self.limit, self.softness = limit, softness
+        self.batched_buffer("gain", gain, 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        exposed, s = self.aligned("gain", x) * x, self.softness
+        if s == 0:
+            return exposed.clamp(0, self.limit)
+        return s * (softplus(exposed / s) - softplus((exposed - self.limit) / s))

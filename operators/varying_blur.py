@@ -1,0 +1,155 @@
+"""A blur that changes over the picture: a turning camera, a lens with curved or tilted focus."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .base import LinearOperator, Shape
+from .blur import Blur, Boundary
+from .kernels import disc_kernel, drawn
+from .noise import Noise
+from .registry import register
+
+MOMENTS = 201  # of an exposure
+
+
+@register("varying_blur")
+class VaryingBlur(LinearOperator):
+    """A sum of blurs, each of the picture under a window of its own: efficient filter flow.
+
+    Formula: y = sum_j k_j * (w_j x), channel by channel, with kernels k_j and overlapping windows w_j of sum 1.
+    `VaryingBlur.grid` makes the windows.
+    Source: Hirsch, Sra, Schoelkopf & Harmeling 2010.
+    Arguments: kernels (J, kH, kW), or (B, J, kH, kW), one set per measurement; windows (J, H, W), or (B, J, H, W);
+    boundary: "reflect", "circular" or "valid", as of `Blur`; noise, in units of y.
+    Raises: ValueError for other shapes or numbers that are not finite, and for events of another size than the windows.
+    """
+
+    windows: Tensor
+
+    def __init__(
+        self, kernels: Tensor, windows: Tensor, boundary: Boundary = "reflect", noise: Noise | None = None
+    ) -> None:
+        super().__init__(noise)
+        kernels, windows = torch.as_tensor(kernels), torch.as_tensor(windows)
+        given = f"given kernels {tuple(kernels.shape)} and windows {tuple(windows.shape)}"
+        if kernels.ndim not in (3, 4) or windows.ndim not in (3, 4) or kernels.shape[-3] != windows.shape[-3]:
+            raise ValueError(
+                f"VaryingBlur: expected kernels (J, kH, kW) and windows (J, H, W), or with a leading axis of "
+                f"measurements, {given}; of one kernel everywhere is Blur, VaryingBlur.grid makes windows"
+            )
+        if not bool(windows.isfinite().all()):
+            raise ValueError(f"VaryingBlur: expected finite windows, {given}; check how they were computed")
+        self.blur = Blur(kernels, boundary)  # type: ignore  # Blur.__new__ makes one of its subclasses
+        self.batched_buffer("windows", windows if windows.is_floating_point() else windows.float(), 3)
+
+    @classmethod
+    def grid(
+        cls, kernels: Tensor, event_shape: Shape, boundary: Boundary = "reflect", noise: Noise | None = None
+    ) -> Self:
+        """Kernels at the nodes of a grid from corner to corner, interpolated linearly in between.
+
+        Arguments:
+            kernels: (rows, columns, kH, kW).
+            event_shape: (C, H, W).
+
+        Raises:
+            ValueError: kernels of other than four axes.
+        """
+        kernels = torch.as_tensor(kernels)
+        if kernels.ndim != 4:
+            raise ValueError(
+                f"VaryingBlur.grid: expected kernels (rows, columns, kH, kW), given shape {tuple(kernels.shape)}; "
+                "kernels[:, None] are of one column"
+            )
+        down, across = (
+            F.interpolate(torch.eye(nodes)[None], size=size, mode="linear", align_corners=True)[0]
+            for nodes, size in zip(kernels.shape[:2], event_shape[-2:], strict=True)
+        )
+        windows = torch.einsum("rh,sw->rshw", down, across).flatten(0, 1)
+        return cls(kernels.flatten(0, 1), windows, boundary, noise)
+
+    @classmethod
+    def rotation(
+        cls,
+        event_shape: Shape,
+        degrees: float = 5.0,
+        nodes: int = 5,
+        boundary: Boundary = "reflect",
+        noise: Noise | None = None,
+    ) -> Self:
+        """The camera turns about the picture's centre while the shutter is open: sharp there, arcs elsewhere.
+
+        Arguments:
+            event_shape: (C, H, W).
+            degrees: turned, counter-clockwise as seen on the picture.
+            nodes: of the grid of kernels, along each side.
+
+        Raises:
+            ValueError: fewer than two nodes.
+        """
+        _check_nodes(nodes)
+        rows, columns = (torch.linspace(-0.5, 0.5, nodes, dtype=torch.float64) * (n - 1) for n in event_shape[-2:])
+        place = torch.complex(*torch.meshgrid(columns, -rows, indexing="xy")).flatten()[:, None]  # up is positive
+        angle = ((torch.arange(MOMENTS, dtype=torch.float64) + 0.5) / MOMENTS - 0.5) * math.radians(degrees)
+        moved = place * torch.polar(torch.ones_like(angle), angle) - place  # (nodes^2, moments)
+        paths = torch.stack([-moved.imag, moved.real], -1)
+        reach = max(1, math.ceil(paths.abs().max().item()))
+        kernels = torch.stack([drawn(path + reach, 2 * reach + 1) for path in paths])
+        return cls.grid(kernels.unflatten(0, (nodes, nodes)), event_shape, boundary, noise)
+
+    @classmethod
+    def defocus(
+        cls,
+        event_shape: Shape,
+        top: float = 0.0,
+        bottom: float = 3.0,
+        nodes: int = 5,
+        boundary: Boundary = "reflect",
+        noise: Noise | None = None,
+    ) -> Self:
+        """A plane that leaves the focus: discs whose radius grows linearly from the top row to the bottom row.
+
+        Arguments:
+            event_shape: (C, H, W).
+            top, bottom: radius there, pixels; 0 is in focus.
+            nodes: of the grid of kernels, from top to bottom.
+
+        Raises:
+            ValueError: a radius below 0, fewer than two nodes.
+        """
+        _check_nodes(nodes)
+        if not 0 <= min(top, bottom) <= max(top, bottom) < math.inf:
+            raise ValueError(f"VaryingBlur.defocus: top = {top}, bottom = {bottom}: expected radii >= 0, in pixels")
+        size = 2 * math.ceil(max(top, bottom)) + 1
+        radii = torch.linspace(top, bottom, nodes, dtype=torch.float64).tolist()
+        kernels = torch.stack([disc_kernel(radius, size) for radius in radii])
+        return cls.grid(kernels[:, None], event_shape, boundary, noise)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c = x.shape[:2]
+        # The pictures under their windows are the channels of a picture that has a kernel for each.
+        seen = self.aligned("windows", x[:, :, None]) * x[:, :, None]
+        blur: Any = self.blur if self.blur.batch is None else self.blur.rows(torch.arange(n).repeat_interleave(c))
+        return blur(seen.flatten(0, 1)).sum(1).unflatten(0, (n, c))
+
+    def event_shape_of(self, measurement_shape: Shape) -> Shape:
+        return (*measurement_shape[:-2], *self.windows.shape[-2:])
+
+    def check_event_shape(self, event_shape: Shape) -> None:
+        size = tuple(self.windows.shape[-2:])
+        if len(event_shape) != 3 or tuple(event_shape[1:]) != size:
+            raise ValueError(
+                f"VaryingBlur: its windows are for events (C, {size[0]}, {size[1]}), given {event_shape}; make the "
+                "operator anew for this size, e.g. by VaryingBlur.grid"
+            )
+
+
+def _check_nodes(nodes: int) -> None:
+    if nodes < 2:
+        raise ValueError(f"VaryingBlur: nodes = {nodes}: expected at least 2, on both edges of the picture")

@@ -1,0 +1,115 @@
+"""Mean and covariance of pictures of any size whose law is the same everywhere: a power spectrum."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+FLOORS = 200  # tried, in equal ratios
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Pictures of any size: colours that do not correlate, each of a power law of spatial frequency.
+
+    Formula: in the orthonormal cosine transform over rows and columns, and in the colour axes ``colours``, coordinates
+    are independent with the variances power_c / max(f, floor_c)^slope_c, f = |(i / 2H, j / 2W)| in cycles per pixel.
+    Source: Field 1987; Ruderman & Bialek 1994 (scale invariance of natural pictures).
+    Arguments: mean (C,) of the channels, data units; colours (C, C), orthonormal columns; power, slope and floor (C,).
+    """
+
+    mean: tuple[float, ...]
+    colours: tuple[tuple[float, ...], ...]
+    power: tuple[float, ...]
+    slope: tuple[float, ...]
+    floor: tuple[float, ...]
+
+    @classmethod
+    def of_crops(cls, crops: Tensor) -> "Spectrum":
+        """Fitted to crops (n, C, H, W) of pictures, data units.
+
+        Power and slope by least squares of logarithms, rings of frequency counting as their width; the floor is where
+        pixels then have the variance that they have.
+        Raises: ValueError for fewer than 2 crops.
+        """
+        if len(crops) < 2:
+            raise ValueError(f"{len(crops)} crops: expected at least 2, a covariance needs a spread")
+        x = crops.double()
+        mean = x.mean((0, 2, 3))
+        away = x - mean.view(-1, 1, 1)
+        pixels = away.movedim(1, -1).reshape(-1, x.shape[1])
+        spread, colours = torch.linalg.eigh(pixels.mT @ pixels / len(pixels))
+        found = cosine(torch.einsum("cd,nchw->ndhw", colours, away)).square().mean(0)
+        f = frequencies(*x.shape[2:]).double()
+        inner = f > 2 * f[f > 0].min()  # the lowest hold what a crop's border does to them
+        law = torch.stack([torch.ones_like(f[inner]), -f[inner].log()], 1)
+        weight = f[inner].rsqrt()[:, None]
+        fit = torch.linalg.lstsq(weight * law, weight * found[:, inner].clamp_min(1e-12).log().mT).solution
+        power, slope = fit[0].exp(), fit[1]
+        floors = torch.logspace(math.log10(float(f[f > 0].min()) / 4), math.log10(0.5), FLOORS, dtype=f.dtype)
+        totals = [power / f.clamp_min(float(low)).flatten()[:, None] ** slope for low in floors]
+        floor = floors[(torch.stack([t.mean(0) for t in totals]) - spread).abs().argmin(0)]
+        lists = (mean.tolist(), map(tuple, colours.tolist()), power.tolist(), slope.tolist(), floor.tolist())
+        return cls(*(tuple(values) for values in lists))
+
+    def sized(self, event_shape: tuple[int, ...]) -> "StationaryMoments":
+        """The moments of pictures of one size, (C, H, W)."""
+        c, h, w = event_shape
+        f = frequencies(h, w)
+        laws = zip(self.power, self.slope, self.floor, strict=True)
+        variances = torch.stack([power / f.clamp_min(floor) ** slope for power, slope, floor in laws])
+        mean = torch.tensor(self.mean).view(c, 1, 1).expand(c, h, w)
+        return StationaryMoments(mean, torch.tensor(self.colours), variances)
+
+
+@dataclass(frozen=True)
+class StationaryMoments:
+    """E[x0] and Cov[x0] of pictures that are diagonal in cosines and colour axes: rough `Moments` for any size.
+
+    Arguments: mean (C, H, W), data units; colours (C, C), orthonormal columns; variances (C, H, W), data units squared.
+    """
+
+    mean: Tensor
+    colours: Tensor
+    variances: Tensor
+    rough: ClassVar[bool] = True
+
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "StationaryMoments":
+        """The same on another device, in another dtype where one is given."""
+        return replace(self, **{name: value.to(device, dtype) for name, value in vars(self).items()})
+
+    def average(self, f: Callable[[Tensor], Tensor]) -> float:
+        """tr f(Cov) / d: the mean of f over the eigenvalues."""
+        return float(f(self.variances).mean())
+
+    def apply(self, f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """f(Cov) x, where f acts on the eigenvalues, element by element; x (N, C, H, W) -> (N, C, H, W)."""
+        z = f(self.variances) * cosine(torch.einsum("cd,nchw->ndhw", self.colours, x))
+        return torch.einsum("dc,nchw->ndhw", self.colours, cosine(z, inverse=True))
+
+    def draw(self, n: int, rng) -> Tensor:
+        """n draws of N(mean, Cov), (n, C, H, W); rng (`RowRNG` of n rows)."""
+        return self.mean + self.apply(torch.sqrt, rng.normal((n, *self.mean.shape)))
+
+
+def frequencies(h: int, w: int) -> Tensor:
+    """|(i / 2h, j / 2w)| of the cosine transform's coordinates, cycles per pixel, (h, w)."""
+    return torch.hypot(torch.arange(h)[:, None] / (2 * h), torch.arange(w)[None] / (2 * w))
+
+
+def cosine(x: Tensor, inverse: bool = False) -> Tensor:
+    """The orthonormal cosine transform (DCT-II) over the last two axes, or its inverse, by products of matrices: up to
+    a thousand pixels these are faster than Fourier transforms."""
+    rows, columns = (_cosines(n).to(x) for n in x.shape[-2:])
+    return rows.mT @ x @ columns if inverse else rows @ x @ columns.mT
+
+
+@lru_cache(maxsize=8)
+def _cosines(n: int) -> Tensor:
+    """(n, n) float64, a row per frequency."""
+    k, at = torch.arange(n, dtype=torch.float64)[:, None], torch.arange(n, dtype=torch.float64) + 0.5
+    return torch.where(k == 0, 1 / n, 2 / n).to(k).sqrt() * torch.cos(math.pi / n * k * at)

@@ -1,0 +1,81 @@
+"""Antialiased resizing, against a sum over pixels and against torch and Pillow where their borders do not matter."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from operator_cases import uniform
+from PIL import Image
+from torch.nn.functional import interpolate
+
+from operators import Resize
+
+
+def cubic(u: float) -> float:
+    """Keys' kernel, a = -1/2."""
+    u, a = abs(u), -0.5
+    if u <= 1:
+        return (a + 2) * u**3 - (a + 3) * u**2 + 1
+    return a * (u**3 - 5 * u**2 + 8 * u - 4) if u < 2 else 0.0
+
+
+def slowly(line: np.ndarray, factor: float) -> np.ndarray:
+    """MATLAB's rule for one line, on a line that is mirrored so often that its ends are out of reach."""
+    margin = 8 * len(line) * math.ceil(1 + factor)
+    long = np.pad(line, margin, mode="symmetric")
+    sums = []
+    for i in range(math.ceil(len(line) / factor)):
+        centre = factor * (i + 0.5) - 0.5 + margin
+        weights = np.array([cubic((j - centre) / factor) for j in range(len(long))])
+        sums.append(weights @ long / weights.sum())
+    return np.array(sums)
+
+
+@pytest.mark.parametrize("factor", [1, 1.5, 2, 3, 4, 7.3])
+def test_bicubic_is_the_sum_that_it_says(factor):
+    x = uniform(1, 1, 7, 10).double()
+    y = Resize(factor)(x)[0, 0].numpy()
+    expected = np.apply_along_axis(slowly, 0, np.apply_along_axis(slowly, 1, x[0, 0].numpy(), factor), factor)
+    assert y.shape == (math.ceil(7 / factor), math.ceil(10 / factor))
+    np.testing.assert_allclose(y, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("kernel", ["bicubic", "bilinear"])
+def test_inside_it_is_torchs_antialiased_one(kernel):
+    """Torch leaves out what lies beyond the border, where this mirrors: two rows of pixels differ."""
+    x = uniform(2, 3, 24, 32).double()
+    torchs = interpolate(x, scale_factor=0.25, mode=kernel, antialias=True)
+    torch.testing.assert_close(Resize(4, kernel)(x)[..., 2:-2, 2:-2], torchs[..., 2:-2, 2:-2], atol=1e-12, rtol=0)
+    assert (Resize(4, kernel)(x) - torchs).abs().max() > 1e-3
+
+
+def test_inside_lanczos_is_pillows():
+    x = uniform(1, 1, 36, 40)
+    pillows = np.asarray(Image.fromarray(x[0, 0].numpy(), mode="F").resize((10, 9), Image.Resampling.LANCZOS))
+    np.testing.assert_allclose(Resize(4, "lanczos")(x)[0, 0, 3:-3, 3:-3], pillows[3:-3, 3:-3], atol=1e-6)
+
+
+def test_a_constant_stays_and_a_kernel_does_not_alias():
+    stripes = (torch.arange(32) % 2).float().expand(1, 1, 32, 32)
+    for kernel in ("bicubic", "bilinear", "lanczos"):
+        torch.testing.assert_close(Resize(3, kernel)(torch.ones(1, 2, 10, 11)), torch.ones(1, 2, 4, 4))
+        inside = Resize(4, kernel)(stripes)[..., 3:-3, 3:-3]
+        torch.testing.assert_close(inside, torch.full((1, 1, 2, 2), 0.5), atol=0.02, rtol=0)
+
+
+def test_the_svd_of_a_large_picture_is_exact_and_made_once():
+    op, x = Resize(4), uniform(1, 1, 256, 192)
+    y = op(x)
+    assert y.shape == (1, 1, 64, 48)
+    torch.testing.assert_close(op(op.pinv(y)), y, atol=1e-5, rtol=0)
+    torch.testing.assert_close(op.U(op.singular_values * op.Vt(x)), y, atol=1e-5, rtol=0)
+
+
+def test_adjoint_before_any_forward_and_of_two_sizes():
+    y = uniform(1, 1, 3, 4)
+    assert Resize(2).adjoint(y).shape == (1, 1, 6, 8)
+    op = Resize(2)
+    op.measurement_shape((1, 5, 7))
+    assert op.adjoint(y).shape == (1, 1, 5, 7)
+    assert op.pinv(uniform(1, 1, 6, 4)).shape == (1, 1, 12, 8)
