@@ -10,7 +10,7 @@ import priors
 from benchmarks.intervals import bootstrap
 from inverse.quality import psnr
 from priors import pictures
-from priors.data import read
+from priors.data import floats, read
 from priors.tiling import Tiled
 
 LEVELS = (15, 25, 30, 50)  # noise standard deviations of the literature, of 255
@@ -43,7 +43,7 @@ def run(
     loaded = priors.load(prior)
     found: dict[float, list[Tensor]] = {level: [] for level in levels}
     for i, (name, picture) in enumerate(zip(data.names, data.pictures, strict=True)):
-        x = picture[None].float() / 255
+        x = floats(picture)[None]
         sized = Tiled(loaded.resized(tuple(picture.shape)), tile)
         for k, level in enumerate(levels):
             generator = torch.Generator().manual_seed(1_000_003 * seed + 101 * i + k)

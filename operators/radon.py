@@ -45,8 +45,6 @@ class Radon(LinearOperator):
             positive; events that are not (C, n, n).
     """
 
-    angles: Tensor
-
     def __init__(
         self,
         angles: int | Sequence[float] | Tensor,
@@ -70,7 +68,7 @@ class Radon(LinearOperator):
                 "a positive length; leave out size and detectors to have them from the picture"
             )
         self.size, self.detectors, self.pixel = size, detectors, float(pixel)
-        self.register_buffer("angles", angles)
+        self.angles = angles.cpu()  # wherever the pictures are: they are read once, by the CPU
         self._matrices = _Kept()  # of the last size and dtype; shared by `rows`
 
     @classmethod

@@ -14,9 +14,27 @@ from priors.files import atomic
 PARTS = ("train", "test")  # what 0 and 1 in a file's ``split`` stand for
 
 
+DTYPES = {torch.uint8: "uint8", torch.uint16: "uint16"}  # of pixels, the largest value of which is 1 in image units
+
+
+def floats(pixels: Tensor) -> Tensor:
+    """Pixels of one of `DTYPES`, of any shape, in image units: float32 in [0, 1]."""
+    return pixels.float() / torch.iinfo(pixels.dtype).max
+
+
+def rounded(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Image units, clamped to [0, 1], as pixels of one of `DTYPES`."""
+    return (x.clamp(0, 1) * torch.iinfo(dtype).max).round().to(dtype)
+
+
+def scale_of(dtype: torch.dtype) -> str:
+    """What a file says of its pixels."""
+    return f"{DTYPES[dtype]}, {torch.iinfo(dtype).max} is 1 in image units"
+
+
 @dataclass(frozen=True)
 class ImageSet:
-    """Images uint8 (n, C, H, W), labels int64 (n,) or None, and where they come from."""
+    """Images uint8 or uint16 (n, C, H, W), labels int64 (n,) or None, and where they come from."""
 
     images: Tensor
     labels: Tensor | None = None
@@ -34,7 +52,7 @@ class ImageSet:
 
     def floats(self, index: slice | Tensor = slice(None)) -> Tensor:
         """Images in image units: float32 (n, C, H, W) in [0, 1]."""
-        return self.images[index].float() / 255
+        return floats(self.images[index])
 
     def drawn(self, rows: Tensor, places: Tensor) -> Tensor:
         """What a training step takes of rows (n,): the images themselves, wherever (n, k) a crop of one would lie."""
@@ -48,10 +66,10 @@ class ImageSet:
 def read(path: str | Path, split: str | None = None) -> ImageSet:
     """Read an image set.
 
-    Arguments: path: HDF5 with ``images`` (n, C, H, W) or (n, H, W[, C]) uint8 and optional ``labels`` (n,); or npz with
-    the same names; split: with it the names are ``{split}_images`` and ``{split}_labels``, or, in a file with
-    ``split`` (n,) integers, the rows of that part: 0 is train and 1 is test.
-    Raises: FileNotFoundError; ValueError for another format, a missing name or a dtype other than uint8.
+    Arguments: path: HDF5 with ``images`` (n, C, H, W) or (n, H, W[, C]) uint8 or uint16 and optional ``labels`` (n,);
+    or npz with the same names; split: with it the names are ``{split}_images`` and ``{split}_labels``, or, in a file
+    with ``split`` (n,) integers, the rows of that part: 0 is train and 1 is test.
+    Raises: FileNotFoundError; ValueError for another format, a missing name or another dtype.
     """
     path = Path(path)
     if not path.exists():
@@ -69,7 +87,7 @@ def read(path: str | Path, split: str | None = None) -> ImageSet:
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is no readable HDF5 or npz file: {error}") from None
     if "images" not in arrays:
-        raise ValueError(f"{path} holds {held}: expected '{prefix}images' (n, C, H, W) or (n, H, W), uint8")
+        raise ValueError(f"{path} holds {held}: expected '{prefix}images' (n, C, H, W) or (n, H, W), uint8 or uint16")
     images = torch.from_numpy(np.ascontiguousarray(_channels_first(arrays["images"], path)))
     labels = torch.from_numpy(arrays["labels"].astype(np.int64)) if "labels" in arrays else None
     if labels is not None and labels.shape != (len(images),):
@@ -84,7 +102,7 @@ def write(path: str | Path, data: ImageSet) -> None:
         if data.labels is not None:
             file["labels"] = data.labels.numpy()
         file.attrs["source"] = data.source
-        file.attrs["units"] = "uint8, 255 is 1 in image units"
+        file.attrs["units"] = scale_of(data.images.dtype)
 
 
 def _part(file, split: str | None) -> dict[str, np.ndarray]:
@@ -97,8 +115,8 @@ def _part(file, split: str | None) -> dict[str, np.ndarray]:
 
 
 def _channels_first(images: np.ndarray, path: Path) -> np.ndarray:
-    if images.dtype != np.uint8:
-        raise ValueError(f"{path}: images of dtype {images.dtype}: expected uint8 in 0..255")
+    if images.dtype.name not in DTYPES.values():
+        raise ValueError(f"{path}: images of dtype {images.dtype}: expected uint8 in 0..255 or uint16 in 0..65535")
     if images.ndim == 3:
         return images[:, None]
     if images.ndim == 4:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from priors.data import ImageSet
+from priors.data import DTYPES, ImageSet, floats, rounded, scale_of
 from priors.files import atomic
 
 GROUP = "pictures"
@@ -22,7 +22,7 @@ MEASURED = 8  # crops of a picture that a loss is measured on
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures uint8 (C, H, W), of any H and W each, their names, and where they come from.
+    """Pictures uint8 or uint16 (C, H, W), of any H and W each, their names, and where they come from.
 
     Raises: ValueError for none, for other shapes or dtypes, and for another number of names.
     """
@@ -35,10 +35,10 @@ class Pictures:
         object.__setattr__(self, "pictures", tuple(self.pictures))
         object.__setattr__(self, "names", tuple(self.names) or tuple(f"{i:05d}" for i in range(len(self.pictures))))
         found = {(p.ndim, p.shape[0], p.dtype) for p in self.pictures}
-        if len(found) != 1 or {(n, dtype) for n, _, dtype in found} != {(3, torch.uint8)}:
+        if len(found) != 1 or any(n != 3 or dtype not in DTYPES for n, _, dtype in found):
             raise ValueError(
-                f"pictures of (axes, channels, dtype) {sorted(map(str, found))}: expected (C, H, W) uint8 of one C, at "
-                "least one picture; convert them first"
+                f"pictures of (axes, channels, dtype) {sorted(map(str, found))}: expected (C, H, W) of one C and all "
+                "uint8 or all uint16, at least one picture; convert them first"
             )
         if len(self.names) != len(self.pictures):
             raise ValueError(f"{len(self.names)} names of {len(self.pictures)} pictures: expected one each")
@@ -52,6 +52,10 @@ class Pictures:
     @property
     def channels(self) -> int:
         return self.pictures[0].shape[0]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.pictures[0].dtype
 
 
 def write(path: str | Path, data: Pictures, split: str | None = None, add: bool = False) -> None:
@@ -78,7 +82,7 @@ def _write(path: Path, data: Pictures, name: str, mode: str) -> None:
             kept = group.create_dataset(f"{i:05d}", data=picture.numpy(), compression="gzip", shuffle=True)
             kept.attrs["name"] = name
         file.attrs["source"] = data.source
-        file.attrs["units"] = "uint8, 255 is 1 in image units"
+        file.attrs["units"] = scale_of(data.dtype)
 
 
 def holds(path: str | Path, split: str | None = None) -> bool:
@@ -152,7 +156,7 @@ class Crops:
 
     def drawn(self, rows: Tensor, places: Tensor) -> Tensor:
         """Crops in image units, float32 (n, C, size, size); rows (n,), places (n, NUMBERS) uniform on [0, 1)."""
-        return torch.stack([self._crop(int(r), *u) for r, u in zip(rows, places.tolist(), strict=True)]).float() / 255
+        return floats(torch.stack([self._crop(int(r), *u) for r, u in zip(rows, places.tolist(), strict=True)]))
 
     def _crop(self, row: int, scale: float, top: float, left: float, symmetry: float) -> Tensor:
         picture = self._scaled[row][int(scale * len(self.scales))]
@@ -166,13 +170,12 @@ class Crops:
         """What a loss is measured on: the same `MEASURED` crops of every picture, whoever asks."""
         rows = torch.arange(len(self)).repeat(MEASURED)
         places = torch.rand(len(rows), NUMBERS, generator=torch.Generator().manual_seed(0))
-        return ImageSet((self.drawn(rows, places) * 255).round().byte(), None, self.pictures.source)
+        return ImageSet(rounded(self.drawn(rows, places), self.pictures.dtype), None, self.pictures.source)
 
 
 def shrunk(picture: Tensor, scale: float) -> Tensor:
-    """A picture at a scale in (0, 1], antialiased (bicubic); uint8 (C, H, W) -> uint8 (C, h, w)."""
+    """A picture at a scale in (0, 1], antialiased (bicubic); (C, H, W) -> (C, h, w), of its dtype."""
     if scale == 1:
         return picture
     size = [round(n * scale) for n in picture.shape[1:]]
-    small = F.interpolate(picture[None].float(), size, mode="bicubic", antialias=True)[0]
-    return small.round().clamp(0, 255).byte()
+    return rounded(F.interpolate(floats(picture)[None], size, mode="bicubic", antialias=True)[0], picture.dtype)

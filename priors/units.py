@@ -2,11 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import TypeVar
-
-from torch import Tensor
-
-Value = TypeVar("Value", float, Tensor)
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -25,10 +21,10 @@ class Units:
         if not (math.isfinite(self.zero) and math.isfinite(self.one)) or self.zero == self.one:
             raise ValueError(f"{self}: expected two finite values that differ, of 0 and of 1 in image units")
 
-    def physical(self, x: Value) -> Value:
-        """Image units to this unit; x a number or a tensor (N, *E)."""
+    def physical(self, x: Any) -> Any:
+        """Image units to this unit; x a number, or a tensor or array (N, *E), and so is what comes back."""
         return self.zero + (self.one - self.zero) * x
 
-    def image(self, value: Value) -> Value:
-        """This unit to image units; value a number or a tensor (N, *E)."""
+    def image(self, value: Any) -> Any:
+        """This unit to image units; value a number, or a tensor or array (N, *E), and so is what comes back."""
         return (value - self.zero) / (self.one - self.zero)

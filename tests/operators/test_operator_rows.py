@@ -134,7 +134,12 @@ def test_devices(case):
     """What an operator makes on the way must be on its device: torch's device without numbers sees where it is not."""
     op = case.make()
     clean = op(uniform(op.batch or 1, *case.event_shape))
-    there = op.to("meta")(torch.empty(op.batch or 1, *case.event_shape, device="meta"))
+    try:
+        there = op.to("meta")(torch.empty(op.batch or 1, *case.event_shape, device="meta"))
+    except NotImplementedError as error:
+        if "SparseCsrMeta" not in str(error):
+            raise
+        pytest.skip("torch has no products with sparse rows without numbers")
     assert there.device.type == "meta" and there.shape == clean.shape and there.dtype == clean.dtype
 
 

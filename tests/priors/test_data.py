@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from priors.data import ImageSet, read, write
+from priors.data import ImageSet, read, rounded, write
 from tests.priors.cases import stripes
 
 IMAGES = np.arange(2 * 3 * 4 * 5, dtype=np.uint8).reshape(2, 3, 4, 5)
@@ -38,6 +38,18 @@ def test_npz_of_any_layout(tmp_path, stored, shape):
     assert data.event_shape == shape and data.labels.tolist() == [3, 1] and data.labels.dtype == torch.int64
     assert torch.equal(data.images.flatten().sort()[0], torch.from_numpy(np.sort(stored.ravel())))
     assert len(read(tmp_path / "set.npz", "test")) == 1 and read(tmp_path / "set.npz", "test").labels is None
+
+
+def test_images_of_16_bits(tmp_path):
+    deep = np.array([0, 1, 256, 65535], np.uint16).reshape(1, 2, 2)
+    np.savez(tmp_path / "set.npz", images=deep)
+    data = read(tmp_path / "set.npz")
+    write(tmp_path / "set.h5", data)
+    again = read(tmp_path / "set.h5")
+    assert again.images.dtype == torch.uint16 and torch.equal(again.images, data.images)
+    assert again.floats().flatten().tolist() == pytest.approx([0, 1 / 65535, 256 / 65535, 1])
+    assert torch.equal(rounded(again.floats(), torch.uint16), data.images)
+    assert rounded(torch.tensor([-1.0, 0.5, 2.0]), torch.uint8).tolist() == [0, 128, 255]
 
 
 def test_channels_last_is_moved_not_reshaped(tmp_path):

@@ -4,11 +4,14 @@ import io
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from priors.data import floats
 from priors.packing import app, entries
 from priors.pictures import holds, read
+from priors.units import Units
 
 
 def encoded(h, w, value, channels=3) -> bytes:
@@ -60,6 +63,21 @@ def test_grey_versions_are_means_of_the_colours(places):
     assert [tuple(p.shape) for p in data.pictures] == [(1, 5, 3), (1, 4, 6), (1, 6, 5), (1, 4, 4)]
     assert [int(data.pictures[i].max()) for i in (0, 1, 3)] == [2, 1, 3]
     assert np.abs(data.pictures[2][0].numpy() - pixels.astype(float).mean(2)).max() <= 0.5
+
+
+def test_values_of_a_physical_unit_in_16_bits(places):
+    hu = np.random.default_rng(0).integers(-1024, 3072, (3, 5, 4)).astype(np.int16)
+    hu[0, 0, :2] = -2000, 4000  # beyond what the pictures show
+    np.savez(places / "scan.npz", hu=hu, split=np.array([0, 1, 0]))
+    result, data = packed(places, places / "scan.npz", "--split", "0", "--units", "HU", "-1024", "3071")
+    assert result.exit_code == 0 and data.names == ("scan-00000", "scan-00002")
+    assert data.source == "scan.npz (HU: 0 is -1024, 1 is 3071)"
+    units = Units("HU", -1024.0, 3071.0)
+    for picture, expected in zip(data.pictures, hu[[0, 2]], strict=True):
+        assert picture.shape == (1, 5, 4) and picture.dtype == torch.uint16
+        assert np.array_equal(units.physical(floats(picture)[0]).round().numpy(), expected.clip(-1024, 3071))
+    result, _ = packed(places, places / "cut.npz", "--units", "HU", "-1024", "3071")
+    assert "expected 'hu' (n, H, W), as --units says" in str(result.exception)
 
 
 def test_parts_and_names(places):

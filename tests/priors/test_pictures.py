@@ -34,6 +34,40 @@ def test_round_trip(tmp_path, split):
         assert "uint8" in str(file.attrs["units"])
 
 
+def deep(*sizes: tuple[int, int]) -> Pictures:
+    """Of 16 bits, each pixel of them another one."""
+    generator = torch.Generator().manual_seed(3)
+    made = [torch.randint(0, 65536, (1, *size), generator=generator) for size in sizes or ((12, 20), (30, 30))]
+    return Pictures(tuple(picture.to(torch.uint16) for picture in made), source="made by tests")
+
+
+def test_pictures_of_16_bits(tmp_path):
+    data = deep()
+    write(tmp_path / "set.h5", data)
+    again = read(tmp_path / "set.h5")
+    assert again.dtype == torch.uint16
+    assert all(torch.equal(a, b) for a, b in zip(again.pictures, data.pictures, strict=True))
+    with h5py.File(tmp_path / "set.h5") as file:
+        assert file.attrs["units"] == "uint16, 65535 is 1 in image units"
+    crops = Crops(data, 12)
+    whole = crops.drawn(torch.zeros(60, dtype=torch.long), places(60))
+    assert set((65535 * whole).double().round().long().unique().tolist()) <= set(
+        data.pictures[0].long().unique().tolist()
+    )
+    measured = crops.measured()
+    assert measured.images.dtype == torch.uint16 and len(measured.images.long().unique()) > 256
+    same = crops.drawn(torch.arange(2).repeat(MEASURED), places(2 * MEASURED, 0))
+    assert torch.equal(measured.floats(), same)
+
+
+def test_scaling_in_16_bits_is_that_of_numbers():
+    picture = deep((40, 40)).pictures[0]
+    small = shrunk(picture, 0.5)
+    assert small.dtype == torch.uint16 and small.shape == (1, 20, 20)
+    coarse = shrunk((picture.float() / 257).round().byte(), 0.5)
+    assert (small.float() / 257 - coarse.float()).abs().max() <= 1.5  # both rounded, before and after
+
+
 def test_a_part_is_added_beside_others(tmp_path):
     with pytest.raises(FileNotFoundError, match="write the first part"):
         write(tmp_path / "set.h5", pictures(), "test", add=True)
@@ -65,6 +99,7 @@ def test_what_is_no_file_of_pictures(tmp_path):
         ((), "at least one picture"),
         ((torch.zeros(3, 4, 4),), "torch.float32"),
         ((torch.zeros(3, 4, 4, dtype=torch.uint8), torch.zeros(1, 4, 4, dtype=torch.uint8)), "of one C"),
+        ((torch.zeros(1, 4, 4, dtype=torch.uint8), torch.zeros(1, 4, 4, dtype=torch.uint16)), "all uint16"),
     ],
 )
 def test_pictures_that_are_none(wrong, message):
