@@ -19,6 +19,9 @@ from benchmarks.suite.records import load
 console = Console()
 
 ConfigArgument = Annotated[Path, typer.Argument(help="the benchmark's TOML; default: what is shipped")]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="images in place of the TOML's: a set, packed pictures or a folder")
+]
 ProblemOption = Annotated[list[str] | None, typer.Option("--problem", help="only this; repeat for several")]
 
 
@@ -28,10 +31,11 @@ def measure(
         "measured"
     ),
     problem: ProblemOption = None,
+    data: DataOption = None,
 ) -> None:
     """Write the measurements of a benchmark once, for others to read: truths, y, operator, noise, checksums."""
     with explained():
-        read = problems.read(config)
+        read = problems.read(config).of(data)
         for name in problem or read.problems:
             if name not in read.problems:
                 raise ValueError(f"problem {name!r}: expected of {list(read.problems)}")
@@ -58,6 +62,7 @@ def run_suite(
     smoke: Annotated[bool, typer.Option(help="every method on next to nothing: configs/smoke.toml")] = False,
     retry: Annotated[bool, typer.Option(help="do the units again that ended with an error")] = False,
     device: Annotated[str, typer.Option(help="auto (this process's GPU, else the CPU), cpu or cuda")] = "auto",
+    data: DataOption = None,
     dry: Annotated[bool, typer.Option(help="only say what there is to do, and how long it will take")] = False,
 ) -> None:
     """Run problems x methods x seeds and keep a record of each unit; kill it when you like, and it resumes.
@@ -65,7 +70,7 @@ def run_suite(
     Several processes: `torchrun --nproc-per-node 2 -m benchmarks.cli run suite`.
     """
     with explained():
-        read = problems.read(CONFIGS / "smoke.toml" if smoke else config)
+        read = problems.read(CONFIGS / "smoke.toml" if smoke else config).of(data)
         chosen, left_out = units.plan(read, problem, method, seeds, measured, runner.device_of(device))
         if all(unit.row.name == TRUTH for unit in chosen):
             raise ValueError(f"nothing to run: {'; '.join(left_out) or 'the benchmark has no methods'}")

@@ -3,7 +3,7 @@
 import importlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,12 @@ class Config:
     samples: int = 8
     seeds: tuple[int, ...] = (0,)
     block: int = 4
+
+    def of(self, data: str | Path | None) -> "Config":
+        """The same of other images, where some are given: an image set, packed pictures or a folder."""
+        if data is None:
+            return self
+        return replace(self, problems={n: replace(p, data=str(data)) for n, p in self.problems.items()})
 
 
 def read(path: str | Path) -> Config:

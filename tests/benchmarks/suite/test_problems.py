@@ -18,6 +18,10 @@ from .conftest import SHAPE, TOML, pictures
 @pytest.mark.parametrize("name", sorted(path.name for path in CONFIGS.glob("*.toml")))
 def test_what_is_shipped_can_be_planned(name):
     config = problems.read(CONFIGS / name)
+    if elsewhere := [p.data for p in config.problems.values() if p.data != problems.SHIPPED]:
+        with pytest.raises(FileNotFoundError, match=f"no data {elsewhere[0]!r}"):
+            units.plan(config)
+        return
     chosen, left_out = units.plan(config)
     assert {u.task.problem.name for u in chosen} == set(config.problems)
     assert {u.row.name for u in chosen} == {*config.methods, "truth"}, "a row that no problem can be served by"
@@ -164,3 +168,8 @@ def test_pictures_of_several_sizes_for_a_prior_of_any_size(tmp_path):
         images.images_of(replace(problem, images=2, fit=None), shape)
     with pytest.raises(ValueError, match="made for"):
         units.prior_of(replace(problem, prior="cifar10"))
+
+
+def test_other_images_in_place_of_the_files(config, bench):
+    assert {p.data for p in config.of(bench / "images.h5").problems.values()} == {str(bench / "images.h5")}
+    assert config.of(None) is config
