@@ -9,7 +9,7 @@ from torch import Tensor
 import priors
 from benchmarks.suite.problems import SHIPPED, Problem
 from priors import pictures
-from priors.data import ImageSet, read
+from priors.data import ImageSet, floats, read, rounded
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
@@ -72,8 +72,8 @@ def _pictures(path: Path, problem: Problem, event_shape: tuple[int, ...]) -> Ima
     held = pictures.read(path, problem.split).pictures[: problem.images]
     if problem.fit is None:
         raise ValueError(f"problem {problem.name}: pictures of several sizes in {path}: set fit = 'crop' or 'resize'")
-    parts = [fitted(p[None].float() / 255, event_shape, problem.fit) for p in held]
-    return ImageSet((torch.cat(parts) * 255).round().to(torch.uint8), source=str(path))
+    parts = [fitted(floats(p)[None], event_shape, problem.fit) for p in held]
+    return ImageSet(rounded(torch.cat(parts), held[0].dtype), source=str(path))
 
 
 def _folder(path: Path, problem: Problem, event_shape: tuple[int, ...]) -> ImageSet:

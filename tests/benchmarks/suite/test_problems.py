@@ -164,6 +164,10 @@ def test_pictures_of_several_sizes_for_a_prior_of_any_size(tmp_path):
     assert shape == (3, 20, 18)
     truth, _ = images.images_of(replace(problem, images=2), shape)
     assert torch.equal(truth[0], held[0][:, 5:25, 1:19].float() / 255)
+    deep = [(257 * p.int() - 3).clamp(min=0).to(torch.uint16) for p in held]  # between the levels of 8 bits
+    sets.write(tmp_path / "deep.h5", sets.Pictures(tuple(deep)))
+    truth, _ = images.images_of(replace(problem, images=2, data=str(tmp_path / "deep.h5")), shape)
+    assert torch.equal(truth[0], deep[0][:, 5:25, 1:19].float() / 65535)
     with pytest.raises(ValueError, match="set fit"):
         images.images_of(replace(problem, images=2, fit=None), shape)
     with pytest.raises(ValueError, match="made for"):
