@@ -29,12 +29,12 @@ def images_of(problem: Problem, event_shape: tuple[int, ...]) -> tuple[Tensor, T
         held = _folder(path, problem, event_shape)
     elif pictures.holds(path, problem.split):
         held = _pictures(path, problem, event_shape)
-    elif path.suffix in (".h5", ".hdf5", ".npz"):
+    elif path.suffix in (".h5", ".hdf5", ".npz") and path.exists():
         held = read(path, problem.split)
     else:
         raise FileNotFoundError(
             f"problem {problem.name}: no data {problem.data!r}: expected 'shipped', an image set (.h5, .npz) or a "
-            "folder of images, relative to the TOML file"
+            "folder of images, relative to the TOML file; --data names another place"
         )
     if len(held) < problem.images:
         raise ValueError(
