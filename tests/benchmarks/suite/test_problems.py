@@ -84,7 +84,7 @@ LATE = [  # what only priors, images and operators can tell
     ("keep = 0.5", "kept = 0.5", r"problem mask: operator = .*unexpected keyword argument 'kept'"),
     ('"random"', '"randm"', r"recipe = 'randm': 'masking' has no such classmethod"),
     ('"masking"', '"maskin"', r"no operator named 'maskin'. Did you mean 'masking'"),
-    ('data = "images.h5"', 'data = "none.h5"', r"no image set at none\.h5"),
+    ('data = "images.h5"', 'data = "none.h5"', r"no data .none\.h5"),
     ('data = "images.h5"', 'data = "nowhere"', r"no data 'nowhere': expected 'shipped'"),
     ("[methods.tv]\nsteps", "[methods.tv]\nstep", r"wrong\.toml: methods\.tv: .*unexpected keyword argument 'step'"),
     ("[methods.tv]", "[methods.tvv]", r"wrong\.toml: methods\.tvv: method 'tvv': expected one of"),
