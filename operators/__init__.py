@@ -6,6 +6,7 @@ from .checks import OperatorCheckError, check
 from .classifier import Classifier
 from .composition import Composition, Stack
 from .downsampling import Downsampling
+from .estimation import estimate_sigma
 from .grayscale import Grayscale
 from .linear import LinearMap
 from .masking import Masking
@@ -31,6 +32,7 @@ __all__ = [
     "Stack",
     "available",
     "check",
+    "estimate_sigma",
     "get",
     "make",
     "register",
