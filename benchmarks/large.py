@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 import typer
 from torch import Tensor
@@ -32,7 +33,8 @@ def photograph(size: tuple[int, int] = SIZE) -> Tensor:
     from skimage.data import astronaut
     from skimage.transform import resize
 
-    return torch.from_numpy(resize(astronaut(), size, anti_aliasing=True).transpose(2, 0, 1).copy()).float()[None]
+    pixels = np.asarray(resize(astronaut(), size, anti_aliasing=True))
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float()[None]
 
 
 def measure(boundary: str, tile: int | None, steps: int | None, size: tuple[int, int] = SIZE) -> dict[str, str]:

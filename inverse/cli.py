@@ -97,7 +97,7 @@ def solve(
     Says first what it will do and how long it will take. Killed, it goes on with the same command from the samples that
     were finished.
     """
-    file, console_width = out / "solution.h5", {"highlight": False, "soft_wrap": True}
+    file = out / "solution.h5"
     with _explained():
         problem = pose(image, operator, sigma, prior, config, seed, measured, resize, tile, memory * 1e9)
         chosen = make_plan(problem.prior, problem.operator, problem.y, samples, method, steps, seed, None, budget)
@@ -106,14 +106,14 @@ def solve(
         held = None if overwrite else finished(problem, chosen, seed, file)
     done = 0 if held is None else held.samples.shape[1]
     for name, text in (problem.facts | _told(chosen, done, out)).items():
-        console.print(f"[bold]{name:>9}[/bold]  {escape(text)}", **console_width)
+        _say(f"[bold]{name:>9}[/bold]  {escape(text)}")
     if dry:
         return
     with _explained():
         command = shlex.join(["inverse", *sys.argv[1:]])
         solution = draw(
             problem, chosen, seed, file, {"command": command}, console.is_terminal,
-            on_samples=lambda n: console.print(f"{n} of {samples} samples in {file}", **console_width),
+            on_samples=lambda n: _say(f"{n} of {samples} samples in {escape(str(file))}"),
         )  # fmt: skip
         cautions = _cautions(solution, problem)
         figures = _figures(solution, problem, chosen) | problem.facts | {"command": command}
@@ -126,7 +126,7 @@ def solve(
     )
     console.print(f"method: {solution.cite()}")
     for text in cautions:
-        console.print(f"[yellow]caution:[/yellow] {escape(text)}", **console_width)
+        _say(f"[yellow]caution:[/yellow] {escape(text)}")
 
 
 @app.command()
@@ -215,19 +215,27 @@ def list_methods() -> None:
     console.print(_table("methods", rows))
 
 
+def _say(text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True)
+
+
 def _told(chosen: Plan, done: int, out: Path) -> dict[str, str]:
     """What a user is told of a plan, of which so many samples are finished."""
     left = max(0, chosen.n_samples - done)
     there = f", {done} of them finished before" if done else ""
-    steps = f"{chosen.method.name}, {chosen.n_steps} steps"
     return {
-        "method": f"{steps}; auto: {chosen.reason}" if chosen.reason else f"{steps}, as asked for",
+        "method": _method(chosen),
         "samples": f"{chosen.n_samples}{there}; {chosen.rows} at a time",
         "cost": f"{chosen.nfe} evaluations of the prior + {chosen.nvjp} backward passes per sample",
         "time": f"about {span(chosen.seconds * left / chosen.n_samples)}",
         "memory": f"about {chosen.bytes / 1e9:.2g} GB beyond what is in use now",
         "folder": str(out),
     }
+
+
+def _method(chosen: Plan) -> str:
+    steps = f"{chosen.method.name}, {chosen.n_steps} steps"
+    return f"{steps}; auto took {chosen.reason}" if chosen.reason else f"{steps}, as asked for"
 
 
 def _figures(solution: Solution, problem: Problem, chosen: Plan) -> dict[str, str]:
@@ -245,7 +253,8 @@ def _figures(solution: Solution, problem: Problem, chosen: Plan) -> dict[str, st
     return found | {
         "cost per sample": f"{solution.nfe} evaluations of the prior, {solution.nvjp} backward passes",
         "time": f"{span(solution.seconds)} for all samples; said before: {span(chosen.seconds)}",
-        "method": f"{chosen.reason or solution.method}. {solution.cite()}",
+        "method": _method(chosen),
+        "its paper": solution.cite(),
     }
 
 

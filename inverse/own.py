@@ -17,7 +17,7 @@ from inverse.solve import solve
 from operators import Operator, estimate_sigma
 from priors import Prior, ScorePrior, Tiled
 
-SIZED = {(1, 28, 28): "fashion-mnist", (3, 32, 32): "cifar10"}  # pictures that a prior was trained on; else:
+SIZED: dict[tuple[int, ...], str] = {(1, 28, 28): "fashion-mnist", (3, 32, 32): "cifar10"}  # pictures of a prior's
 ANY_SIZE = "natural"
 SIGMA, TILE = 0.05, 512  # of a picture that is measured here; pixels
 

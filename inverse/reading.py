@@ -120,7 +120,7 @@ def read_image(path: Path, event_shape: tuple[int | None, ...], resize: bool = F
     if not path.exists():
         raise FileNotFoundError(f"no image at {path}")
     try:
-        pixels = np.atleast_3d(img_as_float(imread(path)))  # of 1, 8 or 16 bits, on [0, 1]
+        pixels: Any = np.atleast_3d(img_as_float(imread(path)))  # of 1, 8 or 16 bits, on [0, 1]
     except (OSError, ValueError, SyntaxError) as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(
