@@ -18,7 +18,7 @@ from priors import Prior, Tiled
 from priors.base import Wrapped, expand
 
 PROBE = 64  # pixels: a network of any size keeps as much per pixel of this picture as of a large one
-LIVE = 2.5  # peak memory over what a backward pass keeps: gradients, the picture's copies, the convolutions' workspaces
+LIVE = 3.4  # peak memory over what a backward pass keeps, as `inverse-bench run large` measured: two graphs, gradients
 TIMED = 0.5  # seconds for which calls are timed, at least one after the first
 HALFWAY = torch.tensor(0.5)
 
@@ -60,7 +60,7 @@ def plan(
     (`StandIn`); so they are exact but of methods that act by what they see: of particles, which are resampled when it
     is time. What that solve takes is what all but the network costs; an evaluation of the network and a backward pass
     through it are timed on rows of the real size.
-    Formula: seconds = batches (t_solve + nfe t_evaluation + nvjp t_backward). bytes = 2.5 times what autograd keeps of
+    Formula: seconds = batches (t_solve + nfe t_evaluation + nvjp t_backward). bytes = 3.4 times what autograd keeps of
     a batch, measured on a small picture where the network takes any size, and the samples.
     Arguments: as `solve`; y (B, *M).
     Returns: `Plan`.
