@@ -75,7 +75,8 @@ def plan(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnreliableWeights)
         stand_in = StandIn(prior)
-        stand_in.denoise_vjp(y.new_zeros(1, *prior.event_shape), HALFWAY)  # autograd's first call takes seconds
+        zeros = torch.zeros(1, *prior.event_shape, device=prior.device)
+        stand_in.denoise_vjp(zeros, HALFWAY)[1](zeros)  # autograd's first call of all takes seconds
         rehearsal = solve(stand_in, *one, n, choice.method, n_steps, seed, batch_size, progress=False)
     x = torch.randn(rows, *prior.event_shape, generator=torch.Generator().manual_seed(seed)).to(prior.device)
     batches = len(y) * n_samples / rows

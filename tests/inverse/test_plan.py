@@ -10,7 +10,7 @@ import priors
 from inverse import METHODS, plan, solve
 from inverse.plan import activations, span
 from inverse.population import SMC
-from operators import Blur, GaussianNoise, Masking
+from operators import Blur, Classifier, GaussianNoise, Masking
 from priors import Tiled
 from priors.base import Wrapped
 from tests.cases import score_prior
@@ -39,6 +39,14 @@ def test_counts_are_those_of_the_solve(name):
     away = 2 if isinstance(said.method.population, SMC) else 0
     assert abs(said.nfe - solution.nfe) <= away and abs(said.nvjp - solution.nvjp) <= away
     assert (said.method.name, said.n_steps, said.n_samples, said.reason) == (name, steps, n, "")
+
+
+def test_a_label_is_planned_for_too():
+    operator = Classifier(lambda x, t: torch.tanh(x.flatten(1)[:, :3]))
+    y = torch.tensor([1])
+    said = plan(score_prior(), operator, y, 2, n_steps=4)
+    solution = solve(score_prior(), operator, y, 2, n_steps=4, progress=False)
+    assert said.method.name == "classifier" and (said.nfe, said.nvjp) == (solution.nfe, solution.nvjp)
 
 
 @pytest.mark.parametrize("budget", ["fast", "balanced", "exact"])
