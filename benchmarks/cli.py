@@ -17,6 +17,7 @@ from benchmarks import (
     features,
     identifiability,
     labels,
+    large,
     likelihood,
     oracle,
     oracle_problems,
@@ -45,6 +46,7 @@ app.command("report")(report_cli.report)
 app.command("compare")(report_cli.compare)
 app.command("measure")(suite.measure)
 run.command("suite")(suite.run_suite)
+run.command("large")(large.run_large)
 console = Console()
 
 Out = Annotated[Path, typer.Option(help="folder of the tables")]

@@ -2,6 +2,7 @@
 
 from inverse.examination import Examination, examine
 from inverse.methods import METHODS, Method
+from inverse.plan import Plan, plan
 from inverse.solution import Solution
 from inverse.solve import sample, solve
 from inverse.types import NonFiniteState
@@ -13,9 +14,11 @@ __all__ = [
     "Examination",
     "Method",
     "NonFiniteState",
+    "Plan",
     "Solution",
     "UnreliableWeights",
     "examine",
+    "plan",
     "sample",
     "solve",
 ]

@@ -1,31 +1,34 @@
 """`inverse`: the demo, one's own image, and lists of what there is."""
 
+import shlex
+import sys
 from contextlib import ContextDecorator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import torch
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from torch import Tensor
 
 import operators
 import priors
 from inverse import demo as demonstration
 from inverse.examination import FEWEST_DRAWS, examine
 from inverse.figures import Column, gallery
+from inverse.folder import write_folder
 from inverse.methods import METHODS
+from inverse.own import Problem, draw, finished, pose
+from inverse.plan import Plan, span
+from inverse.plan import plan as make_plan
 from inverse.quality import psnr
+from inverse.reading import read_images
 from inverse.scan_cli import scan
 from inverse.solution import Solution
-from inverse.solve import sample as draw
-from inverse.solve import solve as solve_posterior
-from operators import GaussianNoise, Operator
+from inverse.solve import sample as draw_prior
 from priors.checkpoints import SHIPPED, read_card
-from priors.data import ImageSet, read, write
+from priors.data import ImageSet, write
 from priors.likelihood import T_MIN
 
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False, no_args_is_help=True, help=__doc__)
@@ -58,46 +61,74 @@ def demo(out: OutOption = Path("demo"), images: int = 4, samples: int = 4, seed:
 
 @app.command()
 def solve(
-    image: Annotated[Path, typer.Argument(help="a PNG or JPEG; with --measured, an .npy with the measurement (1, *M)")],
-    operator: Annotated[
-        str, typer.Option(help="name or name:key=value,... such as masking:keep=0.3 or blur:sigma=1.5")
+    image: Annotated[
+        Path, typer.Argument(help="a PNG or JPEG; with --measured, the measurement: the same or an .npy (1, *M)")
     ],
-    sigma: Annotated[float, typer.Option(help="standard deviation of the measurement noise")] = 0.05,
-    prior: PriorOption = "fashion-mnist",
+    operator: Annotated[
+        str,
+        typer.Option(
+            help="name:key=value,... or name.constructor:key=value,... such as masking:keep=0.3, blur:sigma=1.5, "
+            "blur:motion=15,seed=3 or masking:file=mask.png"
+        ),
+    ],
+    sigma: Annotated[
+        str | None,
+        typer.Option(help="standard deviation of the noise, or auto with --measured; default .05"),
+    ] = None,
+    prior: Annotated[
+        str | None, typer.Option("--prior", help="as of the other commands; default: by the picture's size")
+    ] = None,
     config: ConfigOption = None,
     samples: int = 4,
     method: str = "auto",
+    budget: Annotated[str | None, typer.Option(help="of method auto: fast, balanced or exact")] = None,
     steps: StepsOption = None,
     seed: SeedOption = 0,
     out: OutOption = Path("solution"),
     measured: Annotated[bool, typer.Option(help="the file is the measurement itself, not an image to measure")] = False,
     resize: Annotated[bool, typer.Option(help="resize the image to the prior's size")] = False,
+    tile: Annotated[
+        int | None, typer.Option(help="pixels of tiles, for less memory; default: none where --memory is enough")
+    ] = None,
+    memory: Annotated[float, typer.Option(help="GB that one gradient of the prior may take untiled")] = 2.0,
+    dry: Annotated[bool, typer.Option(help="say what would be done and how long it would take, and stop")] = False,
+    overwrite: Annotated[bool, typer.Option(help="replace samples of another problem in the folder")] = False,
 ) -> None:
-    """Samples of the posterior for your own image: measured by the operator here, or measured already."""
+    """Samples of the posterior for your own image: measured by the operator here, or measured already.
+
+    Says first what it will do and how long it will take. Killed, it goes on with the same command from the samples that
+    were finished.
+    """
+    file = out / "solution.h5"
     with _explained():
-        p = priors.load(prior, config=config)
-        if not measured and not resize and getattr(p, "least_size", None) is not None:  # it takes the picture's size
-            p = p.resized(tuple(read_image(image, (p.event_shape[0], None, None)).shape[1:]))  # type: ignore[union-attr]
-        op = read_operator(operator, sigma, p.event_shape)
-        truth = None if measured else read_image(image, p.event_shape, resize)
-        y = read_measurement(image) if truth is None else op.measure(truth, seed=seed)
-        solution = solve_posterior(p, op, y, n_samples=samples, method=method, n_steps=steps, seed=seed)
-        solution.save(out / "solution.h5")
-        shown = [Column(f"sample {k + 1}", solution.samples[:, k]) for k in range(min(4, samples))]
-        shown.append(Column("mean", solution.mean))
-        if samples > 1:
-            shown.append(Column("std", solution.std, spread=True))
-        if y.ndim == 4:
-            shown.insert(0, Column("measurement", y))
-        if truth is not None:
-            shown.insert(0, Column("truth", truth))
-        gallery(out / "solution.png", {f"{operator}, {solution.method}": shown})
-    if truth is not None:
-        console.print(f"PSNR of the posterior mean: {psnr(solution.mean, truth).item():.2f} dB")
-    console.print(f"{solution.nfe} evaluations + {solution.nvjp} vjp per sample, {solution.seconds:.1f} s; see {out}")
+        problem = pose(image, operator, sigma, prior, config, seed, measured, resize, tile, memory * 1e9)
+        chosen = make_plan(problem.prior, problem.operator, problem.y, samples, method, steps, seed, None, budget)
+        if overwrite and not dry:
+            file.unlink(missing_ok=True)
+        held = None if overwrite else finished(problem, chosen, seed, file)
+    done = 0 if held is None else held.samples.shape[1]
+    for name, text in (problem.facts | _told(chosen, done, out)).items():
+        _say(f"[bold]{name:>9}[/bold]  {escape(text)}")
+    if dry:
+        return
+    with _explained():
+        command = shlex.join(["inverse", *sys.argv[1:]])
+        solution = draw(
+            problem, chosen, seed, file, {"command": command}, console.is_terminal,
+            on_samples=lambda n: _say(f"{n} of {samples} samples in {escape(str(file))}"),
+        )  # fmt: skip
+        cautions = _cautions(solution, problem)
+        figures = _figures(solution, problem, chosen) | problem.facts | {"command": command}
+        write_folder(out, f"{image.name}: {operator}", solution, problem.y, problem.truth, figures, cautions)
+    if problem.truth is not None:
+        console.print(f"PSNR of the posterior mean: {psnr(solution.mean, problem.truth).item():.2f} dB")
+    console.print(
+        f"{solution.nfe} evaluations + {solution.nvjp} vjp per sample, {span(solution.seconds)} (said: "
+        f"{span(chosen.seconds)}); see {out / 'index.html'}"
+    )
     console.print(f"method: {solution.cite()}")
-    for text in _cautions(solution, op, y, prior, p):
-        console.print(f"[yellow]caution:[/yellow] {escape(text)}", highlight=False, soft_wrap=True)
+    for text in cautions:
+        _say(f"[yellow]caution:[/yellow] {escape(text)}")
 
 
 @app.command()
@@ -113,7 +144,7 @@ def sample(
     """Unconditional samples of a prior, as a picture and as HDF5."""
     with _explained():
         p = priors.load(prior, config=config)
-        x = draw(p, n_samples=n, method=method, n_steps=steps, seed=seed)
+        x = draw_prior(p, n_samples=n, method=method, n_steps=steps, seed=seed)
         pixels = (x.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
         write(
             out / "samples.h5",
@@ -186,122 +217,58 @@ def list_methods() -> None:
     console.print(_table("methods", rows))
 
 
-def _cautions(solution: Solution, operator: Operator, y: Tensor, name: str, prior: priors.Prior) -> list[str]:
+def _say(text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True)
+
+
+def _told(chosen: Plan, done: int, out: Path) -> dict[str, str]:
+    """What a user is told of a plan, of which so many samples are finished."""
+    left = max(0, chosen.n_samples - done)
+    there = f", {done} of them finished before" if done else ""
+    return {
+        "method": _method(chosen),
+        "samples": f"{chosen.n_samples}{there}; {chosen.rows} at a time",
+        "cost": f"{chosen.nfe} evaluations of the prior + {chosen.nvjp} backward passes per sample",
+        "time": f"about {span(chosen.seconds * left / chosen.n_samples)}",
+        "memory": f"about {chosen.bytes / 1e9:.2g} GB beyond what is in use now",
+        "folder": str(out),
+    }
+
+
+def _method(chosen: Plan) -> str:
+    steps = f"{chosen.method.name}, {chosen.n_steps} steps"
+    return f"{steps}; auto took {chosen.reason}" if chosen.reason else f"{steps}, as asked for"
+
+
+def _figures(solution: Solution, problem: Problem, chosen: Plan) -> dict[str, str]:
+    """What the page tells of a solution."""
+    found = {}
+    if problem.truth is not None:
+        each = [psnr(x, problem.truth).item() for x in solution.samples.unbind(1)]
+        found["PSNR of the mean"] = f"{psnr(solution.mean, problem.truth).item():.2f} dB"
+        found["PSNR of one sample"] = f"{sum(each) / len(each):.2f} dB, the mean of {len(each)}"
+    chi2 = examine(solution, problem.operator, problem.y).chi2
+    if chi2 is not None:
+        found["chi^2 of the residual"] = f"{chi2.item():.3f}, about 1 where samples explain the measurement"
+    if solution.samples.shape[1] > 1:
+        found["standard deviation"] = f"{solution.std.mean().item():.4f} per pixel, on average"
+    return found | {
+        "cost per sample": f"{solution.nfe} evaluations of the prior, {solution.nvjp} backward passes",
+        "time": f"{span(solution.seconds)} for all samples; said before: {span(chosen.seconds)}",
+        "method": _method(chosen),
+        "its paper": solution.cite(),
+    }
+
+
+def _cautions(solution: Solution, problem: Problem) -> list[str]:
     """What speaks against a solution of one measurement; pictures beside a shipped prior stand for its draws."""
+    operator, prior, y = problem.operator, problem.prior, problem.y
     able = {"linear", "gaussian"} <= operator.capabilities and prior.moments is not None
+    name = problem.facts["prior"].partition(",")[0]
     pictures = priors.samples(name).floats() if able and name in priors.available() else y[:0]
     if len(pictures) < FEWEST_DRAWS:
         return examine(solution, operator, y).warnings[0]
     return examine(solution, operator, y, prior, pictures).warnings[0]
-
-
-def read_operator(text: str, sigma: float, event_shape: tuple[int, ...]) -> Operator:
-    """An operator from a command line's ``name:key=value,...``; masking, blur and classifier have short forms.
-
-    Arguments: text: masking:keep=0.5 | masking:box=12 | blur:sigma=1.5 | classifier:name=NAME | any other registered
-    name with numbers as arguments; sigma (float, the operator's units); event_shape (E).
-    Raises: ValueError for an unknown name or an argument that is no number.
-    """
-    name, _, rest = text.partition(":")
-    pairs = {key: value for key, _, value in (pair.partition("=") for pair in rest.split(",") if pair)}
-    if name == "classifier":
-        if unknown := set(pairs) - {"name"}:
-            raise ValueError(f"operator {text!r} has {sorted(unknown)}: expected classifier:name=NAME")
-        return operators.Classifier(priors.load_classifier(pairs.get("name", demonstration.CLASSIFIER)))
-    try:
-        numbers: dict[str, Any] = {key: _number(value) for key, value in pairs.items()}
-    except ValueError:
-        raise ValueError(f"operator {text!r}: expected name:key=number,... such as masking:keep=0.3") from None
-    noise = GaussianNoise(sigma)
-    try:
-        if name == "masking" and "box" in numbers:
-            return operators.Masking.box(event_shape, int(numbers.pop("box")), **numbers, noise=noise)
-        if name == "masking":
-            return operators.Masking.random(event_shape, **numbers, noise=noise)
-        if name == "blur":
-            width = numbers.pop("sigma", 1.5)
-            return operators.Blur.gaussian(width, **numbers, boundary="reflect", noise=noise)
-        return operators.make(name, **numbers, noise=noise)
-    except TypeError as error:
-        raise ValueError(f"operator {text!r}: {error}") from None
-
-
-def _number(text: str) -> int | float:
-    return int(text) if text.lstrip("-").isdigit() else float(text)
-
-
-def read_image(path: Path, event_shape: tuple[int | None, ...], resize: bool = False) -> Tensor:
-    """An image file in image units, (1, C, H, W) float32; event_shape (C, H, W), H and W None for those of the file.
-
-    Raises: FileNotFoundError; ValueError for no image, or one of another size without ``resize``.
-    """
-    from skimage import img_as_float
-    from skimage.io import imread
-    from skimage.transform import resize as to_size
-
-    if not path.exists():
-        raise FileNotFoundError(f"no image at {path}")
-    try:
-        pixels = np.atleast_3d(img_as_float(imread(path)))  # of 1, 8 or 16 bits, on [0, 1]
-    except (OSError, ValueError, SyntaxError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"{path} is no readable image: {reason}; with --measured an .npy file is expected") from None
-    pixels = pixels[:, :, : 3 if pixels.shape[2] >= 3 else 1]  # without alpha
-    c, h, w = event_shape[0] or 1, event_shape[1] or len(pixels), event_shape[2] or pixels.shape[1]
-    if c == 1:
-        pixels = pixels.mean(2, keepdims=True)
-    elif pixels.shape[2] == 1:
-        pixels = pixels.repeat(c, 2)
-    if pixels.shape[:2] != (h, w):
-        if not resize:
-            raise ValueError(f"{path} has {pixels.shape[:2]} pixels, the prior {h, w}: pass --resize, or crop it first")
-        pixels = to_size(pixels, (h, w), anti_aliasing=True)
-    return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float()[None]
-
-
-def read_images(
-    paths: list[Path], event_shape: tuple[int, ...], split: str | None, resize: bool, limit: int | None
-) -> tuple[list[str], Tensor]:
-    """Image files and image sets as one batch of whole grey levels of 8 bits.
-
-    Arguments: paths; event_shape (E); split: see `priors.data.read`; resize: as `read_image`, not of image sets;
-    limit: take the first so many (int >= 1), or None.
-    Returns: names, and images (N, C, H, W) in image units.
-    Raises: FileNotFoundError; ValueError as `read_image` and `priors.data.read`, for an image set of another shape, and
-    for no images.
-    """
-    if limit is not None and limit < 1:
-        raise ValueError(f"images = {limit}: expected at least 1")
-    names: list[str] = []
-    parts: list[Tensor] = []
-    for path in paths:
-        if path.suffix in (".h5", ".hdf5", ".npz"):
-            held = read(path, split)
-            if held.event_shape != tuple(event_shape):
-                raise ValueError(f"{path} has images {held.event_shape}, the prior {tuple(event_shape)}: pick another")
-            parts.append(held[: limit or len(held)].floats())
-            names += [f"{path.name}[{i}]" for i in range(len(parts[-1]))]
-        else:
-            parts.append((read_image(path, event_shape, resize) * 255).round() / 255)
-            names.append(path.name)
-    if not names:
-        raise ValueError(f"{', '.join(map(str, paths))}: no images in there; give an image set that has some")
-    return names[:limit], torch.cat(parts)[:limit]
-
-
-def read_measurement(path: Path) -> Tensor:
-    """A measurement (B, *M) from an .npy file.
-
-    Raises: FileNotFoundError; ValueError for another file.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"no measurement at {path}")
-    try:
-        return torch.from_numpy(np.load(path, allow_pickle=False))
-    except (ValueError, EOFError, TypeError):
-        raise ValueError(
-            f"{path} is no .npy file of numbers: with --measured expected what numpy.save writes"
-        ) from None
 
 
 class _explained(ContextDecorator):

@@ -1,6 +1,6 @@
 """What a solve returns, and its file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +123,29 @@ class Solution:
         """The paper whose method made these samples."""
         return self.citation
 
-    def save(self, path: str | Path) -> None:
-        """Write to HDF5, atomically."""
+    def followed_by(self, more: "Solution") -> "Solution":
+        """These samples and then ``more``'s: of the same solve, at its ``first``, as if all had been drawn in one.
+
+        Raises: ValueError for samples that weigh each other or another cost per sample: they were not drawn alike.
+        """
+        weighed = any(s.log_evidence is not None or s.lineages is not None or s.log_weights.any() for s in (self, more))
+        if weighed or (self.method, self.nfe, self.nvjp, self.seed) != (more.method, more.nfe, more.nvjp, more.seed):
+            raise ValueError(
+                f"samples of {self.method!r}, seed {self.seed}, and of {more.method!r}, seed {more.seed}: expected "
+                "equal weights and the same method, seed, evaluations and passes; solve for all in one call"
+            )
+        return replace(
+            self,
+            samples=torch.cat([self.samples, more.samples], 1),
+            log_weights=torch.cat([self.log_weights, more.log_weights], 1),
+            seconds=self.seconds + more.seconds,
+        )
+
+    def save(self, path: str | Path, facts: dict[str, Any] | None = None) -> None:
+        """Write to HDF5, atomically.
+
+        Arguments: path; facts: what else the file should tell, tensors as datasets and the rest as attributes.
+        """
         with atomic(path) as temporary, h5py.File(temporary, "w") as file:
             file.create_dataset("samples", data=self.samples.cpu().numpy(), compression="gzip")
             file["log_weights"] = self.log_weights.cpu().numpy()
@@ -133,6 +154,20 @@ class Solution:
                     file[name] = values.cpu().numpy()
             for name in RECORDED:
                 file.attrs[name] = getattr(self, name)
+            for name, fact in (facts or {}).items():
+                if isinstance(fact, Tensor):
+                    file.create_dataset(name, data=fact.cpu().numpy(), compression="gzip" if fact.ndim else None)
+                else:
+                    file.attrs[name] = fact
+
+    @staticmethod
+    def fact(path: str | Path, name: str) -> Any:
+        """One of the facts of a file that `save` wrote, an attribute; None where it has no such."""
+        try:
+            with h5py.File(path) as file:
+                return file.attrs.get(name)
+        except OSError:
+            return None
 
     @classmethod
     def load(cls, path: str | Path) -> "Solution":

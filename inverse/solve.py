@@ -33,6 +33,7 @@ def solve(
     batch_size: int | None = None,
     progress: bool = True,
     budget: str | None = None,
+    first: int = 0,
 ) -> Solution:
     """Samples of the posterior p(x0 | y).
 
@@ -43,7 +44,8 @@ def solve(
     name in METHODS, "auto" (what was measured to be nearest to exact posteriors, see `inverse.choice`) or a `Method`;
     n_steps (default: the method's); seed (int >= 0): sample k of measurement b is the same whatever the batch size or
     device; batch_size: rows at a time; progress: a bar, and the reason of "auto"; budget of "auto": "fast" (30
-    evaluations and backward passes per sample), "balanced" (100, the default) or "exact".
+    evaluations and backward passes per sample), "balanced" (100, the default) or "exact"; first (int >= 0): the number
+    of the first sample, for a solve that goes on where another ended (`Solution.followed_by`).
     Returns: `Solution` with samples (B, K, *E) in data units; methods with a weighed population (exact, tds, mcgdiff)
     give them log_weights, and exact and tds an estimate of log p(y). Weights and particles that are not to be trusted
     (`Solution.check`) are warned of, by `UnreliableWeights`.
@@ -56,13 +58,15 @@ def solve(
         raise TypeError(f"operator of type {type(operator).__name__}: expected an operators.Operator")
     choice = resolve(method, operator, tuple(prior.event_shape), n_samples, budget)
     _check_numbers(n_samples=n_samples, n_steps=n_steps, batch_size=batch_size)
+    if isinstance(first, bool) or not isinstance(first, int) or first < 0:
+        raise ValueError(f"first = {first!r}: expected an integer >= 0, the number of the first sample")
     RowRNG(seed, ())  # refuses a bad seed before anything is computed
     if isinstance(y, Tensor) and y.device != prior.device:
         raise ValueError(f"y is on {y.device} and the prior on {prior.device}: move one with .to(...)")
     operator.validate_y(y, prior.event_shape)
     y = _measured(operator, y)
     rows = torch.arange(len(y)).repeat_interleave(n_samples)
-    keys = [(b, k) for b in range(len(y)) for k in range(n_samples)]
+    keys = [(b, first + k) for b in range(len(y)) for k in range(n_samples)]
     start = time.perf_counter()
     if progress and choice.reason:
         Console(stderr=True).print(f"auto: {choice.reason}", highlight=False)
@@ -124,10 +128,8 @@ def sample(
 def _run(prior, operator, y, rows, keys, method: Method, n_steps, seed, batch_size, progress):
     """Every row through the engine, a batch at a time: the state of all, the counter of one batch."""
     steps = sum(len(grid) - 1 for _, grid in method.stages(prior, n_steps))
-    size = batch_size or max(1, ELEMENTS_PER_BATCH // torch.Size(prior.event_shape).numel())
-    if method.population.coupled:  # the samples of a measurement weigh each other: a batch holds all of them
-        together = len(rows) if y is None else len(rows) // len(y)
-        size = together if method.population.restarts else max(1, size // together) * together
+    together = len(rows) if y is None else len(rows) // len(y)
+    size = rows_at_once(method, tuple(prior.event_shape), together, batch_size)
     batches = torch.arange(len(rows)).split(size)
     states: list[State] = []
     counter = Evaluations(prior)
@@ -147,6 +149,17 @@ def _run(prior, operator, y, rows, keys, method: Method, n_steps, seed, batch_si
         torch.cat(origin) if origin else None,
     )
     return whole, counter
+
+
+def rows_at_once(method: Method, event_shape: tuple[int, ...], n_samples: int, batch_size: int | None = None) -> int:
+    """How many rows a batch has at most; arguments as `solve`, event_shape (E).
+
+    The samples of a measurement that weigh each other share a batch, whatever its size.
+    """
+    size = batch_size or max(1, ELEMENTS_PER_BATCH // math.prod(event_shape))
+    if not method.population.coupled:
+        return size
+    return n_samples if method.population.restarts else max(1, size // n_samples) * n_samples
 
 
 def _measured(operator: Operator, y: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from .classifier import Classifier
 from .composition import Composition, Stack
 from .compressed_sensing import CompressedSensing
 from .downsampling import Downsampling
+from .estimation import estimate_sigma
 from .fourier import Fourier
 from .grayscale import Grayscale
 from .jpeg import JPEG
@@ -52,6 +53,7 @@ __all__ = [
     "attenuation",
     "available",
     "check",
+    "estimate_sigma",
     "get",
     "make",
     "register",

@@ -16,6 +16,7 @@ from .registry import register
 from .transforms import hartley
 
 Boundary = Literal["circular", "reflect", "valid"]
+DIRECT = 49  # pixels of a kernel: a larger one is applied by Fourier transforms
 
 
 @register("blur")
@@ -207,6 +208,11 @@ class PaddedBlur(Blur):
         (n, c, *_), (h, w) = x.shape, self.kernel_size
         if self.boundary == "reflect":
             x = F.pad(x, (w - 1 - w // 2, w // 2, h - 1 - h // 2, h // 2), mode="reflect")
+        if h * w > DIRECT:  # of sizes that transforms are fast on; what wraps round is cut off
+            size = [_smooth(n) for n in x.shape[2:]]
+            response = torch.fft.rfft2(self.kernel.to(x.dtype), s=size)
+            y = torch.fft.irfft2(response * torch.fft.rfft2(x, s=size), s=size)
+            return y[..., h - 1 : x.shape[2], w - 1 : x.shape[3]]
         # conv2d correlates, hence the flip. Rows with kernels of their own become channels, one group each.
         kernel = self.kernel.to(x.dtype).flip(-2, -1)
         rows = (1, n * c) if self._is_batched("kernel") else (n, c)
@@ -218,6 +224,15 @@ class PaddedBlur(Blur):
         *channels, height, width = measurement_shape
         h, w = self.kernel_size if self.boundary == "valid" else (1, 1)
         return (*channels, height + h - 1, width + w - 1)
+
+
+def _smooth(n: int) -> int:
+    """The least number from n on that has no prime factor above 5."""
+    rest = n
+    for factor in (2, 3, 5):
+        while rest % factor == 0:
+            rest //= factor
+    return n if rest == 1 else _smooth(n + 1)
 
 
 def _filter(response: Tensor, x: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ class Spectrum:
 class StationaryMoments:
     """E[x0] and Cov[x0] of pictures that are diagonal in cosines and colour axes: rough `Moments` for any size.
 
-    Arguments: mean (*E) = (C, H, W), data units; colours (C, C), orthonormal columns; variances (*E), data units squared.
+    Arguments: mean (*E) = (C, H, W), data units; colours (C, C), orthonormal columns; variances (*E), their squares.
     """
 
     mean: Tensor

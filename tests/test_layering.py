@@ -26,11 +26,13 @@ LEVELS = (  # inside `inverse`: a room imports from the levels above it in this 
     {"methods"},
     {"choice"},
     {"solve"},
-    {"figures", "scans"},
-    {"demo", "scan_cli"},
+    {"figures", "plan", "scans"},
+    {"demo", "folder", "scan_cli"},
+    {"reading"},
+    {"own"},
     {"cli"},
 )
-OPTIONAL = {"deepinv", "diffusers", "lpips", "matplotlib", "scipy", "skimage", "torchvision"}
+OPTIONAL = {"PIL", "deepinv", "diffusers", "lpips", "matplotlib", "scipy", "skimage", "torchvision"}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 import operators
 from inverse import METHODS, Solution
-from inverse.cli import app, read_image, read_images, read_operator
+from inverse.cli import app
+from inverse.reading import read_image, read_images, read_operator
 from operators import Blur, Masking
 from priors import VESDE, ScorePrior, nets, samples
 from priors.checkpoints import save
@@ -112,7 +113,8 @@ def test_solve_says_what_speaks_against_its_samples(tmp_path):
     found = {}
     for name, y in (("cloth", samples("fashion-mnist").floats()[:1] + 0.1 * noise), ("noise", noise)):
         np.save(tmp_path / f"{name}.npy", y.numpy())
-        arguments = ["--operator", "masking:keep=1", "--samples", 1, "--steps", 16, "--out", tmp_path, "--measured"]
+        arguments = ["--operator", "masking:keep=1", "--samples", 1, "--steps", 16, "--measured"]
+        arguments += ["--out", tmp_path / f"solved {name}"]
         result = call("solve", tmp_path / f"{name}.npy", "--sigma", 0.1, "--method", "mmps", *arguments)
         assert result.exit_code == 0, result.output
         found[name] = result.output
@@ -158,7 +160,6 @@ def test_an_operator_that_is_none(prior, image, tmp_path, operator, fragments):
         (["--samples", "0"], ["n_samples = 0"]),
         (["--seed", "-1"], ["seed = -1"]),
         (["--sigma", "-0.1"], ["sigma must be >= 0"]),
-        (["--measured"], ["image.png"]),
     ],
 )
 def test_arguments_out_of_range(prior, image, tmp_path, arguments, fragments):
@@ -258,3 +259,55 @@ def test_an_official_checkpoint_needs_its_config(tmp_path):
     for extra, message in (([], "config"), (["--config", "cifar10/ve/ncsnpp_continuous"], "may be damaged")):
         result = CliRunner().invoke(app, [*arguments, *extra])
         assert result.exit_code == 2 and message in result.output.replace("\n", " ")
+
+
+def test_solve_says_first_what_it_will_do(prior, image, tmp_path):
+    out = tmp_path / "o"
+    arguments = ["solve", image, "--operator", "masking", "--prior", prior, "--samples", 2, "--out", out, *FAST]
+    dry = call(*arguments, "--dry")
+    assert dry.exit_code == 0 and not out.exists()
+    wet = call(*arguments)
+    for name in (
+        "picture",
+        "prior",
+        "operator",
+        "sigma",
+        "tiles",
+        "method",
+        "samples",
+        "cost",
+        "time",
+        "memory",
+        "folder",
+    ):
+        assert re.search(rf"^ *{name}  \S", dry.output, re.MULTILINE), name
+        assert re.search(rf"^ *{name}  \S", wet.output, re.MULTILINE), name
+    said = re.search(r"(\d+) evaluations of the prior \+ (\d+) backward passes per sample", dry.output)
+    solution = Solution.load(out / "solution.h5")
+    assert (int(said[1]), int(said[2])) == (solution.nfe, solution.nvjp)
+    names = {"index.html", "mean.png", "measurement.png", "sample-1.png", "sample-2.png", "solution.h5", "solution.png"}
+    assert {path.name for path in out.iterdir()} == names | {"std.png", "truth.png"}
+    assert "inverse" in Solution.fact(out / "solution.h5", "command")
+
+
+def test_more_samples_are_added_to_those_there_are(prior, image, tmp_path):
+    arguments = ["solve", image, "--operator", "masking", "--prior", prior, "--out", tmp_path / "o", *FAST]
+    assert call(*arguments, "--samples", 1).exit_code == 0
+    first = Solution.load(tmp_path / "o" / "solution.h5").samples
+    more = call(*arguments, "--samples", 3)
+    assert "3, 1 of them finished before" in more.output
+    samples = Solution.load(tmp_path / "o" / "solution.h5").samples
+    assert samples.shape[1] == 3 and torch.equal(samples[:, :1], first)
+    refused(call(*arguments, "--sigma", 0.2), "another problem", "--overwrite")
+    assert call(*arguments, "--sigma", 0.2, "--samples", 1, "--overwrite").exit_code == 0
+    assert Solution.load(tmp_path / "o" / "solution.h5").samples.shape[1] == 1
+
+
+def test_a_measured_picture_and_its_noise(prior, image, tmp_path):
+    """8 x 8 pixels are too few to tell the noise by."""
+    arguments = ["solve", image, "--operator", "blur:sigma=0.5", "--prior", prior, "--samples", 1, "--measured", *FAST]
+    assert call(*arguments, "--out", tmp_path / "o").exit_code == 0
+    assert not (tmp_path / "o" / "truth.png").exists() and (tmp_path / "o" / "measurement.png").exists()
+    refused(call(*arguments, "--sigma", "auto", "--out", tmp_path / "p"), "quads", "as a number")
+    refused(call(*arguments, "--budget", "cheap", "--out", tmp_path / "p"), "cheap")
+    assert not (tmp_path / "p").exists()

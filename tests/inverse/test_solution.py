@@ -158,3 +158,22 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path):
         solution(citation=object()).save(tmp_path / "run.h5")  # fails at the last attribute
     assert Solution.load(tmp_path / "run.h5").seed == 5
     assert [path.name for path in tmp_path.iterdir()] == ["run.h5"]
+
+
+def test_samples_that_follow_are_those_of_one_solve(tmp_path):
+    first, more = solution(SAMPLES[:, :4], torch.zeros(2, 4)), solution(SAMPLES[:, 4:], torch.zeros(2, 6), seconds=1.0)
+    both = first.followed_by(more)
+    assert torch.equal(both.samples, SAMPLES) and both.log_weights.shape == (2, 10) and both.seconds == 1.25
+    for other in (solution(seed=4), solution(nfe=8), solution(method="dps"), solution(log_weights=WEIGHTS["unequal"])):
+        with pytest.raises(ValueError, match="expected equal weights"):
+            first.followed_by(other)
+
+
+def test_facts_are_kept_beside_the_samples(tmp_path):
+    path = tmp_path / "s.h5"
+    solution().save(path, {"y": SAMPLES[:, 0], "command": "inverse solve", "sigma_y": 0.1})
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file["y"], SAMPLES[:, 0])
+    assert Solution.fact(path, "command") == "inverse solve" and Solution.fact(path, "sigma_y") == 0.1
+    assert Solution.fact(path, "nothing") is None and Solution.fact(tmp_path / "absent.h5", "command") is None
+    assert torch.equal(Solution.load(path).samples, SAMPLES)

@@ -245,3 +245,13 @@ def test_any_event_shape(event_shape):
     operator = LinearMap(normal(2, d).float(), GaussianNoise(0.1), event_shape=event_shape)
     y = operator.measure(prior.sample(2), seed=1)
     assert run(prior, operator, y, "mmps").shape == (2, 2, *event_shape)
+
+
+def test_samples_from_a_number_on():
+    """Those of one solve, in parts."""
+    prior, operator, y = problem("mmps")
+    whole = run(prior, operator, y, "mmps", n_samples=5)
+    close(run(prior, operator, y, "mmps", n_samples=3, first=2), whole[:, 2:])
+    for wrong in (-1, True, 0.5):
+        with pytest.raises(ValueError, match="number of the first sample"):
+            run(prior, operator, y, "mmps", first=wrong)

@@ -95,6 +95,7 @@ CASES: dict[str, list[Case]] = {
         ),
         Case("reflect", lambda: operators.Blur(peaked(4, 3), "reflect", noise=G(0.1)), IMAGE),
         Case("reflect batched", lambda: operators.Blur(peaked(3, 3, 3, 3), "reflect", noise=G(0.1)), IMAGE),
+        Case("reflect, large", lambda: operators.Blur(peaked(2, 3, 8, 9), "reflect", noise=G(0.1)), (3, 11, 10)),
         Case("valid", lambda: operators.Blur(peaked(3, 2), "valid", noise=G(0.1)), IMAGE),
         Case("valid batched", lambda: operators.Blur(peaked(2, 3, 3, 3), "valid", noise=G(0.1)), IMAGE),
         Case("photons", lambda: operators.Blur.gaussian(0.6, "reflect", noise=PoissonNoise(50.0)), IMAGE),

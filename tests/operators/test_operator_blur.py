@@ -8,11 +8,14 @@ import torch
 from operator_cases import peaked, uniform
 
 from operators import Blur, GaussianNoise, SVDOperator
+from operators.blur import DIRECT
 
 
 @pytest.mark.parametrize("size", [(3, 3), (3, 5), (4, 3), (2, 2), (1, 4), (5, 6)])
 @pytest.mark.parametrize(("boundary", "mode"), [("circular", "wrap"), ("reflect", "mirror"), ("valid", "")])
-def test_is_a_convolution(size, boundary, mode):
+@pytest.mark.parametrize("direct", [DIRECT, 0], ids=["direct", "by transforms"])
+def test_is_a_convolution(size, boundary, mode, direct, monkeypatch):
+    monkeypatch.setattr("operators.blur.DIRECT", direct)
     kernel, x = uniform(*size), uniform(2, 2, 8, 7, seed=1)
     y = Blur(kernel, boundary=boundary)(x)
     for row, picture in zip(y, x, strict=True):

@@ -1,0 +1,186 @@
+"""What a command line names: an operator, pictures, a measurement."""
+
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import operators
+import priors
+from inverse.demo import CLASSIFIER
+from operators import GaussianNoise, Operator
+from priors.data import read
+
+SHORT = {  # name, key: the constructor and its argument that they stand for
+    ("masking", "box"): ("box", "size"),
+    ("blur", "sigma"): ("gaussian", "sigma_px"),
+    ("blur", "motion"): ("motion", "size"),
+}
+FILES = {"masking": "mask", "blur": "kernel"}  # what a picture behind file= is to an operator
+NUMBERS = {"int", "float", "bool", "tuple", "None"}  # in the annotation of an argument that takes no word
+GIVEN = ("event_shape", "noise")  # not to be named in a text: the picture's and sigma's
+
+
+def read_operator(text: str, sigma: float, event_shape: tuple[int, ...]) -> Operator:
+    """An operator from a command line's ``name:key=value,...`` or ``name.constructor:key=value,...``.
+
+    Without a constructor the first is taken that has all these keys and lacks none: that of the class, then its class
+    methods. The picture's shape goes where event_shape is asked for, and Gaussian noise of ``sigma``.
+    Arguments: text, such as masking:keep=0.5 | masking:box=12 | masking:file=mask.png (white is measured) |
+    blur:sigma=1.5 | blur:motion=15,seed=3 | blur.motion:size=15 | blur:file=kernel.png (scaled to sum 1) |
+    classifier:name=NAME; values are numbers, true, false or words; a blur's boundary is "reflect" unless it is given;
+    sigma (float, the operator's units); event_shape (E).
+    Raises: ValueError for an unknown name or key, and a word where a number is expected; as the operator raises.
+    """
+    head, _, rest = text.partition(":")
+    name, _, constructor = head.partition(".")
+    pairs = {key: value for key, _, value in (pair.partition("=") for pair in rest.split(",") if pair)}
+    if name == "classifier":
+        if unknown := set(pairs) - {"name"}:
+            raise ValueError(f"operator {text!r} has {sorted(unknown)}: expected classifier:name=NAME")
+        return operators.Classifier(priors.load_classifier(pairs.get("name", CLASSIFIER)))
+    values: dict[str, Any] = {key: _value(value) for key, value in pairs.items()}
+    if name == "blur":
+        values = (
+            {"boundary": "reflect"} | ({} if constructor or values.keys() - {"boundary"} else {"sigma": 1.5}) | values
+        )
+    if not constructor:
+        if name in FILES and "file" in values:
+            grey = read_image(Path(str(values.pop("file"))), (1, None, None))[0, 0]
+            values[FILES[name]] = grey > 0.5 if name == "masking" else grey / grey.sum()
+        for short in [key for key in values if (name, key) in SHORT]:
+            constructor, long = SHORT[name, short]
+            values[long] = values.pop(short)
+    choices = _constructors(name)
+    if constructor and constructor not in choices:
+        raise ValueError(f"operator {text!r}: {name} has no constructor {constructor!r}, but {sorted(choices)[1:]}")
+    factory = choices[constructor] if constructor else _fitting(choices, values)
+    takes = inspect.signature(factory).parameters
+    for key, value in values.items():
+        if key not in takes or key in GIVEN:
+            of = [factory] if constructor else choices.values()
+            known = sorted({k for each in of for k in inspect.signature(each).parameters} - set(GIVEN))
+            raise ValueError(f"operator {text!r}: it takes no {key!r} here; arguments of {head} are {known}")
+        if (
+            isinstance(value, str)
+            and set(re.findall(r"\w+", inspect.formatannotation(takes[key].annotation))) <= NUMBERS
+        ):
+            raise ValueError(f"operator {text!r}: {key}={value}: expected a number, such as masking:keep=0.3")
+    given = {"event_shape": tuple(event_shape), "noise": GaussianNoise(sigma)}
+    try:
+        return factory(**values, **{key: value for key, value in given.items() if key in takes})
+    except TypeError as error:
+        raise ValueError(f"operator {text!r}: {error}") from None
+
+
+def _constructors(name: str) -> dict[str, Callable[..., Any]]:
+    """The ways to make an operator: "" for itself, then its public class methods, in the order of the source."""
+    factory = operators.get(name)
+    members = [item for cls in getattr(factory, "__mro__", ()) for item in vars(cls).items()]
+    methods = [key for key, member in members if isinstance(member, classmethod) and not key.startswith("_")]
+    return {"": factory} | {key: getattr(factory, key) for key in methods}
+
+
+def _fitting(choices: dict[str, Callable[..., Any]], values: dict[str, Any]) -> Callable[..., Any]:
+    """The first constructor that takes all values and lacks none; the first of all where none does."""
+    for factory in choices.values():
+        takes = inspect.signature(factory).parameters
+        needs = {key for key, p in takes.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
+        if values.keys() <= takes.keys() and needs <= values.keys() | set(GIVEN):
+            return factory
+    return choices[""]
+
+
+def _value(text: str) -> int | float | bool | str:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def read_image(path: Path, event_shape: tuple[int | None, ...], resize: bool = False) -> Tensor:
+    """An image file in image units, (1, C, H, W) float32; event_shape (C, H, W), each None for that of the file.
+
+    An alpha channel is left out. Colour becomes grey by the mean of its channels, grey becomes colour by three alike.
+    Raises: FileNotFoundError; ValueError for no image, or one of another size without ``resize``.
+    """
+    from skimage import img_as_float
+    from skimage.io import imread
+    from skimage.transform import resize as to_size
+
+    if not path.exists():
+        raise FileNotFoundError(f"no image at {path}")
+    try:
+        pixels: Any = np.atleast_3d(img_as_float(imread(path)))  # of 1, 8 or 16 bits, on [0, 1]
+    except (OSError, ValueError, SyntaxError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"{path} is no readable image: {reason}; expected a PNG or JPEG, or with --measured an .npy file"
+        ) from None
+    pixels = pixels[:, :, : 3 if pixels.shape[2] >= 3 else 1]  # without alpha
+    c, h, w = (asked or own for asked, own in zip(event_shape, (pixels.shape[2], *pixels.shape[:2]), strict=True))
+    if c == 1:
+        pixels = pixels.mean(2, keepdims=True)
+    elif pixels.shape[2] == 1:
+        pixels = pixels.repeat(c, 2)
+    if pixels.shape[:2] != (h, w):
+        if not resize:
+            raise ValueError(f"{path} has {pixels.shape[:2]} pixels, the prior {h, w}: pass --resize, or crop it first")
+        pixels = to_size(pixels, (h, w), anti_aliasing=True)
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float()[None]
+
+
+def read_images(
+    paths: list[Path], event_shape: tuple[int, ...], split: str | None, resize: bool, limit: int | None
+) -> tuple[list[str], Tensor]:
+    """Image files and image sets as one batch of whole grey levels of 8 bits.
+
+    Arguments: paths; event_shape (E); split: see `priors.data.read`; resize: as `read_image`, not of image sets;
+    limit: take the first so many (int >= 1), or None.
+    Returns: names, and images (N, C, H, W) in image units.
+    Raises: FileNotFoundError; ValueError as `read_image` and `priors.data.read`, for an image set of another shape, and
+    for no images.
+    """
+    if limit is not None and limit < 1:
+        raise ValueError(f"images = {limit}: expected at least 1")
+    names: list[str] = []
+    parts: list[Tensor] = []
+    for path in paths:
+        if path.suffix in (".h5", ".hdf5", ".npz"):
+            held = read(path, split)
+            if held.event_shape != tuple(event_shape):
+                raise ValueError(f"{path} has images {held.event_shape}, the prior {tuple(event_shape)}: pick another")
+            parts.append(held[: limit or len(held)].floats())
+            names += [f"{path.name}[{i}]" for i in range(len(parts[-1]))]
+        else:
+            parts.append((read_image(path, event_shape, resize) * 255).round() / 255)
+            names.append(path.name)
+    if not names:
+        raise ValueError(f"{', '.join(map(str, paths))}: no images in there; give an image set that has some")
+    return names[:limit], torch.cat(parts)[:limit]
+
+
+def read_measurement(path: Path) -> Tensor:
+    """A measurement from an .npy file (B, *M), or from a picture, (1, C, H, W) in image units.
+
+    Raises: FileNotFoundError; ValueError for another file.
+    """
+    if path.suffix != ".npy":
+        return read_image(path, (None, None, None))
+    if not path.exists():
+        raise FileNotFoundError(f"no measurement at {path}")
+    try:
+        return torch.from_numpy(np.load(path, allow_pickle=False))
+    except (ValueError, EOFError, TypeError):
+        raise ValueError(
+            f"{path} is no .npy file of numbers: with --measured expected what numpy.save writes, or a picture"
+        ) from None
