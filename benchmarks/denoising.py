@@ -41,6 +41,7 @@ def run(
     if not levels or min(levels) <= 0:
         raise ValueError(f"levels = {tuple(levels)}: expected noise levels > 0, of 255, at least one")
     loaded = priors.load(prior)
+    published = PUBLISHED if data.channels == 3 else {}  # grey pictures have other figures
     found: dict[float, list[Tensor]] = {level: [] for level in levels}
     for i, (name, picture) in enumerate(zip(data.names, data.pictures, strict=True)):
         x = floats(picture)[None]
@@ -57,18 +58,21 @@ def run(
         row = {"sigma, of 255": f"{level:g}", "noisy": f"{before[0]:.2f}", "prior": f"{before[1]:.2f}"}
         row |= {"95 % over pictures": f"{low:.2f} to {high:.2f}"}
         rows.append(
-            row | {f"{net}, published": _printed(figures.get(int(level))) for net, figures in PUBLISHED.items()}
+            row | {f"{net}, published": _printed(figures.get(int(level))) for net, figures in published.items()}
         )
     return rows
 
 
 def notes(data: pictures.Pictures, file: str, prior: str) -> str:
     """What the columns mean. Arguments: data; file, its name; prior, its name."""
+    beside = (
+        "FFDNet's and DRUNet's figures are their authors', printed for CBSD68 and not measured here; they were trained "
+        "on thousands of pictures, on GPUs, to denoise and nothing else."
+    )
     return (
         f"Mean PSNR in dB of {len(data)} pictures of {file}, prior {prior}: E[x0 | x0 + sigma z], by one evaluation. "
-        "Noise is not clipped, estimates are. FFDNet's and DRUNet's figures are their authors', printed for CBSD68 and "
-        "not measured here; they were trained on thousands of pictures, on GPUs, to denoise and nothing else."
-    )
+        f"Noise is not clipped, estimates are. {beside if data.channels == 3 else ''}"
+    ).rstrip()
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from inverse.methods import METHODS, Method
 from inverse.quality import psnr, residual_chi2, ssim
 from inverse.solution import Solution
 from inverse.solve import solve
-from operators import GaussianNoise, Operator
+from operators import GaussianNoise, LinearOperator, Operator
 from priors.data import ImageSet
 
 # two thirds of the default's steps and conjugate gradients: as near to the truth on a trained prior, in half the time
@@ -34,6 +34,20 @@ class Task:
     operator: Callable[[tuple[int, ...]], Operator]
     method: Method
     reconstructs: bool = True  # whether the truth is what an estimate is compared with
+    most: int = 4  # pictures
+    zero_filled: bool = False  # whether what was measured is shown as the least picture that explains it
+
+
+def _motion(event_shape: tuple[int, ...]) -> Operator:
+    return operators.Blur.motion(15, seed=3, boundary="reflect", noise=GaussianNoise(0.02))
+
+
+def _enlarging(event_shape: tuple[int, ...]) -> Operator:
+    return operators.Resize(4, noise=GaussianNoise(0.01))
+
+
+def _scan(event_shape: tuple[int, ...]) -> Operator:
+    return operators.Fourier.cartesian(event_shape, acceleration=4, seed=0, noise=GaussianNoise(0.02))
 
 
 def _masking(event_shape: tuple[int, ...]) -> Operator:
@@ -57,6 +71,15 @@ def _box(event_shape: tuple[int, ...]) -> Operator:
 
 
 TASKS: dict[str, Task] = {
+    "motion": Task("photographs: motion blur of 15 px, sigma_y = .02", "natural", _motion, FAST_MMPS, most=3),
+    "enlarging": Task("photographs: a quarter of the size, sigma_y = .01", "natural", _enlarging, FAST_MMPS, most=3),
+    "scan": Task(
+        "brain MRI: a quarter of k-space, sigma_y = .02; truths are draws of the prior",
+        "brain-mri",
+        _scan,
+        FAST_MMPS,
+        zero_filled=True,
+    ),
     "masking": Task("masking: half of the pixels, sigma_y = .05", "fashion-mnist", _masking, FAST_MMPS),
     "blur": Task("blur: Gaussian, 1.5 px, sigma_y = .02", "fashion-mnist", _blur, FAST_MMPS),
     "label": Task("label: the class and nothing else", "fashion-mnist", _label, STRONG_LABEL, reconstructs=False),
@@ -68,8 +91,8 @@ TASKS: dict[str, Task] = {
 def run(out: Path, n_images: int = 4, n_samples: int = 4, seed: int = 0, progress: bool = True) -> list[dict[str, str]]:
     """Solve every task on pictures that lie beside its prior; pictures and solutions go to ``out`` task by task.
 
-    Arguments: out (folder); n_images per task (a prior with fewer pictures shows those), n_samples (int >= 2, for a
-    standard deviation); seed; progress.
+    Arguments: out (folder); n_images per task (photographs, and priors with fewer pictures, show fewer), n_samples
+    (int >= 2, for a standard deviation); seed; progress.
     Returns: one row of figures per task, as texts.
     Raises: ValueError for too few samples or more images than any prior has.
     """
@@ -82,13 +105,14 @@ def run(out: Path, n_images: int = 4, n_samples: int = 4, seed: int = 0, progres
     rows, sections = [], {}
     for i, (name, task) in enumerate(TASKS.items()):
         prior, images = priors.load(task.prior), pictures[task.prior]
-        n = min(n_images, len(images))
+        n = min(n_images, len(images), task.most)
         chosen = images[torch.arange(i * n, (i + 1) * n) % len(images)]
         operator, truth = task.operator(prior.event_shape), chosen.floats()
         y = _measure(operator, chosen)
         solution = solve(prior, operator, y, n_samples, task.method, seed=seed, progress=progress)
         solution.save(out / f"{name}.h5")
-        sections[task.title] = columns(solution, y, truth)
+        seen = operator.pinv(y) if task.zero_filled and isinstance(operator, LinearOperator) else y
+        sections[task.title] = columns(solution, seen, truth)
         gallery(out / f"{name}.png", {task.title: sections[task.title]})
         rows.append(figures_of(name, task, solution, operator, y, truth))
     gallery(out / "contact.png", sections)
@@ -103,7 +127,8 @@ def _measure(operator: Operator, images: ImageSet) -> Tensor:
 
 
 def columns(solution: Solution, y: Tensor, truth: Tensor | None) -> list[Column]:
-    """What a gallery shows of a solution: truth if known, measurement, up to 4 samples, mean, std."""
+    """What a gallery shows of a solution: truth if known, measurement (a picture or a label), up to 4 samples, mean,
+    std."""
     shown = [] if truth is None else [Column("truth", truth)]
     names = priors.labels(CLASSIFIER)
     shown.append(Column("measurement", y) if y.ndim == 4 else Column("label", [names[int(i)] for i in y]))
