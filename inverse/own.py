@@ -18,7 +18,7 @@ from operators import Operator, estimate_sigma
 from priors import Prior, ScorePrior, Tiled
 
 SIZED: dict[tuple[int, ...], str] = {(1, 28, 28): "fashion-mnist", (3, 32, 32): "cifar10"}  # pictures of a prior's
-ANY_SIZE = "natural"
+ANY_SIZE = {1: "natural-grey"}  # by channels; all others: "natural"
 SIGMA, TILE = 0.05, 512  # of a picture that is measured here; pixels
 
 
@@ -162,7 +162,7 @@ def _prior_for(shape: tuple[int, ...] | None) -> tuple[str, str]:
         raise ValueError("the operator does not tell the picture's size from its measurement: name a --prior")
     if shape in SIZED:
         return SIZED[shape], "chosen because it is of this very size"
-    return ANY_SIZE, "chosen because it takes photographs of any size"
+    return ANY_SIZE.get(shape[0], "natural"), "chosen because it takes photographs of any size"
 
 
 def _shape_behind(operator: str, y: Tensor) -> tuple[int, ...] | None:

@@ -12,8 +12,10 @@ from .composition import Composition
 from .downsampling import Downsampling
 from .grayscale import Grayscale
 from .masking import Masking
+from .resize import Resize
+from .varying_blur import VaryingBlur
 
-PICTURES = (Blur, Downsampling, Grayscale, Masking)  # their measurements are pictures with white noise
+PICTURES = (Blur, Downsampling, Grayscale, Masking, Resize, VaryingBlur)  # their measurements are pictures with white noise
 QUIET, NEAR, FEWEST = 0.25, 5, 400  # the share of quads that is used, quads that are averaged over, quads needed
 NORMAL_MAD = 0.6744897501960817  # median of |z|, z ~ N(0, 1)
 # orthonormal, so that white noise is independent in the three: left - right, top - bottom, and the diagonals
@@ -29,10 +31,11 @@ def estimate_sigma(y: Tensor, operator: Operator | None = None) -> Tensor:
     least or largest of y), are left out.
     Formula: sigma = median |d| / .6745 over the quietest quarter of each channel, then the mean over channels.
     Source: Donoho & Johnstone 1994 (median of wavelet details); the choice of places is ours. On photographs with sigma
-    of .02 to .1 it is 0 to 10 % too large, the more so the smaller sigma and the picture: what is left of texture is
-    taken for noise. Noise that is not white (of JPEG, demosaicing or resizing) is underestimated.
-    Arguments: y (B, C, H, W); operator that measured it, which must be a `Blur`, `Downsampling`, `Grayscale`, `Masking`
-    or a composition of such. None: y is a picture that is measured everywhere.
+    of .02 to .1 it was within 15 %, mostly too large, the more so the smaller sigma and the picture: what is left of
+    texture is taken for noise (28 % too large after downsampling by 4). Of masks of 30 % it was 13 % too small to 20 %
+    too large, of files of 8 bits with clipping up to 13 % too small. Noise that is not white is underestimated.
+    Arguments: y (B, C, H, W); operator that measured it, which must be a `Blur`, `VaryingBlur`, `Downsampling`,
+    `Resize`, `Grayscale`, `Masking` or a composition of such. None: y is a picture that is measured everywhere.
     Returns: (B,), in units of y.
     Raises: TypeError for a y that is no floating tensor; ValueError for one that is no picture, for another operator,
     and where fewer than 400 quads are left.

@@ -36,7 +36,7 @@ def picture(height, width, channels=3):
         ((32, 32, 3), "cifar10", (3, 32, 32)),
         ((28, 28, 3), "natural", (3, 28, 28)),
         ((24, 32, 3), "natural", (3, 24, 32)),
-        ((24, 32, 1), "natural", (3, 24, 32)),
+        ((24, 32, 1), "natural-grey", (1, 24, 32)),
     ],
 )
 def test_the_prior_is_chosen_by_the_picture_and_said(tmp_path, size, name, shape):

@@ -6,7 +6,7 @@ import torch
 from skimage import data, img_as_float
 
 import operators
-from operators import Blur, Downsampling, GaussianNoise, Grayscale, LinearMap, Masking, estimate_sigma
+from operators import Blur, Downsampling, GaussianNoise, Grayscale, LinearMap, Masking, Resize, estimate_sigma
 
 
 def photograph(name: str) -> torch.Tensor:
@@ -20,6 +20,7 @@ OPERATORS = {
     "nothing": lambda shape: Downsampling(1),
     "blur": lambda shape: Blur.gaussian(1.5, "reflect"),
     "downsampling": lambda shape: Downsampling(2),
+    "resize": lambda shape: Resize(1.5),
     "grayscale": lambda shape: Grayscale(weights=[1 / shape[0]] * shape[0]),
     "some pixels": lambda shape: Masking.random(shape, keep=0.5),
     "a box missing": lambda shape: Masking.box(shape, 100),
