@@ -8,7 +8,7 @@ from torch import Tensor
 from benchmarks import baselines, tv
 from benchmarks.suite.methods import Answer, Row, method
 from inverse.guidance.wiener import Wiener
-from operators import Blur, LinearOperator, Masking
+from operators import Blur, LinearOperator, Masking, Radon
 
 
 class Estimate(Row):
@@ -73,6 +73,29 @@ class MinimumNorm(Estimate):
         assert isinstance(operator, LinearOperator)
         operator(torch.zeros(len(y), *prior.event_shape, dtype=y.dtype, device=y.device))  # it learns the event shape
         return Answer(operator.pinv(y))
+
+
+@method("fbp")
+class FilteredBackProjection(Estimate):
+    """Filtered back-projection of a sinogram (`Radon.fbp`).
+
+    Arguments: name; filter: see there.
+    """
+
+    def __init__(self, name: str, filter: str = "hann"):
+        super().__init__(name)
+        self.filter = filter
+
+    def serves(self, operator, prior):
+        return isinstance(operator, Radon)
+
+    def facts(self, operator, prior, n_samples):
+        return {"steps": 1, "filter": self.filter}
+
+    def run(self, prior, operator, y, n_samples, seed):
+        assert isinstance(operator, Radon)
+        operator.measurement_shape(tuple(prior.event_shape))  # it learns the size
+        return Answer(operator.fbp(y, self.filter))
 
 
 @method("biharmonic")

@@ -11,7 +11,7 @@ from benchmarks.suite import classical, measurements, methods, units
 from benchmarks.suite.methods import ROWS, Row, find, method
 from benchmarks.suite.problems import Problem
 from inverse import METHODS
-from operators import Blur, GaussianNoise, Masking, PoissonNoise
+from operators import Blur, GaussianNoise, Masking, PoissonNoise, Radon
 
 from .conftest import SHAPE
 
@@ -25,10 +25,14 @@ NAMES = [
 
 @pytest.fixture(scope="module")
 def tasks(bench):
-    """A mask and a motion blur of two pictures."""
+    """A mask, a motion blur and a sinogram of two pictures."""
     prior = priors.load(bench / "prior")
     made = []
-    for operator in ({"name": "masking", "recipe": "random"}, {"name": "blur", "recipe": "motion", "size": 5}):
+    for operator in (
+        {"name": "masking", "recipe": "random"},
+        {"name": "blur", "recipe": "motion", "size": 5},
+        {"name": "radon", "angles": 5},
+    ):
         problem = Problem(operator["name"], "t", str(bench / "prior"), operator, {"gaussian": 0.1}, images=2)
         made.append(units.Task(problem, prior, measurements.make(problem, SHAPE)))
     return made
@@ -41,7 +45,7 @@ def test_every_row_answers_what_it_serves(tasks, name):
     settings = {"steps": STEPS.get(name, 3)} if short else {}
     row = find(name, settings)
     served = [task for task in tasks if row.serves(task.measured.operator, task.prior)]
-    assert served or name == "classifier", f"{name} serves neither a mask nor a blur: add what it serves"
+    assert served or name == "classifier", f"{name} serves no mask, blur or sinogram: add what it serves"
     for task in served[:1]:
         held = task.measured
         n = 4 if name in ("tds", "mcgdiff", "pivot") else 2
@@ -78,6 +82,7 @@ def test_classical_rows_serve_what_they_can(tasks):
         (Blur.gaussian(1.0, noise=noise), LINEAR | {"wiener"}),
         (Blur.gaussian(1.0, "reflect", noise=noise), LINEAR),
         (Blur(torch.ones(2, 1, 2, 2) / 4, noise=noise), LINEAR),
+        (Radon(5, noise=noise), LINEAR | {"fbp"}),
         (Blur.gaussian(1.0), {"pinv", "wiener"}),  # no level: nothing to weigh by
     ]
     for operator, expected in cases:
