@@ -16,13 +16,6 @@ from .resize import Resize
 from .varying_blur import VaryingBlur
 
 PICTURES = (Blur, Downsampling, Grayscale, Masking, Resize, VaryingBlur)  # they measure pictures with white noise
-    Blur,
-    Downsampling,
-    Grayscale,
-    Masking,
-    Resize,
-    VaryingBlur,
-)  # their measurements are pictures with white noise
 QUIET, NEAR, FEWEST = 0.25, 5, 400  # the share of quads that is used, quads that are averaged over, quads needed
 NORMAL_MAD = 0.6744897501960817  # median of |z|, z ~ N(0, 1)
 # orthonormal, so that white noise is independent in the three: left - right, top - bottom, and the diagonals
