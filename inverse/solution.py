@@ -81,7 +81,7 @@ class Solution:
         if self.lineages is None:
             return found
         kin = kinship(self.lineages, self.samples.shape[1])
-        return [text or more for text, more in zip(found, kin, strict=True)]
+        return ["; ".join(filter(None, both)) for both in zip(found, kin, strict=True)]
 
     def resample(self, n: int | None = None, seed: int = 0) -> Tensor:
         """Samples of equal weight, by systematic resampling: sample k about n w_k times.

@@ -233,7 +233,7 @@ def test_dps_hardly_depends_on_the_steps(sde, grid):
     prior, operator = picture(sde), LINEAR["masking"][1]()
     y = operator.measure(prior.sample(1, seed=9), seed=3)
     method = Method("", DPS(), grid=grid)
-    few, many = (draw(prior, method, 100, n, operator, y) for n in (250, 500))
+    few, many = (draw(prior, method, 300, n, operator, y) for n in (250, 500))
     spread = many.std(0)
     assert ((few.mean(0) - many.mean(0)).abs() / spread).mean() < 0.15
     assert 0.85 < float((few.std(0) / spread).mean()) < 1.15

@@ -80,7 +80,7 @@ def test_a_class_method_is_found_by_its_arguments(monkeypatch):
     ("text", "fragment"),
     [
         ("wavelet", "wavelet"),
-        ("blur.box:size=3", r"no constructor 'box', but \['gaussian', 'motion'\]"),
+        ("blur.box:size=3", r"no constructor 'box', but \['from_file', 'gaussian', 'motion'\]"),
         ("blur.to_dict", "no constructor"),
         ("blur.__init__", "no constructor"),
         ("masking.random:size=3", "'size'"),

@@ -154,13 +154,14 @@ def test_it_draws_the_posterior_of_a_gaussian(sde, share):
 
 
 def test_modes_get_their_shares_where_moment_matching_errs():
-    """Of the image mixture through 16 random combinations, the instance where moment matching is furthest off."""
-    instance = find("image-mixture-matrix")[0].instance(3)
-    found = {}
-    for name in ("mmps", "pivot"):
-        x = solve(instance.prior, instance.operator, instance.y, 300, name, seed=3, progress=False).samples[0]
-        found[name] = weight_error(x, instance.posterior)
-    assert found["pivot"] < 0.1 < 0.3 < found["mmps"]
+    """Of the image mixture through 16 random combinations, four instances; which they are depends on the processor."""
+    problem = find("image-mixture-matrix")[0]
+    found = {"mmps": 0.0, "pivot": 0.0}
+    for instance in map(problem.instance, range(1, 5)):
+        for name in found:
+            x = solve(instance.prior, instance.operator, instance.y, 300, name, seed=3, progress=False).samples[0]
+            found[name] += weight_error(x, instance.posterior) / 4
+    assert found["pivot"] < 0.05 and 2 * found["pivot"] < found["mmps"] > 0.05
 
 
 def test_a_part_of_the_covariances_stands_for_all():
