@@ -11,6 +11,7 @@ from operators import Operator
 from priors import Prior
 
 EXTREME = 0.01  # a p-value below it is warned of, and of the residual one above 1 - EXTREME too
+SLIGHT = 0.1  # of the noise's variance: what a residual may differ by without a warning
 FEWEST_DRAWS = 99  # of the prior: with fewer its p-value, at least 1 / (n + 1), cannot be extreme
 
 
@@ -61,7 +62,8 @@ def examine(
         covered = prior_predictive_p(prior, operator, y, draws)
     found = [[text] if text else [] for text in solution.check()]
     for b, texts in enumerate(found):
-        if predicted is not None and chi2 is not None:
+        # of the many numbers of a large picture a residual is extreme long before it matters
+        if predicted is not None and chi2 is not None and abs(float(chi2[b]) - 1) > SLIGHT:
             figures = f"chi^2 {float(chi2[b]):.2f}, p = {float(predicted[b]):.2g}"
             if predicted[b] < EXTREME:
                 texts.append(

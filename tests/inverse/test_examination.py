@@ -92,3 +92,15 @@ def test_what_does_not_belong_together_is_refused(posed):
             examine(solution(samples), operator, y, *arguments)
     with pytest.raises(ValueError, match="98 draws"):
         examine(solution(samples), operator, y, prior, draws[:98])
+
+
+def test_a_slight_misfit_of_many_numbers_is_not_complained_of():
+    """chi^2 of 1.05 over 20,000 numbers is as improbable as can be, and nothing to warn of; one of 1.2 is."""
+    operator = Masking(torch.ones(1, 100, 200), noise=GaussianNoise(0.1))
+    z = torch.randn(1, 1, 100, 200, generator=torch.Generator().manual_seed(0))
+    for chi2, count in ((1.05, 0), (1.2, 1)):
+        y = 0.1 * chi2**0.5 * z / z.square().mean().sqrt()
+        found = examine(solution(torch.zeros(1, 2, 1, 100, 200)), operator, y)
+        assert (
+            found.predictive_p is not None and float(found.predictive_p[0]) < 1e-4 and len(found.warnings[0]) == count
+        )
