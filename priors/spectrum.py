@@ -53,8 +53,8 @@ class Spectrum:
         floors = torch.logspace(math.log10(float(f[f > 0].min()) / 4), math.log10(0.5), FLOORS, dtype=f.dtype)
         totals = [power / f.clamp_min(float(low)).flatten()[:, None] ** slope for low in floors]
         floor = floors[(torch.stack([t.mean(0) for t in totals]) - spread).abs().argmin(0)]
-        lists = (mean.tolist(), map(tuple, colours.tolist()), power.tolist(), slope.tolist(), floor.tolist())
-        return cls(*(tuple(values) for values in lists))
+        lists = (tuple(values.tolist()) for values in (power, slope, floor))
+        return cls(tuple(mean.tolist()), tuple(map(tuple, colours.tolist())), *lists)
 
     def sized(self, event_shape: tuple[int, ...]) -> "StationaryMoments":
         """The moments of pictures of one size, (C, H, W)."""
