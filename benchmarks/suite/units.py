@@ -174,19 +174,13 @@ def _chosen(names: Sequence[str] | None, known: Mapping[str, Any]) -> list[str]:
     return list(names or known)
 
 
-def prior_of(problem: Problem) -> Prior:
+def prior_of(problem: Problem) -> ScorePrior:
     """The prior of a problem, for pictures of its size.
 
     Raises: FileNotFoundError; ValueError for a size that the prior does not serve.
     """
     prior = priors.load(problem.prior)
-    if problem.size is None or problem.size == tuple(prior.event_shape[1:]):
-        return prior
-    if not isinstance(prior, ScorePrior):
-        raise ValueError(
-            f"problem {problem.name}: size = {list(problem.size)}: {problem.prior!r} has {prior.event_shape}"
-        )
-    return prior.resized((prior.event_shape[0], *problem.size))
+    return prior if problem.size is None else prior.resized((prior.event_shape[0], *problem.size))
 
 
 _loaded: dict[tuple[str, tuple[int, int] | None, str], Prior] = {}
