@@ -9,7 +9,7 @@ from torch import Tensor
 
 from inverse.types import Gaussian, State
 from operators import Operator
-from priors import Moments, Prior
+from priors import Moments, Prior, StationaryMoments
 from priors.base import Wrapped, expand
 
 
@@ -42,7 +42,7 @@ class Posterior(Wrapped, ABC):
         x0 = self.guess(n, self.moments, rng)
         return expand(self.sde.alpha(t), x0) * x0 + expand(self.sde.sigma(t), x0) * rng.normal(tuple(x0.shape))
 
-    def guess(self, n: int, moments: Moments, rng) -> Tensor:
+    def guess(self, n: int, moments: Moments | StationaryMoments, rng) -> Tensor:
         """n draws of x0 by the prior's moments alone, (n, *E), where noise hides all that they do not know."""
         return moments.to(self.device).draw(n, rng)
 
