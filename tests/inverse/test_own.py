@@ -44,7 +44,7 @@ def test_the_prior_is_chosen_by_the_picture_and_said(tmp_path, size, name, shape
     problem = pose(tmp_path / "p.png", MASK)
     assert problem.prior.event_shape == problem.truth.shape[1:] == shape
     assert problem.facts["prior"].startswith(f"{name}, chosen because")
-    assert ("three channels alike" in problem.facts["picture"]) == (size == (24, 32, 1))
+    assert "becomes" not in problem.facts["picture"]
     assert "the default" in problem.facts["sigma"] and problem.sigma == 0.05
 
 
@@ -98,10 +98,16 @@ def test_what_cannot_be_is_refused(photo, changed, fragment):
         pose(**({"path": photo, "operator": MASK} | changed))
 
 
+def test_grey_becomes_colour_where_the_prior_is_and_it_is_said(tmp_path):
+    imsave(tmp_path / "grey.png", picture(24, 32, 1), check_contrast=False)
+    problem = pose(tmp_path / "grey.png", MASK, prior="natural")
+    assert problem.prior.event_shape == (3, 24, 32) and "three channels alike" in problem.facts["picture"]
+
+
 def test_measurements_that_do_not_fit_are_refused(tmp_path):
     imsave(tmp_path / "grey.png", picture(24, 32, 1), check_contrast=False)
     with pytest.raises(ValueError, match="has 1 channels, the measurement of such a picture has 3"):
-        pose(tmp_path / "grey.png", "blur", "0.1", measured=True)
+        pose(tmp_path / "grey.png", "blur", "0.1", "natural", measured=True)
     assert pose(tmp_path / "grey.png", "grayscale", "0.1", measured=True).prior.event_shape == (3, 24, 32)
     np.save(tmp_path / "two.npy", np.zeros((2, 3, 24, 32), np.float32))
     with pytest.raises(ValueError, match="holds 2 measurements"):

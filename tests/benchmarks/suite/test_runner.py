@@ -60,7 +60,7 @@ def test_a_run_that_was_killed_resumes_in_two_processes_to_the_same_records(benc
     assert 3 <= len(left) < len(unbroken), "the run was to be killed in the middle"
     assert len(records.load(tmp_path)) == len(left), "a record that a kill leaves must be whole"
     process = start(TORCHRUN, bench, tmp_path)
-    output = process.communicate(timeout=200)[0]
+    output = process.communicate(timeout=400)[0]
     assert process.returncode == 0, output
     (found,) = re.findall(rf"(\d+) of {len(unbroken)} units found", output)  # of one process, the other may be ahead
     assert int(found) >= len(left)
@@ -80,7 +80,7 @@ def test_a_run_that_is_killed_again_and_again_ends_in_the_same_records(bench, un
         process.send_signal(signal.SIGKILL)
         process.communicate()
     process = start(command, bench, tmp_path)
-    output = process.communicate(timeout=200)[0]
+    output = process.communicate(timeout=400)[0]
     assert process.returncode == 0, output
     for ours, theirs in zip(records.load(tmp_path), unbroken, strict=True):
         same(ours, theirs, OF_THE_RUN)
