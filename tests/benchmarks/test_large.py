@@ -2,12 +2,14 @@
 
 import json
 
+import pytest
 from typer.testing import CliRunner
 
 from benchmarks import large
 from benchmarks.cli import app
 
 
+@pytest.mark.slow
 def test_a_line_of_the_table():
     """In this process: a new one takes seconds to import."""
     whole, tiled = (large._measure("circular", tile, 4, (32, 48)) for tile in (None, 16))

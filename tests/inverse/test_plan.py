@@ -27,7 +27,10 @@ def hurry(monkeypatch):
     monkeypatch.setattr(importlib.import_module("inverse.plan"), "TIMED", 0.0)
 
 
-@pytest.mark.parametrize("name", SERVING)
+SLOW = pytest.param("exact", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", [SLOW if name == "exact" else name for name in SERVING])
 @pytest.mark.filterwarnings("ignore::inverse.UnreliableWeights")
 def test_counts_are_those_of_the_solve(name):
     """Particles are resampled when their weights ask for it, which no stand-in tells: there an evaluation or two."""
@@ -49,7 +52,7 @@ def test_a_label_is_planned_for_too():
     assert said.method.name == "classifier" and (said.nfe, said.nvjp) == (solution.nfe, solution.nvjp)
 
 
-@pytest.mark.parametrize("budget", ["fast", "balanced", "exact"])
+@pytest.mark.parametrize("budget", ["fast", "balanced", SLOW])
 def test_counts_of_auto(budget):
     """A trained network, whose denoiser is not linear, on a blur without an SVD."""
     prior = priors.load("natural", event_shape=(3, 24, 32))
