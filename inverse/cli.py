@@ -15,7 +15,7 @@ from rich.table import Table
 import operators
 import priors
 from inverse import demo as demonstration
-from inverse.examination import FEWEST_DRAWS, examine
+from inverse.examination import FEWEST_DRAWS, Examination, examine
 from inverse.figures import Column, gallery
 from inverse.folder import write_folder
 from inverse.methods import METHODS
@@ -28,7 +28,7 @@ from inverse.scan_cli import scan
 from inverse.solution import Solution
 from inverse.solve import sample as draw_prior
 from priors.checkpoints import SHIPPED, read_card
-from priors.data import ImageSet, write
+from priors.data import ImageSet, rounded, write
 from priors.likelihood import T_MIN
 
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False, no_args_is_help=True, help=__doc__)
@@ -117,8 +117,9 @@ def solve(
             problem, chosen, seed, file, {"command": command}, console.is_terminal,
             on_samples=lambda n: _say(f"{n} of {samples} samples in {escape(str(file))}"),
         )  # fmt: skip
-        cautions = _cautions(solution, problem)
-        figures = _figures(solution, problem, chosen) | problem.facts | {"command": command}
+        checked = _examined(solution, problem)
+        cautions = checked.warnings[0]
+        figures = _figures(solution, problem, chosen, checked) | problem.facts | {"command": command}
         write_folder(out, f"{image.name}: {operator}", solution, problem.y, problem.truth, figures, cautions)
     if problem.truth is not None:
         console.print(f"PSNR of the posterior mean: {psnr(solution.mean, problem.truth).item():.2f} dB")
@@ -145,10 +146,11 @@ def sample(
     with _explained():
         p = priors.load(prior, config=config)
         x = draw_prior(p, n_samples=n, method=method, n_steps=steps, seed=seed)
-        pixels = (x.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
         write(
             out / "samples.h5",
-            ImageSet(pixels, source=f"inverse sample --prior {prior} --method {method} --seed {seed}"),
+            ImageSet(
+                rounded(x, torch.uint8).cpu(), source=f"inverse sample --prior {prior} --method {method} --seed {seed}"
+            ),
         )
         columns = [Column("", column) for column in x.split(-(-n // 8))]
         gallery(out / "samples.png", {f"{prior}, {method}": columns})
@@ -240,16 +242,15 @@ def _method(chosen: Plan) -> str:
     return f"{steps}; auto took {chosen.reason}" if chosen.reason else f"{steps}, as asked for"
 
 
-def _figures(solution: Solution, problem: Problem, chosen: Plan) -> dict[str, str]:
+def _figures(solution: Solution, problem: Problem, chosen: Plan, checked: Examination) -> dict[str, str]:
     """What the page tells of a solution."""
     found = {}
     if problem.truth is not None:
         each = [psnr(x, problem.truth).item() for x in solution.samples.unbind(1)]
         found["PSNR of the mean"] = f"{psnr(solution.mean, problem.truth).item():.2f} dB"
         found["PSNR of one sample"] = f"{sum(each) / len(each):.2f} dB, the mean of {len(each)}"
-    chi2 = examine(solution, problem.operator, problem.y).chi2
-    if chi2 is not None:
-        found["chi^2 of the residual"] = f"{chi2.item():.3f}, about 1 where samples explain the measurement"
+    if checked.chi2 is not None:
+        found["chi^2 of the residual"] = f"{checked.chi2.item():.3f}, about 1 where samples explain the measurement"
     if solution.samples.shape[1] > 1:
         found["standard deviation"] = f"{solution.std.mean().item():.4f} per pixel, on average"
     return found | {
@@ -260,15 +261,15 @@ def _figures(solution: Solution, problem: Problem, chosen: Plan) -> dict[str, st
     }
 
 
-def _cautions(solution: Solution, problem: Problem) -> list[str]:
-    """What speaks against a solution of one measurement; pictures beside a shipped prior stand for its draws."""
+def _examined(solution: Solution, problem: Problem) -> Examination:
+    """The checks of a solution of one measurement; pictures beside a shipped prior stand for its draws."""
     operator, prior, y = problem.operator, problem.prior, problem.y
     able = {"linear", "gaussian"} <= operator.capabilities and prior.moments is not None
     name = problem.facts["prior"].partition(",")[0]
     pictures = priors.samples(name).floats() if able and name in priors.available() else y[:0]
     if len(pictures) < FEWEST_DRAWS:
-        return examine(solution, operator, y).warnings[0]
-    return examine(solution, operator, y, prior, pictures).warnings[0]
+        return examine(solution, operator, y)
+    return examine(solution, operator, y, prior, pictures)
 
 
 class _explained(ContextDecorator):

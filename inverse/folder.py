@@ -12,6 +12,7 @@ from torch import Tensor
 
 from inverse.figures import Column, gallery
 from inverse.solution import Solution
+from priors.data import rounded
 from priors.files import atomic
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -84,7 +85,7 @@ def write_folder(
 
 def _pixels(picture: Tensor) -> np.ndarray:
     """(C, H, W) in image units, C 1 or 3 -> uint8 (H, W) or (H, W, 3)."""
-    pixels = (picture.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    pixels = rounded(picture.detach().cpu(), torch.uint8).permute(1, 2, 0).numpy()
     return pixels[..., 0] if pixels.shape[2] == 1 else pixels
 
 

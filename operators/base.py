@@ -282,7 +282,7 @@ class SVDOperator(LinearOperator):
     def pinv(self, y: Tensor) -> Tensor:
         """A^+ y = V S^+ U^T y, (N, *M) -> (N, *E)."""
         z = self.Ut(y)
-        return self.V(_divide(z, self.spectrum(z)))
+        return self.V(divide(z, self.spectrum(z)))
 
     def solve_gram(self, y: Tensor, r2: Tensor | float) -> Tensor:
         """Solve (r2 A A^T + sigma_y^2) v = y (N, *M) on the support.
@@ -301,9 +301,10 @@ class SVDOperator(LinearOperator):
         rest = y - self.U(z)
         rest = rest - self.U(self.Ut(rest))
         r2 = column(r2, z)
-        inside = self.U(_divide(z, r2 * self.spectrum(z) ** 2 + column(variance.reshape(-1), z)))
-        return inside + _divide(rest, variance)
+        inside = self.U(divide(z, r2 * self.spectrum(z) ** 2 + column(variance.reshape(-1), z)))
+        return inside + divide(rest, variance)
 
 
-def _divide(a: Tensor, b: Any) -> Tensor:
+def divide(a: Tensor, b: Any) -> Tensor:
+    """a / b where b > 0, and 0 elsewhere."""
     return torch.where(b > 0, a / torch.where(b > 0, b, 1), 0)

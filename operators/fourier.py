@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from . import sampling
-from .base import LinearOperator, Shape, SVDOperator
+from .base import LinearOperator, Shape, SVDOperator, divide
 from .coils import smooth_sensitivities
 from .kspace import fftc, ifftc, mirrored, to_channels, to_complex
 from .noise import Noise
@@ -229,17 +229,14 @@ class RealFourier(Fourier, SVDOperator):
         return self.Vt(z)
 
     def U(self, z: Tensor) -> Tensor:
-        z = self._over_s(z)
+        z = divide(z, self.spectrum(z))
         there = mirrored(z)
         return self._masked(torch.cat((z + there, there - z), 1) / 2)
 
     def Ut(self, y: Tensor) -> Tensor:
         real, imaginary = self._masked(y).split(1, 1)
-        return self._over_s((real - imaginary + mirrored(real + imaginary)) / 2)
-
-    def _over_s(self, z: Tensor) -> Tensor:
-        s = self.spectrum(z)
-        return torch.where(s > 0, z / torch.where(s > 0, s, 1), 0)
+        z = (real - imaginary + mirrored(real + imaginary)) / 2
+        return divide(z, self.spectrum(z))
 
 
 def _finite(name: str, value: Any, axes: int, complex_: bool) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from priors.data import rounded
 from priors.files import atomic
 from priors.losses import (
     T_TRAIN,
@@ -203,7 +204,7 @@ def _save_sheet(path: Path, images: Tensor, columns: int = 6) -> None:
     n, c, h, w = images.shape
     grid = images.view(n // columns, columns, c, h, w).permute(0, 3, 1, 4, 2).reshape(n // columns * h, columns * w, c)
     with atomic(path) as temporary:
-        pixels = (grid.clamp(0, 1) * 255).round().byte().cpu().numpy()
+        pixels = rounded(grid, torch.uint8).cpu().numpy()
         renamed = temporary.with_suffix(".png")
         imsave(renamed, pixels.squeeze(-1) if c == 1 else pixels, check_contrast=False)
         renamed.replace(temporary)

@@ -58,7 +58,7 @@ class TotalVariation(Estimate):
 
     def run(self, prior, operator, y, n_samples, seed):
         assert isinstance(operator, LinearOperator)
-        operator(torch.zeros(len(y), *prior.event_shape, dtype=y.dtype, device=y.device))  # it learns the event shape
+        operator.measurement_shape(tuple(prior.event_shape))  # it learns the event shape
         return Answer(tv.total_variation(operator, y, self.steps))
 
 
@@ -71,7 +71,7 @@ class MinimumNorm(Estimate):
 
     def run(self, prior, operator, y, n_samples, seed):
         assert isinstance(operator, LinearOperator)
-        operator(torch.zeros(len(y), *prior.event_shape, dtype=y.dtype, device=y.device))  # it learns the event shape
+        operator.measurement_shape(tuple(prior.event_shape))  # it learns the event shape
         return Answer(operator.pinv(y))
 
 
@@ -94,7 +94,7 @@ class FilteredBackProjection(Estimate):
 
     def run(self, prior, operator, y, n_samples, seed):
         assert isinstance(operator, Radon)
-        operator.measurement_shape(tuple(prior.event_shape))  # it learns the size
+        operator.measurement_shape(tuple(prior.event_shape))  # it learns the event shape
         return Answer(operator.fbp(y, self.filter))
 
 

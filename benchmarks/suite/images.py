@@ -99,4 +99,4 @@ def _folder(path: Path, problem: Problem, event_shape: tuple[int, ...]) -> Image
         parts.append(x)
     if not parts:
         raise ValueError(f"{path} has no images: expected files of {list(SUFFIXES)}")
-    return ImageSet((torch.cat(parts) * 255).round().to(torch.uint8), source=str(path))
+    return ImageSet(rounded(torch.cat(parts), torch.uint8), source=str(path))
