@@ -24,7 +24,7 @@ from inverse.plan import Plan, span
 from inverse.plan import plan as make_plan
 from inverse.quality import psnr
 from inverse.reading import read_images
-from inverse.scan_cli import scan
+from inverse.scan_cli import AntitheticOption, scan
 from inverse.solution import Solution
 from inverse.solve import sample as draw_prior
 from priors.checkpoints import SHIPPED, read_card
@@ -83,6 +83,7 @@ def solve(
     method: str = "auto",
     budget: Annotated[str | None, typer.Option(help="of method auto: fast, balanced or exact")] = None,
     steps: StepsOption = None,
+    antithetic: AntitheticOption = False,
     seed: SeedOption = 0,
     out: OutOption = Path("solution"),
     measured: Annotated[bool, typer.Option(help="the file is the measurement itself, not an image to measure")] = False,
@@ -102,7 +103,8 @@ def solve(
     file = out / "solution.h5"
     with _explained():
         problem = pose(image, operator, sigma, prior, config, seed, measured, resize, tile, memory * 1e9)
-        chosen = make_plan(problem.prior, problem.operator, problem.y, samples, method, steps, seed, None, budget)
+        given = (problem.prior, problem.operator, problem.y, samples, method, steps, seed, None, budget)
+        chosen = make_plan(*given, antithetic)
         if overwrite and not dry:
             file.unlink(missing_ok=True)
         held = None if overwrite else finished(problem, chosen, seed, file)
@@ -229,7 +231,7 @@ def _told(chosen: Plan, done: int, out: Path) -> dict[str, str]:
     there = f", {done} of them finished before" if done else ""
     return {
         "method": _method(chosen),
-        "samples": f"{chosen.n_samples}{there}; {chosen.rows} at a time",
+        "samples": f"{chosen.n_samples}{there}; {chosen.rows} at a time{', in antithetic pairs' * chosen.antithetic}",
         "cost": f"{chosen.nfe} evaluations of the prior + {chosen.nvjp} backward passes per sample",
         "time": f"about {span(chosen.seconds * left / chosen.n_samples)}",
         "memory": f"about {chosen.bytes / 1e9:.2g} GB beyond what is in use now",

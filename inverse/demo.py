@@ -109,7 +109,8 @@ def run(out: Path, n_images: int = 4, n_samples: int = 4, seed: int = 0, progres
         chosen = images[torch.arange(i * n, (i + 1) * n) % len(images)]
         operator, truth = task.operator(prior.event_shape), chosen.floats()
         y = _measure(operator, chosen)
-        solution = solve(prior, operator, y, n_samples, task.method, seed=seed, progress=progress)
+        pairs = n_samples % 2 == 0  # few samples, whose mean is looked at first
+        solution = solve(prior, operator, y, n_samples, task.method, seed=seed, progress=progress, antithetic=pairs)
         solution.save(out / f"{name}.h5")
         seen = operator.pinv(y) if task.zero_filled and isinstance(operator, LinearOperator) else y
         sections[task.title] = columns(solution, seen, truth)

@@ -39,7 +39,7 @@ class Problem:
 
     def key(self, chosen: Plan, seed: int) -> str:
         """A name of the problem and of all that its samples depend on but their number."""
-        how = (chosen.method.name, chosen.n_steps, chosen.nfe, chosen.nvjp, seed)
+        how = (chosen.method.name, chosen.n_steps, chosen.nfe, chosen.nvjp, chosen.antithetic, seed)
         digest = hashlib.sha256(repr((how, self.sigma, self.facts)).encode())
         inner = self.prior.prior if isinstance(self.prior, Tiled) else self.prior
         weights = inner.state_dict().values() if isinstance(inner, ScorePrior) else ()
@@ -133,9 +133,9 @@ def draw(
     while (done := 0 if solution is None else solution.samples.shape[1]) < chosen.n_samples:
         n = chosen.n_samples - done
         if not chosen.method.population.weighs:
-            n = min(n, chosen.rows)
+            n = min(n, max(2, chosen.rows - chosen.rows % 2) if chosen.antithetic else chosen.rows)
         given = (problem.prior, problem.operator, problem.y, n, chosen.method, chosen.n_steps, seed)
-        more = solve(*given, progress=progress, first=done)
+        more = solve(*given, progress=progress, first=done, antithetic=chosen.antithetic)
         more = replace(more, reason=chosen.reason)
         solution = more if solution is None else solution.followed_by(more)
         held = {"y": problem.y, "mean": solution.mean}

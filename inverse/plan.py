@@ -11,7 +11,7 @@ from torch import Tensor
 
 from inverse.choice import resolve
 from inverse.methods import Method
-from inverse.solve import rows_at_once, solve
+from inverse.solve import check_antithetic, rows_at_once, solve
 from inverse.weights import UnreliableWeights
 from operators import Operator
 from priors import Prior, Tiled
@@ -29,7 +29,7 @@ class Plan:
 
     Attributes: method; n_steps; reason: of the choice, if it was "auto"'s; n_samples per measurement; rows: at a time;
     nfe and nvjp: evaluations of the prior and backward passes through it per sample; seconds: of all samples of all
-    measurements; bytes: about the most memory in use at once, beyond what is in use before.
+    measurements; bytes: about the most memory in use at once, beyond what is in use before; antithetic.
     """
 
     method: Method
@@ -41,6 +41,7 @@ class Plan:
     nvjp: int
     seconds: float
     bytes: int
+    antithetic: bool = False
 
 
 def plan(
@@ -53,6 +54,7 @@ def plan(
     seed: int = 0,
     batch_size: int | None = None,
     budget: str | None = None,
+    antithetic: bool = False,
 ) -> Plan:
     """What `solve` would do with these arguments, and what it would cost.
 
@@ -68,6 +70,8 @@ def plan(
     """
     choice = resolve(method, operator, tuple(prior.event_shape), n_samples, budget)
     n_steps = n_steps or choice.n_steps
+    if antithetic:
+        check_antithetic(choice.method, n_samples)
     operator.validate_y(y, prior.event_shape)
     rows = min(rows_at_once(choice.method, prior.event_shape, n_samples, batch_size), len(y) * n_samples)
     n = n_samples if choice.method.population.coupled else rows
@@ -94,6 +98,7 @@ def plan(
         rehearsal.nvjp,
         batches * (rehearsal.seconds * rows / n + network),
         round(LIVE * rows * activations(prior)) + 4 * len(y) * n_samples * math.prod(prior.event_shape),
+        antithetic,
     )
 
 

@@ -19,6 +19,9 @@ from operators.sampling import calibration_region
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
 SHOWN = 3  # samples in a picture
+AntitheticOption = Annotated[
+    bool, typer.Option("--antithetic", help="samples in pairs of opposite noise: the mean of few is as good as of many")
+]
 
 
 def scan(
@@ -35,6 +38,7 @@ def scan(
     samples: Annotated[int, typer.Option(min=1, help="of the posterior, of every slice")] = 8,
     method: Annotated[str, typer.Option(help="see `inverse methods`")] = "auto",
     steps: Annotated[int | None, typer.Option(min=1, help="default: the method's")] = None,
+    antithetic: AntitheticOption = False,
     sigma: Annotated[str, typer.Option(help="noise in the file's units, or auto: from the border of k-space")] = "auto",
     seed: Annotated[int, typer.Option(help="slice n is solved with seed + n")] = 0,
 ) -> None:
@@ -51,7 +55,8 @@ def scan(
         checksum = hashlib.file_digest(stream, "sha256").hexdigest()
     provenance: dict[str, str | float] = {
         "scan": file.name, "sha256": checksum, "rows": rows or 0, "prior": prior, "method": method, "steps": steps or 0,
-        "n_samples": samples, "seed": seed, "sigma_given": sigma, "software": f"score-inverse {_version()}",
+        "n_samples": samples, "antithetic": int(antithetic), "seed": seed, "sigma_given": sigma,
+        "software": f"score-inverse {_version()}",
     }  # fmt: skip
     path = out / "reconstruction.h5"
     found = _done(path, provenance)
@@ -67,7 +72,9 @@ def scan(
         console.print(_plan(one, problem, given is None) + f"; {prior}, {samples} samples by {choice.method.name}")
         if choice.reason:
             console.print(f"  auto: {choice.reason}")
-        solution = solve(sized, problem.operator, problem.y, samples, choice.method, steps or choice.n_steps, seed + n)
+        posed = (sized, problem.operator, problem.y)
+        n_steps = steps or choice.n_steps
+        solution = solve(*posed, samples, choice.method, n_steps, seed + n, antithetic=antithetic)
         found[n] = Reconstruction.of(solution, problem)
         write_reconstruction(path, found, provenance | {"citation": solution.cite()})
         _draw(out / f"slice-{n:03d}.png", f"{file.name}, slice {n}, {solution.method}", problem, solution)

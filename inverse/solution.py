@@ -15,7 +15,7 @@ from priors import RowRNG
 from priors.files import atomic
 
 ARRAYS = ("samples", "log_weights", "log_evidence", "log_evidence_std", "lineages")  # optional but the first two
-RECORDED = ("method", "nfe", "nvjp", "seconds", "seed", "citation", "reason")  # attributes of the HDF5 file
+RECORDED = ("method", "nfe", "nvjp", "seconds", "seed", "citation", "reason", "antithetic")  # attributes in HDF5
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Solution:
     all; seed; citation: the method's paper; reason: of the choice, if it was "auto"'s; log_evidence (B,): an estimate
     of log p(y) in nats, of the methods that make one, else None; log_evidence_std (B,): its standard error, of "exact";
     lineages (B,): of particles that were resampled, the effective number of first ones that they descend from (see
-    `inverse.weights.lineages`).
+    `inverse.weights.lineages`); antithetic: samples 2 j and 2 j + 1 are pairs of opposite noise, not independent (see
+    `solve`).
     """
 
     samples: Tensor
@@ -39,6 +40,7 @@ class Solution:
     seed: int
     citation: str = ""
     reason: str = ""
+    antithetic: bool = False
     log_evidence: Tensor | None = None
     log_evidence_std: Tensor | None = None
     lineages: Tensor | None = None
@@ -52,10 +54,16 @@ class Solution:
     def std(self) -> Tensor:
         """The posterior standard deviation per coordinate, (B, *E); with n equal weights the n / (n - 1) of a sample.
 
+        Formula: of antithetic pairs with half sums m and half differences h, Var x = E h^2 + Var m, unbiased for any
+        correlation; of one pair alone, whose Var m is not known, E h^2.
         Raises: ValueError for one sample, which has no spread.
         """
         if self.samples.shape[1] < 2:
             raise ValueError("one sample has no standard deviation: solve with n_samples >= 2")
+        if self.antithetic:
+            a, b = self.samples[:, ::2], self.samples[:, 1::2]
+            sums, differences = (a + b) / 2, (a - b) / 2
+            return (differences.square().mean(1) + (sums.var(1) if sums.shape[1] > 1 else 0.0)).sqrt()
         squares = weighted_mean((self.samples - self.mean[:, None]) ** 2, self.log_weights)
         bias = 1 - 1 / self.ess
         return (squares / bias.to(squares).view(-1, *[1] * (squares.ndim - 1)).clamp_min(1e-12)).sqrt()
@@ -129,10 +137,11 @@ class Solution:
         Raises: ValueError for samples that weigh each other or another cost per sample: they were not drawn alike.
         """
         weighed = any(s.log_evidence is not None or s.lineages is not None or s.log_weights.any() for s in (self, more))
-        if weighed or (self.method, self.nfe, self.nvjp, self.seed) != (more.method, more.nfe, more.nvjp, more.seed):
+        how = [(s.method, s.nfe, s.nvjp, s.seed, s.antithetic) for s in (self, more)]
+        if weighed or how[0] != how[1]:
             raise ValueError(
                 f"samples of {self.method!r}, seed {self.seed}, and of {more.method!r}, seed {more.seed}: expected "
-                "equal weights and the same method, seed, evaluations and passes; solve for all in one call"
+                "equal weights and the same method, seed, evaluations, passes and pairing; solve for all in one call"
             )
         return replace(
             self,
@@ -183,7 +192,7 @@ class Solution:
                 samples, log_weights, *optional = (None if a is None else torch.from_numpy(a) for a in arrays)
                 if samples is None or log_weights is None:
                     raise KeyError(f"it has no {' or '.join(ARRAYS[:2])}")
-                found = {"reason": ""} | dict(file.attrs)  # older files have no reason
+                found = {"reason": "", "antithetic": False} | dict(file.attrs)  # older files have neither
                 attrs: dict[str, Any] = {name: found[name] for name in RECORDED}
         except (OSError, KeyError) as error:
             raise ValueError(f"{path} is no solution that Solution.save wrote, or is truncated: {error}") from None
@@ -196,6 +205,7 @@ class Solution:
             seconds=float(attrs["seconds"]),
             nfe=int(attrs["nfe"]),
             nvjp=int(attrs["nvjp"]),
+            antithetic=bool(attrs["antithetic"]),
             seed=int(attrs["seed"]),
             **dict(zip(ARRAYS[2:], optional, strict=True)),
         )

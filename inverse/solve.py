@@ -34,6 +34,7 @@ def solve(
     progress: bool = True,
     budget: str | None = None,
     first: int = 0,
+    antithetic: bool = False,
 ) -> Solution:
     """Samples of the posterior p(x0 | y).
 
@@ -45,7 +46,10 @@ def solve(
     n_steps (default: the method's); seed (int >= 0): sample k of measurement b is the same whatever the batch size or
     device; batch_size: rows at a time; progress: a bar, and the reason of "auto"; budget of "auto": "fast" (30
     evaluations and backward passes per sample), "balanced" (100, the default) or "exact"; first (int >= 0): the number
-    of the first sample, for a solve that goes on where another ended (`Solution.followed_by`).
+    of the first sample, for a solve that goes on where another ended (`Solution.followed_by`); antithetic: samples 2 j
+    and 2 j + 1 share their normal draws with opposite signs (Hammersley & Morton 1956): each is a draw of the posterior
+    as before, but where that is nearly Gaussian the mean of a pair is as good as that of many independent samples. Not
+    for methods that weigh samples.
     Returns: `Solution` with samples (B, K, *E) in data units; methods with a weighed population (exact, tds, mcgdiff)
     give them log_weights, and exact and tds an estimate of log p(y). Weights and particles that are not to be trusted
     (`Solution.check`) are warned of, by `UnreliableWeights`.
@@ -60,19 +64,23 @@ def solve(
     _check_numbers(n_samples=n_samples, n_steps=n_steps, batch_size=batch_size)
     if isinstance(first, bool) or not isinstance(first, int) or first < 0:
         raise ValueError(f"first = {first!r}: expected an integer >= 0, the number of the first sample")
+    if antithetic:
+        check_antithetic(choice.method, n_samples, first)
     RowRNG(seed, ())  # refuses a bad seed before anything is computed
     if isinstance(y, Tensor) and y.device != prior.device:
         raise ValueError(f"y is on {y.device} and the prior on {prior.device}: move one with .to(...)")
     operator.validate_y(y, prior.event_shape)
     y = _measured(operator, y)
     rows = torch.arange(len(y)).repeat_interleave(n_samples)
-    keys = [(b, first + k) for b in range(len(y)) for k in range(n_samples)]
+    numbers = [(b, k) for b in range(len(y)) for k in range(first, first + n_samples)]
+    keys = [(b, k // 2) for b, k in numbers] if antithetic else numbers
+    mirrored = [antithetic and k % 2 == 1 for _, k in numbers]
     start = time.perf_counter()
     if progress and choice.reason:
         Console(stderr=True).print(f"auto: {choice.reason}", highlight=False)
     chosen = choice.method.sized(n_samples)
     n_steps = n_steps or choice.n_steps
-    state, counter = _run(prior, operator, y, rows, keys, chosen, n_steps, seed, batch_size, progress)
+    state, counter = _run(prior, operator, y, rows, keys, mirrored, chosen, n_steps, seed, batch_size, progress)
     log_w = state.log_w.view(len(y), n_samples)
     log_z = None if state.log_z is None or not chosen.guidance.evidence else state.log_z.view_as(log_w)[:, 0]
     independent = chosen.population.weighs and not chosen.population.coupled
@@ -89,6 +97,7 @@ def solve(
         seed=seed,
         citation=chosen.citation,
         reason=choice.reason,
+        antithetic=antithetic,
     )
     if chosen.population.weighs:
         _warn_of(solution.check())
@@ -119,13 +128,12 @@ def sample(
             f"method {method!r}: expected one of {unconditional} or an unconditional Method; for a y use solve()"
         )
     _check_numbers(n_samples=n_samples, n_steps=n_steps, batch_size=batch_size)
-    keys = [(0, k) for k in range(n_samples)]
-    return _run(
-        prior, None, None, torch.zeros(n_samples, dtype=torch.long), keys, chosen, n_steps, seed, batch_size, progress
-    )[0].x
+    rows, keys = torch.zeros(n_samples, dtype=torch.long), [(0, k) for k in range(n_samples)]
+    straight = [False] * n_samples
+    return _run(prior, None, None, rows, keys, straight, chosen, n_steps, seed, batch_size, progress)[0].x
 
 
-def _run(prior, operator, y, rows, keys, method: Method, n_steps, seed, batch_size, progress):
+def _run(prior, operator, y, rows, keys, mirrored, method: Method, n_steps, seed, batch_size, progress):
     """Every row through the engine, a batch at a time: the state of all, the counter of one batch."""
     steps = sum(len(grid) - 1 for _, grid in method.stages(prior, n_steps))
     together = len(rows) if y is None else len(rows) // len(y)
@@ -138,7 +146,9 @@ def _run(prior, operator, y, rows, keys, method: Method, n_steps, seed, batch_si
             counter = Evaluations(prior, len(batch))
             index = rows[batch]
             measured = (None, None) if operator is None or y is None else (operator.rows(index), y[index.to(y.device)])
-            rng = RowRNG(seed, [keys[i] for i in batch.tolist()], device=prior.device)
+            chosen = batch.tolist()
+            signs = [mirrored[i] for i in chosen]
+            rng = RowRNG(seed, [keys[i] for i in chosen], device=prior.device, mirrored=signs)
             states.append(method.carry(counter, *measured, rng, len(batch), n_steps, advance))
     log_z = [s.log_z for s in states if s.log_z is not None]
     origin = [s.origin for s in states if s.origin is not None]
@@ -160,6 +170,19 @@ def rows_at_once(method: Method, event_shape: tuple[int, ...], n_samples: int, b
     if not method.population.coupled:
         return size
     return n_samples if method.population.restarts else max(1, size // n_samples) * n_samples
+
+
+def check_antithetic(method: Method, n_samples: int, first: int = 0) -> None:
+    """Refuse what cannot be drawn in antithetic pairs, by a ValueError; arguments as `solve`."""
+    if n_samples % 2 or first % 2:
+        raise ValueError(
+            f"antithetic samples come in pairs: n_samples = {n_samples} and first = {first} must be even numbers"
+        )
+    if method.population.weighs:
+        raise ValueError(
+            f"method {method.name!r} weighs its samples as independent draws: antithetic pairs are not; leave "
+            "antithetic out, or take a method without weights, such as 'mmps'"
+        )
 
 
 def _measured(operator: Operator, y: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Randomness that belongs to a row, not to its batch."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -13,18 +13,29 @@ class RowRNG:
 
     Each stream is a numpy Generator of SeedSequence (seed, *key): streams of neighbouring keys are independent, and 0
     is a seed like any other. (A torch.Generator on the CPU keeps 32 bits of its seed: two of 10^5 keys would agree.)
-    Source: the per-sample seeding of Karras et al. 2022 (EDM), carried to measurement x sample.
-    Arguments: seed (int >= 0, < 2^63); keys (iterable of tuples of int, one per row); device and dtype of the draws.
+    Source: the per-sample seeding of Karras et al. 2022 (EDM), carried to measurement x sample; Hammersley & Morton
+    1956 (antithetic variates).
+    Arguments: seed (int >= 0, < 2^63); keys (iterable of tuples of int, one per row); device and dtype of the draws;
+    mirrored (bool per row, default none): whose normal draws are the negatives of their stream's, so that two rows of
+    one key are antithetic.
     Raises: TypeError or ValueError for a seed that is no such integer.
     """
 
-    def __init__(self, seed: int, keys: Iterable[tuple[int, ...]], device="cpu", dtype: torch.dtype = torch.float32):
+    def __init__(
+        self,
+        seed: int,
+        keys: Iterable[tuple[int, ...]],
+        device="cpu",
+        dtype: torch.dtype = torch.float32,
+        mirrored: Sequence[bool] = (),
+    ):
         if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
             raise TypeError(f"seed = {seed!r}: expected an integer >= 0")
         if not 0 <= seed < 2**63:  # more would not fit into the HDF5 attribute that a solution keeps it in
             raise ValueError(f"seed = {seed}: expected an integer >= 0 and < 2^63")
         self.device, self.dtype = torch.device(device), dtype
         sequences = (np.random.SeedSequence(int(seed), spawn_key=tuple(key)) for key in keys)
+        self._mirrored = list(mirrored) if any(mirrored) else None
         self._generators = [np.random.Generator(np.random.PCG64(sequence)) for sequence in sequences]
 
     @classmethod
@@ -34,7 +45,10 @@ class RowRNG:
 
     def normal(self, shape: tuple[int, ...]) -> Tensor:
         """Standard normal draws of ``shape`` (N, ...), row n from stream n."""
-        return self._draw(shape, np.random.Generator.standard_normal)
+        z = self._draw(shape, np.random.Generator.standard_normal)
+        if self._mirrored is not None:
+            z[torch.tensor(self._mirrored, device=z.device)] *= -1
+        return z
 
     def uniform(self, shape: tuple[int, ...]) -> Tensor:
         """Uniform draws on [0, 1) of ``shape`` (N, ...), row n from stream n."""

@@ -65,7 +65,7 @@ def _measured(unit: Unit, part: Measurements, answer: Answer) -> dict[str, Any]:
     task = unit.task
     judged = Judged(
         part.truth, part.y, part.operator, answer.mean, answer.samples, answer.log_weights, part.labels, task.judge,
-        task.resolution, unit.stream,
+        task.resolution, unit.stream, answer.antithetic,
     )  # fmt: skip
     found, scales, missing = metrics.measure(judged)
     held: dict[str, Any] = {"metrics": found, "scales": scales, "missing": missing}

@@ -25,7 +25,8 @@ class Answer:
     """What a row says of B measurements.
 
     Attributes: mean (B, *E); samples (B, K, *E), or None of a single estimate; std (B, *E) or None; log_weights (B, K),
-    None where samples are equally weighted; nfe and nvjp: evaluations of the prior and backward passes per sample.
+    None where samples are equally weighted; nfe and nvjp: evaluations of the prior and backward passes per sample;
+    antithetic: whether samples 2 j and 2 j + 1 are a pair, as `inverse.solve` makes them, in place of independent.
     """
 
     mean: Tensor
@@ -34,6 +35,7 @@ class Answer:
     log_weights: Tensor | None = None
     nfe: int = 0
     nvjp: int = 0
+    antithetic: bool = False
 
 
 class Row(ABC):
@@ -140,7 +142,8 @@ class Solver(Row):
     """`inverse.solve` by a method of METHODS, or by "auto".
 
     Arguments: name; method (name); steps: default the method's own; budget: of "auto"; guidance: settings of the
-    method's guidance that differ from its own, such as {"steps": 2} of MMPS; batch: rows at a time.
+    method's guidance that differ from its own, such as {"steps": 2} of MMPS; batch: rows at a time; antithetic:
+    samples in pairs, of an even number of samples and where the method does not weigh them.
     Raises: ValueError for a guidance setting that there is not, and a budget of another method than "auto".
     """
 
@@ -152,10 +155,11 @@ class Solver(Row):
         budget: str | None = None,
         guidance: Mapping[str, Any] | None = None,
         batch: int | None = None,
+        antithetic: bool = False,
     ):
         super().__init__(name)
         self.method, self.steps, self.budget = method, steps, budget
-        self.guidance, self.batch = dict(guidance or {}), batch
+        self.guidance, self.batch, self.antithetic = dict(guidance or {}), batch, antithetic
         if method == "auto":
             if self.guidance or steps is not None:
                 raise ValueError(f"method {name!r}: 'auto' chooses steps and guidance itself: give it a budget only")
@@ -186,19 +190,19 @@ class Solver(Row):
     def facts(self, operator, prior, n_samples):
         choice = self.chosen(operator, prior, n_samples)
         found = {"method": choice.method.name, "steps": choice.n_steps, "guidance": repr(choice.method.guidance)}
-        return found | ({"batch": self.batch} if self.batch else {})
+        found |= {"batch": self.batch} if self.batch else {}
+        return found | ({"antithetic": True} if self.antithetic else {})
 
     def identity(self, operator, prior, n_samples):
         choice = self.chosen(operator, prior, n_samples)
         # the repr of a function holds its address
         made = re.sub(r" at 0x\w+", "", repr(choice.method))
-        return ["solve", made, choice.n_steps, self.batch, *_behind(choice.method)]
+        return ["solve", made, choice.n_steps, self.batch, self.antithetic, *_behind(choice.method)]
 
     def run(self, prior, operator, y, n_samples, seed):
         choice = self.chosen(operator, prior, n_samples)
-        return answer(
-            solve(prior, operator, y, n_samples, choice.method, choice.n_steps, seed, self.batch, progress=False)
-        )
+        given = (prior, operator, y, n_samples, choice.method, choice.n_steps, seed, self.batch)
+        return answer(solve(*given, progress=False, antithetic=self.antithetic))
 
 
 def answer(solution: Solution) -> Answer:
@@ -211,6 +215,7 @@ def answer(solution: Solution) -> Answer:
         solution.log_weights if weighed else None,
         solution.nfe,
         solution.nvjp,
+        solution.antithetic,
     )
 
 

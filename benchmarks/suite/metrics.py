@@ -30,7 +30,8 @@ class Judged:
     Attributes: truth (B, *E); y (B, *M); operator (of these rows); mean (B, *E): the answer; samples (B, K, *E), or
     None of a single estimate; log_weights (B, K), or None where samples are equally weighted; labels (B,) or None;
     judge: a classifier trained apart, or None; resolution: noise on truths and samples before they are ranked, data
-    units (see `benchmarks.calibration.calibrate`); seed.
+    units (see `benchmarks.calibration.calibrate`); seed; antithetic: whether
+    samples 2 j and 2 j + 1 are a pair.
     """
 
     truth: Tensor
@@ -43,6 +44,7 @@ class Judged:
     judge: NoisyClassifier | None = None
     resolution: float = 0.0
     seed: int = 0
+    antithetic: bool = False
 
     @property
     def labelled(self) -> bool:
@@ -63,6 +65,11 @@ class Judged:
             return torch.full(self.samples.shape[:2], 1 / self.samples.shape[1], dtype=torch.float64)
         return torch.softmax(self.log_weights.double().cpu(), 1)
 
+    def independent(self, values: Tensor) -> list[Tensor]:
+        """``values`` (B, K, ...) of the samples in sets that are independent within themselves: all, or of antithetic
+        pairs the first of each and the second of each, both as good; what is measured of both is averaged."""
+        return [values[:, ::2], values[:, 1::2]] if self.antithetic else [values]
+
     @cached_property
     def one(self) -> Tensor:
         """One draw per image, (B, *E): the first sample, or one drawn by its weight; of an estimate, the estimate."""
@@ -78,13 +85,16 @@ class Judged:
 
     @cached_property
     def ranked(self) -> Ranks:
-        """Where truths lie among their samples, pixel by pixel, both with noise of the resolution."""
+        """Where truths lie among their samples, pixel by pixel, both with noise of the resolution; among independent
+        ones: of antithetic pairs each coordinate is ranked twice."""
         assert self.samples is not None
         members = torch.cat([self.truth[:, None], self.samples], 1)
         if self.resolution:
             rng = RowRNG.rows(self.seed + RANK_SEED, len(members))
             members = members + self.resolution * rng.normal(tuple(members.shape)).to(members)
-        return ranks(members[:, 0].cpu(), members[:, 1:].cpu(), self.weights.log())
+        truth, log_w = members[:, 0].cpu(), self.independent(self.weights.log())
+        found = [ranks(truth, x, w) for x, w in zip(self.independent(members[:, 1:].cpu()), log_w, strict=True)]
+        return Ranks(torch.cat([r.low for r in found], 2), torch.cat([r.high for r in found], 2), found[0].mass)
 
 
 Metric = Callable[[Judged], Tensor | None]  # (B,), or None where it has no meaning

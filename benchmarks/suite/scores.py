@@ -1,5 +1,7 @@
 """The metrics: each a number per image. None of them picks a best of many samples, or one that the truth likes."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -55,7 +57,14 @@ def _coverage95(judged: Judged) -> Tensor | None:
 
 @metric("width95", Scale("width of central 95 % intervals", "none", 3))  # none: narrow is good only where it covers
 def _width(judged: Judged) -> Tensor | None:
-    return None if judged.samples is None else interval_width(judged.samples, judged.weights)
+    return None if judged.samples is None else _over_sets(interval_width, judged)
+
+
+def _over_sets(measure: Callable[[Tensor, Tensor], Tensor], judged: Judged) -> Tensor:
+    """The mean of what is measured of independent samples (B, K, *E) and their weights (B, K), (B,)."""
+    assert judged.samples is not None
+    sets = zip(judged.independent(judged.samples), judged.independent(judged.weights), strict=True)
+    return torch.stack([measure(x, w / w.sum(1, keepdim=True)) for x, w in sets]).mean(0)
 
 
 def interval_width(samples: Tensor, weights: Tensor, level: float = LEVEL) -> Tensor:
@@ -74,11 +83,9 @@ def interval_width(samples: Tensor, weights: Tensor, level: float = LEVEL) -> Te
 
 @metric("crps", Scale("CRPS", "lower", 4))
 def _crps(judged: Judged) -> Tensor | None:
-    return (
-        None
-        if judged.samples is None or judged.samples.shape[1] < 2
-        else crps(judged.truth, judged.samples, judged.weights)
-    )
+    if judged.samples is None or judged.independent(judged.samples)[0].shape[1] < 2:
+        return None
+    return _over_sets(lambda x, w: crps(judged.truth, x, w), judged)
 
 
 def crps(truth: Tensor, samples: Tensor, weights: Tensor) -> Tensor:

@@ -72,3 +72,13 @@ def test_a_negative_seed_and_a_wrong_number_of_rows_are_refused():
     with pytest.raises(ValueError, match=r"shape \(3, 2\): expected 2 rows"):
         RowRNG.rows(0, 2).normal((3, 2))
     assert torch.equal(RowRNG.rows(np.int64(5), 1).normal((1, 2)), RowRNG.rows(5, 1).normal((1, 2)))  # type: ignore[arg-type]
+
+
+def test_mirrored_rows_are_antithetic():
+    rng = RowRNG(3, [(0, 1), (0, 1)], mirrored=[False, True])
+    for _ in range(2):  # uniform draws are shared
+        x, y = rng.normal((2, 8))
+        assert torch.equal(x, -y)
+        u, v = rng.uniform((2, 8))
+        assert torch.equal(u, v)
+    assert torch.equal(RowRNG(3, [(0, 1)]).normal((1, 8)), RowRNG(3, [(0, 1)], mirrored=[False]).normal((1, 8)))
