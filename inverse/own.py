@@ -134,7 +134,7 @@ def draw(
         n = chosen.n_samples - done
         if not chosen.method.population.weighs:
             n = min(n, max(2, chosen.rows - chosen.rows % 2) if chosen.antithetic else chosen.rows)
-        given = (problem.prior, problem.operator, problem.y, n, chosen.method, chosen.n_steps, seed)
+        given = (problem.prior, problem.operator, problem.y, n, chosen.method, chosen.n_steps, seed, chosen.rows)
         more = solve(*given, progress=progress, first=done, antithetic=chosen.antithetic)
         more = replace(more, reason=chosen.reason)
         solution = more if solution is None else solution.followed_by(more)

@@ -18,6 +18,7 @@ from benchmarks.suite.methods import Answer, Truth
 from benchmarks.suite.metrics import Judged
 from benchmarks.suite.records import PICTURED, Record
 from benchmarks.suite.units import Unit
+from operators import LinearOperator, Operator
 
 CLEAR, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")  # Linux: the peak of a unit, not of a process
 
@@ -74,10 +75,18 @@ def _measured(unit: Unit, part: Measurements, answer: Answer) -> dict[str, Any]:
     held["features"] = _features(unit, judged.one)
     if judged.pictures:
         pictures = {"truth": part.truth, "mean": answer.mean, "std": answer.std}
-        pictures["measurement"] = part.y if part.y.ndim == 4 else None
+        pictures["measurement"] = seen(part.operator, part.y)
         pictures["samples"] = None if answer.samples is None else answer.samples[:, :PICTURED]
         held["pictures"] = {name: _float32(x) for name, x in pictures.items() if x is not None}
     return held
+
+
+def seen(operator: Operator, y: Tensor) -> Tensor | None:
+    """A measurement y (B, *M) as a picture, (B, C, H, W): itself where it is grey or coloured, else what the adjoint of
+    a linear operator makes of it; of others itself where it has an image's axes, else None."""
+    if isinstance(operator, LinearOperator) and not (y.ndim == 4 and y.shape[1] in (1, 3)):
+        return operator.adjoint(y)
+    return y if y.ndim == 4 else None
 
 
 def _features(unit: Unit, x: Tensor) -> np.ndarray | None:

@@ -82,17 +82,17 @@ def test_a_prior_of_any_size_takes_the_picture_s(tmp_path):
     assert Solution.load(tmp_path / "o" / "solution.h5").samples.shape == (1, 1, 3, 37, 50)
 
 
-def test_solve_is_the_library_s(prior, image, tmp_path):
+@pytest.mark.parametrize("pairs", [[], ["--antithetic"]])
+def test_solve_is_the_library_s(prior, image, tmp_path, pairs):
     """The same samples as by hand: the image is measured with the seed and solved with the seed."""
     from inverse import solve
     from priors import load
 
-    call(
-        "solve", image, "--operator", "masking", "--prior", prior, "--samples", 2, "--out", tmp_path, "--seed", 5, *FAST
-    )
+    arguments = ["--operator", "masking", "--prior", prior, "--samples", 2, "--out", tmp_path, "--seed", 5, *FAST]
+    call("solve", image, *arguments, *pairs)
     p, op = load(prior), read_operator("masking", 0.05, (1, 8, 8))
     y = op.measure(read_image(image, (1, 8, 8), resize=False), seed=5)
-    by_hand = solve(p, op, y, n_samples=2, n_steps=3, seed=5, progress=False)
+    by_hand = solve(p, op, y, n_samples=2, n_steps=3, seed=5, progress=False, antithetic=bool(pairs))
     assert torch.equal(Solution.load(tmp_path / "solution.h5").samples, by_hand.samples)
 
 

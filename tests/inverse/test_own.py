@@ -144,6 +144,20 @@ def test_a_killed_run_goes_on_with_what_it_has(posed, tmp_path):
     assert draw(problem, chosen, 7, file, progress=False, on_samples=seen.append).seconds and seen == [3]
 
 
+def test_pairs_are_not_torn_apart(posed, tmp_path):
+    """Though a batch holds one sample at a time."""
+    problem, _ = posed
+    given = (problem.prior, problem.operator, problem.y, 4, "mmps", 2)
+    chosen, seen = plan(*given, batch_size=1, antithetic=True), []
+    drawn = draw(problem, chosen, 7, tmp_path / "s.h5", progress=False, on_samples=seen.append)
+    assert seen == [2, 4] and drawn.antithetic and Solution.load(tmp_path / "s.h5").antithetic
+    assert torch.equal(drawn.samples, solve(*given, seed=7, batch_size=1, progress=False, antithetic=True).samples)
+    with pytest.raises(ValueError, match="another problem"):
+        finished(problem, plan(*given, batch_size=1), 7, tmp_path / "s.h5")
+    with pytest.raises(ValueError, match="pairs"):
+        plan(*given[:3], 3, "mmps", 2, antithetic=True)
+
+
 def test_the_file_tells_everything(posed, tmp_path):
     problem, chosen = posed
     solution = draw(problem, chosen, 0, tmp_path / "s.h5", {"command": "inverse solve photo.png"}, progress=False)

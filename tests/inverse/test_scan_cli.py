@@ -39,12 +39,13 @@ def refused(result, *fragments):
         assert fragment in result.output
 
 
-@pytest.mark.parametrize("coils", [None, 4])
-def test_from_the_scanner_s_file_to_a_reconstruction(prior, tmp_path, coils):
-    """In scanner units: consistent with k-space to the noise, with the exact posterior's mean to the samples' error."""
+@pytest.mark.parametrize("coils, pairs", [(None, []), (4, []), (4, ["--antithetic"])])
+def test_from_the_scanner_s_file_to_a_reconstruction(prior, tmp_path, coils, pairs):
+    """In scanner units: consistent with k-space to the noise, with the exact posterior's mean to the samples' error,
+    of which pairs have none: this prior is Gaussian."""
     m = made(2, coils, 0.03)
     path = write(tmp_path / "scan.h5", m.kspace, mask=m.mask[0])
-    result = call(path, "--prior", prior, "--out", tmp_path / "o", *FAST)
+    result = call(path, "--prior", prior, "--out", tmp_path / "o", *FAST, *pairs)
     assert result.exit_code == 0, result.output
     found, provenance = read_reconstruction(tmp_path / "o" / "reconstruction.h5")
     assert list(found) == [0, 1] and provenance["scan"] == "scan.h5" and "Rozet" in str(provenance["citation"])
@@ -61,7 +62,10 @@ def test_from_the_scanner_s_file_to_a_reconstruction(prior, tmp_path, coils):
         gap = problem.operator.solve_gram(problem.y - problem.operator(prior_mean), 0.4**2)
         exact = (prior_mean + 0.4**2 * problem.operator.adjoint(gap))[0, 0] * one.scale
         error, spread = ((z.square().mean().sqrt()) for z in (one.mean - exact, one.std))
-        assert error == pytest.approx(float(spread) / 6**0.5, rel=0.3)
+        if pairs:
+            assert error < 0.1 * spread
+        else:
+            assert error == pytest.approx(float(spread) / 6**0.5, rel=0.3)
         assert (tmp_path / "o" / f"slice-{n:03d}.png").stat().st_size > 1000
     number = "1 coil," if coils is None else "4 coils (estimated),"
     for text in (f"slice 0 of 2: 40 x 37, {number}", "acceleration 2.47", "calibration 40 x 9", "by mmps", "sigma^2"):

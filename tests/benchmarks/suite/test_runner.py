@@ -14,9 +14,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from benchmarks.suite import problems, records, runner, units
+from benchmarks.suite import execute, problems, records, runner, units
 from benchmarks.suite.clock import Clock, span
 from benchmarks.suite.methods import ROWS, Answer, Row, method
+from operators import CompressedSensing, Fourier, Masking, PhaseRetrieval
+from operators.coils import smooth_sensitivities
 
 from .test_records import same
 
@@ -191,6 +193,27 @@ def test_an_answer_of_another_shape_or_with_nan_is_a_failure(config, tmp_path):
         "small": "ValueError: its mean has shape (2, 1, 7, 8): expected (2, 1, 8, 8)",
         "nan": "ArithmeticError: its answer has entries that are nan or infinite",
     }
+
+
+MASK = torch.ones(6, 5)
+COILS = smooth_sensitivities(3, (6, 5))
+SEEN = (
+    (Masking.box((3, 6, 5), 2), 3, True),
+    (Fourier(MASK), 1, False),
+    (Fourier(MASK, COILS), 1, False),
+    (CompressedSensing(0.5, event_shape=(1, 6, 5)), 1, False),
+    (PhaseRetrieval.coded((1, 6, 5)), 1, True),
+)
+
+
+@pytest.mark.parametrize("operator, channels, itself", SEEN)
+def test_what_is_measured_is_shown_as_a_picture(operator, channels, itself):
+    """Of whatever shape: itself, or by the adjoint."""
+    x = torch.rand(2, channels, 6, 5, generator=torch.Generator().manual_seed(0))
+    y = operator.measure(x, seed=0)
+    shown = execute.seen(operator, y)
+    assert shown is not None and shown.ndim == 4 and shown.shape[2:] == x.shape[2:]
+    assert torch.equal(shown, y if itself else operator.adjoint(y))
 
 
 def test_damaged_records_are_done_again_and_older_ones_set_aside(config, tmp_path):
