@@ -19,17 +19,21 @@ from inverse import plan, solve
 from inverse.plan import span
 from inverse.quality import psnr
 from operators import GaussianNoise
+from priors import pictures
+from priors.data import floats
 
 SIZE, SIGMA = (512, 768), 0.02
 NOTES = (
-    "scikit-image's astronaut, enlarged to 768 x 512 pixels, blurred by a camera shake of 15 pixels, sigma .02; prior "
-    "natural, one sample. Memory is the peak resident set of a process of its own less what it has after its imports; "
-    "said: by `inverse.plan`, before the solve."
+    "{}, blurred by a camera shake of 15 pixels, sigma .02; prior natural, one sample. Memory is the peak resident set "
+    "of a process of its own less what it has after its imports; said: by `inverse.plan`, before the solve."
 )
 
 
-def photograph(size: tuple[int, int] = SIZE) -> Tensor:
-    """A colour photograph that comes with scikit-image, (1, 3, *size) in image units."""
+def photograph(size: tuple[int, int] = SIZE, data: Path | None = None) -> Tensor:
+    """A colour photograph in image units: the first of ``data``, as inverse-pack writes them, (1, 3, H, W), or one that
+    comes with scikit-image, (1, 3, *size)."""
+    if data is not None:
+        return floats(pictures.read(data).pictures[0])[None]
     from skimage.data import astronaut
     from skimage.transform import resize
 
@@ -37,19 +41,19 @@ def photograph(size: tuple[int, int] = SIZE) -> Tensor:
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float()[None]
 
 
-def measure(boundary: str, tile: int | None, steps: int | None, size: tuple[int, int] = SIZE) -> dict[str, str]:
+def measure(truth: Tensor, boundary: str, tile: int | None, steps: int | None) -> dict[str, str]:
     """One line of the table, in a process of its own, whose peak is that of this solve.
 
-    Arguments: boundary of the blur; tile (pixels) or None for the whole picture at once; steps: default "auto"'s; size
-    (H, W).
+    Arguments: truth (1, 3, H, W); boundary of the blur; tile (pixels) or None for the whole picture at once; steps:
+    default "auto"'s.
     """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_measure, boundary, tile, steps, size).result()
+        return pool.submit(_measure, truth, boundary, tile, steps).result()
 
 
-def _measure(boundary: str, tile: int | None, steps: int | None, size: tuple[int, int]) -> dict[str, str]:
-    truth, before = photograph(size), resident()
-    prior = priors.load("natural", event_shape=(3, *size))
+def _measure(truth: Tensor, boundary: str, tile: int | None, steps: int | None) -> dict[str, str]:
+    before = resident()
+    prior = priors.load("natural", event_shape=tuple(truth.shape[1:]))
     prior = prior if tile is None else priors.Tiled(prior, tile)
     operator = operators.Blur.motion(15, seed=3, boundary=boundary, noise=GaussianNoise(SIGMA))  # type: ignore[arg-type]
     y = operator.measure(truth, seed=0)
@@ -80,10 +84,17 @@ def resident() -> int:
 def run_large(
     tile: Annotated[int, typer.Option(help="pixels, of the picture in tiles")] = 256,
     steps: Annotated[int | None, typer.Option(help="default: what method auto takes")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="its first picture, as inverse-pack writes them; default: scikit-image's")
+    ] = None,
     out: Annotated[Path, typer.Option(help="folder of the tables")] = RESULTS,
 ) -> None:
     """A photograph of 768 x 512 pixels deblurred on a CPU: peak memory, and the time that was said before."""
     cells = (("circular", None), ("reflect", None), ("circular", tile))
-    rows = [measure(boundary, size, steps) for boundary, size in cells]
-    path = write_table("large", "A large photograph", rows, provenance(tile=tile, steps=steps), NOTES, out)
+    truth = photograph(data=data)
+    rows = [measure(truth, boundary, size, steps) for boundary, size in cells]
+    height, width = truth.shape[2:]
+    whose = "scikit-image's astronaut, enlarged" if data is None else f"The first picture of {data.name}"
+    notes = NOTES.format(f"{whose}, {width} x {height} pixels")
+    path = write_table("large", "A large photograph", rows, provenance(tile=tile, steps=steps), notes, out)
     typer.echo(path.read_text())

@@ -3,25 +3,39 @@
 import json
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from benchmarks import large
 from benchmarks.cli import app
+from priors import pictures
+from priors.data import floats
 
 
 @pytest.mark.slow
 def test_a_line_of_the_table():
     """In this process: a new one takes seconds to import."""
-    whole, tiled = (large._measure("circular", tile, 4, (32, 48)) for tile in (None, 16))
+    whole, tiled = (large._measure(large.photograph((32, 48)), "circular", tile, 4) for tile in (None, 16))
     assert whole["NFE + vjp"] == tiled["NFE + vjp"] == "5 + 10" and whole["method"] == "mmps, 4 steps"
     assert whole["PSNR sample, dB"] == tiled["PSNR sample, dB"] and float(whole["PSNR sample, dB"]) > 12
     assert (whole["tiles"], tiled["tiles"]) == ("none", "16 px") and large.resident() > 1e8
 
 
 def test_the_command_writes_the_table(tmp_path, monkeypatch):
-    monkeypatch.setattr(large, "measure", lambda boundary, tile, steps: {"border": boundary, "tiles": str(tile)})
+    monkeypatch.setattr(large, "measure", lambda truth, boundary, tile, steps: {"border": boundary, "tiles": str(tile)})
     result = CliRunner().invoke(app, ["run", "large", "--tile", "128", "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
     rows = json.loads((tmp_path / "large.json").read_text())["rows"]
     assert [row["border"] for row in rows] == ["circular", "reflect", "circular"] and rows[2]["tiles"] == "128"
     assert "| circular | 128 |" in (tmp_path / "large.md").read_text()
+
+
+def test_a_photograph_of_one_s_own(tmp_path, monkeypatch):
+    pixels = torch.randint(256, (3, 20, 30), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    pictures.write(tmp_path / "mine.h5", pictures.Pictures((pixels, pixels[:, :5])))
+    seen = []
+    monkeypatch.setattr(large, "measure", lambda truth, *cell: seen.append(truth) or {"border": cell[0]})
+    arguments = ["run", "large", "--data", str(tmp_path / "mine.h5"), "--out", str(tmp_path)]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert all(torch.equal(truth, floats(pixels)[None]) for truth in seen) and len(seen) == 3
+    assert "The first picture of mine.h5, 30 x 20 pixels" in (tmp_path / "large.md").read_text()
