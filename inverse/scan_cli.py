@@ -3,19 +3,21 @@
 import hashlib
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 from rich.console import Console
+from torch import Tensor
 
 import priors
 from inverse.choice import resolve
 from inverse.examination import examine
 from inverse.figures import Column, gallery
+from inverse.quality import psnr, ssim
 from inverse.scans import Problem, Reconstruction, Scan, read_reconstruction, read_scan, write_reconstruction
 from inverse.solution import Solution
 from inverse.solve import solve
-from operators.sampling import calibration_region
+from operators.sampling import Kind, calibration_region
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
 SHOWN = 3  # samples in a picture
@@ -35,6 +37,11 @@ def scan(
     rows: Annotated[
         int | None, typer.Option(help="middle rows to keep, of an oversampled readout; default: all")
     ] = None,
+    accelerate: Annotated[
+        float | None, typer.Option(help="of a whole scan: leave out columns of k-space, 4 keeps a quarter of them")
+    ] = None,
+    calibration: Annotated[float, typer.Option(help="with --accelerate: middle columns that are kept, of all")] = 0.08,
+    pattern: Annotated[str, typer.Option(help="with --accelerate: variable, equispaced or uniform")] = "variable",
     samples: Annotated[int, typer.Option(min=1, help="of the posterior, of every slice")] = 8,
     method: Annotated[str, typer.Option(help="see `inverse methods`")] = "auto",
     steps: Annotated[int | None, typer.Option(min=1, help="default: the method's")] = None,
@@ -44,6 +51,8 @@ def scan(
 ) -> None:
     """Posterior samples of an MRI scan. What is done already is skipped, so that a killed run goes on."""
     given = None if sigma == "auto" else _sigma(sigma)
+    if pattern not in get_args(Kind):
+        raise ValueError(f"--pattern {pattern!r}: expected one of {', '.join(get_args(Kind))}")
     total = read_scan(file, [0]).total
     numbers = range(total) if slices is None else _numbers(slices, total)
     p = priors.load(prior)
@@ -56,6 +65,7 @@ def scan(
     provenance: dict[str, str | float] = {
         "scan": file.name, "sha256": checksum, "rows": rows or 0, "prior": prior, "method": method, "steps": steps or 0,
         "n_samples": samples, "antithetic": int(antithetic), "seed": seed, "sigma_given": sigma,
+        "accelerated": f"{accelerate:g}, {calibration:g}, {pattern}" if accelerate else "",
         "software": f"score-inverse {_version()}",
     }  # fmt: skip
     path = out / "reconstruction.h5"
@@ -65,7 +75,8 @@ def scan(
             console.print(f"slice {n}: in {path} already")
             continue
         one = read_scan(file, [n])
-        one = one if rows is None else one.cropped(rows)
+        whole = one if rows is None else one.cropped(rows)
+        one = whole if accelerate is None else whole.undersampled(accelerate, calibration, cast(Kind, pattern))
         sized = p.resized((p.event_shape[0], *one.size))
         problem = one.problem(0, p.event_shape[0], given)
         choice = resolve(method, problem.operator, sized.event_shape, samples)
@@ -81,6 +92,8 @@ def scan(
         checked = examine(solution, problem.operator, problem.y)
         chi2 = "" if checked.chi2 is None else f", mean squared residual {float(checked.chi2):.2f} sigma^2"
         console.print(f"  {solution.nfe} evaluations + {solution.nvjp} vjp per sample, {solution.seconds:.1f} s{chi2}")
+        if accelerate is not None:
+            console.print(f"  {_against(whole.zero_filled(0), found[n])}")
         for text in checked.warnings[0]:
             console.print(f"  caution: {text}", style="yellow")
     console.print(f"{len(found)} slices in {path}")
@@ -98,6 +111,16 @@ def _plan(one: Scan, problem: Problem, estimated: bool) -> str:
         f"{1 / float(mask.float().mean()):.2f}, calibration {rows.stop - rows.start} x {columns.stop - columns.start}, "
         f"scale {problem.scale:.4g}, sigma {problem.sigma:.3g} ({'estimated' if estimated else 'given'}), that is "
         f"{problem.sigma / problem.scale:.3g} of the scale"
+    )
+
+
+def _against(whole: Tensor, found: Reconstruction) -> str:
+    """How near the mean comes to the whole scan, (H, W), whose own noise counts as picture."""
+    peak = whole.max()
+    mean, truth = (z[None, None] / peak for z in (found.mean.abs(), whole))
+    return (
+        f"against the whole scan: PSNR of the mean {psnr(mean, truth).item():.2f} dB, SSIM "
+        f"{ssim(mean, truth).item():.3f}"
     )
 
 

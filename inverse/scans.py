@@ -14,11 +14,13 @@ from inverse.solution import Solution
 from operators import Fourier, GaussianNoise
 from operators.coils import estimate_phase, estimate_sensitivities
 from operators.kspace import fftc, ifftc, to_channels, to_complex
+from operators.sampling import Kind, cartesian
 from priors.files import atomic
 
 SENSITIVITIES = ("sensitivity", "sensitivities", "sens_maps")  # names that files give them
 BRIGHT = 0.995  # the quantile of the zero-filled magnitude that becomes 1: a maximum that no single pixel decides
 OUTERMOST = 0.1  # fraction of the measured samples, those farthest from k = 0, that tell the noise
+WHOLE = 0.75  # fraction of k-space that a scan must have to be taken for a whole one, padding left out
 FEWEST = 50  # numbers that a noise level is estimated from
 
 
@@ -77,6 +79,33 @@ class Scan:
         maps = None if self.sensitivities is None else self.sensitivities[..., middle, :]
         return replace(self, kspace=kspace, mask=self.mask[:, middle], sensitivities=maps)
 
+    def undersampled(
+        self, acceleration: float = 4.0, calibration: float = 0.08, kind: Kind = "variable", seed: int = 0
+    ) -> "Scan":
+        """The same scan as an accelerated one would have measured it: whole columns of k-space, the others set to 0.
+
+        Arguments: as `operators.sampling.cartesian`; all slices have the same columns. Columns that the scan has not
+        measured, such as padded ones, stay so.
+        Raises: ValueError for a scan of which less than three quarters are measured, and as `cartesian`.
+        """
+        measured = float(self.mask.float().mean())
+        if measured < WHOLE:
+            raise ValueError(
+                f"{measured:.0%} of k-space are measured: expected a whole scan to leave columns out of; solve this "
+                "one as it is"
+            )
+        mask = self.mask & cartesian(self.size, acceleration, calibration, kind, seed)
+        wide = mask if self.coils is None else mask[:, None]
+        return replace(self, kspace=torch.where(wide, self.kspace, 0), mask=mask)
+
+    def zero_filled(self, i: int) -> Tensor:
+        """Magnitude of the transform of what was measured of slice number ``slices[i]``, (H, W) in scanner units.
+
+        Coils as root sum of squares; of a whole scan it is the picture that reconstructions are compared with.
+        """
+        pictures = ifftc(torch.where(self.mask[i], self.kspace[i], 0)).abs()
+        return pictures if self.coils is None else pictures.square().sum(0).sqrt()
+
     def problem(self, i: int, channels: int = 1, sigma: float | None = None) -> Problem:
         """Slice number ``slices[i]`` as a problem; what the file does not say is estimated from its k-space.
 
@@ -85,10 +114,8 @@ class Scan:
         scanner units; None: see `noise_level`.
         Raises: ValueError for a slice of zeros, or where k-space does not tell what is to be estimated.
         """
-        kspace, mask = self.kspace[i], self.mask[i]
-        kspace = torch.where(mask, kspace, 0)
-        pictures = ifftc(kspace).abs()
-        zero_filled = pictures if self.coils is None else pictures.square().sum(0).sqrt()
+        mask, zero_filled = self.mask[i], self.zero_filled(i)
+        kspace = torch.where(mask, self.kspace[i], 0)
         scale = float(zero_filled.flatten().quantile(BRIGHT))
         if not scale > 0:
             raise ValueError(f"slice {self.slices[i]} holds zeros only: nothing was measured; leave it out")

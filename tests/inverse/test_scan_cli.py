@@ -108,6 +108,27 @@ def test_a_noise_that_is_given_is_in_the_file_s_units(prior, tmp_path):
         assert file["sigma"][0] == pytest.approx(7e-6)
 
 
+def test_a_whole_scan_is_accelerated_and_compared_with(prior, tmp_path):
+    """As the scanner would have done it: the same columns, hence the same samples as from its accelerated scan."""
+    mask, whole = made(1, 4, 0.01).mask[0], made(1, 4, 0.01, acceleration=1.0)
+    maps = whole.maps
+    path = write(tmp_path / "whole.h5", whole.kspace, sensitivity=maps)
+    accelerated = torch.where(mask, whole.kspace, 0)
+    other = write(tmp_path / "accelerated.h5", accelerated, sensitivity=maps, mask=mask)
+    rest = ["--prior", prior, *FAST, "--sigma", 3e-6]
+    result = call(path, *rest, "--out", tmp_path / "o", "--accelerate", 2.5, "--calibration", 0.25)
+    assert result.exit_code == 0 and "acceleration 2.47" in result.output, result.output
+    assert call(other, *rest, "--out", tmp_path / "p").exit_code == 0
+    one, by_hand = (read_reconstruction(tmp_path / name / "reconstruction.h5")[0][0] for name in "op")
+    assert torch.equal(one.samples, by_hand.samples)
+    rss = read_scan(path).zero_filled(0)
+    error = ((one.mean.abs().clamp(0, rss.max()) - rss) / rss.max()).square().mean()
+    assert f"PSNR of the mean {-10 * error.log10():.2f} dB" in result.output
+    refused(call(path, *rest, "--out", tmp_path / "o", "--accelerate", 2), "made otherwise (accelerated", "variable")
+    refused(call(other, *rest, "--out", tmp_path / "q", "--accelerate", 2), "41% of k-space", "whole scan")
+    refused(call(path, *rest, "--out", tmp_path / "q", "--accelerate", 2, "--pattern", "spiral"), "'spiral'", "uniform")
+
+
 def test_refused(prior, tmp_path):
     path = write(tmp_path / "scan.h5", made(1).kspace)
     rest = ["--out", tmp_path / "o", *FAST]
