@@ -73,14 +73,13 @@ def solve(
     y = _measured(operator, y)
     rows = torch.arange(len(y)).repeat_interleave(n_samples)
     numbers = [(b, k) for b in range(len(y)) for k in range(first, first + n_samples)]
-    keys = [(b, k // 2) for b, k in numbers] if antithetic else numbers
-    mirrored = [antithetic and k % 2 == 1 for _, k in numbers]
+    streams = [((b, k // 2), k % 2 == 1) if antithetic else ((b, k), False) for b, k in numbers]
     start = time.perf_counter()
     if progress and choice.reason:
         Console(stderr=True).print(f"auto: {choice.reason}", highlight=False)
     chosen = choice.method.sized(n_samples)
     n_steps = n_steps or choice.n_steps
-    state, counter = _run(prior, operator, y, rows, keys, mirrored, chosen, n_steps, seed, batch_size, progress)
+    state, counter = _run(prior, operator, y, rows, streams, chosen, n_steps, seed, batch_size, progress)
     log_w = state.log_w.view(len(y), n_samples)
     log_z = None if state.log_z is None or not chosen.guidance.evidence else state.log_z.view_as(log_w)[:, 0]
     independent = chosen.population.weighs and not chosen.population.coupled
@@ -128,13 +127,15 @@ def sample(
             f"method {method!r}: expected one of {unconditional} or an unconditional Method; for a y use solve()"
         )
     _check_numbers(n_samples=n_samples, n_steps=n_steps, batch_size=batch_size)
-    rows, keys = torch.zeros(n_samples, dtype=torch.long), [(0, k) for k in range(n_samples)]
-    straight = [False] * n_samples
-    return _run(prior, None, None, rows, keys, straight, chosen, n_steps, seed, batch_size, progress)[0].x
+    rows, streams = torch.zeros(n_samples, dtype=torch.long), [((0, k), False) for k in range(n_samples)]
+    return _run(prior, None, None, rows, streams, chosen, n_steps, seed, batch_size, progress)[0].x
 
 
-def _run(prior, operator, y, rows, keys, mirrored, method: Method, n_steps, seed, batch_size, progress):
-    """Every row through the engine, a batch at a time: the state of all, the counter of one batch."""
+def _run(prior, operator, y, rows, streams, method: Method, n_steps, seed, batch_size, progress):
+    """Every row through the engine, a batch at a time: the state of all, the counter of one batch.
+
+    rows (N,): whose measurement each is of; streams: of each the key of its random numbers, and whether it is mirrored.
+    """
     steps = sum(len(grid) - 1 for _, grid in method.stages(prior, n_steps))
     together = len(rows) if y is None else len(rows) // len(y)
     size = rows_at_once(method, tuple(prior.event_shape), together, batch_size)
@@ -146,9 +147,8 @@ def _run(prior, operator, y, rows, keys, mirrored, method: Method, n_steps, seed
             counter = Evaluations(prior, len(batch))
             index = rows[batch]
             measured = (None, None) if operator is None or y is None else (operator.rows(index), y[index.to(y.device)])
-            chosen = batch.tolist()
-            signs = [mirrored[i] for i in chosen]
-            rng = RowRNG(seed, [keys[i] for i in chosen], device=prior.device, mirrored=signs)
+            keys, mirrored = zip(*(streams[i] for i in batch.tolist()), strict=True)
+            rng = RowRNG(seed, keys, device=prior.device, mirrored=mirrored)
             states.append(method.carry(counter, *measured, rng, len(batch), n_steps, advance))
     log_z = [s.log_z for s in states if s.log_z is not None]
     origin = [s.origin for s in states if s.origin is not None]
