@@ -47,17 +47,22 @@ def chi2(judged: Judged) -> Tensor:
 # sampler cover little: of 95 %, K = 8 wrong samples cover 77 % and more, of 80 % as little as 10 %
 @metric("coverage80", Scale("coverage of central 80 % intervals, %", 0.8, 1, percent=True))
 def _coverage80(judged: Judged) -> Tensor | None:
-    return None if judged.samples is None else judged.ranked.coverage(0.8)
+    return judged.ranked.coverage(0.8) if _several(judged) else None
 
 
 @metric("coverage95", Scale("coverage of central 95 % intervals, %", LEVEL, 1, percent=True))
 def _coverage95(judged: Judged) -> Tensor | None:
-    return None if judged.samples is None else judged.ranked.coverage(LEVEL)
+    return judged.ranked.coverage(LEVEL) if _several(judged) else None
 
 
 @metric("width95", Scale("width of central 95 % intervals", "none", 3))  # none: narrow is good only where it covers
 def _width(judged: Judged) -> Tensor | None:
-    return None if judged.samples is None else _over_sets(interval_width, judged)
+    return _over_sets(interval_width, judged) if _several(judged) else None
+
+
+def _several(judged: Judged) -> bool:
+    """Whether there are independent samples to lie between: beside a single one, every interval covers as told."""
+    return judged.samples is not None and judged.independent(judged.samples)[0].shape[1] > 1
 
 
 def _over_sets(measure: Callable[[Tensor, Tensor], Tensor], judged: Judged) -> Tensor:
@@ -83,9 +88,7 @@ def interval_width(samples: Tensor, weights: Tensor, level: float = LEVEL) -> Te
 
 @metric("crps", Scale("CRPS", "lower", 4))
 def _crps(judged: Judged) -> Tensor | None:
-    if judged.samples is None or judged.independent(judged.samples)[0].shape[1] < 2:
-        return None
-    return _over_sets(lambda x, w: crps(judged.truth, x, w), judged)
+    return _over_sets(lambda x, w: crps(judged.truth, x, w), judged) if _several(judged) else None
 
 
 def crps(truth: Tensor, samples: Tensor, weights: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks.suite.metrics import Judged
+from benchmarks.suite.metrics import Judged, measure
 from benchmarks.suite.scores import LEVEL, crps
 from inverse import METHODS, Solution, solve
 from operators import GaussianNoise, Masking
@@ -95,6 +95,13 @@ def test_coverage_and_crps_are_those_of_independent_samples():
     weights = torch.full((n, pairs), 1 / pairs)
     scores = [crps(truth, x, weights).mean().item() for x in halves]
     assert scores == pytest.approx([2 / torch.pi**0.5] * 2, abs=0.03)  # sigma / sqrt(pi): the CRPS of a right Gaussian
+
+
+def test_a_single_pair_has_no_intervals():
+    """One independent sample: whatever the truth, an interval would cover as told."""
+    truth, pair = torch.zeros(3, 1, 8, 8), run(2)
+    found = measure(Judged(truth, truth, OPERATOR, pair.mean, pair.samples, antithetic=True))[0]
+    assert not {"coverage80", "coverage95", "width95", "crps"} & set(found) and "psnr_mean" in found
 
 
 def _solution(correlation: float, n_pairs: int, n: int) -> Solution:
