@@ -8,7 +8,7 @@ from torch import Tensor
 from benchmarks import baselines, tv
 from benchmarks.suite.methods import Answer, Row, method
 from inverse.guidance.wiener import Wiener
-from operators import Blur, LinearOperator, Masking, Radon
+from operators import Blur, Fourier, LinearOperator, Masking, Radon
 
 
 class Estimate(Row):
@@ -64,7 +64,7 @@ class TotalVariation(Estimate):
 
 @method("pinv")
 class MinimumNorm(Estimate):
-    """The least-squares picture of least norm, A^+ y: zero-filled where parts of a spectrum are measured."""
+    """The least-squares picture of least norm, A^+ y."""
 
     def serves(self, operator, prior):
         return "linear" in operator.capabilities
@@ -73,6 +73,21 @@ class MinimumNorm(Estimate):
         assert isinstance(operator, LinearOperator)
         operator.measurement_shape(tuple(prior.event_shape))  # it learns the event shape
         return Answer(operator.pinv(y))
+
+
+@method("zero-filled")
+class ZeroFilled(Estimate):
+    """The inverse transform of k-space with 0 where nothing was measured, coils combined: A' y.
+
+    Source: Roemer et al. 1990 (the combination by sensitivities). Unlike A^+ y of several coils it amplifies no noise.
+    """
+
+    def serves(self, operator, prior):
+        return isinstance(operator, Fourier)
+
+    def run(self, prior, operator, y, n_samples, seed):
+        assert isinstance(operator, Fourier)
+        return Answer(operator.adjoint(y))
 
 
 @method("fbp")

@@ -11,7 +11,8 @@ from benchmarks.suite import classical, measurements, methods, units
 from benchmarks.suite.methods import ROWS, Row, find, method
 from benchmarks.suite.problems import Problem
 from inverse import METHODS
-from operators import Blur, GaussianNoise, Masking, PoissonNoise, Radon
+from operators import Blur, Fourier, GaussianNoise, Masking, PoissonNoise, Radon
+from operators.coils import smooth_sensitivities
 
 from .conftest import SHAPE
 
@@ -25,13 +26,14 @@ NAMES = [
 
 @pytest.fixture(scope="module")
 def tasks(bench):
-    """A mask, a motion blur and a sinogram of two pictures."""
+    """A mask, a motion blur, a sinogram and k-space of two pictures."""
     prior = priors.load(bench / "prior")
     made = []
     for operator in (
         {"name": "masking", "recipe": "random"},
         {"name": "blur", "recipe": "motion", "size": 5},
         {"name": "radon", "angles": 5},
+        {"name": "fourier", "recipe": "cartesian", "acceleration": 2},
     ):
         problem = Problem(operator["name"], "t", str(bench / "prior"), operator, {"gaussian": 0.1}, images=2)
         made.append(units.Task(problem, prior, measurements.make(problem, SHAPE)))
@@ -45,7 +47,7 @@ def test_every_row_answers_what_it_serves(tasks, name):
     settings = {"steps": STEPS.get(name, 3)} if short else {}
     row = find(name, settings)
     served = [task for task in tasks if row.serves(task.measured.operator, task.prior)]
-    assert served or name == "classifier", f"{name} serves no mask, blur or sinogram: add what it serves"
+    assert served or name == "classifier", f"{name} serves no mask, blur, sinogram or k-space: add what it serves"
     for task in served[:1]:
         held = task.measured
         n = 4 if name in ("tds", "mcgdiff", "pivot") else 2
@@ -83,6 +85,7 @@ def test_classical_rows_serve_what_they_can(tasks):
         (Blur.gaussian(1.0, "reflect", noise=noise), LINEAR),
         (Blur(torch.ones(2, 1, 2, 2) / 4, noise=noise), LINEAR),
         (Radon(5, noise=noise), LINEAR | {"fbp"}),
+        (Fourier(torch.ones(8, 8), noise=noise), LINEAR | {"zero-filled"}),
         (Blur.gaussian(1.0), {"pinv", "wiener"}),  # no level: nothing to weigh by
     ]
     for operator, expected in cases:
@@ -140,3 +143,12 @@ def test_the_pseudo_inverse_is_the_operators(tasks):
         held = task.measured
         answer = find("pinv").run(task.prior, held.operator, held.y, 0, 0)
         assert torch.equal(answer.mean, held.operator.pinv(held.y))
+
+
+def test_zero_filled_k_space_is_the_picture_where_all_is_measured(tasks):
+    """Of several coils too, whose sensitivities have sum of squares 1."""
+    x = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(0))
+    for maps in (None, smooth_sensitivities(3, SHAPE[1:])):
+        operator = Fourier(torch.ones(SHAPE[1:]), maps)
+        answer = find("zero-filled").run(tasks[0].prior, operator, operator(x), 0, 0)
+        torch.testing.assert_close(answer.mean, x, atol=1e-5, rtol=0)
