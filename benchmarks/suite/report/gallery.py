@@ -11,6 +11,7 @@ from benchmarks.suite.report.pooling import TRUTH, Problem, Row
 
 SHOWN = 12  # images per problem
 SAMPLES = 4
+PIXELS = 6 * 10**6  # of all pictures of a problem: more make a page of hundreds of megabytes
 
 
 @dataclass
@@ -51,13 +52,15 @@ def build(problem: Problem, order: Sequence[str], shown: int = SHOWN) -> Gallery
     The scale of the standard deviation is one for the problem, so that methods and images can be compared by eye. It
     ends at the upper quartile over methods of the 99.5th percentile of their pixels, and at twice the median at most:
     one that came out far too wide does not make the others black.
-    Arguments: problem; order: names of rows, as they stand in the table; shown: images at most, the first ones.
+    Arguments: problem; order: names of rows, as they stand in the table; shown: images at most, the first ones; of
+    large pictures as many as `PIXELS` leaves, one at least.
     """
     by_name = {row.name: row for row in problem.rows if row.method != TRUTH}
     rows = [by_name[name] for name in order if any(r.pictures for r in by_name[name].records)]
     images = sorted({i for row in rows for r in row.records if r.pictures for i in r.images})[:shown]
     if not images:
         return None
+    images = images[: max(1, PIXELS // (_pixels(rows) * (2 + SAMPLES)))]
     kept = {(row.name, image): _find(row, image) for row in rows for image in images}
     found = Gallery(images, [row.name for row in rows], [row.name for row in rows if not row.posterior])
     found.samples = min(SAMPLES, max((len(k["samples"]) for k in kept.values() if "samples" in k), default=0))
@@ -71,6 +74,12 @@ def build(problem: Problem, order: Sequence[str], shown: int = SHOWN) -> Gallery
     for row in rows:
         found.shown.append([_places(found, kept[row.name, image]) for image in images])
     return found
+
+
+def _pixels(rows: Sequence[Row]) -> int:
+    """Of one picture of every row."""
+    means = [[np.asarray(r.pictures["mean"]) for r in row.records if "mean" in r.pictures] for row in rows]
+    return sum(max((mean[0, 0].size for mean in of if mean.ndim == 4 and mean.size), default=1) for of in means)
 
 
 def _top(spreads: Sequence[Sequence[np.ndarray]]) -> float:

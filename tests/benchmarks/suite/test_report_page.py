@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.suite.report import png, write_report
+from benchmarks.suite.report import gallery, png, write_report
 from benchmarks.suite.report.page import TEMPLATES, render
 from benchmarks.suite.report.pooling import pool
 from benchmarks.suite.report.text import FIELDS, long_form, markdown
@@ -94,22 +94,36 @@ def test_these_checks_see_a_wrong_page(page):
         assert outside(page + wrong)
 
 
+def test_of_large_pictures_fewer_are_shown(found, monkeypatch):
+    problem = pool(found)[0]
+    names = [row.name for row in problem.rows]
+    whole = gallery.build(problem, names)
+    assert whole is not None and len(whole.images) > 2
+    pixels = whole.size[0] * whole.size[1] * len(whole.methods)
+    for images in (2, 1):
+        monkeypatch.setattr(gallery, "PIXELS", images * pixels * (2 + gallery.SAMPLES))
+        few = gallery.build(problem, names)
+        assert few is not None and few.images == whole.images[:images]
+    monkeypatch.setattr(gallery, "PIXELS", 1)
+    assert gallery.build(problem, names) == few  # one at least
+
+
 def test_every_picture_decodes_to_the_pixels_given(found):
     (data,) = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', render(pool(found), FACTS))
-    gallery = json.loads(data)
-    decoded = [np.array(Image.open(io.BytesIO(base64.b64decode(PICTURE.match(p)[1])))) for p in gallery["pictures"]]
+    shown = json.loads(data)
+    decoded = [np.array(Image.open(io.BytesIO(base64.b64decode(PICTURE.match(p)[1])))) for p in shown["pictures"]]
     held = {(r.method, image): {k: v[i] for k, v in r.pictures.items()}
             for r in found if r.pictures and r.seed == 0 for i, image in enumerate(r.images)}  # fmt: skip
     pixels = {m: np.stack([p["std"] for (name, _), p in held.items() if name == m]) for m in ("mmps", "ddrm")}
     tops = sorted(np.quantile(of, 0.995) for of in pixels.values())
     top = min(tops[0] + 0.75 * (tops[1] - tops[0]), tops[0] + tops[1])
     seen = 0
-    for i, image in enumerate(gallery["images"]):
-        for kind, place in zip(("truth", "measurement"), gallery["common"][i], strict=True):
+    for i, image in enumerate(shown["images"]):
+        for kind, place in zip(("truth", "measurement"), shown["common"][i], strict=True):
             wanted = np.rint(255 * held["mmps", image][kind][0].astype(np.float64).clip(0, 1))
             np.testing.assert_array_equal(decoded[place], wanted)
-        for m, method in enumerate(gallery["methods"]):
-            mean, std, *samples = gallery["shown"][m][i]
+        for m, method in enumerate(shown["methods"]):
+            mean, std, *samples = shown["shown"][m][i]
             kept = held[method, image]
             np.testing.assert_array_equal(decoded[mean], np.rint(255 * kept["mean"][0].astype(np.float64).clip(0, 1)))
             assert (std is None) == ("std" not in kept)
