@@ -65,7 +65,7 @@ def scan(
     provenance: dict[str, str | float] = {
         "scan": file.name, "sha256": checksum, "rows": rows or 0, "prior": prior, "method": method, "steps": steps or 0,
         "n_samples": samples, "antithetic": int(antithetic), "seed": seed, "sigma_given": sigma,
-        "accelerated": f"{accelerate:g}, {calibration:g}, {pattern}" if accelerate else "",
+        "accelerated": f"{accelerate:g}, {calibration:g}, {pattern}" if accelerate is not None else "",
         "software": f"score-inverse {_version()}",
     }  # fmt: skip
     path = out / "reconstruction.h5"

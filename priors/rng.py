@@ -35,7 +35,7 @@ class RowRNG:
             raise ValueError(f"seed = {seed}: expected an integer >= 0 and < 2^63")
         self.device, self.dtype = torch.device(device), dtype
         sequences = (np.random.SeedSequence(int(seed), spawn_key=tuple(key)) for key in keys)
-        self._mirrored = list(mirrored) if any(mirrored) else None
+        self._mirrored = torch.tensor(list(mirrored), device=self.device) if any(mirrored) else None
         self._generators = [np.random.Generator(np.random.PCG64(sequence)) for sequence in sequences]
 
     @classmethod
@@ -47,7 +47,7 @@ class RowRNG:
         """Standard normal draws of ``shape`` (N, ...), row n from stream n."""
         z = self._draw(shape, np.random.Generator.standard_normal)
         if self._mirrored is not None:
-            z[torch.tensor(self._mirrored, device=z.device)] *= -1
+            z[self._mirrored] *= -1
         return z
 
     def uniform(self, shape: tuple[int, ...]) -> Tensor:

@@ -190,8 +190,8 @@ class Solver(Row):
     def facts(self, operator, prior, n_samples):
         choice = self.chosen(operator, prior, n_samples)
         found = {"method": choice.method.name, "steps": choice.n_steps, "guidance": repr(choice.method.guidance)}
-        found |= {"batch": self.batch} if self.batch else {}
-        return found | ({"antithetic": True} if self.antithetic else {})
+        asked = {"batch": self.batch, "antithetic": self.antithetic}
+        return found | {name: value for name, value in asked.items() if value}
 
     def identity(self, operator, prior, n_samples):
         choice = self.chosen(operator, prior, n_samples)

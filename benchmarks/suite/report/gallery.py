@@ -78,8 +78,8 @@ def build(problem: Problem, order: Sequence[str], shown: int = SHOWN) -> Gallery
 
 def _pixels(rows: Sequence[Row]) -> int:
     """Of one picture of every row."""
-    means = [[np.asarray(r.pictures["mean"]) for r in row.records if "mean" in r.pictures] for row in rows]
-    return sum(max((mean[0, 0].size for mean in of if mean.ndim == 4 and mean.size), default=1) for of in means)
+    shapes = [[np.shape(r.pictures["mean"]) for r in row.records if "mean" in r.pictures] for row in rows]
+    return sum(max((s[2] * s[3] for s in of if len(s) == 4 and all(s)), default=1) for of in shapes)
 
 
 def _top(spreads: Sequence[Sequence[np.ndarray]]) -> float:
