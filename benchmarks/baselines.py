@@ -84,6 +84,7 @@ def linear_mmse(prior: Gaussian, operator: Operator, y: Tensor) -> Tensor:
     Arguments: prior; operator: linear, Gaussian noise of positive sigma; y (B, *M).
     Returns: (B, *E).
     """
+    operator = operator.at(prior.event_shape)
     measured = read_measurement(operator, y[:1], prior.event_shape, prior.means)
     seen = torch.ones_like(y[0], dtype=torch.bool) if operator.support is None else operator.support.expand_as(y[0])
     a, c, mu = measured.matrix, prior.covariance, prior.mean.reshape(-1)

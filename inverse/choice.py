@@ -55,6 +55,7 @@ def evidence() -> list[dict]:
 
 def measured_numbers(operator: Operator, event_shape: tuple[int, ...]) -> int:
     """How many numbers one measurement of an event of shape E has, what lies outside the support left out."""
+    operator = operator.at(event_shape)
     shape = operator.measurement_shape(event_shape)
     if operator.support is None:
         return prod(shape)

@@ -112,7 +112,9 @@ def run(out: Path, n_images: int = 4, n_samples: int = 4, seed: int = 0, progres
         pairs = n_samples % 2 == 0  # few samples, whose mean is looked at first
         solution = solve(prior, operator, y, n_samples, task.method, seed=seed, progress=progress, antithetic=pairs)
         solution.save(out / f"{name}.h5")
-        seen = operator.pinv(y) if task.zero_filled and isinstance(operator, LinearOperator) else y
+        seen = (
+            operator.at(prior.event_shape).pinv(y) if task.zero_filled and isinstance(operator, LinearOperator) else y
+        )
         sections[task.title] = columns(solution, seen, truth)
         gallery(out / f"{name}.png", {task.title: sections[task.title]})
         rows.append(figures_of(name, task, solution, operator, y, truth))

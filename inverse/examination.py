@@ -53,6 +53,7 @@ def examine(
     if draws is not None and len(draws) < FEWEST_DRAWS:
         raise ValueError(f"{len(draws)} draws of the prior: expected {FEWEST_DRAWS} or more, for a p-value below .01")
     chi2 = predicted = covered = None
+    operator = operator.at(tuple(solution.samples.shape[2:]))
     if "gaussian" in operator.noise.capabilities and bool((operator.noise.variance(y) > 0).all()):
         log_w = solution.log_weights
         each = torch.stack([residual_chi2(operator, y, x) for x in solution.samples.unbind(1)], 1)

@@ -14,7 +14,7 @@ from inverse.plan import Plan, activations
 from inverse.reading import read_image, read_measurement, read_operator
 from inverse.solution import Solution
 from inverse.solve import solve
-from operators import Operator, estimate_sigma
+from operators import Operator, Resize, estimate_sigma
 from priors import Prior, ScorePrior, Tiled
 
 SIZED: dict[tuple[int, ...], str] = {(1, 28, 28): "fashion-mnist", (3, 32, 32): "cifar10"}  # pictures of a prior's
@@ -166,9 +166,11 @@ def _prior_for(shape: tuple[int, ...] | None) -> tuple[str, str]:
 
 
 def _shape_behind(operator: str, y: Tensor) -> tuple[int, ...] | None:
-    """Of the picture that y was measured of, where the operator can tell."""
+    """Of the picture that y was measured of, where the operator can tell; of `Resize` the largest such picture."""
+    shape = tuple(y.shape[1:])
     try:
-        return read_operator(operator, 1.0, tuple(y.shape[1:])).event_shape_of(tuple(y.shape[1:]))
+        op = read_operator(operator, 1.0, shape)
+        return op.largest(shape) if isinstance(op, Resize) else op.event_shape_of(shape)
     except ValueError:
         return None
 

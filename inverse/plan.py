@@ -68,6 +68,7 @@ def plan(
     Returns: `Plan`.
     Raises: TypeError and ValueError as `solve`, before the prior is evaluated.
     """
+    operator = operator.at(prior.event_shape)
     choice = resolve(method, operator, tuple(prior.event_shape), n_samples, budget)
     n_steps = n_steps or choice.n_steps
     if antithetic:

@@ -46,6 +46,7 @@ def residual_chi2(operator: Operator, y: Tensor, x: Tensor) -> Tensor:
     Returns: (B,).
     Raises: ValueError for a noise without a variance, such as sigma = 0.
     """
+    operator = operator.at(tuple(x.shape[1:]))
     clean = operator(x)
     variance = operator.noise.variance(clean)
     if not bool((variance > 0).all()):
@@ -67,6 +68,7 @@ def predictive_p(operator: Operator, y: Tensor, samples: Tensor, log_weights: Te
     Returns: (B,).
     Raises: ValueError for other noise, sigma = 0, and numbers of measurements that differ.
     """
+    operator = operator.at(tuple(samples.shape[2:]))
     if "gaussian" not in operator.noise.capabilities:
         raise ValueError(f"{type(operator.noise).__name__}: expected GaussianNoise, whose residuals follow a chi^2 law")
     if len(y) != len(samples):
@@ -95,7 +97,7 @@ def prior_predictive_p(prior: Prior, operator: Operator, y: Tensor, draws: Tenso
         raise ValueError(f"{type(operator).__name__}: expected a LinearOperator with GaussianNoise")
     if len(draws) < 1:
         raise ValueError("no draws: expected at least one of the prior, better hundreds")
-    moments, found = prior.moments.to(y.device), []
+    moments, found, operator = prior.moments.to(y.device), [], operator.at(tuple(draws.shape[1:]))
     for b in range(len(y)):
         rows = operator.rows(torch.full((len(draws) + 1,), b))
         seen = torch.cat([y[b : b + 1], operator.rows(torch.full((len(draws),), b)).measure(draws, seed=seed)])

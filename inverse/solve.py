@@ -60,6 +60,7 @@ def solve(
         raise TypeError(f"prior of type {type(prior).__name__}: expected a priors.Prior, for example priors.load(...)")
     if not isinstance(operator, Operator):
         raise TypeError(f"operator of type {type(operator).__name__}: expected an operators.Operator")
+    operator = operator.at(prior.event_shape)
     choice = resolve(method, operator, tuple(prior.event_shape), n_samples, budget)
     _check_numbers(n_samples=n_samples, n_steps=n_steps, batch_size=batch_size)
     if isinstance(first, bool) or not isinstance(first, int) or first < 0:

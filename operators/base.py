@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from .batching import Batched
+from .batching import Batched, shallow
 from .noise import GaussianNoise, Noise
 from .solvers import column, conjugate_gradients, least_squares
 
@@ -26,7 +26,8 @@ class Operator(Batched, ABC):
 
     Arguments:
         noise: p(y | forward(x)); None is GaussianNoise(0), a noiseless measurement.
-        event_shape: shape E of one image, if known beforehand; otherwise that of the last x seen.
+        event_shape: shape E of one image; other shapes are then refused. None: any that the operator can serve; `at`
+            fixes it where it must be known, which is where measurements of two shapes E have the same shape.
     """
 
     structure: frozenset[str] = frozenset({"differentiable"})  # capabilities that do not depend on the noise
@@ -63,8 +64,26 @@ class Operator(Batched, ABC):
 
     def __call__(self, x: Tensor) -> Tensor:
         self.validate(x)
-        self.event_shape = tuple(x.shape[1:])
         return super().__call__(x)
+
+    def at(self, event_shape: Shape) -> Self:
+        """This operator for events of shape E: a shallow copy that shares every parameter; `self` stays as it is.
+
+        Needed by `adjoint`, `pinv`, `solve_gram` and `singular_values` of operators whose measurements do not tell E.
+
+        Arguments:
+            event_shape: E, without the batch axis.
+
+        Raises:
+            ValueError: events that this operator cannot serve.
+        """
+        event_shape = tuple(event_shape)
+        if event_shape == self.event_shape:
+            return self
+        self.check_event_shape(event_shape)
+        twin = shallow(self)
+        twin.event_shape = event_shape
+        return twin
 
     def __matmul__(self, inner: Operator) -> Operator:
         """outer @ inner: x -> outer(inner(x)), with the outer's noise."""
@@ -86,8 +105,9 @@ class Operator(Batched, ABC):
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             clean = self(x)
-            y = self.noise.sample(clean, generator)
-        support = self.support
+            op = self.at(tuple(x.shape[1:]))
+            y = op.noise.sample(clean, generator)
+        support = op.support
         return y if support is None else torch.where(support, y, 0)
 
     def log_likelihood(self, y: Tensor, x: Tensor) -> Tensor:
@@ -97,8 +117,9 @@ class Operator(Batched, ABC):
             ValueError: noise without a density (sigma = 0).
         """
         clean = self(x)
-        log_prob = self.noise.log_prob(y.expand(len(clean), *y.shape[1:]), clean)
-        support = self.support
+        op = self.at(tuple(x.shape[1:]))
+        log_prob = op.noise.log_prob(y.expand(len(clean), *y.shape[1:]), clean)
+        support = op.support
         if support is not None:
             log_prob = torch.where(support, log_prob, 0)
         return log_prob.reshape(len(clean), -1).sum(1)
@@ -109,15 +130,15 @@ class Operator(Batched, ABC):
             return tuple(self(self._zeros(event_shape)).shape[1:])
 
     def event_shape_of(self, measurement_shape: Shape) -> Shape:
-        """E for measurements of shape M. By default the shape remembered.
+        """E for measurements of shape M. By default `event_shape`; override it where M tells E.
 
         Raises:
-            ValueError: no x was seen yet.
+            ValueError: `event_shape` is None.
         """
         if self.event_shape is None:
             raise ValueError(
-                f"{type(self).__name__}: the event shape is unknown, and measurements do not tell it; apply the "
-                "operator to an x first, or set operator.event_shape"
+                f"{type(self).__name__}: the event shape is unknown, and a measurement does not determine it; use "
+                "operator.at(event_shape), with the shape (C, H, W) of one image"
             )
         return self.event_shape
 
@@ -129,8 +150,9 @@ class Operator(Batched, ABC):
 
         Raises:
             TypeError: not a floating tensor.
-            ValueError: no batch axis, an event shape the operator cannot serve, another device than the operator's, or
-                a number of rows that differs from the number of measurements its parameters are for.
+            ValueError: no batch axis, an event shape the operator cannot serve or other than its `event_shape`, another
+                device than the operator's, or a number of rows that differs from the number of measurements its
+                parameters are for.
         """
         name = type(self).__name__
         if not isinstance(x, Tensor) or not x.is_floating_point():
@@ -143,6 +165,11 @@ class Operator(Batched, ABC):
                 f"{name}: expected x of shape (N, *event) with N >= 1, given {tuple(x.shape)}; x[None] adds the axis"
             )
         self.check_event_shape(tuple(x.shape[1:]))
+        if self.event_shape not in (None, tuple(x.shape[1:])):
+            raise ValueError(
+                f"{name}: it is for events of shape {self.event_shape}, given {tuple(x.shape[1:])}; "
+                "operator.at(event_shape) is the same operator for another shape"
+            )
         home = next(itertools.chain(self.parameters(), self.buffers()), x).device
         if home != x.device:
             raise ValueError(f"{name}: it is on {home}, but x is on {x.device}; move it with operator.to(x.device)")
@@ -161,7 +188,8 @@ class Operator(Batched, ABC):
             ValueError: wrong shape, an entry that is not finite or out of range, or a number of measurements that
                 differs from that of the operator's parameters.
         """
-        self.noise.validate(y, self.measurement_shape(tuple(event_shape)))
+        op = self.at(event_shape)
+        op.noise.validate(y, op.measurement_shape(tuple(event_shape)))
         if self.batch not in (None, len(y)):
             raise ValueError(
                 f"{type(self).__name__}: its parameters are for {self.batch} measurements, but y has {len(y)}; give "
@@ -183,7 +211,7 @@ class LinearOperator(Operator):
     cg_steps: int = 250
 
     def vjp(self, x: Tensor, v: Tensor) -> Tensor:
-        return self.adjoint(v)
+        return self.at(tuple(x.shape[1:])).adjoint(v)
 
     def adjoint(self, y: Tensor) -> Tensor:
         """A^T y, (N, *M) -> (N, *E), by differentiating `forward` at 0.
@@ -199,7 +227,7 @@ class LinearOperator(Operator):
             if clean.shape != y.shape:
                 raise ValueError(
                     f"{type(self).__name__}.adjoint: expected y of shape {tuple(clean.shape)} for events "
-                    f"{event_shape}, given {tuple(y.shape)}; set operator.event_shape to the shape behind this y"
+                    f"{event_shape}, given {tuple(y.shape)}; use operator.at(event_shape) of the events behind this y"
                 )
             return torch.autograd.grad(clean, zeros, y if create_graph else y.clone(), create_graph=create_graph)[0]
 

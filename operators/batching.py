@@ -82,7 +82,7 @@ class Batched(nn.Module):
             return self
         if len(index) and not 0 <= int(index.min()) <= int(index.max()) < batch:
             raise ValueError(f"rows: measurement numbers must lie in 0..{batch - 1}, given {index.tolist()[:8]}")
-        return _indexed(self, index)
+        return shallow(self, index)
 
     def _is_batched(self, name: str) -> bool:
         return getattr(self, name).ndim > self._event_ndims[name]
@@ -102,17 +102,21 @@ def _children(module: nn.Module) -> Iterator[Batched]:
             yield from _children(child)
 
 
-def _indexed(module: Any, index: Tensor) -> Any:
-    """A shallow copy of module with its batched buffers, and its children's, indexed."""
+def shallow(module: Any, index: Tensor | None = None) -> Any:
+    """A copy of a `Batched` module and of those inside it that shares every parameter and buffer.
+
+    Arguments:
+        module: the module; one that is not `Batched` (nor a list of modules) is shared as it is.
+        index: (N,) int64; batched buffers are then indexed by it.
+    """
     if not isinstance(module, (Batched, nn.ModuleList)):
         return module
     twin = copy.copy(module)
-    twin.__dict__["_modules"] = {name: _indexed(child, index) for name, child in module._modules.items()}
-    if isinstance(module, Batched):
-        twin.__dict__["_buffers"] = {
-            name: b[index.to(b.device)]
-            if b is not None and name in module._event_ndims and module._is_batched(name)
-            else b
-            for name, b in module._buffers.items()
-        }
+    twin.__dict__["_modules"] = {name: shallow(child, index) for name, child in module._modules.items()}
+    twin.__dict__["_parameters"] = dict(module._parameters)
+    twin.__dict__["_buffers"] = dict(module._buffers)
+    if index is not None and isinstance(module, Batched):
+        for name in filter(module._is_batched, module._event_ndims):
+            buffer = getattr(module, name)
+            twin._buffers[name] = buffer[index.to(buffer.device)]
     return twin

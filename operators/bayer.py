@@ -34,7 +34,7 @@ class Bayer(SVDOperator):
 
     @property
     def singular_values(self) -> Tensor:
-        """1 where a colour is seen, (3, H, W); needs the event shape (see Operator.event_shape_of)."""
+        """1 where a colour is seen, (3, H, W); needs the event shape (see `Operator.at`)."""
         return self._seen(LinearOperator.event_shape_of(self, ())).float()
 
     def spectrum(self, z: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .base import LinearOperator, Shape, SVDOperator
+from .kept import Kept
 from .kernels import motion_kernel, read_kernel
 from .noise import Noise
 from .registry import register
@@ -144,11 +145,11 @@ class CircularBlur(Blur, SVDOperator):
 
     def __init__(self, kernel: Tensor, boundary: Boundary = "circular", noise: Noise | None = None) -> None:
         super().__init__(kernel, boundary, noise)
-        self._cache: tuple[Any, tuple[Tensor, Tensor]] | None = None
+        self._spectra = Kept()
 
     @property
     def singular_values(self) -> Tensor:
-        """|khat|, (C or 1, H, W) or (B, C or 1, H, W); needs the event shape (see Operator.event_shape_of)."""
+        """|khat|, (C or 1, H, W) or (B, C or 1, H, W); needs the event shape (see `Operator.at`)."""
         return self._fourier(LinearOperator.event_shape_of(self, ()), torch.float32)[0]
 
     def spectrum(self, z: Tensor) -> Tensor:
@@ -180,12 +181,13 @@ class CircularBlur(Blur, SVDOperator):
         return measurement_shape
 
     def _fourier(self, event_shape: Shape, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """|khat| on the whole plane and khat / |khat| on rfft2's half plane, remembered for the last size asked."""
-        key = (self.kernel, self.kernel._version, event_shape[-2:], dtype)
-        if self._cache is None or self._cache[0][0] is not key[0] or self._cache[0][1:] != key[1:]:
+        """|khat| on the whole plane and khat / |khat| on rfft2's half plane."""
+
+        def make() -> tuple[Tensor, Tensor]:
             with torch.inference_mode(False), torch.no_grad():
-                self._cache = (key, self._transform(event_shape[-2], event_shape[-1], dtype))
-        return self._cache[1]
+                return self._transform(event_shape[-2], event_shape[-1], dtype)
+
+        return self._spectra.get((self.kernel._version, event_shape[-2:], dtype), make, of=self.kernel)
 
     def _transform(self, height: int, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         h, w = self.kernel_size

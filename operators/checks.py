@@ -62,10 +62,10 @@ def check(op: Operator, event_shape: Shape, *, seed: int = 0, x: Tensor | None =
 
 class _Exam:
     def __init__(self, op: Operator, event_shape: Shape, seed: int, x: Tensor | None) -> None:
+        op = op.at(event_shape)
         self.original, self.seed, self.report = op, seed, {}
         self.rng = torch.Generator().manual_seed(seed)
         like = op._zeros(event_shape)
-        op.measurement_shape(event_shape)  # so that op, and every copy by rows, knows its event shape
         x = torch.rand(ROWS, *event_shape, generator=self.rng) if x is None else x
         if len(x) < 2 or tuple(x.shape[1:]) != event_shape:
             raise ValueError(
@@ -109,7 +109,7 @@ def ratio(a: Tensor, b: Tensor) -> Tensor:
 
 def _capabilities(exam: _Exam) -> None:
     op, says = exam.original, exam.original.capabilities
-    noise = exam.op.noise  # not op's: a stack's is known only once an image was seen
+    noise = exam.op.noise
     spread = noise.variance(exam.clean).reshape(ROWS, -1)
     truth = {
         "linear": isinstance(op, LinearOperator),

@@ -53,7 +53,16 @@ class Composition(Operator):
     def vjp(self, x: Tensor, v: Tensor) -> Tensor:
         return self.inner.vjp(x, self.outer.vjp(self.inner(x), v))
 
+    def at(self, event_shape: Shape) -> Self:
+        twin = super().at(event_shape)
+        if twin is not self:
+            twin.inner = self.inner.at(event_shape)
+            twin.outer = self.outer.at(twin.inner.measurement_shape(tuple(event_shape)))
+        return twin
+
     def event_shape_of(self, measurement_shape: Shape) -> Shape:
+        if self.event_shape is not None:
+            return self.event_shape
         return self.inner.event_shape_of(self.outer.event_shape_of(measurement_shape))
 
     def check_event_shape(self, event_shape: Shape) -> None:
@@ -77,8 +86,8 @@ class Stack(Operator):
         operators: the parts, each with Gaussian noise.
 
     Raises:
-        ValueError: no parts, or a part whose noise is not Gaussian; `noise` or `support` of parts that differ, before
-            the event shape is known.
+        ValueError: no parts, or a part whose noise is not Gaussian; `noise`, `support` and `adjoint` of a stack without
+            an `event_shape` (see `Operator.at`).
     """
 
     parts: Any  # an nn.ModuleList of Operators, which its type cannot say
@@ -136,12 +145,18 @@ class Stack(Operator):
         return _side_by_side(parts)
 
     def forward(self, x: Tensor) -> Tensor:
-        parts = [op(x) for op in self.parts]
-        self._shapes = [tuple(part.shape[1:]) for part in parts]
-        return torch.cat([part.flatten(1) for part in parts], dim=1)
+        return torch.cat([op(x).flatten(1) for op in self.parts], dim=1)
+
+    def at(self, event_shape: Shape) -> Self:
+        twin = super().at(event_shape)
+        if twin is not self:
+            twin.parts = nn.ModuleList(op.at(event_shape) for op in self.parts)
+            twin._shapes = [op.measurement_shape(tuple(event_shape)) for op in self.parts]
+        return twin
 
     def vjp(self, x: Tensor, v: Tensor) -> Tensor:
-        pulled = [op.vjp(x, part) for op, part in zip(self.parts, self.split(v), strict=True)]
+        parts = self.at(tuple(x.shape[1:])).split(v)
+        pulled = [op.vjp(x, part) for op, part in zip(self.parts, parts, strict=True)]
         return torch.stack(pulled).sum(0)
 
     def split(self, y: Tensor) -> list[Tensor]:
@@ -151,11 +166,13 @@ class Stack(Operator):
         return [part.reshape(-1, *shape) for part, shape in zip(y.split(sizes, dim=1), shapes, strict=True)]
 
     def part_shapes(self) -> list[Shape]:
-        """[M_1, ..., M_n]; known once the event shape is."""
-        if self._shapes is None:
-            self.measurement_shape(self.event_shape_of(()))
-        assert self._shapes is not None
-        return self._shapes
+        """[M_1, ..., M_n].
+
+        Raises:
+            ValueError: `event_shape` is None.
+        """
+        event_shape = self.event_shape_of(())
+        return self._shapes or [op.measurement_shape(event_shape) for op in self.parts]
 
     def check_event_shape(self, event_shape: Shape) -> None:
         for op in self.parts:
@@ -172,7 +189,7 @@ class LinearStack(Stack, LinearOperator):
     """Several linear measurements: A^T y = sum of A_i^T y_i."""
 
     def vjp(self, x: Tensor, v: Tensor) -> Tensor:
-        return self.adjoint(v)
+        return LinearOperator.vjp(self, x, v)
 
     def adjoint(self, y: Tensor) -> Tensor:
         pulled = [op.adjoint(part) for op, part in zip(self.parts, self.split(y), strict=True)]

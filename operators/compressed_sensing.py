@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from .base import Shape, SVDOperator
+from .base import LinearOperator, Shape, SVDOperator
+from .kept import Kept
 from .noise import Noise
 from .registry import register
 from .transforms import dct, hadamard, hartley, idct
@@ -32,7 +32,8 @@ class CompressedSensing(SVDOperator):
     need no memory for them.
     Arguments: keep (float in (0, 1]): m / d; transform: "dct", "hartley" (the real form of Fourier's) or "hadamard",
     which needs a power of 2 of pixels; seed of signs and choice: with a shape of events it is one operator; noise, in
-    units of y; event_shape (E): (C, H, W), (H, W) or (d,), default that of the first x.
+    units of y; event_shape (E): (C, H, W), (H, W) or (d,); `adjoint`, `pinv` and `singular_values` need it, here or by
+    `at`.
     Raises: ValueError for another keep or transform, and for events that a transform cannot serve.
     """
 
@@ -52,12 +53,12 @@ class CompressedSensing(SVDOperator):
         if transform not in TRANSFORMS:
             raise ValueError(f"CompressedSensing: transform = {transform!r}: expected one of {', '.join(TRANSFORMS)}")
         self.keep, self.transform, self.seed = keep, transform, seed
-        self._drawn: tuple[Any, tuple[Tensor, Tensor]] | None = None
+        self._drawn = Kept()
 
     @property
     def singular_values(self) -> Tensor:
-        """1 where a coefficient is measured, E; needs the event shape (see Operator.event_shape_of)."""
-        return self.spectrum(torch.empty(1, *self.event_shape_of(())))
+        """1 where a coefficient is measured, E; needs the event shape (see `Operator.at`)."""
+        return self.spectrum(torch.empty(1, *LinearOperator.event_shape_of(self, ())))
 
     def spectrum(self, z: Tensor) -> Tensor:
         chosen = self._draw(z, z.shape[1:])[1]
@@ -88,6 +89,16 @@ class CompressedSensing(SVDOperator):
         chosen = self._draw(y, event_shape)[1]
         return y.new_zeros(len(y), math.prod(event_shape)).index_copy(1, chosen, y).reshape(-1, *event_shape)
 
+    def event_shape_of(self, measurement_shape: Shape) -> Shape:
+        event_shape = super().event_shape_of(measurement_shape)
+        expected = (self._measured(event_shape),)
+        if tuple(measurement_shape) != expected:
+            raise ValueError(
+                f"CompressedSensing: expected measurements {expected} of events {event_shape}, given "
+                f"{tuple(measurement_shape)}; use operator.at(event_shape) of the events behind this y"
+            )
+        return event_shape
+
     def check_event_shape(self, event_shape: Shape) -> None:
         pixels = math.prod(event_shape[-2:])
         if len(event_shape) > 3:
@@ -101,15 +112,20 @@ class CompressedSensing(SVDOperator):
             )
 
     def _draw(self, like: Tensor, event_shape: Shape) -> tuple[Tensor, Tensor]:
-        """Signs of E and the coefficients chosen (m,), remembered for the last shape asked."""
-        key = (tuple(event_shape), like.dtype, like.device)
-        if self._drawn is None or self._drawn[0] != key:
+        """Signs of E and the coefficients chosen (m,)."""
+        event_shape = tuple(event_shape)
+
+        def make() -> tuple[Tensor, Tensor]:
             generator, d = torch.Generator().manual_seed(self.seed), math.prod(event_shape)
             with torch.inference_mode(False):
-                signs = 2 * torch.randint(2, tuple(event_shape), generator=generator) - 1
-                chosen = torch.randperm(d, generator=generator)[: max(1, round(self.keep * d))].sort().values
-                self._drawn = (key, (signs.to(like), chosen.to(like.device)))
-        return self._drawn[1]
+                signs = 2 * torch.randint(2, event_shape, generator=generator) - 1
+                chosen = torch.randperm(d, generator=generator)[: self._measured(event_shape)].sort().values
+                return signs.to(like), chosen.to(like.device)
+
+        return self._drawn.get((event_shape, like.dtype, like.device), make)
+
+    def _measured(self, event_shape: Shape) -> int:
+        return max(1, round(self.keep * math.prod(event_shape)))
 
 
 def _planes(x: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class Downsampling(SVDOperator):
 
     @property
     def singular_values(self) -> Tensor:
-        """1 / f at the first pixel of every block, (1, H, W); needs the event shape (see Operator.event_shape_of)."""
+        """1 / f at the first pixel of every block, (1, H, W); needs the event shape (see `Operator.at`)."""
         return self._singular_values(LinearOperator.event_shape_of(self, ()))
 
     def spectrum(self, z: Tensor) -> Tensor:

@@ -53,8 +53,12 @@ class LinearMap(SVDOperator):
         self.batched_buffer("left", left.to(matrix.dtype), 2)
         self.batched_buffer("right", right.to(matrix.dtype), 2)
         self.batched_buffer("values", F.pad(values, (0, d - values.shape[-1])).to(matrix.dtype), 1)
-        self._shape = self.event_shape or (d,)
         self.check_event_shape(self._shape)
+
+    @property
+    def _shape(self) -> Shape:
+        assert self.event_shape is not None  # set by __init__
+        return self.event_shape
 
     @property
     def singular_values(self) -> Tensor:

@@ -13,6 +13,7 @@ from torch.autograd import Function
 
 from .backprojection import back_project, centred, ramp, shares
 from .base import LinearOperator, Shape
+from .kept import Kept
 from .noise import Noise
 from .registry import register
 
@@ -25,8 +26,8 @@ class Radon(LinearOperator):
     to the right and rows v upwards, both from the picture's centre and in pixels, that ray is u cos a + v sin a = s_j,
     s_j = j - (detectors - 1) / 2: view 0 sums over columns, and views turn as in skimage.transform.radon (whose centre
     is half a pixel off for even n). Every ray steps along the axis that it is nearest to and interpolates linearly
-    between two pixels (Joseph 1982). The weights are one sparse matrix, made at the first use of a size, and the
-    adjoint is its transpose.
+    between two pixels (Joseph 1982). The weights are one sparse matrix, made at the first use of a size and kept
+    for two, and the adjoint is its transpose.
 
     `pinv` is the least-squares x, exact and slow; `fbp` approximates it in one pass, well with many views and little
     noise, and smooths the noise by its filter. `solve_gram` takes the more iterations the smaller sigma_y^2 / r2 is:
@@ -34,7 +35,7 @@ class Radon(LinearOperator):
 
     Arguments:
         angles: degrees, (views,); or the number of views, which are then spread evenly over [0, 180).
-        size: n, pixels; None: that of the pictures it is applied to.
+        size: n, pixels; None: any.
         detectors: their number, one pixel apart; None: as many as see the whole picture in every view.
         noise: in units of y.
         pixel: p, what a pixel of value 1 adds to a line integral: 1 for units of [image unit x pixel], a pixel's length
@@ -53,7 +54,7 @@ class Radon(LinearOperator):
         noise: Noise | None = None,
         pixel: float = 1.0,
     ) -> None:
-        super().__init__(noise, None if size is None else (1, size, size))
+        super().__init__(noise)
         if isinstance(angles, int):
             angles = torch.arange(angles, dtype=torch.float64) * (180 / max(angles, 1))
         angles = torch.as_tensor(angles, dtype=torch.float64)
@@ -69,7 +70,7 @@ class Radon(LinearOperator):
             )
         self.size, self.detectors, self.pixel = size, detectors, float(pixel)
         self.angles = angles.cpu()  # wherever the pictures are: they are read once, by the CPU
-        self._matrices = _Kept()  # of the last size and dtype; shared by `rows`
+        self._matrices = Kept()
 
     @classmethod
     def sparse_view(cls, size: int, views: int, noise: Noise | None = None, **kwargs: Any) -> Self:
@@ -146,33 +147,52 @@ class Radon(LinearOperator):
                 + (" of the size that the operator is for" if self.size else "")
             )
 
-    def _size_of(self, y: Tensor) -> int:
-        size = self.event_shape_of(tuple(y.shape[1:]))[-1]
-        expected = (len(self.angles), self.detectors_for(size))
-        if y.ndim != 4 or tuple(y.shape[2:]) != expected:
+    def measurement_shape(self, event_shape: Shape) -> Shape:
+        """(C, views, detectors)."""
+        self.check_event_shape(tuple(event_shape))
+        return (event_shape[0], len(self.angles), self.detectors_for(event_shape[-1]))
+
+    def event_shape_of(self, measurement_shape: Shape) -> Shape:
+        """(C, n, n) of sinograms (C, views, detectors): n is `size`, or that whose default detectors these are.
+
+        Raises:
+            ValueError: the detectors were given and the size was not, or they are those of no size.
+        """
+        if len(measurement_shape) != 3 or measurement_shape[1] != len(self.angles):
             raise ValueError(
-                f"Radon: expected sinograms (N, C, {expected[0]}, {expected[1]}) of pictures of {size} pixels, given "
-                f"{tuple(y.shape)}; set operator.event_shape to the shape behind this y"
+                f"Radon: expected sinograms (C, {len(self.angles)}, detectors), given {tuple(measurement_shape)}"
             )
-        return size
+        channels, _, seen = measurement_shape
+        size = self.size if self.event_shape is None else self.event_shape[-1]
+        if size is None and self.detectors is None:  # their number grows with the size
+            size = next((n for n in range(1, seen + 1) if self.detectors_for(n) == seen), None)
+        if size is None:
+            raise ValueError(
+                f"Radon: the size of the picture is unknown, and {seen} detectors do not determine it; give "
+                "Radon(..., size=n), or use operator.at((C, n, n))"
+            )
+        if seen != self.detectors_for(size):
+            raise ValueError(
+                f"Radon: expected sinograms (C, {len(self.angles)}, {self.detectors_for(size)}) of pictures of {size} "
+                f"pixels, given {tuple(measurement_shape)}; give Radon(..., detectors={seen}) for these, or use "
+                "operator.at((C, n, n)) of the pictures behind this y"
+            )
+        return (channels, size, size)
+
+    def _size_of(self, y: Tensor) -> int:
+        return self.event_shape_of(tuple(y.shape[1:]))[-1]
 
     def _matrix(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The weights for pictures like x, sparse (views * detectors, n * n), and their transpose."""
-        key = (x.shape[-1], x.dtype, x.device)
-        if key not in self._matrices:
-            self._matrices.clear()
+        size = x.shape[-1]
+
+        def make() -> tuple[Tensor, Tensor]:
             with torch.inference_mode(False):
-                weights = joseph(self.angles, key[0], self.detectors_for(key[0]), self.pixel)
+                weights = joseph(self.angles, size, self.detectors_for(size), self.pixel)
                 # Both are kept: a product with the transpose of compressed rows would convert them every time.
-                self._matrices[key] = _as_torch(weights, x), _as_torch(weights.T.tocsr(), x)
-        return self._matrices[key]
+                return _as_torch(weights, x), _as_torch(weights.T.tocsr(), x)
 
-
-class _Kept(dict[Any, tuple[Tensor, Tensor]]):
-    """Matrices by what they are for. Copies begin empty: torch cannot copy sparse rows."""
-
-    def __reduce__(self) -> tuple[type, tuple[()]]:
-        return _Kept, ()
+        return self._matrices.get((size, x.dtype, x.device), make)
 
 
 def joseph(angles: Tensor, size: int, detectors: int, pixel: float) -> Any:

@@ -61,7 +61,7 @@ class Resize(SVDOperator):
 
     @property
     def singular_values(self) -> Tensor:
-        """Products of those of the two sides, (H, W); needs the event shape (see Operator.event_shape_of)."""
+        """Products of those of the two sides, (H, W); needs the event shape (see `Operator.at`)."""
         return self.spectrum(torch.empty(1, *LinearOperator.event_shape_of(self, ())))
 
     def spectrum(self, z: Tensor) -> Tensor:
@@ -95,10 +95,31 @@ class Resize(SVDOperator):
         return F.pad(z, (0, len(columns.right) - z.shape[-1], 0, len(rows.right) - z.shape[-2]))
 
     def event_shape_of(self, measurement_shape: Shape) -> Shape:
-        """The event shape remembered, where it is measured as this; else the largest that is."""
+        """E for measurements of shape M: several sizes of pictures are reduced to the same one, unless f is near 1.
+
+        Raises:
+            ValueError: M does not tell E and `event_shape` is None, or M is not that of `event_shape`.
+        """
         *channels, h, w = measurement_shape
-        if self.event_shape is not None and [_length(n, self.factor) for n in self.event_shape[-2:]] == [h, w]:
+        if self.event_shape is not None:
+            expected = tuple(_length(n, self.factor) for n in self.event_shape[-2:])
+            if expected != (h, w):
+                raise ValueError(
+                    f"Resize: expected measurements (C, {expected[0]}, {expected[1]}) of events {self.event_shape}, "
+                    f"given {tuple(measurement_shape)}; use operator.at(event_shape) of the events behind this y"
+                )
             return (*channels, *self.event_shape[-2:])
+        largest = self.largest(measurement_shape)
+        if any(_length(n - 1, self.factor) == m for n, m in zip(largest[-2:], (h, w), strict=True)):
+            raise ValueError(
+                f"Resize: pictures of several sizes, {tuple(largest)} at most, have measurements {measurement_shape}; "
+                f"use operator.at(event_shape), e.g. operator.at({tuple(largest)})"
+            )
+        return largest
+
+    def largest(self, measurement_shape: Shape) -> Shape:
+        """The largest event shape (C, H, W) with measurements (C, h, w)."""
+        *channels, h, w = measurement_shape
         return (*channels, int(h * self.factor), int(w * self.factor))
 
     def check_event_shape(self, event_shape: Shape) -> None:

@@ -39,6 +39,8 @@ def read(operator, y: Tensor, event_shape: tuple[int, ...], like: Tensor) -> Mea
             f"{type(operator).__name__} holds the parameters of {batch} measurements: expected those of one; choose it "
             "with operator.rows(torch.tensor([index]))"
         )
+    if hasattr(operator, "at"):  # noise and support of a stack are known for a shape of events only
+        operator = operator.at(event_shape)
     d = math.prod(event_shape)
     basis = torch.eye(d, dtype=like.dtype, device=like.device).view(d, *event_shape)
     forward = copy.deepcopy(operator).to(device=like.device, dtype=like.dtype)

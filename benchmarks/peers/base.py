@@ -182,6 +182,7 @@ def pose(denoise: Denoiser, operator: Operator, y: Tensor, n: int) -> Task:
     Arguments: denoise; operator (linear, isotropic Gaussian noise); y; n.
     """
     prior, units = denoise.prior, denoise.units
+    operator = operator.at(prior.event_shape)
     y = y.float() if operator.support is None else torch.where(operator.support, y.float(), 0)
     with torch.no_grad():
         y = (y - operator(torch.full((1, *prior.event_shape), units.shift, device=y.device))) / units.scale

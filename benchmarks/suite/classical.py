@@ -30,6 +30,7 @@ class LinearMMSE(Estimate):
 
     def run(self, prior, operator, y, n_samples, seed):
         assert isinstance(operator, LinearOperator) and prior.moments is not None  # as it serves
+        operator = operator.at(prior.event_shape)
         moments = prior.moments.to(y.device)
         mean: Tensor = moments.mean.expand(len(y), *moments.mean.shape)
         residual = y - operator(mean)
@@ -58,8 +59,7 @@ class TotalVariation(Estimate):
 
     def run(self, prior, operator, y, n_samples, seed):
         assert isinstance(operator, LinearOperator)
-        operator.measurement_shape(tuple(prior.event_shape))  # it learns the event shape
-        return Answer(tv.total_variation(operator, y, self.steps))
+        return Answer(tv.total_variation(operator.at(prior.event_shape), y, self.steps))
 
 
 @method("pinv")
@@ -71,8 +71,7 @@ class MinimumNorm(Estimate):
 
     def run(self, prior, operator, y, n_samples, seed):
         assert isinstance(operator, LinearOperator)
-        operator.measurement_shape(tuple(prior.event_shape))  # it learns the event shape
-        return Answer(operator.pinv(y))
+        return Answer(operator.at(prior.event_shape).pinv(y))
 
 
 @method("zero-filled")
@@ -109,8 +108,7 @@ class FilteredBackProjection(Estimate):
 
     def run(self, prior, operator, y, n_samples, seed):
         assert isinstance(operator, Radon)
-        operator.measurement_shape(tuple(prior.event_shape))  # it learns the event shape
-        return Answer(operator.fbp(y, self.filter))
+        return Answer(operator.at(prior.event_shape).fbp(y, self.filter))
 
 
 @method("biharmonic")

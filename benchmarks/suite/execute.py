@@ -75,7 +75,7 @@ def _measured(unit: Unit, part: Measurements, answer: Answer) -> dict[str, Any]:
     held["features"] = _features(unit, judged.one)
     if judged.pictures:
         pictures = {"truth": part.truth, "mean": answer.mean, "std": answer.std}
-        pictures["measurement"] = seen(part.operator, part.y)
+        pictures["measurement"] = seen(part.operator.at(tuple(part.truth.shape[1:])), part.y)
         pictures["samples"] = None if answer.samples is None else answer.samples[:, :PICTURED]
         held["pictures"] = {name: _float32(x) for name, x in pictures.items() if x is not None}
     return held

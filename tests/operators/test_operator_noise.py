@@ -50,7 +50,7 @@ def test_categorical_log_prob():
 def test_a_measurement_depends_on_its_seed_and_row_only(case):
     op = case.make()
     x = uniform(6, *case.event_shape)
-    op.measurement_shape(case.event_shape)
+    op = op.at(case.event_shape)
     index = torch.arange(6) % (op.batch or 1)
     all_rows = op.rows(index).measure(x, seed=3)
     for n in (1, 2, 5):

@@ -133,7 +133,7 @@ def test_the_matrix_follows_size_and_dtype():
         x = uniform(2, 1, n, n).to(dtype)
         torch.testing.assert_close(op(x), Radon(5)(x))
         torch.testing.assert_close(op.adjoint(op(x)), Radon(5, n).adjoint(op(x)))
-        assert op(x).dtype == dtype and len(op._matrices) == 1
+        assert op(x).dtype == dtype
 
 
 def test_it_can_be_differentiated_twice():
@@ -158,8 +158,9 @@ def test_partial_views():
         (lambda: Radon.limited_angle(8, 200, 4), r"must lie in \(0, 180\]"),
         (lambda: Radon(4)(uniform(1, 1, 6, 5)), "to a square"),
         (lambda: Radon(4, 8)(uniform(1, 1, 6, 6)), "of the size that the operator is for"),
-        (lambda: Radon(4).adjoint(uniform(1, 1, 4, 12)), "event shape is unknown"),
-        (lambda: Radon(4, 8).adjoint(uniform(1, 1, 4, 11)), r"expected sinograms \(N, C, 4, 12\)"),
+        (lambda: Radon(4, detectors=12).adjoint(uniform(1, 1, 4, 12)), r"operator\.at\(\(C, n, n\)\)"),
+        (lambda: Radon(4).adjoint(uniform(1, 1, 4, 14)), r"operator\.at\(\(C, n, n\)\)"),
+        (lambda: Radon(4, 8).adjoint(uniform(1, 1, 4, 11)), r"expected sinograms \(C, 4, 12\).*detectors=11"),
         (lambda: Radon(4, 8).fbp(uniform(1, 1, 4, 12), "hanning"), "'hann'"),
     ],
 )

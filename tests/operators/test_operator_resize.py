@@ -65,17 +65,21 @@ def test_a_constant_stays_and_a_kernel_does_not_alias():
 
 
 def test_the_svd_of_a_large_picture_is_exact_and_made_once():
-    op, x = Resize(4), uniform(1, 1, 256, 192)
+    op, x = Resize(4).at((1, 256, 192)), uniform(1, 1, 256, 192)
     y = op(x)
     assert y.shape == (1, 1, 64, 48)
     torch.testing.assert_close(op(op.pinv(y)), y, atol=1e-5, rtol=0)
     torch.testing.assert_close(op.U(op.singular_values * op.Vt(x)), y, atol=1e-5, rtol=0)
 
 
-def test_adjoint_before_any_forward_and_of_two_sizes():
-    y = uniform(1, 1, 3, 4)
-    assert Resize(2).adjoint(y).shape == (1, 1, 6, 8)
-    op = Resize(2)
-    op.measurement_shape((1, 5, 7))
-    assert op.adjoint(y).shape == (1, 1, 5, 7)
-    assert op.pinv(uniform(1, 1, 6, 4)).shape == (1, 1, 12, 8)
+def test_the_size_behind_a_measurement_is_asked_for_where_it_is_not_unique():
+    y, op = uniform(1, 1, 3, 4), Resize(2)
+    for shape in ((1, 5, 7), (1, 6, 8)):
+        assert op.at(shape).adjoint(y).shape == op.at(shape).pinv(y).shape == (1, *shape)
+    for call in (op.adjoint, op.pinv, lambda y: op.solve_gram(y, 1.0)):
+        with pytest.raises(ValueError, match=r"operator\.at\(\(1, 6, 8\)\)"):
+            call(y)
+    with pytest.raises(ValueError, match=r"expected measurements \(C, 3, 4\)"):
+        op.at((1, 5, 7)).adjoint(uniform(1, 1, 4, 4))
+    assert Resize(1.5).adjoint(uniform(1, 1, 1, 3)).shape == (1, 1, 1, 4)  # 1 and 4 pixels are the only sizes
+    assert op.largest((1, 3, 4)) == (1, 6, 8)

@@ -55,16 +55,14 @@ PAIRS = {
 @pytest.mark.parametrize("kind", PAIRS)
 def test_rows_are_operators_of_single_measurements(kind):
     batched, single = PAIRS[kind]
-    op, index = batched(), torch.tensor([2, 0, 0, 1, 2])
+    op, index = batched().at(IMAGE), torch.tensor([2, 0, 0, 1, 2])
     x = uniform(5, *IMAGE)
     assert op.batch == 3
-    op.measurement_shape(IMAGE)
     rows = op.rows(index)
     y = rows.measure(x, seed=1)
     back, like, gram = rows.adjoint(y), rows.log_likelihood(y, x), rows.solve_gram(y, torch.linspace(0.1, 1, 5))
     for i, b in enumerate(index.tolist()):
-        one, xi, yi = single(b), x[i : i + 1], y[i : i + 1]
-        one.measurement_shape(IMAGE)
+        one, xi, yi = single(b).at(IMAGE), x[i : i + 1], y[i : i + 1]
         assert one.batch is None
         torch.testing.assert_close(rows(x)[i : i + 1], one(xi))
         torch.testing.assert_close(back[i : i + 1], one.adjoint(yi))
@@ -123,7 +121,6 @@ def test_likelihood_is_differentiable():
 @pytest.mark.parametrize("case", [case for _, case in ALL], ids=[label for label, _ in ALL])
 def test_copies(case):
     op = case.make()
-    op.measurement_shape(case.event_shape)
     twin, x = copy.deepcopy(op), uniform(op.batch or 1, *case.event_shape)
     assert type(twin) is type(op) and twin.capabilities == op.capabilities
     torch.testing.assert_close(twin(x), op(x))
@@ -149,7 +146,7 @@ def test_stack_is_the_product_of_its_likelihoods():
         operators.Blur(peaked(3, 3), "valid", GaussianNoise(torch.tensor([0.1, 0.3]))),
         operators.Grayscale(GaussianNoise(0.05 + uniform(6, 5), event_ndim=2)),
     ]
-    stack, x = Stack(parts), uniform(2, *IMAGE)
+    stack, x = Stack(parts).at(IMAGE), uniform(2, *IMAGE)
     y = stack.measure(x, seed=4)
     assert y.shape == (2, 90 + 36 + 30)
     expected = sum(op.log_likelihood(part, x + 0.1) for op, part in zip(parts, stack.split(y), strict=True))

@@ -37,8 +37,7 @@ def test_transforms_are_the_usual_ones():
 @pytest.mark.parametrize("transform", ["dct", "hartley", "hadamard"])
 def test_compressed_sensing_is_what_its_parts_are(transform):
     """A y that is one coefficient must be seen by every pixel of its channel alike, with signs that look random."""
-    op, shape = CompressedSensing(0.25, transform, seed=3), (2, 16, 16)
-    op.measurement_shape(shape)
+    op = CompressedSensing(0.25, transform, seed=3, event_shape=(2, 16, 16))
     y = torch.eye(128, dtype=torch.float64)
     rows = op.adjoint(y)
     torch.testing.assert_close(rows.flatten(1) @ rows.flatten(1).T, y)
