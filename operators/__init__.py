@@ -20,6 +20,7 @@ from .radon import Radon
 from .registry import available, get, make, register
 from .resize import Resize
 from .saturation import Saturation
+from .solvers import NotConverged
 from .transmission import Transmission, attenuation
 from .varying_blur import VaryingBlur
 
@@ -39,6 +40,7 @@ __all__ = [
     "LinearOperator",
     "Masking",
     "Noise",
+    "NotConverged",
     "Operator",
     "OperatorCheckError",
     "PhaseRetrieval",

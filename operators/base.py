@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .batching import Batched, shallow
 from .noise import GaussianNoise, Noise
-from .solvers import column, conjugate_gradients, least_squares
+from .solvers import Map, column, least_squares, solve
 
 Shape = tuple[int, ...]
 
@@ -204,11 +204,16 @@ class Operator(Batched, ABC):
 
 
 class LinearOperator(Operator):
-    """A linear forward. `adjoint`, `pinv` and `solve_gram` have defaults from `forward` alone; override for speed."""
+    """A linear forward. `adjoint`, `pinv` and `solve_gram` have defaults from `forward` alone; override for speed.
+
+    Attributes:
+        cg_rtol: relative residual at which the iterations of `pinv` and `solve_gram` stop.
+        cg_steps: their largest number. Where it is not enough a `NotConverged` warning names the residual.
+    """
 
     structure = frozenset({"differentiable", "linear"})
     cg_rtol: float = 1e-6
-    cg_steps: int = 250
+    cg_steps: int = 2500
 
     def vjp(self, x: Tensor, v: Tensor) -> Tensor:
         return self.at(tuple(x.shape[1:])).adjoint(v)
@@ -232,11 +237,18 @@ class LinearOperator(Operator):
             return torch.autograd.grad(clean, zeros, y if create_graph else y.clone(), create_graph=create_graph)[0]
 
     def pinv(self, y: Tensor) -> Tensor:
-        """A^+ y, the least-squares x of minimum norm, (N, *M) -> (N, *E); by conjugate gradients (CGLS)."""
-        return least_squares(self, self.adjoint, y, rtol=self.cg_rtol, max_steps=self.cg_steps)
+        """A^+ y, the least-squares x of minimum norm, (N, *M) -> (N, *E); by conjugate gradients (CGLS).
+
+        Stops at |A^T (y - A x)| <= cg_rtol |A^T y|; `NotConverged` warns where cg_steps do not reach that.
+        """
+        what = f"{type(self).__name__}.pinv"
+        return least_squares(self, self.adjoint, y, rtol=self.cg_rtol, max_steps=self.cg_steps, what=what)
 
     def solve_gram(self, y: Tensor, r2: Tensor | float) -> Tensor:
         """Solve (r2 A A^T + Sigma_y) v = y on the support; v is 0 elsewhere. By conjugate gradients.
+
+        Stops at a residual of cg_rtol |y|, in double precision where single precision does not reach it;
+        `NotConverged` warns where cg_steps do not reach it either.
 
         Arguments:
             y: (N, *M).
@@ -253,7 +265,30 @@ class LinearOperator(Operator):
         def gram(v: Tensor) -> Tensor:
             return restrict(r2 * self(self.adjoint(v)) + variance * v)
 
-        return conjugate_gradients(gram, restrict(y), rtol=self.cg_rtol, max_steps=self.cg_steps)
+        precondition = None if self.noise.noiseless else self.gram_preconditioner(y, r2)
+        return solve(
+            gram,
+            restrict(y),
+            rtol=self.cg_rtol,
+            max_steps=self.cg_steps,
+            what=f"{type(self).__name__}.solve_gram",
+            precondition=None if precondition is None else lambda v: restrict(precondition(v)),
+        )
+
+    def gram_preconditioner(self, y: Tensor, r2: Tensor) -> Map | None:
+        """About the inverse of r2 A A^T + Sigma_y, symmetric and positive, for `solve_gram`; None: no such map.
+
+        Arguments:
+            y: (N, *M), whose shape it is for; the map is applied to rows like it, in single and double precision.
+            r2: as of `solve_gram`, broadcastable to y.
+        """
+        return None
+
+    def _mean_variance(self, y: Tensor) -> Tensor:
+        """The geometric mean of sigma_y^2 over the entries of every measurement, broadcastable to y; sigma_y > 0."""
+        sigma = self._sigma_y(y)
+        rows = sigma if sigma.ndim == y.ndim else sigma.expand(1, *y.shape[1:])
+        return rows.log().flatten(1).mean(1).mul(2).exp().reshape(-1, *[1] * (y.ndim - 1))
 
     def _sigma_y(self, y: Tensor) -> Tensor:
         if not isinstance(self.noise, GaussianNoise):
@@ -322,9 +357,17 @@ class SVDOperator(LinearOperator):
         """
         if "isotropic" not in self.capabilities:
             return super().solve_gram(y, r2)
+        return self._solve_isotropic(y, r2, self._sigma_y(y) ** 2)
+
+    def gram_preconditioner(self, y: Tensor, r2: Tensor) -> Map:
+        """The closed form of the mean variance: what is left has the condition max sigma_y^2 / min sigma_y^2."""
+        variance = self._mean_variance(y)
+        return lambda v: self._solve_isotropic(v, r2, variance)
+
+    def _solve_isotropic(self, y: Tensor, r2: Tensor | float, variance: Tensor) -> Tensor:
         if self.support is not None:
             y = torch.where(self.support, y, 0)
-        variance, z = self._sigma_y(y) ** 2, self.Ut(y)
+        variance, z = variance.to(y), self.Ut(y)
         # U U^T y is subtracted twice: one pass leaves rounding of size |y|, which dividing by sigma_y^2 would blow up.
         rest = y - self.U(z)
         rest = rest - self.U(self.Ut(rest))

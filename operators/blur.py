@@ -14,7 +14,8 @@ from .kept import Kept
 from .kernels import motion_kernel, read_kernel
 from .noise import Noise
 from .registry import register
-from .transforms import hartley
+from .solvers import Map, column
+from .transforms import dct, hartley, idct
 
 Boundary = Literal["circular", "reflect", "valid"]
 DIRECT = 49  # pixels of a kernel: a larger one is applied by Fourier transforms
@@ -206,6 +207,10 @@ class PaddedBlur(Blur):
 
     boundaries = ("reflect", "valid")
 
+    def __init__(self, kernel: Tensor, boundary: Boundary = "reflect", noise: Noise | None = None) -> None:
+        super().__init__(kernel, boundary, noise)
+        self._powers = Kept()
+
     def forward(self, x: Tensor) -> Tensor:
         (n, c, *_), (h, w) = x.shape, self.kernel_size
         if self.boundary == "reflect":
@@ -222,6 +227,38 @@ class PaddedBlur(Blur):
         y = F.conv2d(x.reshape(*rows, *x.shape[2:]), kernel, groups=rows[1])
         return y.reshape(n, c, *y.shape[2:])
 
+    def gram_preconditioner(self, y: Tensor, r2: Tensor) -> Map:
+        """r2 A A^T + sigma_y^2 as if the border were not there: |khat|^2, on the frequencies of a transform.
+
+        "valid": A A^T is a convolution by the kernel's autocorrelation, cut off at the border, which the circular one
+        is near to (Chan 1988). "reflect": the cosine transform, whose pictures are mirrored too; |khat|^2 is averaged
+        over the two signs of a frequency, which for kernels that are no mirror images of themselves is coarse.
+        """
+        variance, size = self._mean_variance(y), (y.shape[-2], y.shape[-1])
+        cosine = self.boundary == "reflect"
+
+        def apply(v: Tensor) -> Tensor:
+            power = self._power(size, cosine, v.dtype)
+            scale = column(r2, v) * power + variance.to(v)
+            return idct(dct(v) / scale) if cosine else _filter(1 / scale, v)
+
+        return apply
+
+    def _power(self, size: tuple[int, int], cosine: bool, dtype: torch.dtype) -> Tensor:
+        """|khat|^2 on rfft2's frequencies of pictures of this size, or on those of the cosine transform."""
+
+        def make() -> Tensor:
+            with torch.inference_mode(False), torch.no_grad():
+                kernel, (h, w) = self.kernel.double(), size
+                if not cosine:
+                    wrapped = _wrapped(kernel, size)
+                    return torch.fft.rfft2(wrapped).abs().square().to(dtype)
+                power = torch.fft.fft2(_wrapped(kernel, (2 * h, 2 * w))).abs().square()
+                mirrored = power.roll(-1, -1).flip(-1)  # at (a, -b)
+                return ((power + mirrored) / 2)[..., :h, :w].to(dtype)
+
+        return self._powers.get((self.kernel._version, size, cosine, dtype), make, of=self.kernel)
+
     def event_shape_of(self, measurement_shape: Shape) -> Shape:
         *channels, height, width = measurement_shape
         h, w = self.kernel_size if self.boundary == "valid" else (1, 1)
@@ -235,6 +272,16 @@ def _smooth(n: int) -> int:
         while rest % factor == 0:
             rest //= factor
     return n if rest == 1 else _smooth(n + 1)
+
+
+def _wrapped(kernel: Tensor, size: tuple[int, int]) -> Tensor:
+    """A kernel (..., kH, kW) on a torus of this size, which may be smaller than the kernel."""
+    for axis, n in zip((-2, -1), size, strict=True):
+        place = torch.arange(kernel.shape[axis], device=kernel.device) % n
+        shape = [*kernel.shape]
+        shape[axis] = n
+        kernel = kernel.new_zeros(shape).index_add(axis, place, kernel)
+    return kernel
 
 
 def _filter(response: Tensor, x: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 from .batching import Batched
 
+LEAST_RATE = 1e-6  # counts
+
 
 class Noise(Batched, ABC):
     """A law of y given the noiseless measurement `clean` (N, *M). Sampling is row by row from one CPU generator, so
@@ -153,11 +155,17 @@ class PoissonNoise(Noise):
         return torch.stack([torch.poisson(row, generator=generator) for row in rate]).to(clean) / peak
 
     def log_prob(self, y: Tensor, clean: Tensor) -> Tensor:
-        """log of the probability of the count: k log(rate) - rate - log k!, the rate taken as at least 1e-6."""
+        """log of the probability of the count: k log(rate) - rate - log k!.
+
+        Below a rate of 1e-6 log(rate) goes on along its tangent there, and the rate counts as 1e-6: finite, and where
+        there are counts with a slope towards larger rates.
+        """
         # An estimate of clean may dip below 0 on the way; -inf there would turn every gradient into nan.
         peak = self.aligned("peak", clean)
-        rate, k = (peak * clean).clamp(min=1e-6), peak * y
-        return torch.xlogy(k, rate) - rate - torch.lgamma(k + 1)
+        rate, k = peak * clean, peak * y
+        floored = rate.clamp(min=LEAST_RATE)
+        log_rate = floored.log() + (rate - floored) / LEAST_RATE
+        return k * log_rate - floored - torch.lgamma(k + 1)
 
     def variance(self, clean: Tensor) -> Tensor:
         return clean / self.aligned("peak", clean)

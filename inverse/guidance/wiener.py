@@ -30,10 +30,13 @@ class Wiener:
         the operator has a closed form for it."""
         if self.moments.rough and self.closed:
             return self.operator.solve_gram(r, self.moments.average(lambda v: v / (1 + v / s2)))
-        return self.solve(r, s2, rtol=1e-2, max_steps=ROUGH if self.moments.rough else INNER)
+        return self.solve(r, s2, rtol=1e-2, max_steps=ROUGH if self.moments.rough else INNER, what=None)
 
-    def solve(self, r: Tensor, s2: float, rtol: float, max_steps: int) -> Tensor:
-        """(Sigma_y + A C_s A')^-1 r by conjugate gradients; r (N, *M); s2 (s^2, may be inf: C itself)."""
+    def solve(self, r: Tensor, s2: float, rtol: float, max_steps: int, what: str | None = "Wiener.solve") -> Tensor:
+        """(Sigma_y + A C_s A')^-1 r by conjugate gradients; r (N, *M); s2 (s^2, may be inf: C itself).
+
+        what: the name in the `NotConverged` warning where max_steps are not enough; None: no warning.
+        """
         moments, operator = self.moments, self.operator
 
         def filtered(variances: Tensor) -> Tensor:
@@ -49,7 +52,7 @@ class Wiener:
             return operator.solve_gram(v, r2)
 
         return conjugate_gradients(
-            system, r, rtol=rtol, max_steps=max_steps, precondition=isotropic if self.closed else None
+            system, r, rtol=rtol, max_steps=max_steps, precondition=isotropic if self.closed else None, what=what
         )
 
     def draw(self, y: Tensor, rng) -> Tensor:
@@ -59,7 +62,8 @@ class Wiener:
         r = y - operator(x) - operator.noise.aligned("sigma", y) * rng.normal(tuple(y.shape))
         if operator.support is not None:
             r = torch.where(operator.support, r, 0.0)
-        v = self.solve(r, float("inf"), *((1e-2, 50) if self.moments.rough else (1e-4, 500)))
+        rough = self.moments.rough  # then the draw is where a walk starts, and need not be exact
+        v = self.solve(r, float("inf"), *((1e-2, 50, None) if rough else (1e-4, 500, "Wiener.draw")))
         return x + self.moments.apply(lambda variances: variances, operator.adjoint(v))
 
 

@@ -84,3 +84,20 @@ def test_poisson_is_in_image_units():
     y = op.measure(x)
     torch.testing.assert_close(y * 8, (y * 8).round())
     assert abs(float(y.mean()) - 0.5) < 0.02 and abs(float(y.var()) - 0.5 / 8) < 0.005
+
+
+def test_poisson_has_a_slope_where_the_rate_is_not_positive():
+    noise = PoissonNoise(10.0)
+    clean = torch.tensor([-0.5, 0.0, 5e-8, 1e-7, 0.02, 0.5], dtype=torch.float64).requires_grad_()
+    counts = torch.tensor([3.0, 1.0, 2.0, 1.0, 0.0, 7.0], dtype=torch.float64)
+    log_prob = noise.log_prob(counts / 10, clean)
+    log_prob.sum().backward()
+    assert log_prob.isfinite().all() and clean.grad.isfinite().all()
+    assert (clean.grad[:4] > 0).all()  # towards larger rates
+    truth = torch.distributions.Poisson(10 * clean.detach()[3:]).log_prob(counts[3:])
+    torch.testing.assert_close(log_prob.detach()[3:], truth)
+    torch.testing.assert_close(clean.grad[4:], 10 * (counts[4:] / (10 * clean.detach()[4:]) - 1))
+    # larger rates are likelier all the way up to the count, and no rate makes 0 counts likelier than certain
+    rates = torch.linspace(-1, 3, 400, dtype=torch.float64) / 10
+    assert (noise.log_prob(torch.full_like(rates, 0.3), rates).diff() > 0).all()
+    assert (noise.log_prob(torch.zeros_like(rates), rates) <= 0).all()
