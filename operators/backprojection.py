@@ -53,24 +53,21 @@ def shares(angles: Tensor) -> Tensor:
     return torch.empty_like(gaps).scatter_(0, order, (gaps + gaps.roll(1)) / 2).deg2rad()
 
 
-def back_project(y: Tensor, angles: Tensor, size: int) -> Tensor:
+def back_project(y: Tensor, angles: Tensor, size: int, centre: float, origin: tuple[float, float]) -> Tensor:
     """Every pixel takes, from every view, what stands at its place, by linear interpolation; 0 beyond the detectors.
 
     Arguments:
         y: (N, C, views, detectors).
         angles: degrees, (views,).
         size: n, of the pictures (N, C, n, n).
+        centre: detector that sees the axis of rotation, origin: that axis in the picture (row, column); pixels.
     """
-    offset, detectors = centred(size), y.shape[-1]
+    pixels, detectors = torch.arange(size, dtype=torch.float64), y.shape[-1]
+    down, across = pixels[:, None] - origin[0], pixels - origin[1]
     x = y.new_zeros(*y.shape[:2], size * size)
     for view, angle in zip(F.pad(y, (1, 1)).unbind(2), angles.double().deg2rad().tolist(), strict=True):
-        s = offset * math.cos(angle) - offset[:, None] * math.sin(angle)
-        place = (s.flatten() + (detectors + 1) / 2).clamp(0, detectors + 1)  # the first is a padded 0
+        s = across * math.cos(angle) - down * math.sin(angle)
+        place = (s.flatten() + centre + 1).clamp(0, detectors + 1)  # the first is a padded 0
         low = place.floor().clamp(max=detectors)
         x += torch.lerp(view[..., low.long()], view[..., low.long() + 1], (place - low).to(y))
     return x.view(*y.shape[:2], size, size)
-
-
-def centred(n: int) -> Tensor:
-    """Places of n points one apart about 0."""
-    return torch.arange(n, dtype=torch.float64) - (n - 1) / 2

@@ -360,7 +360,8 @@ class SVDOperator(LinearOperator):
         return self._solve_isotropic(y, r2, self._sigma_y(y) ** 2)
 
     def gram_preconditioner(self, y: Tensor, r2: Tensor) -> Map:
-        """The closed form of the mean variance: what is left has the condition max sigma_y^2 / min sigma_y^2."""
+        """The closed form of the mean variance, on rows (N, *M): what is left has the condition max sigma_y^2 / min
+        sigma_y^2. Arguments as in LinearOperator."""
         variance = self._mean_variance(y)
         return lambda v: self._solve_isotropic(v, r2, variance)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from typing import Any
@@ -59,7 +60,7 @@ class Noise(Batched, ABC):
         if y.ndim != 1 + len(measurement_shape) or tuple(y.shape[1:]) != tuple(measurement_shape) or len(y) == 0:
             raise ValueError(
                 f"y: expected shape (B, {', '.join(map(str, measurement_shape))}) with B >= 1, given {tuple(y.shape)}; "
-                "y always has a leading batch axis (y[None] for one measurement)"
+                f"y always has a leading batch axis (y[None] for one measurement){_other_axes(y, measurement_shape)}"
             )
         if not y.isfinite().all():
             bad = int((~y.isfinite()).sum())
@@ -215,6 +216,23 @@ class Categorical(Noise):
             raise ValueError(f"y: expected labels of shape (B,) with B >= 1, given {tuple(y.shape)}; not one-hot")
         if int(y.min()) < 0 or int(y.max()) >= measurement_shape[-1]:
             raise ValueError(f"y: labels must lie in 0..{measurement_shape[-1] - 1}, given {y.tolist()[:8]}")
+
+
+def _other_axes(y: Tensor, measurement_shape: tuple[int, ...]) -> str:
+    """A hint where the axes of y in another order are those of a measurement; else "".
+
+    An axis is missing at the front where it is that of batches or has length 1.
+    """
+    expected, missing = (1, *measurement_shape), 1 + len(measurement_shape) - y.ndim
+    if not 0 <= missing < len(expected) or y.ndim > 5 or any(n != 1 for n in expected[:missing]):
+        return ""
+    first = () if missing else (0,)  # the batch stays in front
+    orders = itertools.permutations(range(len(first), y.ndim))
+    order = next((o for o in orders if tuple(y.shape[i] for i in o) == expected[missing or 1 :]), None)
+    if order is None:
+        return ""
+    moved = "" if order == tuple(sorted(order)) else f".permute({', '.join(map(str, first + order))})"
+    return f"; its axes seem to be in another order: y{moved}{'[None]' * missing} fits" if moved or missing > 1 else ""
 
 
 def _parameter(what: str, value: Any, event_ndim: int | None) -> Tensor:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from .backprojection import back_project, centred, ramp, shares
+from .backprojection import back_project, ramp, shares
 from .base import LinearOperator, Shape
 from .kept import Kept
 from .noise import Noise
@@ -23,9 +23,9 @@ class Radon(LinearOperator):
     """The X-ray transform of square pictures along parallel rays: a sinogram.
 
     y[a, j] = p integral of x along the ray at s_j of view a; (N, C, n, n) -> (N, C, views, detectors). With columns u
-    to the right and rows v upwards, both from the picture's centre and in pixels, that ray is u cos a + v sin a = s_j,
-    s_j = j - (detectors - 1) / 2: view 0 sums over columns, and views turn as in skimage.transform.radon (whose centre
-    is half a pixel off for even n). Every ray steps along the axis that it is nearest to and interpolates linearly
+    to the right and rows v upwards, both from the origin and in pixels, that ray is u cos a + v sin a = s_j,
+    s_j = j - centre: view 0 sums over columns, and views turn as in skimage.transform.radon, whose origin and centre
+    `Radon.skimage` has. Every ray steps along the axis that it is nearest to and interpolates linearly
     between two pixels (Joseph 1982). The weights are one sparse matrix, made at the first use of a size and kept
     for two, and the adjoint is its transpose.
 
@@ -34,16 +34,22 @@ class Radon(LinearOperator):
     a larger `cg_rtol` makes it faster.
 
     Arguments:
-        angles: degrees, (views,); or the number of views, which are then spread evenly over [0, 180).
+        angles: (views,), in `unit`; or the number of views, which are then spread evenly over half a turn.
         size: n, pixels; None: any.
         detectors: their number, one pixel apart; None: as many as see the whole picture in every view.
         noise: in units of y.
         pixel: p, what a pixel of value 1 adds to a line integral: 1 for units of [image unit x pixel], a pixel's length
             for [image unit x length], and that times the attenuation of value 1 for none (see `attenuation`).
+        centre: where the axis of rotation meets the row of detectors, in pixels from the middle of the first, as
+            tomopy's; None: its middle, (detectors - 1) / 2. Detectors that are offset by d have it at that less d.
+        origin: (row, column) of the axis of rotation in the picture, in pixels from the middle of the top left one;
+            None: the picture's middle, ((n - 1) / 2, (n - 1) / 2).
+        unit: of the angles, "degrees" or "radians"; None: degrees, and angles that look like radians are refused.
 
     Raises:
-        ValueError: no view, an angle that is not finite, a size or number of detectors below 1, a pixel that is not
-            positive; events that are not (C, n, n).
+        ValueError: no view, an angle that is not finite, three or more different angles within 2 pi and no unit, an
+            unknown unit, a size or number of detectors below 1, a pixel that is not positive, a centre or an origin
+            that is not finite; events that are not (C, n, n).
     """
 
     def __init__(
@@ -53,6 +59,9 @@ class Radon(LinearOperator):
         detectors: int | None = None,
         noise: Noise | None = None,
         pixel: float = 1.0,
+        centre: float | None = None,
+        origin: tuple[float, float] | None = None,
+        unit: Literal["degrees", "radians"] | None = None,
     ) -> None:
         super().__init__(noise)
         if isinstance(angles, int):
@@ -68,9 +77,39 @@ class Radon(LinearOperator):
                 f"Radon: size = {size}, detectors = {detectors}, pixel = {pixel}: expected numbers of pixels >= 1 and "
                 "a positive length; leave out size and detectors to have them from the picture"
             )
+        if not all(math.isfinite(p) for p in (centre or 0.0, *(origin or ()))) or (origin and len(origin) != 2):
+            raise ValueError(
+                f"Radon: centre = {centre}, origin = {origin}: expected a place on the detectors and a (row, column) "
+                "of the picture, in pixels; leave them out where the axis of rotation is in the middle of both"
+            )
         self.size, self.detectors, self.pixel = size, detectors, float(pixel)
-        self.angles = angles.cpu()  # wherever the pictures are: they are read once, by the CPU
+        self.centre, self.origin = centre, None if origin is None else (float(origin[0]), float(origin[1]))
+        self.angles = _degrees(angles.cpu(), unit)  # on the CPU wherever the pictures are: it alone reads them
         self._matrices = Kept()
+
+    @classmethod
+    def skimage(
+        cls,
+        size: int,
+        angles: int | Sequence[float] | Tensor = 180,
+        circle: bool = True,
+        noise: Noise | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """The geometry of skimage.transform.radon, whose axis of rotation is pixel n // 2 of every axis.
+
+        For even n the default geometry is half a pixel off this one. Of skimage's sinogram (detectors, views) the
+        measurement is `torch.from_numpy(sinogram.T)[None, None]`.
+
+        Arguments:
+            size: n, pixels.
+            angles: skimage's theta, degrees.
+            circle: as skimage's: n detectors, else ceil(sqrt(2) n).
+            noise, kwargs: as of `Radon`.
+        """
+        detectors = size if circle else math.ceil(math.sqrt(2) * size)
+        axis = {"centre": detectors // 2, "origin": (size // 2, size // 2)}
+        return cls(angles, size, detectors, noise, **(axis | kwargs))
 
     @classmethod
     def sparse_view(cls, size: int, views: int, noise: Noise | None = None, **kwargs: Any) -> Self:
@@ -97,7 +136,7 @@ class Radon(LinearOperator):
             start: the first view, degrees.
 
         Raises:
-            ValueError: degrees outside (0, 180].
+            ValueError: degrees outside (0, 180], or below 2 pi and no `unit` ("degrees": they are meant).
         """
         if not 0 < degrees <= 180:
             raise ValueError(f"Radon.limited_angle: degrees must lie in (0, 180], given {degrees}; 180 is all there is")
@@ -132,12 +171,18 @@ class Radon(LinearOperator):
         length = 2 * n  # so that the convolution does not wrap round
         filtered = torch.fft.irfft(torch.fft.rfft(y, n=length) * ramp(length, filter).to(y), n=length)[..., :n]
         share = (shares(self.angles) / self.pixel).to(y)
-        return back_project(filtered * share[:, None], self.angles, size)
+        return back_project(filtered * share[:, None], self.angles, size, *self._axis(size))
 
     def detectors_for(self, size: int) -> int:
         """How many detectors see a picture of size x size pixels: as given, or its diagonal, odd where size is."""
         diagonal = math.ceil(size * math.sqrt(2))
         return diagonal + (diagonal - size) % 2 if self.detectors is None else self.detectors
+
+    def _axis(self, size: int) -> tuple[float, tuple[float, float]]:
+        """The axis of rotation, on the detectors and in the picture."""
+        middle = (size - 1) / 2
+        centre = (self.detectors_for(size) - 1) / 2 if self.centre is None else float(self.centre)
+        return centre, (middle, middle) if self.origin is None else self.origin
 
     def check_event_shape(self, event_shape: Shape) -> None:
         n = self.size or event_shape[-1]
@@ -159,8 +204,10 @@ class Radon(LinearOperator):
             ValueError: the detectors were given and the size was not, or they are those of no size.
         """
         if len(measurement_shape) != 3 or measurement_shape[1] != len(self.angles):
+            swapped = len(measurement_shape) == 3 and measurement_shape[2] == len(self.angles)
+            hint = "; it looks transposed: y.transpose(-1, -2)" if swapped else "; give one angle for each view"
             raise ValueError(
-                f"Radon: expected sinograms (C, {len(self.angles)}, detectors), given {tuple(measurement_shape)}"
+                f"Radon: expected sinograms (C, {len(self.angles)}, detectors), given {tuple(measurement_shape)}{hint}"
             )
         channels, _, seen = measurement_shape
         size = self.size if self.event_shape is None else self.event_shape[-1]
@@ -188,25 +235,44 @@ class Radon(LinearOperator):
 
         def make() -> tuple[Tensor, Tensor]:
             with torch.inference_mode(False):
-                weights = joseph(self.angles, size, self.detectors_for(size), self.pixel)
+                weights = joseph(self.angles, size, self.detectors_for(size), self.pixel, *self._axis(size))
                 # Both are kept: a product with the transpose of compressed rows would convert them every time.
                 return _as_torch(weights, x), _as_torch(weights.T.tocsr(), x)
 
         return self._matrices.get((size, x.dtype, x.device), make)
 
 
-def joseph(angles: Tensor, size: int, detectors: int, pixel: float) -> Any:
-    """Joseph's weights, scipy's compressed sparse rows (views * detectors, size * size), float64; angles in degrees."""
+def _degrees(angles: Tensor, unit: str | None) -> Tensor:
+    """Angles in degrees, their unit checked."""
+    if unit not in (None, "degrees", "radians"):
+        raise ValueError(f'Radon: unit = {unit!r}: expected "degrees" or "radians"')
+    if unit == "radians":
+        return angles.rad2deg()
+    largest = float(angles.abs().max())
+    if unit is None and len(angles.unique()) >= 3 and largest <= 2 * math.pi * (1 + 1e-6):
+        raise ValueError(
+            f"Radon: {len(angles)} angles of up to {largest:.4g} look like radians, expected degrees; give "
+            'unit="radians", or np.rad2deg(angles), or unit="degrees" where they are degrees'
+        )
+    return angles
+
+
+def joseph(angles: Tensor, size: int, detectors: int, pixel: float, centre: float, origin: tuple[float, float]) -> Any:
+    """Joseph's weights, scipy's compressed sparse rows (views * detectors, size * size), float64.
+
+    Arguments: angles in degrees; centre and origin: the axis of rotation, see `Radon`.
+    """
     from scipy.sparse import csr_array
 
-    offset, s = centred(size), centred(detectors)[:, None]
+    s = torch.arange(detectors, dtype=torch.float64)[:, None] - centre
     line = torch.arange(size)[:, None]
     weights, pixels, counts = [], [], []
     for angle in angles.double().deg2rad().tolist():
         cos, sin = math.cos(angle), math.sin(angle)
         steep = abs(cos) >= abs(sin)  # the ray crosses every row once, else every column
         major, slope = (cos, sin / cos) if steep else (-sin, cos / sin)
-        place = s / major + slope * offset + (size - 1) / 2  # (detectors, size): where rays cross the lines
+        along, across_at = origin if steep else origin[::-1]
+        place = s / major + slope * (line.T - along) + across_at  # (detectors, size): where rays cross the lines
         low = place.floor()
         across = torch.stack([low, low + 1], -1).long()
         weight = torch.stack([low + 1 - place, place - low], -1) * (pixel / abs(major))

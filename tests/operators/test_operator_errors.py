@@ -138,6 +138,31 @@ def test_adjoint_of_a_y_of_another_shape():
         Half().at((3, 6, 5)).adjoint(X)
 
 
+@pytest.mark.parametrize(
+    ("operator", "event_shape", "given", "fits"),
+    [
+        (lambda: Grayscale(G), (3, 6, 5), (2, 1, 5, 6), "y.permute(0, 1, 3, 2)"),
+        (lambda: Masking(torch.ones(6, 5)), (3, 6, 5), (2, 6, 5, 3), "y.permute(0, 3, 1, 2)"),  # channels last
+        (lambda: Masking(torch.ones(6, 5)), (3, 6, 5), (6, 5, 3), "y.permute(2, 0, 1)[None]"),
+        (lambda: Grayscale(G), (3, 6, 5), (6, 5), "y[None][None]"),
+        (lambda: operators.Fourier(torch.ones(6, 5), channels=2), (2, 6, 5), (1, 6, 5, 2), "y.permute(0, 3, 1, 2)"),
+    ],
+)
+def test_axes_in_another_order_are_recognised(operator, event_shape, given, fits):
+    y = torch.rand(given)
+    with pytest.raises(ValueError, match="axes seem to be in another order") as caught:
+        operator().validate_y(y, event_shape)
+    assert fits + " fits" in str(caught.value)
+    operator().validate_y(eval(fits), event_shape)  # the remedy
+
+
+def test_other_shapes_get_no_such_hint():
+    for shape in ((2, 3, 6, 4), (2, 3, 6), (3,), (2, 1, 1, 1, 3, 6, 5), (3, 6, 5)):
+        with pytest.raises(ValueError, match="expected shape") as caught:
+            Masking(torch.ones(6, 5)).validate_y(torch.rand(shape), (3, 6, 5))
+        assert "order" not in str(caught.value)
+
+
 def test_good_measurements_pass():
     TWO.validate_y(TWO.measure(X), (3, 6, 5))
     Classifier(TinyClassifier(90, 4)).validate_y(torch.tensor([0, 3]), (3, 6, 5))

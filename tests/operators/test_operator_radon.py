@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 from operator_cases import uniform
-from skimage.transform import radon
+from skimage.transform import iradon, radon
+from torch.nn import functional as F
 
+import operators
 from operators import Radon
 from operators.backprojection import WINDOWS, ramp, shares
 
@@ -66,13 +68,47 @@ def test_the_axes_and_the_sense_of_rotation():
 
 
 @pytest.mark.filterwarnings("ignore:Radon transform. image must be zero outside")
-def test_scikit_images_transform():
-    n, angles = 65, np.linspace(0, 180, 25, endpoint=False)
+@pytest.mark.parametrize("circle", [True, False])
+@pytest.mark.parametrize("n", [64, 65])
+def test_scikit_images_transform(n, circle):
+    angles = np.linspace(0, 180, 25, endpoint=False)
     x = bumps(n)
-    expected = torch.from_numpy(radon(x[0, 0].numpy(), angles, circle=True)).T
-    y = Radon(torch.from_numpy(angles), detectors=n)(x)[0, 0]
-    assert rms(y - expected) < 3e-3 * rms(expected)  # both interpolate linearly; a wrong sense or centre gives 0.2
-    assert rms(y - expected.flip(1)) > 0.1 * rms(expected)
+    sinogram = radon(x[0, 0].numpy(), angles, circle=circle)
+    expected = torch.from_numpy(sinogram.T)[None, None]
+    op = Radon.skimage(n, angles, circle)
+    y = op(x)
+    assert rms(y - expected) < 4e-3 * rms(expected)  # both interpolate linearly; a wrong sense or centre gives 0.2
+    assert rms(y - expected.flip(-1)) > 0.1 * rms(expected)
+    theirs = torch.from_numpy(iradon(sinogram, angles, circle=circle))
+    inside = (torch.arange(n)[:, None] - n // 2) ** 2 + (torch.arange(n) - n // 2) ** 2 < (n // 2 - 1) ** 2
+    assert rms((op.fbp(expected)[0, 0] - theirs)[inside]) < 0.01 * rms(x)
+    if n % 2 == 0:  # the default axis of rotation is half a pixel away
+        assert rms(Radon(angles, n, y.shape[-1])(x) - expected) > 0.05 * rms(expected)
+
+
+def test_the_axis_of_rotation():
+    """On the detectors it moves the sinogram along, in the picture it is where that is turned about."""
+    x, angles = bumps(32), torch.linspace(0, 180, 13)
+    default = Radon(angles, 32, 40)
+    assert torch.equal(Radon(angles, 32, 40, centre=19.5, origin=(15.5, 15.5))(x), default(x))
+    torch.testing.assert_close(Radon(angles, 32, 40, centre=22.5)(x)[..., 3:], default(x)[..., :-3])
+    down = F.pad(x, (0, 0, 2, 0))[..., :32, :]  # by two rows; and to the left by three columns
+    moved = F.pad(down, (0, 3))[..., 3:]
+    torch.testing.assert_close(Radon(angles, 32, 40, origin=(17.5, 12.5))(moved), default(x), atol=1e-3, rtol=0)
+    whole = Radon(90, 32, 60, centre=24.25, origin=(14.0, 16.0), pixel=0.7)
+    assert rms(whole.fbp(whole(x)) - x) < 0.03 * rms(x)
+    operators.check(Radon(5, 8, centre=4.25, origin=(3, 4.5), noise=operators.GaussianNoise(0.1)), (1, 8, 8))
+
+
+def test_radians():
+    radians = np.linspace(0, np.pi, 60, endpoint=False)
+    degrees = Radon(np.rad2deg(radians)).angles
+    torch.testing.assert_close(Radon(radians, unit="radians").angles, degrees)
+    torch.testing.assert_close(Radon(60).angles, degrees)
+    few = Radon([0.0, 1.0, 2.0, 3.0], unit="degrees")  # a small wedge, and no doubt
+    assert few.angles.tolist() == [0, 1, 2, 3]
+    for angles in ([0.0], [0.0, 1.5], [2.0, 2.0, 2.0], [0, 3, 6, 9], [-90.0, 0.0, 1.0]):  # these cannot be mistaken
+        assert Radon(angles).angles.tolist() == angles
 
 
 @pytest.mark.parametrize("n", [31, 32])
@@ -161,6 +197,18 @@ def test_partial_views():
         (lambda: Radon(4, detectors=12).adjoint(uniform(1, 1, 4, 12)), r"operator\.at\(\(C, n, n\)\)"),
         (lambda: Radon(4).adjoint(uniform(1, 1, 4, 14)), r"operator\.at\(\(C, n, n\)\)"),
         (lambda: Radon(4, 8).adjoint(uniform(1, 1, 4, 11)), r"expected sinograms \(C, 4, 12\).*detectors=11"),
+        (lambda: Radon(np.linspace(0, np.pi, 60)), r'unit="radians", or np.rad2deg\(angles\), or unit="degrees"'),
+        (lambda: Radon(torch.linspace(-1.6, 1.6, 5)), "look like radians"),
+        (lambda: Radon(np.linspace(0, 2 * np.pi, 9)), "look like radians"),
+        (lambda: Radon.skimage(8, [0.0, 0.5, 1.0]), "look like radians"),
+        (lambda: Radon.limited_angle(8, np.pi / 2, 9), "look like radians"),
+        (lambda: Radon(4, unit="turns"), '"degrees" or "radians"'),  # type: ignore
+        (lambda: Radon(4, centre=math.nan), "leave them out"),
+        (lambda: Radon(4, origin=(1.0, 2.0, 3.0)), "leave them out"),  # type: ignore
+        (lambda: Radon(4, 8).adjoint(uniform(1, 1, 12, 4)), r"y\.transpose\(-1, -2\)"),
+        (lambda: Radon(4, 8).fbp(uniform(1, 1, 12, 4)), r"y\.transpose\(-1, -2\)"),
+        (lambda: Radon(4, 8).validate_y(uniform(1, 1, 12, 4), (1, 8, 8)), r"y\.permute\(0, 1, 3, 2\) fits"),
+        (lambda: Radon(4, 8).validate_y(uniform(12, 4), (1, 8, 8)), r"y\.permute\(1, 0\)\[None\]\[None\] fits"),
         (lambda: Radon(4, 8).fbp(uniform(1, 1, 4, 12), "hanning"), "'hann'"),
     ],
 )
