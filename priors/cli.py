@@ -15,6 +15,7 @@ import typer
 from priors import checkpoints, nets, pictures, sde
 from priors.data import ImageSet, read
 from priors.objectives import OBJECTIVES, Focus, NoisyClassification, Objective
+from priors.parsing import read_toml
 from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
 from priors.training import STATE, Trainer, TrainingConfig
 from priors.units import Units
@@ -102,7 +103,7 @@ def read_recipe(config: str) -> dict:
     if not path.exists():
         names = sorted(p.stem for p in CONFIGS.glob("*.toml"))
         raise FileNotFoundError(f"no training config {config!r}: expected a TOML file or one of {names}")
-    recipe = tomllib.loads(path.read_text())
+    recipe = read_toml(path, "training recipe in TOML")
     missing = {"kind", "name", "licence", "sde", "range", "network", "training"} - set(recipe)
     if missing:
         raise ValueError(f"{path} lacks {sorted(missing)}")

@@ -74,16 +74,6 @@ def reading(path: str | Path, what: str, remedy: str = REMEDY, missing: str = ""
         raise FileError(f"{path} is no readable {what}, or is truncated ({reason}): {remedy}") from error
 
 
-def read_text(path: str | Path, what: str, remedy: str = REMEDY, missing: str = "") -> str:
-    """A text file in UTF-8.
-
-    Raises: as `reading`.
-    """
-    with reading(path, what, remedy, missing) as path:
-        check_size(path, path.stat().st_size)
-        return path.read_text(encoding="utf-8")
-
-
 def check_size(path: Path, declared: int) -> None:
     """Refuse a file that says that it unpacks to more than a file of its size plausibly does, before it is unpacked.
 

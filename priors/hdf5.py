@@ -11,6 +11,7 @@ import numpy as np
 
 from priors.files import REMEDY, FileError, check_size, reading
 
+DEEPEST = 8  # slashes in a name
 NUMBERS = "biuf"  # kinds of dtypes
 
 
@@ -37,6 +38,19 @@ class Hdf5:
         if not isinstance(node, h5py.Group):
             raise FileError(f"{self.path}: {group!r} is {'missing' if node is None else 'no group'}: expected a group")
         return sorted(node)
+
+    def datasets(self, group: str = "") -> list[str]:
+        """The names of all datasets in a group and in the groups of it, unread."""
+        found = []
+        for part in self.names(group):
+            name = f"{group}/{part}" if group else part
+            if isinstance(self._find(name), h5py.Group):
+                if name.count("/") >= DEEPEST:
+                    raise FileError(f"{self.path}: {name[:80]!r}... lies too deep, or groups hold each other")
+                found += self.datasets(name)
+            else:
+                found.append(name)
+        return found
 
     def dataset(self, name: str) -> h5py.Dataset:
         """A dataset, of which nothing has been read.

@@ -162,11 +162,11 @@ def other_network(folder):
     [
         (other_weights, ValueError, "has sha256 .*its card says .*truncated or another one"),
         (truncated, ValueError, "truncated or another one"),
-        (lambda folder: truncated(folder, told=True), ValueError, "not a readable safetensors file"),
+        (lambda folder: truncated(folder, told=True), ValueError, "no readable safetensors file"),
         (other_network, ValueError, "does not fit the network of its card"),
         (lambda folder: edit(folder, format=7), ValueError, "has format 7: this version reads format 1"),
-        (lambda folder: (folder / "card.json").write_text("{"), ValueError, "is not JSON"),
-        (lambda folder: (folder / "card.json").write_bytes(b"\xff\xfe"), ValueError, "is not JSON"),
+        (lambda folder: (folder / "card.json").write_text("{"), ValueError, "no readable card"),
+        (lambda folder: (folder / "card.json").write_bytes(b"\xff\xfe"), ValueError, "no readable card"),
         (lambda folder: (folder / "card.json").write_text("[1]"), ValueError, "has format None"),
         (lambda folder: (folder / "card.json").write_text('{"model_type": "unet"}'), ValueError, "has format None"),
         (

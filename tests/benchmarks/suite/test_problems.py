@@ -55,7 +55,7 @@ WRONG = [
     ("seeds = [0]", "seeds = [-1]", r"seeds = \[-1\]: expected a list of whole numbers"),
     ("block = 2", "block = 0", r"block = 0: expected a whole number >= 1"),
     ("block = 2", 'modules = ["no_such_module"]', r"modules = 'no_such_module': expected the name of a module"),
-    ("block = 2", "block = [2", r"is no TOML"),
+    ("block = 2", "block = [2", r"is no readable benchmark.*correct the TOML"),
     ('task = "random mask"', "task = 3", r"problems\.mask\.task = 3: expected a text"),
     ('prior = "prior"\nimages', "images", r"problems\.mask\.prior = None: expected a text"),
     ("images = 5", "images = 0", r"problems\.mask\.images = 0: expected a whole number >= 1"),
