@@ -18,7 +18,7 @@ from operators.coils import estimate_phase, estimate_sensitivities
 from operators.kspace import fftc, ifftc, to_channels, to_complex
 from operators.sampling import Kind, cartesian
 from priors.files import FileError, atomic
-from priors.hdf5 import NUMBERS, Hdf5, opened
+from priors.hdf5 import NUMBERS, SEAL, Hdf5, checksum, opened
 
 SENSITIVITIES = ("sensitivity", "sensitivities", "sens_maps")  # names that files give them
 BRIGHT = 0.995  # the quantile of the zero-filled magnitude that becomes 1: a maximum that no single pixel decides
@@ -275,6 +275,7 @@ class Reconstruction:
 
 
 ARRAYS = tuple(f.name for f in fields(Reconstruction))
+NUMERIC = ("slices", "reconstruction", *(name for name in ARRAYS if name != "method"))
 
 
 def write_reconstruction(
@@ -286,13 +287,16 @@ def write_reconstruction(
     "slices" (S,), their numbers; "reconstruction" (S, H, W), the magnitude of the mean, as fastMRI names it; and the
     attributes of `Reconstruction`, with an axis of slices before them.
     """
+    order = sorted(found)
+    arrays: dict[str, Any] = {"slices": np.asarray(order)}
+    arrays["reconstruction"] = np.stack([found[n].mean.abs().cpu().numpy() for n in order])
+    for name in ARRAYS:
+        values = [getattr(found[n], name) for n in order]
+        arrays[name] = torch.stack(values).cpu().numpy() if isinstance(values[0], Tensor) else values
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
-        file["slices"] = sorted(found)
-        file["reconstruction"] = np.stack([found[n].mean.abs().cpu().numpy() for n in sorted(found)])
-        for name in ARRAYS:
-            values = [getattr(found[n], name) for n in sorted(found)]
-            file[name] = torch.stack(values).cpu().numpy() if isinstance(values[0], Tensor) else values
-        file.attrs.update(provenance)
+        for name, values in arrays.items():
+            file[name] = values
+        file.attrs.update(provenance | {SEAL: checksum(provenance, arrays)})
 
 
 def read_reconstruction(path: str | Path) -> tuple[dict[int, Reconstruction], dict[str, str | float]]:
@@ -301,12 +305,14 @@ def read_reconstruction(path: str | Path) -> tuple[dict[int, Reconstruction], di
     Raises: FileNotFoundError; ValueError for a truncated or foreign file.
     """
     with opened(path, "reconstruction", REDO) as file:
-        numbers = [int(n) for n in file.array("slices")]
-        values: dict[str, Any] = {
-            name: [*torch.from_numpy(file.array(name, NUMBERS + "c"))] for name in ARRAYS if name != "method"
-        }
-        values["method"] = file.texts("method")
+        arrays: dict[str, Any] = {name: file.array(name, NUMBERS + "c") for name in NUMERIC}
+        arrays["method"] = file.texts("method")
         provenance = {name: value if isinstance(value, str) else value.item() for name, value in file.attrs.items()}
+    seal = provenance.pop(SEAL, None)
+    if seal not in (None, checksum(provenance, arrays)):
+        raise FileError(f"{path} holds other numbers than were written to it: {REDO}")
+    numbers = arrays["slices"].tolist()
+    values = {name: v if isinstance(v, list) else [*torch.from_numpy(v)] for name, v in arrays.items()}
     if any(len(rows) != len(numbers) for rows in values.values()):
         raise FileError(f"{path}: arrays of other lengths than the {len(numbers)} slices: {REDO}")
     for name in ("scale", "sigma"):

@@ -13,7 +13,7 @@ from inverse.types import weighted_mean
 from inverse.weights import complaints, effective_size, kinship, pareto_k, systematic
 from priors import RowRNG
 from priors.files import FileError, atomic
-from priors.hdf5 import opened
+from priors.hdf5 import SEAL, checksum, opened
 
 ARRAYS = ("samples", "log_weights", "log_evidence", "log_evidence_std", "lineages")  # optional but the first two
 RECORDED: dict[str, Callable[[Any], Any]] = {  # attributes in HDF5
@@ -159,14 +159,12 @@ class Solution:
 
         Arguments: path; facts: what else the file should tell, tensors as datasets and the rest as attributes.
         """
+        attrs = {name: getattr(self, name) for name in RECORDED}
+        arrays = {name: x.cpu().numpy() for name in ARRAYS if (x := getattr(self, name)) is not None}
         with atomic(path) as temporary, h5py.File(temporary, "w") as file:
-            file.create_dataset("samples", data=self.samples.cpu().numpy(), compression="gzip")
-            file["log_weights"] = self.log_weights.cpu().numpy()
-            for name in ARRAYS[2:]:
-                if (values := getattr(self, name)) is not None:
-                    file[name] = values.cpu().numpy()
-            for name in RECORDED:
-                file.attrs[name] = getattr(self, name)
+            for name, values in arrays.items():
+                file.create_dataset(name, data=values, compression="gzip" if name == "samples" else None)
+            file.attrs.update(attrs | {SEAL: checksum(attrs, arrays)})
             for name, fact in (facts or {}).items():
                 if isinstance(fact, Tensor):
                     file.create_dataset(name, data=fact.cpu().numpy(), compression="gzip" if fact.ndim else None)
@@ -193,7 +191,10 @@ class Solution:
                 name: torch.from_numpy(file.array(name, "f")) for name in ARRAYS if name in ARRAYS[:2] or name in file
             }
             found = {"reason": "", "antithetic": False} | file.attrs  # older files have neither
-            attrs = {name: kind(found[name]) for name, kind in RECORDED.items()}
+            told = {name: found[name] for name in RECORDED}
+            attrs = {name: kind(told[name]) for name, kind in RECORDED.items()}
+        if SEAL in found and found[SEAL] != checksum(told, {name: value.numpy() for name, value in arrays.items()}):
+            raise FileError(f"{path} holds other numbers than Solution.save wrote: solve again")
         samples = arrays["samples"]
         shapes = {name: tuple(value.shape) for name, value in arrays.items()}
         rows = [samples.shape[:2], *[samples.shape[:1]] * len(ARRAYS[2:])]  # of all but the samples, in this order

@@ -1,7 +1,8 @@
 """HDF5 files of other people: what is in the file itself, of a plausible size, and nothing of other files."""
 
+import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from priors.files import REMEDY, FileError, check_size, reading
 
 DEEPEST = 8  # slashes in a name
+SEAL = "sha256"  # the attribute with the `checksum` of a file
 NUMBERS = "biuf"  # kinds of dtypes
 
 
@@ -122,3 +124,18 @@ def opened(path: str | Path, what: str, remedy: str = REMEDY, missing: str = "")
     """
     with reading(path, what, remedy, missing) as path, h5py.File(path, "r") as file:
         yield Hdf5(path, file)
+
+
+def checksum(attributes: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of attributes and arrays: names, types, shapes and bytes.
+
+    Arguments: attributes: name -> text, number or array; arrays: name -> array.
+    """
+    sha = hashlib.sha256()
+    for name, value in [*sorted(attributes.items()), *sorted(arrays.items())]:
+        array = np.asarray(value)
+        if array.dtype.kind in "OUS":  # HDF5 gives texts back as other kinds than it got
+            sha.update(f"{name} text {value}".encode())
+        else:
+            sha.update(f"{name} {array.dtype.str} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()

@@ -17,10 +17,11 @@ import operators
 import priors
 from benchmarks.suite.images import images_of
 from benchmarks.suite.problems import Problem
-from benchmarks.suite.records import checksum, contents
+from benchmarks.suite.records import contents
 from benchmarks.suite.threads import one_thread
 from operators import GaussianNoise, Operator, PoissonNoise
 from priors.files import atomic, reading
+from priors.hdf5 import checksum
 
 FORMAT = "inverse-bench measurements 1"
 REMEDY = "it was cut short or changed: fetch it again"

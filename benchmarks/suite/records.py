@@ -1,6 +1,5 @@
 """What a run leaves behind: an HDF5 file per finished unit, whole or not there at all, and all that a report needs."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -11,7 +10,7 @@ import h5py
 import numpy as np
 
 from priors.files import FileError, atomic, reading
-from priors.hdf5 import NUMBERS, opened
+from priors.hdf5 import NUMBERS, checksum, opened
 
 FORMAT = "inverse-bench record 1"
 PICTURED = 4  # samples per image that a record keeps to be looked at
@@ -145,21 +144,6 @@ def contents(path: Path, expected: str, remedy: str) -> tuple[dict[str, Any], di
     if str(attributes.pop("sha256", "")) != checksum(attributes, arrays):
         raise FileError(f"{path}: its content does not match its checksum: {remedy}")
     return attributes, arrays
-
-
-def checksum(attributes: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of attributes and arrays: names, types, shapes and bytes.
-
-    Arguments: attributes: name -> text, number or array; arrays: name -> array.
-    """
-    sha = hashlib.sha256()
-    for name, value in [*sorted(attributes.items()), *sorted(arrays.items())]:
-        array = np.asarray(value)
-        if array.dtype.kind in "OUS":  # HDF5 gives texts back as other kinds than it got
-            sha.update(f"{name} text {value}".encode())
-        else:
-            sha.update(f"{name} {array.dtype.str} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
-    return sha.hexdigest()
 
 
 def _arrays(record: Record) -> dict[str, np.ndarray]:
