@@ -4,6 +4,8 @@ import os
 import platform
 import sys
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -54,7 +56,10 @@ def train(
     """Train a prior or a noise-conditional classifier; several processes: torchrun --nproc-per-node N -m priors.cli."""
     recipe = changed(read_recipe(config), change or [])
     overrides = {"minutes": minutes, "steps": steps, "seed": seed}
-    training = replace(TrainingConfig(**recipe["training"]), **{k: v for k, v in overrides.items() if v is not None})
+    with blamed(config):
+        training = replace(
+            TrainingConfig(**recipe["training"]), **{k: v for k, v in overrides.items() if v is not None}
+        )
     if (out / STATE).exists() and not resume:
         raise typer.BadParameter(f"{out} holds a training state: pass --resume to go on, or another folder")
     images = _read(data, split or None, recipe)
@@ -72,7 +77,8 @@ def train(
         "hardware": hardware(device),
         "torch": torch.__version__,
     }
-    learnt = objective(recipe, images)
+    with blamed(config):
+        learnt = objective(recipe, images)
     if init:
         checkpoints.start_from(learnt.network, init, recipe["kind"])
     trainer = Trainer(learnt, images, training, out, device, notes)
@@ -108,6 +114,18 @@ def read_recipe(config: str) -> dict:
     if missing:
         raise ValueError(f"{path} lacks {sorted(missing)}")
     return recipe
+
+
+@contextmanager
+def blamed(config: str | Path) -> Iterator[None]:
+    """A block that takes a recipe's values: errors about these name the recipe.
+
+    Raises: ValueError.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:  # a text for a number, too large
+        raise ValueError(f"{config}: {error}; correct the recipe, or leave --set out") from error
 
 
 def changed(recipe: dict, changes: list[str]) -> dict:
