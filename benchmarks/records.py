@@ -33,7 +33,10 @@ class Records:
     def __init__(self, path: Path):
         self.path, self.found = path, {}
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = regular(path, "file of records").read_bytes() if path.exists() else b""
+        try:
+            content = regular(path, "file of records").read_bytes()
+        except FileNotFoundError:
+            content = b""
         self._torn = bool(content) and not content.endswith(b"\n")
         lines = content.split(b"\n")
         read = [_entry(line) for line in lines]

@@ -80,6 +80,8 @@ def read_kernel(path: str | Path) -> Tensor:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"no kernel at {path}")
+    if not path.is_file():  # on a pipe, reading would wait
+        raise ValueError(f"{path} is no regular file: expected a picture or an .npy file")
     try:
         if path.suffix == ".npy":
             kernel = np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
