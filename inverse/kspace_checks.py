@@ -9,6 +9,7 @@ from torch import Tensor
 
 from priors.files import FileError
 
+PADDING = ("padding_left", "padding_right")  # attributes of fastMRI
 PAIRS = (("r", "i"), ("real", "imag"), ("re", "im"), ("x", "y"))  # names of the parts of compound numbers
 EXPECTED = "expected a dataset 'kspace' (slices, H, W) or (slices, coils, H, W), complex, as fastMRI writes it"
 SCATTERED = 0.01  # fraction of exact zeros among what a mask calls measured, up to which they may be chance
@@ -73,9 +74,7 @@ def padding(path: Path, attrs: dict, width: int) -> slice:
 
     Raises: FileError for other numbers than 0 <= padding_left <= width // 2 < padding_right <= width.
     """
-    if not {"padding_left", "padding_right"} & set(attrs):
-        return slice(0, width)
-    left, right = attrs.get("padding_left", 0), attrs.get("padding_right", width)
+    left, right = (attrs.get(name, end) for name, end in zip(PADDING, (0, width), strict=True))
     try:
         (a,), (b,) = (np.asarray(end).reshape(-1).tolist() for end in (left, right))
         fits = a == int(a) and b == int(b) and 0 <= a <= width // 2 < b <= width

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inverse.kspace_checks import EXPECTED, check_axes, check_centre, form, measured, padding, to_complex64
+from inverse.kspace_checks import EXPECTED, PADDING, check_axes, check_centre, form, measured, padding, to_complex64
 from inverse.solution import Solution
 from operators import Fourier, GaussianNoise
 from operators.coils import estimate_phase, estimate_sensitivities
@@ -178,7 +178,7 @@ def _read(file: Hdf5, slices: Sequence[int] | None) -> Scan:
     name = next((name for name in SENSITIVITIES if name in file), None)
     maps = None if name is None else _maps(file, name, (*coils, height, width), numbers, total)
     mask = _mask(file, (height, width), numbers, total) if "mask" in file else None
-    mask = measured(path, values, mask, padding(path, file.attrs, width))
+    mask = measured(path, values, mask, padding(path, file.attributes(PADDING), width))
     check_centre(path, values, mask)
     return Scan(values, mask, maps, numbers, total)
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import math
+import mmap
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ from priors.files import REMEDY, FileError, check_size, reading
 
 DEEPEST = 8  # slashes in a name
 SEAL = "sha256"  # the attribute with the `checksum` of a file
+HEAP, ENTRY = b"GCOL\x01\0\0\0", struct.Struct("<H6xQ")
 NUMBERS = "biuf"  # kinds of dtypes
 
 
@@ -25,11 +28,24 @@ class Hdf5:
     """
 
     def __init__(self, path: Path, file: h5py.File):
-        self.path, self.file, self._spent = path, file, 0
+        self.path, self.file, self._spent, self._walked = path, file, 0, False
 
     @property
     def attrs(self) -> dict[str, Any]:
-        return dict(self.file.attrs)
+        """All attributes of the root."""
+        return self.attributes(tuple(self.file.attrs))
+
+    def attributes(self, names: tuple[str, ...]) -> dict[str, Any]:
+        """Those of these attributes of the root that are there."""
+        kept = [name for name in names if name in self.file.attrs]
+        if any(self.file.attrs.get_id(name).dtype.kind == "O" for name in kept):
+            self._check_heaps()
+        return {name: self.file.attrs[name] for name in kept}
+
+    def attribute(self, dataset: str, name: str) -> Any:
+        """An attribute of a dataset."""
+        self._check_heaps()
+        return self.dataset(dataset).attrs[name]
 
     def __contains__(self, name: str) -> bool:
         return self._find(name) is not None
@@ -91,6 +107,7 @@ class Hdf5:
         if h5py.check_string_dtype(dataset.dtype) is None or dataset.ndim != 1:
             raise FileError(f"{self.path}: {name!r} is {dataset.dtype} {dataset.shape}: expected texts (n,)")
         self.spend(dataset.size * dataset.dtype.itemsize)
+        self._check_heaps()
         return [str(text) for text in dataset.asstr()[()]]
 
     def spend(self, size: int) -> None:
@@ -100,6 +117,27 @@ class Hdf5:
         """
         self._spent += size
         check_size(self.path, self._spent)
+
+    def _check_heaps(self) -> None:
+        """Walk the heaps that texts lie in: the HDF5 library walks them without end where an entry has no size.
+
+        A heap is "GCOL", version 1, three zeros and its size, then entries of number, count, four bytes, size and
+        content, in eights; entry 0 is the free rest, whose size is with its header.
+        """
+        if self._walked or not self.path.stat().st_size:
+            return
+        with self.path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            start = content.find(HEAP)
+            while start >= 0:
+                place, end = start + 16, start + struct.unpack_from("<Q", content[start + 8 : start + 16])[0]
+                while place + ENTRY.size <= min(end, len(content)):
+                    number, size = ENTRY.unpack(content[place : place + ENTRY.size])
+                    step = size if number == 0 else ENTRY.size + size + -size % 8
+                    if not ENTRY.size <= step <= end - place:
+                        raise FileError(f"{self.path}: its texts are damaged, at byte {place}: {REMEDY}")
+                    place += step
+                start = content.find(HEAP, start + 1)
+        self._walked = True
 
     def _find(self, name: str) -> h5py.Group | h5py.Dataset | None:
         """By the links one by one, so that none is followed out of the file."""

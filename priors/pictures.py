@@ -104,7 +104,7 @@ def read(path: str | Path, split: str | None = None) -> Pictures:
         if group not in file:
             raise FileError(f"{path} holds no group '{group}': expected pictures as inverse-pack writes them")
         places = [f"{group}/{key}" for key in file.names(group)]
-        names = tuple(str(file.dataset(place).attrs["name"]) for place in places)
+        names = tuple(str(file.attribute(place, "name")) for place in places)
         pictures = tuple(torch.from_numpy(file.array(place, "u")) for place in places)
         source = str(file.attrs.get("source", ""))
     try:

@@ -1,5 +1,6 @@
 """Files as a disk, a transfer or an attacker leaves them: seeded changes of their bytes."""
 
+import faulthandler
 import random
 import signal
 from collections.abc import Callable, Iterator
@@ -21,9 +22,11 @@ def limited(seconds: float = SECONDS) -> Iterator[None]:
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)
+    faulthandler.dump_traceback_later(3 * seconds, exit=True)  # within a library, where no signal is answered
     try:
         yield
     finally:
+        faulthandler.cancel_dump_traceback_later()
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 

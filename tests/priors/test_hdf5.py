@@ -10,7 +10,8 @@ from inverse import Solution
 from inverse.scans import read_scan
 from priors import data, pictures
 from priors.files import FileError
-from priors.hdf5 import opened
+from priors.hdf5 import ENTRY, HEAP, opened
+from tests.mutations import limited
 
 SECRET = np.arange(64, dtype=np.uint8)
 
@@ -112,3 +113,20 @@ def test_values_and_texts(tmp_path):
                 file.array(name)
         with pytest.raises(FileError, match="expected texts"):
             file.texts("group/x")
+
+
+@pytest.mark.parametrize("size", [0, 8, 2**64 - 16, 2**40])
+def test_texts_without_a_size_do_not_hang(tmp_path, size):
+    """The free rest of the heap that texts lie in: the library would walk it without end."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.attrs["source"] = "here"
+        file["images"] = np.zeros((2, 4, 4), np.uint8)
+    content = bytearray((tmp_path / "a.h5").read_bytes())
+    first = content.index(HEAP) + 16
+    rest = first + ENTRY.size + 8
+    assert ENTRY.unpack(content[first : first + 16]) == (1, 4) and ENTRY.unpack(content[rest : rest + 16])[0] == 0
+    assert data.read(tmp_path / "a.h5").source == "here"
+    content[rest : rest + 16] = ENTRY.pack(0, size)
+    (tmp_path / "a.h5").write_bytes(content)
+    with limited(30), pytest.raises(FileError, match=r"texts are damaged.*fetch it again"):
+        data.read(tmp_path / "a.h5")
