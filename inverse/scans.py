@@ -295,7 +295,8 @@ def write_reconstruction(
         arrays[name] = torch.stack(values).cpu().numpy() if isinstance(values[0], Tensor) else values
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
         for name, values in arrays.items():
-            file[name] = values
+            # texts of a fixed length: of others, damaged lengths are allocated before they are looked at
+            file[name] = np.array([v.encode() for v in values]) if isinstance(values[0], str) else values
         file.attrs.update(provenance | {SEAL: checksum(provenance, arrays)})
 
 
@@ -312,7 +313,7 @@ def read_reconstruction(path: str | Path) -> tuple[dict[int, Reconstruction], di
     if seal not in (None, checksum(provenance, arrays)):
         raise FileError(f"{path} holds other numbers than were written to it: {REDO}")
     numbers = arrays["slices"].tolist()
-    values = {name: v if isinstance(v, list) else [*torch.from_numpy(v)] for name, v in arrays.items()}
+    values: dict[str, Any] = {name: v if isinstance(v, list) else [*torch.from_numpy(v)] for name, v in arrays.items()}
     if any(len(rows) != len(numbers) for rows in values.values()):
         raise FileError(f"{path}: arrays of other lengths than the {len(numbers)} slices: {REDO}")
     for name in ("scale", "sigma"):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from priors.files import FileError, atomic
-from priors.hdf5 import opened
+from priors.hdf5 import Hdf5, opened
 from priors.parsing import opened_npz
 
 PARTS = ("train", "test")  # what 0 and 1 in a file's ``split`` stand for
@@ -109,7 +109,7 @@ def _labels(labels: np.ndarray, n: int, path: Path) -> Tensor:
     return torch.from_numpy(labels.astype(np.int64))
 
 
-def _part(file: Container, array: Callable[[str], np.ndarray], split: str | None) -> dict[str, np.ndarray]:
+def _part(file: Container | Hdf5, array: Callable[[str], np.ndarray], split: str | None) -> dict[str, np.ndarray]:
     """Images and labels of a split, by the prefix of their names or by the rows that are marked as of it."""
     names, prefix = ("images", "labels"), f"{split}_" if split else ""
     if split in PARTS and "split" in file and f"{prefix}images" not in file:

@@ -145,7 +145,7 @@ class Hdf5:
         for part in name.split("/"):
             if not isinstance(node, h5py.Group) or not node.id.links.exists(part.encode()):
                 return None
-            if node.id.links.get_info(part.encode()).type != h5py.h5l.TYPE_HARD:
+            if node.id.links.get_info(part.encode()).type != h5py.h5l.TYPE_HARD:  # type: ignore[attr-defined]
                 raise FileError(
                     f"{self.path}: {name!r} is a link to another place, which is not followed: copy its values into "
                     f"this file, file[{name!r}] = values"
@@ -175,5 +175,6 @@ def checksum(attributes: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) ->
         if array.dtype.kind in "OUS":  # HDF5 gives texts back as other kinds than it got
             sha.update(f"{name} text {value}".encode())
         else:
-            sha.update(f"{name} {array.dtype.str} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+            sha.update(f"{name} {array.dtype.str} {array.shape}".encode())
+            sha.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)  # without a copy
     return sha.hexdigest()

@@ -68,7 +68,7 @@ def sealed(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[s
     sha = hashlib.sha256(repr(sorted((key, value) for key, value in metadata.items() if key != SEAL)).encode())
     for name, value in sorted(tensors.items()):
         sha.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        sha.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        sha.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return dict(metadata) | {SEAL: sha.hexdigest()}
 
 
