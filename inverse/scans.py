@@ -295,8 +295,7 @@ def write_reconstruction(
         arrays[name] = torch.stack(values).cpu().numpy() if isinstance(values[0], Tensor) else values
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
         for name, values in arrays.items():
-            # texts of a fixed length: of others, damaged lengths are allocated before they are looked at
-            file[name] = np.array([v.encode() for v in values]) if isinstance(values[0], str) else values
+            file[name] = values
         file.attrs.update(provenance | {SEAL: checksum(provenance, arrays)})
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from priors.files import REMEDY, FileError, check_size, reading
 
 DEEPEST = 8  # slashes in a name
-SEAL = "sha256"  # the attribute with the `checksum` of a file
+SEAL = "seal"  # the attribute with the `checksum` of a file
 HEAP, ENTRY = b"GCOL\x01\0\0\0", struct.Struct("<H6xQ")
 NUMBERS = "biuf"  # kinds of dtypes
 

@@ -127,9 +127,11 @@ def test_the_posterior_of_a_scan_in_scanner_units(tmp_path, channels, coils):
     assert (found.mean - problem.scale * picture).abs().square().mean().sqrt() < 2 * problem.scale * error
     assert (found.std / problem.scale).square().mean() == pytest.approx(channels * float(spread) ** 2, rel=1e-3)
 
-    write_reconstruction(tmp_path / "r.h5", {0: found, 7: found}, {"prior": "white", "seed": 0})
+    write_reconstruction(
+        tmp_path / "r.h5", {0: found, 7: found}, {"prior": "white", "seed": 0, "sha256": "of the scan"}
+    )
     back, provenance = read_reconstruction(tmp_path / "r.h5")
-    assert provenance == {"prior": "white", "seed": 0} and list(back) == [0, 7]
+    assert provenance == {"prior": "white", "seed": 0, "sha256": "of the scan"} and list(back) == [0, 7]
     assert back[7].method == found.method == "mmps"
     for name in ("samples", "log_weights", "mean", "std", "scale", "sigma"):
         assert torch.equal(torch.as_tensor(getattr(back[7], name)), torch.as_tensor(getattr(found, name))), name
