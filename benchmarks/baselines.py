@@ -12,6 +12,7 @@ from priors import SDE, Gaussian
 from priors.conditioning import read as read_measurement
 from priors.data import ImageSet
 from priors.files import atomic
+from priors.hdf5 import opened
 
 DATA = Path(__file__).parent / "data"
 MOMENTS = DATA / "fashion-mnist-moments.h5"
@@ -37,12 +38,11 @@ def load_gaussian(sde: SDE, path: Path = MOMENTS) -> Gaussian:
     Arguments: sde (data units); path of what `fit_moments` wrote.
     Raises: FileNotFoundError.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"no moments at {path}: make them with `inverse-bench moments`")
-    with h5py.File(path) as file:
-        mean = torch.from_numpy(file["mean"][()])  # type: ignore[index]
-        packed = torch.from_numpy(file["covariance_lower"][()].astype(np.float64))  # type: ignore[index,union-attr]
-        event_shape = tuple(int(n) for n in file.attrs["event_shape"])  # type: ignore[union-attr]
+    remedy = "make them with `inverse-bench moments`"
+    with opened(path, "moments", remedy, remedy) as file:
+        mean = torch.from_numpy(file.array("mean"))
+        packed = torch.from_numpy(file.array("covariance_lower").astype(np.float64))
+        event_shape = tuple(int(n) for n in file.attrs["event_shape"])
     d = len(mean)
     covariance = torch.zeros(d, d, dtype=torch.float64)
     rows, columns = torch.tril_indices(d, d)

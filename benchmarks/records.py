@@ -7,34 +7,55 @@ import json
 import os
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
+from priors.files import regular
+
+
+class DamagedRecords(UserWarning):
+    """Lines of a file of records that do not hold what was written."""
+
 
 class Records:
     """Records by key in a file to which lines are only ever appended, each by one write.
 
-    A last line that a kill cut short is passed over, and its work done again.
+    A line that a kill cut short, or that does not fit its checksum (older lines have none), is passed over, and its
+    work done again.
     Arguments: path of the file, made with its folder where there is none.
+    Raises: ValueError for what is no regular file.
+    Warns: DamagedRecords for whole lines that are passed over.
     """
 
     def __init__(self, path: Path):
         self.path, self.found = path, {}
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = path.read_text() if path.exists() else ""
-        self._torn = bool(text) and not text.endswith("\n")
-        for line in text.splitlines():
-            try:
-                entry = json.loads(line)
-                self.found[entry["key"]] = entry["record"]
-            except (ValueError, KeyError, TypeError):  # cut short
-                continue
+        try:
+            content = regular(path, "file of records").read_bytes()
+        except FileNotFoundError:
+            content = b""
+        self._torn = bool(content) and not content.endswith(b"\n")
+        lines = content.split(b"\n")
+        read = [_entry(line) for line in lines]
+        self.found = dict(entry for entry in read if entry is not None)
+        # a line without an end is one that a kill cut short
+        damaged = [i + 1 for i, entry in enumerate(read) if entry is None and lines[i].endswith(b"}")]
+        if damaged:
+            warnings.warn(
+                f"{path}: lines {damaged[:5]} are damaged and passed over ({len(damaged)} in all): their work is done "
+                "again; restore the file, or remove these lines",
+                DamagedRecords,
+                stacklevel=2,
+            )
 
     def add(self, key: str, record: dict) -> None:
         """Append a record, plain data without nan; it is on the disk when this returns."""
-        line = ("\n" if self._torn else "") + json.dumps({"key": key, "record": record}, allow_nan=False) + "\n"
+        plain = json.loads(json.dumps(record, allow_nan=False))  # as it will be read
+        entry = {"key": key, "record": plain, "sha256": digest(key, plain)}
+        line = ("\n" if self._torn else "") + json.dumps(entry) + "\n"
         file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             os.write(file, line.encode())
@@ -42,6 +63,17 @@ class Records:
         finally:
             os.close(file)
         self.found[key], self._torn = record, False
+
+
+def _entry(line: bytes) -> tuple[str, dict] | None:
+    """Key and record of a line; None where it is damaged."""
+    try:
+        entry = json.loads(line)
+        key, record = entry["key"], entry["record"]
+        fits = set(entry) <= {"key", "record", "sha256"} and isinstance(key, str) and isinstance(record, dict)
+        return (key, record) if fits and entry.get("sha256", digest(key, record)) == digest(key, record) else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def digest(*parts: object) -> str:

@@ -1,6 +1,7 @@
 """`inverse scan`: an MRI scan, slice by slice."""
 
 import hashlib
+import warnings
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, cast, get_args
@@ -13,6 +14,7 @@ import priors
 from inverse.choice import resolve
 from inverse.examination import examine
 from inverse.figures import Column, gallery
+from inverse.kspace_checks import KSpaceWarning
 from inverse.quality import psnr, ssim
 from inverse.scans import Problem, Reconstruction, Scan, read_reconstruction, read_scan, write_reconstruction
 from inverse.solution import Solution
@@ -53,7 +55,9 @@ def scan(
     given = None if sigma == "auto" else _sigma(sigma)
     if pattern not in get_args(Kind):
         raise ValueError(f"--pattern {pattern!r}: expected one of {', '.join(get_args(Kind))}")
-    total = read_scan(file, [0]).total
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", KSpaceWarning)  # each slice is looked at when it is its turn
+        total = read_scan(file, [0]).total
     numbers = range(total) if slices is None else _numbers(slices, total)
     p = priors.load(prior)
     if len(p.event_shape) != 3 or p.event_shape[0] not in (1, 2):
@@ -74,7 +78,7 @@ def scan(
         if n in found:
             console.print(f"slice {n}: in {path} already")
             continue
-        one = read_scan(file, [n])
+        one, doubts = _read(file, n)
         whole = one if rows is None else one.cropped(rows)
         one = whole if accelerate is None else whole.undersampled(accelerate, calibration, cast(Kind, pattern))
         sized = p.resized((p.event_shape[0], *one.size))
@@ -94,9 +98,17 @@ def scan(
         console.print(f"  {solution.nfe} evaluations + {solution.nvjp} vjp per sample, {solution.seconds:.1f} s{chi2}")
         if accelerate is not None:
             console.print(f"  {_against(whole.zero_filled(0), found[n])}")
-        for text in checked.warnings[0]:
+        for text in doubts + checked.warnings[0]:
             console.print(f"  caution: {text}", style="yellow")
     console.print(f"{len(found)} slices in {path}")
+
+
+def _read(file: Path, n: int) -> tuple[Scan, list[str]]:
+    """A slice, and what is doubtful of its k-space."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", KSpaceWarning)
+        one = read_scan(file, [n])
+    return one, [str(w.message) for w in caught if issubclass(w.category, KSpaceWarning)]
 
 
 def _plan(one: Scan, problem: Problem, estimated: bool) -> str:

@@ -1,5 +1,6 @@
 """MRI scans in HDF5, laid out as those of fastMRI: from k-space to what `solve` takes, and back to scanner units."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -10,17 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inverse.kspace_checks import EXPECTED, PADDING, check_axes, check_centre, form, measured, padding, to_complex64
 from inverse.solution import Solution
 from operators import Fourier, GaussianNoise
 from operators.coils import estimate_phase, estimate_sensitivities
 from operators.kspace import fftc, ifftc, to_channels, to_complex
 from operators.sampling import Kind, cartesian
-from priors.files import atomic
+from priors.files import FileError, atomic
+from priors.hdf5 import NUMBERS, SEAL, Hdf5, checksum, opened
 
 SENSITIVITIES = ("sensitivity", "sensitivities", "sens_maps")  # names that files give them
 BRIGHT = 0.995  # the quantile of the zero-filled magnitude that becomes 1: a maximum that no single pixel decides
 OUTERMOST = 0.1  # fraction of the measured samples, those farthest from k = 0, that tell the noise
 WHOLE = 0.75  # fraction of k-space that a scan must have to be taken for a whole one, padding left out
+REDO = "remove it and solve again"
 FEWEST = 50  # numbers that a noise level is estimated from
 
 
@@ -104,7 +108,8 @@ class Scan:
         Coils as root sum of squares; of a whole scan it is the picture that reconstructions are compared with.
         """
         pictures = ifftc(torch.where(self.mask[i], self.kspace[i], 0)).abs()
-        return pictures if self.coils is None else pictures.square().sum(0).sqrt()
+        # in double precision, in which the squares of numbers as small as 1e-20 are not 0
+        return pictures if self.coils is None else pictures.double().square().sum(0).sqrt().float()
 
     def problem(self, i: int, channels: int = 1, sigma: float | None = None) -> Problem:
         """Slice number ``slices[i]`` as a problem; what the file does not say is estimated from its k-space.
@@ -133,57 +138,91 @@ class Scan:
 def read_scan(path: str | Path, slices: Sequence[int] | None = None) -> Scan:
     """Read a scan.
 
-    Arguments: path of an HDF5 file with "kspace" (slices, H, W) or (slices, coils, H, W), complex; it may have "mask"
-    (W,), (H, W) or (slices, H, W), 1 where measured, without which that is where k-space is not 0; and "sensitivity",
-    "sensitivities" or "sens_maps", (coils, H, W) or (slices, coils, H, W), complex; slices: their numbers, None: all.
-    Raises: FileNotFoundError; ValueError for a file that is truncated, foreign or contradicts itself, and for slices
-    that it does not have.
+    Arguments: path of an HDF5 file with "kspace" (slices, H, W) or (slices, coils, H, W), complex (or compound of parts
+    r and i, or real with a last axis of 2), k = 0 at (H // 2, W // 2); it may have "mask" (W,), (H, W) or (slices, H,
+    W), 1 where measured; "sensitivity", "sensitivities" or "sens_maps", (coils, H, W) or (slices, coils, H, W),
+    complex; and the attributes padding_left and padding_right, the columns from and up to which was measured. What is
+    exactly 0 in all coils was not measured, within a mask whole columns or rows of it; slices: their numbers, None:
+    all.
+    Raises: FileNotFoundError; ValueError for a file that is truncated, foreign or contradicts itself, for k-space with
+    its energy at the ends, and for slices that it does not have.
+    Warns: `KSpaceWarning` for a mask that covers zeros, and for energy that is not in the middle of k-space.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"no scan at {path}")
-    try:
-        with h5py.File(path) as file:
-            return _read(path, file, slices)
-    except OSError as error:
-        raise ValueError(f"{path} is no HDF5 file, or is truncated ({error}): fetch it again") from None
+    with opened(path, "scan", "fetch it again; expected HDF5 as fastMRI writes it") as file:
+        return _read(file, slices)
 
 
-def _read(path: Path, file: h5py.File, slices: Sequence[int] | None) -> Scan:
-    kspace = file.get("kspace")
-    if not isinstance(kspace, h5py.Dataset) or kspace.ndim not in (3, 4) or kspace.dtype.kind != "c":
-        found = f"{kspace.shape} {kspace.dtype}" if isinstance(kspace, h5py.Dataset) else f"{sorted(file)[:8]}"
-        raise ValueError(
-            f"{path} has {found}: expected a dataset 'kspace' (slices, H, W) or (slices, coils, H, W), complex, as "
-            "fastMRI writes it"
+def _read(file: Hdf5, slices: Sequence[int] | None) -> Scan:
+    path = file.path
+    if "kspace" not in file:
+        raise FileError(f"{path} has {file.names()[:8]}: {EXPECTED}")
+    kspace = file.dataset("kspace")
+    shape = form(kspace.dtype, kspace.shape)
+    if shape is None:
+        raise FileError(
+            f"{path} has 'kspace' {kspace.shape} {kspace.dtype}: {EXPECTED}, or compound with the parts r and i, or "
+            "real with a last axis of 2; magnitudes and pictures are no k-space"
         )
-    total, *coils, height, width = kspace.shape
+    check_axes(path, shape)
+    total, *coils, height, width = shape
     numbers = tuple(range(total) if slices is None else slices)
     if not numbers or not all(0 <= n < total for n in numbers):
         raise ValueError(f"slices = {list(numbers)}: {path} has slices 0 to {total - 1}; give some of these")
-    values = torch.stack([torch.from_numpy(np.asarray(kspace[n], np.complex64)) for n in numbers])
+    file.spend(len(numbers) * (kspace.size * kspace.dtype.itemsize) // total)
+    values = torch.stack([to_complex64(np.asarray(kspace[n])) for n in numbers])
     if not bool(torch.view_as_real(values).isfinite().all()):
-        raise ValueError(f"{path}: k-space holds nan or infinite numbers; put 0 where nothing was measured")
+        raise FileError(
+            f"{path}: k-space holds nan or infinite numbers, or such beyond 3e38; put 0 where nothing was "
+            "measured, and scale it to common numbers"
+        )
     name = next((name for name in SENSITIVITIES if name in file), None)
-    maps = None if name is None else _per_slice(path, file[name], name, (*coils, height, width), numbers, total)
-    if "mask" in file:
-        mask = _per_slice(path, file["mask"], "mask", (height, width), numbers, total)
-        if not bool(((mask == 0) | (mask == 1)).all()):
-            raise ValueError(f"{path}: the mask holds other numbers than 0 and 1; expected 1 where measured")
-    else:
-        mask = (values != 0).any(1) if coils else values != 0
-    if maps is not None and not (coils and maps.is_complex()):
-        raise ValueError(f"{path}: {name!r} are {maps.dtype}; expected complex ones, beside a k-space of several coils")
-    return Scan(values, mask.bool(), None if maps is None else maps.to(torch.complex64), numbers, total)
+    maps = None if name is None else _maps(file, name, (*coils, height, width), numbers, total)
+    mask = _mask(file, (height, width), numbers, total) if "mask" in file else None
+    mask = measured(path, values, mask, padding(path, file.attributes(PADDING), width))
+    check_centre(path, values, mask)
+    return Scan(values, mask, maps, numbers, total)
 
 
-def _per_slice(path: Path, held, name: str, shape: tuple[int, ...], numbers: tuple[int, ...], total: int) -> Tensor:
-    """A dataset of one slice's shape, or of all slices, or of a mask's columns, as (S, *shape)."""
-    allowed = [shape, (total, *shape), *([shape[1:], (1, *shape[1:])] if name == "mask" else [])]
-    if not isinstance(held, h5py.Dataset) or held.shape not in allowed:
-        raise ValueError(f"{path}: {name!r} is {getattr(held, 'shape', 'a group')}; expected a shape among {allowed}")
+def _mask(file: Hdf5, shape: tuple[int, int], numbers: tuple[int, ...], total: int) -> Tensor:
+    """(S, H, W) bool."""
+    mask = _per_slice(file, "mask", shape, [shape[1:], (1, *shape[1:])], numbers, total)
+    if mask.dtype.kind not in NUMBERS or not np.isin(mask, (0, 1)).all():
+        raise FileError(
+            f"{file.path}: the mask holds other numbers than 0 and 1 ({mask.dtype}); expected 1 where measured"
+        )
+    return torch.from_numpy(mask.astype(bool))
+
+
+def _maps(file: Hdf5, name: str, shape: tuple[int, ...], numbers: tuple[int, ...], total: int) -> Tensor:
+    """(S, coils, H, W) complex64."""
+    held = file.dataset(name)
+    found = form(held.dtype, held.shape)
+    if len(shape) == 2:
+        raise FileError(
+            f"{file.path}: {name!r} is {held.shape}, beside a 'kspace' {(total, *shape)} without an axis of coils: "
+            "expected (slices, coils, H, W) of both; write kspace[None] if its first axis are coils, or remove the "
+            "sensitivities"
+        )
+    if found is None or len(found) < 3:
+        raise FileError(f"{file.path}: {name!r} are {held.dtype} {held.shape}; expected complex ones, {shape}")
+    trailing = held.shape[len(found) :]
+    maps = _per_slice(file, name, (*shape, *trailing), [], numbers, total)
+    sensitivities = to_complex64(maps)
+    if not bool(torch.view_as_real(sensitivities).isfinite().all()):
+        raise FileError(f"{file.path}: {name!r} holds nan or infinite numbers; put 0 outside of the picture")
+    return sensitivities
+
+
+def _per_slice(
+    file: Hdf5, name: str, shape: tuple[int, ...], others: list, numbers: tuple[int, ...], total: int
+) -> np.ndarray:
+    """A dataset of one slice's shape, of all slices, or of another shape that spreads to a slice, as (S, *shape)."""
+    held, allowed = file.dataset(name), [shape, (total, *shape), *others]
+    if held.shape not in allowed:
+        raise FileError(f"{file.path}: {name!r} is {held.shape}; expected a shape among {allowed}")
+    file.spend(len(numbers) * math.prod(shape) * held.dtype.itemsize)
     values = [np.asarray(held[n] if held.shape == allowed[1] else held[()]) for n in numbers]
-    return torch.from_numpy(np.stack([np.broadcast_to(value, shape) for value in values]))
+    return np.stack([np.broadcast_to(value, shape) for value in values])
 
 
 def noise_level(kspace: Tensor, mask: Tensor) -> float:
@@ -236,6 +275,7 @@ class Reconstruction:
 
 
 ARRAYS = tuple(f.name for f in fields(Reconstruction))
+NUMERIC = ("slices", "reconstruction", *(name for name in ARRAYS if name != "method"))
 
 
 def write_reconstruction(
@@ -247,13 +287,16 @@ def write_reconstruction(
     "slices" (S,), their numbers; "reconstruction" (S, H, W), the magnitude of the mean, as fastMRI names it; and the
     attributes of `Reconstruction`, with an axis of slices before them.
     """
+    order = sorted(found)
+    arrays: dict[str, Any] = {"slices": np.asarray(order)}
+    arrays["reconstruction"] = np.stack([found[n].mean.abs().cpu().numpy() for n in order])
+    for name in ARRAYS:
+        values = [getattr(found[n], name) for n in order]
+        arrays[name] = torch.stack(values).cpu().numpy() if isinstance(values[0], Tensor) else values
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
-        file["slices"] = sorted(found)
-        file["reconstruction"] = np.stack([found[n].mean.abs().cpu().numpy() for n in sorted(found)])
-        for name in ARRAYS:
-            values = [getattr(found[n], name) for n in sorted(found)]
-            file[name] = torch.stack(values).cpu().numpy() if isinstance(values[0], Tensor) else values
-        file.attrs.update(provenance)
+        for name, values in arrays.items():
+            file[name] = values
+        file.attrs.update(provenance | {SEAL: checksum(provenance, arrays)})
 
 
 def read_reconstruction(path: str | Path) -> tuple[dict[int, Reconstruction], dict[str, str | float]]:
@@ -261,21 +304,17 @@ def read_reconstruction(path: str | Path) -> tuple[dict[int, Reconstruction], di
 
     Raises: FileNotFoundError; ValueError for a truncated or foreign file.
     """
-    if not Path(path).exists():
-        raise FileNotFoundError(f"no reconstruction at {path}")
-    try:
-        with h5py.File(path) as file:
-            slices = zip(*(_per_row(file[name]) for name in ("slices", *ARRAYS)), strict=True)
-            attrs: dict[str, Any] = dict(file.attrs)
-    except (OSError, KeyError) as error:
-        raise ValueError(f"{path} is no reconstruction of ours, or is truncated: {error}") from None
-    found = {number: Reconstruction(*values) for number, *values in slices}
-    return found, {name: value if isinstance(value, str) else value.item() for name, value in attrs.items()}
-
-
-def _per_row(dataset: Any) -> list[Any]:
-    """Tensors, numbers or texts, one per slice."""
-    values = np.asarray(dataset)
-    if values.dtype == object:
-        return [text.decode() for text in values]
-    return list(torch.from_numpy(values)) if values.ndim > 1 else values.tolist()
+    with opened(path, "reconstruction", REDO) as file:
+        arrays: dict[str, Any] = {name: file.array(name, NUMBERS + "c") for name in NUMERIC}
+        arrays["method"] = file.texts("method")
+        provenance = {name: value if isinstance(value, str) else value.item() for name, value in file.attrs.items()}
+    seal = provenance.pop(SEAL, None)
+    if seal not in (None, checksum(provenance, arrays)):
+        raise FileError(f"{path} holds other numbers than were written to it: {REDO}")
+    numbers = arrays["slices"].tolist()
+    values: dict[str, Any] = {name: v if isinstance(v, list) else [*torch.from_numpy(v)] for name, v in arrays.items()}
+    if any(len(rows) != len(numbers) for rows in values.values()):
+        raise FileError(f"{path}: arrays of other lengths than the {len(numbers)} slices: {REDO}")
+    for name in ("scale", "sigma"):
+        values[name] = [float(value) for value in values[name]]
+    return {n: Reconstruction(**{name: values[name][i] for name in ARRAYS}) for i, n in enumerate(numbers)}, provenance

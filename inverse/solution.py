@@ -1,21 +1,25 @@
 """What a solve returns, and its file."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 import torch
 from torch import Tensor
 
 from inverse.types import weighted_mean
 from inverse.weights import complaints, effective_size, kinship, pareto_k, systematic
 from priors import RowRNG
-from priors.files import atomic
+from priors.files import FileError, atomic
+from priors.hdf5 import SEAL, checksum, opened
 
 ARRAYS = ("samples", "log_weights", "log_evidence", "log_evidence_std", "lineages")  # optional but the first two
-RECORDED = ("method", "nfe", "nvjp", "seconds", "seed", "citation", "reason", "antithetic")  # attributes in HDF5
+RECORDED: dict[str, Callable[[Any], Any]] = {  # attributes in HDF5
+    "method": str, "nfe": int, "nvjp": int, "seconds": float, "seed": int, "citation": str, "reason": str,
+    "antithetic": bool,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -155,14 +159,12 @@ class Solution:
 
         Arguments: path; facts: what else the file should tell, tensors as datasets and the rest as attributes.
         """
+        attrs = {name: getattr(self, name) for name in RECORDED}
+        arrays = {name: x.cpu().numpy() for name in ARRAYS if (x := getattr(self, name)) is not None}
         with atomic(path) as temporary, h5py.File(temporary, "w") as file:
-            file.create_dataset("samples", data=self.samples.cpu().numpy(), compression="gzip")
-            file["log_weights"] = self.log_weights.cpu().numpy()
-            for name in ARRAYS[2:]:
-                if (values := getattr(self, name)) is not None:
-                    file[name] = values.cpu().numpy()
-            for name in RECORDED:
-                file.attrs[name] = getattr(self, name)
+            for name, values in arrays.items():
+                file.create_dataset(name, data=values, compression="gzip" if name == "samples" else None)
+            file.attrs.update(attrs | {SEAL: checksum(attrs, arrays)})
             for name, fact in (facts or {}).items():
                 if isinstance(fact, Tensor):
                     file.create_dataset(name, data=fact.cpu().numpy(), compression="gzip" if fact.ndim else None)
@@ -173,9 +175,9 @@ class Solution:
     def fact(path: str | Path, name: str) -> Any:
         """One of the facts of a file that `save` wrote, an attribute; None where it has no such."""
         try:
-            with h5py.File(path) as file:
+            with opened(path, "solution") as file:
                 return file.attrs.get(name)
-        except OSError:
+        except (FileNotFoundError, FileError):
             return None
 
     @classmethod
@@ -184,28 +186,18 @@ class Solution:
 
         Raises: FileNotFoundError; ValueError for a truncated or foreign file.
         """
-        if not Path(path).exists():
-            raise FileNotFoundError(f"no solution at {path}")
-        try:
-            with h5py.File(path) as file:
-                arrays = [np.asarray(file[name]) if name in file else None for name in ARRAYS]
-                samples, log_weights, *optional = (None if a is None else torch.from_numpy(a) for a in arrays)
-                if samples is None or log_weights is None:
-                    raise KeyError(f"it has no {' or '.join(ARRAYS[:2])}")
-                found = {"reason": "", "antithetic": False} | dict(file.attrs)  # older files have neither
-                attrs: dict[str, Any] = {name: found[name] for name in RECORDED}
-        except (OSError, KeyError) as error:
-            raise ValueError(f"{path} is no solution that Solution.save wrote, or is truncated: {error}") from None
-        return cls(
-            samples,
-            log_weights,
-            method=str(attrs["method"]),
-            citation=str(attrs["citation"]),
-            reason=str(attrs["reason"]),
-            seconds=float(attrs["seconds"]),
-            nfe=int(attrs["nfe"]),
-            nvjp=int(attrs["nvjp"]),
-            antithetic=bool(attrs["antithetic"]),
-            seed=int(attrs["seed"]),
-            **dict(zip(ARRAYS[2:], optional, strict=True)),
-        )
+        with opened(path, "solution", "solve again; Solution.save writes them") as file:
+            arrays = {
+                name: torch.from_numpy(file.array(name, "f")) for name in ARRAYS if name in ARRAYS[:2] or name in file
+            }
+            found = {"reason": "", "antithetic": False} | file.attrs  # older files have neither
+            told = {name: found[name] for name in RECORDED}
+            attrs = {name: kind(told[name]) for name, kind in RECORDED.items()}
+        if SEAL in found and found[SEAL] != checksum(told, {name: value.numpy() for name, value in arrays.items()}):
+            raise FileError(f"{path} holds other numbers than Solution.save wrote: solve again")
+        samples = arrays["samples"]
+        shapes = {name: tuple(value.shape) for name, value in arrays.items()}
+        rows = [samples.shape[:2], *[samples.shape[:1]] * len(ARRAYS[2:])]  # of all but the samples, in this order
+        if samples.ndim < 3 or any(shapes.get(n, tuple(r)) != tuple(r) for n, r in zip(ARRAYS[1:], rows, strict=True)):
+            raise FileError(f"{path} has {shapes}: expected samples (B, K, *E), log_weights (B, K), the rest (B,)")
+        return cls(**arrays, **attrs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import torch
@@ -79,6 +80,8 @@ def read_kernel(path: str | Path) -> Tensor:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"no kernel at {path}")
+    if not path.is_file():  # on a pipe, reading would wait
+        raise ValueError(f"{path} is no regular file: expected a picture or an .npy file")
     try:
         if path.suffix == ".npy":
             kernel = np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
@@ -87,7 +90,7 @@ def read_kernel(path: str | Path) -> Tensor:
 
             kernel = np.asarray(imread(path), dtype=np.float64)
             kernel = kernel[..., : 1 if kernel.shape[-1] == 2 else 3].mean(2) if kernel.ndim == 3 else kernel
-    except (OSError, ValueError, TypeError, SyntaxError, EOFError) as error:
+    except (OSError, ValueError, TypeError, SyntaxError, EOFError, ArithmeticError, MemoryError, TokenError) as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{path} is no picture nor an .npy file of numbers: {reason}; save it by numpy.save") from None
     total = kernel.sum((-2, -1), keepdims=True) if kernel.ndim in (2, 3) else np.zeros(1)

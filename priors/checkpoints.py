@@ -5,19 +5,20 @@ of any size the card has the power spectrum."""
 
 import hashlib
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import save_file
+from torch import nn
 
 from priors import nets
 from priors.data import ImageSet, read
-from priors.files import atomic
+from priors.files import FileError, atomic, reading, regular
 from priors.importers import diffusers, score_sde
 from priors.moments import Moments
 from priors.nets.local import one_channel
+from priors.parsing import read_json, read_tensors
 from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
 from priors.sde import SDE, from_spec
 from priors.spectrum import Spectrum
@@ -25,6 +26,12 @@ from priors.units import Units
 
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "shipped"
+NEXT = ".next"  # what a save has written, until the card that names it is there
+ESSENTIAL = (
+    "format", "kind", "event_shape", "sde", "network", "range", "prediction", "units", "spectrum", "parameters",
+    "sha256", "moments_sha256",
+)  # fmt: skip
+RESTORE = "restore it or train again"
 WEIGHTS, CARD, MOMENTS, SAMPLES = "weights.safetensors", "card.json", "moments.safetensors", "samples.h5"
 
 
@@ -36,15 +43,17 @@ def save(folder: str | Path, trained: ScorePrior | NoisyClassifier, half: bool =
     say besides (data, licence, training command, seconds, hardware, losses), as plain data.
     """
     folder = Path(folder)
-    with atomic(folder / WEIGHTS) as temporary:
-        weights = {name: value.contiguous() for name, value in trained.network.state_dict().items()}
-        save_file({name: v.half() if half and v.ndim > 1 else v for name, v in weights.items()}, temporary)
-        checksum = _sha256(temporary)
+    weights = {name: value.contiguous() for name, value in trained.network.state_dict().items()}
+    files = {WEIGHTS: {name: v.half() if half and v.ndim > 1 else v for name, v in weights.items()}}
     spectrum = getattr(trained, "spectrum", None)
     if spectrum is None and (moments := getattr(trained, "moments", None)) is not None:
         kept = {name: value.contiguous() for name, value in vars(moments).items()}
-        with atomic(folder / MOMENTS) as temporary:
-            save_file(kept | {"basis": kept["basis"].half()}, temporary)
+        files[MOMENTS] = kept | {"basis": kept["basis"].half()}
+    checksums = {}
+    for name, tensors in files.items():
+        with atomic(folder / (name + NEXT)) as temporary:
+            save_file(tensors, temporary)
+            checksums[name] = _sha256(temporary)
     card = {
         "format": FORMAT,
         "kind": "classifier" if isinstance(trained, NoisyClassifier) else "prior",
@@ -56,11 +65,23 @@ def save(folder: str | Path, trained: ScorePrior | NoisyClassifier, half: bool =
         **({"units": asdict(units)} if (units := getattr(trained, "units", None)) else {}),
         **({"spectrum": asdict(spectrum)} if spectrum else {}),
         "parameters": sum(p.numel() for p in trained.network.parameters()),
-        "sha256": checksum,
+        "sha256": checksums[WEIGHTS],
+        "moments_sha256": checksums.get(MOMENTS),
         **notes,
     }
     with atomic(folder / CARD) as temporary:
-        temporary.write_text(json.dumps(card, indent=2) + "\n")
+        temporary.write_text(json.dumps(card | {"checksum": checksum(card)}, indent=2) + "\n")
+    # A kill before the card leaves the old checkpoint, one from here on the new: `_whole` finds the files of a card
+    for name in files:
+        os.replace(folder / (name + NEXT), folder / name)
+    for name in {MOMENTS} - set(files):
+        (folder / name).unlink(missing_ok=True)
+
+
+def checksum(card: dict) -> str:
+    """SHA-256 of what a card says of the trained prior or classifier, and not of its notes."""
+    kept = {name: card[name] for name in ESSENTIAL if name in card}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 def read_card(folder: str | Path) -> dict:
@@ -71,15 +92,12 @@ def read_card(folder: str | Path) -> dict:
     path = Path(folder) / CARD
     if not path.exists():
         raise FileNotFoundError(f"no checkpoint at {folder}: expected {CARD} and {WEIGHTS} in that folder")
-    try:
-        card = json.loads(path.read_text())
-    except ValueError as error:  # JSON or UTF-8
-        raise ValueError(f"{path} is not JSON ({error}): restore it or train again") from None
+    card = read_json(path, "card", RESTORE)
     found = card.get("format") if isinstance(card, dict) else None
     if found != FORMAT:
-        raise ValueError(f"{path} has format {found!r}: this version reads format {FORMAT}")
+        raise FileError(f"{path} has format {found!r}: this version reads format {FORMAT}")
     if missing := {"kind", "event_shape", "sde", "network", "range", "sha256"} - set(card):
-        raise ValueError(f"{path} lacks {sorted(missing)}: it is no card of ours; restore it or train again")
+        raise FileError(f"{path} lacks {sorted(missing)}: it is no card of ours; {RESTORE}")
     return card
 
 
@@ -94,25 +112,49 @@ def load_folder(folder: str | Path, kind: str) -> ScorePrior | NoisyClassifier:
     card = read_card(folder)
     if card["kind"] != kind:
         raise ValueError(f"{folder} holds a {card['kind']}, expected a {kind}: use priors.load{_suffix(card['kind'])}")
-    path = folder / WEIGHTS
-    if not path.exists():
-        raise FileNotFoundError(f"no weights at {path}")
-    if (found := _sha256(path)) != card["sha256"]:
-        raise ValueError(
-            f"{path} has sha256 {found[:12]}..., its card says {card['sha256'][:12]}...: "
-            "the file is truncated or another one; fetch it again"
-        )
-    network = nets.build(card["network"])
-    _load_weights(network, path)
+    weights = _whole(folder, WEIGHTS, card["sha256"])
+    place = folder / MOMENTS
+    if "moments_sha256" in card:
+        place = None if card["moments_sha256"] is None else _whole(folder, MOMENTS, card["moments_sha256"])
+    elif not place.exists():  # an older card does not say
+        place = None
+    moments = None if place is None else read_tensors(place, "moments")
+    with reading(folder / CARD, "card", RESTORE), score_sde.Uninitialised():
+        network = nets.build(card["network"])
+        arguments = (network, from_spec(card["sde"]), tuple(card["event_shape"]))
+        scaling = DataRange(**card["range"])
+    _load_weights(network, weights)
     network.eval().requires_grad_(False)
-    arguments = (network, from_spec(card["sde"]), tuple(card["event_shape"]))
-    if kind == "classifier":
-        return NoisyClassifier(*arguments, range=DataRange(**card["range"])).eval()
-    path = folder / MOMENTS
-    moments = Moments(**{k: v.float() for k, v in _read(path).items()}) if path.exists() else None
-    units = Units(**card["units"]) if "units" in card else None
-    spectrum = Spectrum(**card["spectrum"]) if "spectrum" in card else None
-    return ScorePrior(*arguments, card["prediction"], DataRange(**card["range"]), moments, units, spectrum).eval()
+    with reading(folder / CARD, "card", RESTORE):
+        if kind == "classifier":
+            trained = NoisyClassifier(*arguments, range=scaling).eval()
+        else:
+            told = None if moments is None else Moments(**{k: v.float() for k, v in moments.items()})
+            units = Units(**card["units"]) if "units" in card else None
+            spectrum = Spectrum(**card["spectrum"]) if "spectrum" in card else None
+            trained = ScorePrior(*arguments, card["prediction"], scaling, told, units, spectrum).eval()
+    if "checksum" in card and card["checksum"] != checksum(card):
+        raise FileError(
+            f"{folder / CARD} was changed after it was written: {RESTORE}, or, if you changed it, remove its 'checksum'"
+        )
+    return trained
+
+
+def _whole(folder: Path, name: str, expected: object) -> Path:
+    """The file that a card names by its SHA-256, wherever a kill of `save` left it."""
+    found = {}
+    for path in (folder / name, folder / (name + NEXT)):
+        if path.exists():
+            found[path] = _sha256(path)
+            if found[path] == expected:
+                return path
+    if not found:
+        raise FileNotFoundError(f"no weights at {folder / name}" if name == WEIGHTS else f"no file at {folder / name}")
+    path, checksum = next(iter(found.items()))
+    raise FileError(
+        f"{path} has sha256 {checksum[:12]}..., its card says {str(expected)[:12]}...: the file is truncated or "
+        "another one; fetch it again"
+    )
 
 
 def start_from(network: nn.Module, source: str | Path, kind: str) -> None:
@@ -135,15 +177,8 @@ def start_from(network: nn.Module, source: str | Path, kind: str) -> None:
     network.load_state_dict(weights)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a readable safetensors file ({error}): fetch it again") from None
-
-
 def _load_weights(network: nn.Module, path: Path) -> None:
-    weights = _read(path)
+    weights = read_tensors(path, "safetensors file")
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
@@ -155,7 +190,7 @@ def _suffix(kind: str) -> str:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with regular(path, "safetensors file").open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

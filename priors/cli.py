@@ -4,6 +4,8 @@ import os
 import platform
 import sys
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +17,7 @@ import typer
 from priors import checkpoints, nets, pictures, sde
 from priors.data import ImageSet, read
 from priors.objectives import OBJECTIVES, Focus, NoisyClassification, Objective
+from priors.parsing import read_toml
 from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
 from priors.training import STATE, Trainer, TrainingConfig
 from priors.units import Units
@@ -53,7 +56,10 @@ def train(
     """Train a prior or a noise-conditional classifier; several processes: torchrun --nproc-per-node N -m priors.cli."""
     recipe = changed(read_recipe(config), change or [])
     overrides = {"minutes": minutes, "steps": steps, "seed": seed}
-    training = replace(TrainingConfig(**recipe["training"]), **{k: v for k, v in overrides.items() if v is not None})
+    with blamed(config):
+        training = replace(
+            TrainingConfig(**recipe["training"]), **{k: v for k, v in overrides.items() if v is not None}
+        )
     if (out / STATE).exists() and not resume:
         raise typer.BadParameter(f"{out} holds a training state: pass --resume to go on, or another folder")
     images = _read(data, split or None, recipe)
@@ -71,7 +77,8 @@ def train(
         "hardware": hardware(device),
         "torch": torch.__version__,
     }
-    learnt = objective(recipe, images)
+    with blamed(config):
+        learnt = objective(recipe, images)
     if init:
         checkpoints.start_from(learnt.network, init, recipe["kind"])
     trainer = Trainer(learnt, images, training, out, device, notes)
@@ -102,11 +109,23 @@ def read_recipe(config: str) -> dict:
     if not path.exists():
         names = sorted(p.stem for p in CONFIGS.glob("*.toml"))
         raise FileNotFoundError(f"no training config {config!r}: expected a TOML file or one of {names}")
-    recipe = tomllib.loads(path.read_text())
+    recipe = read_toml(path, "training recipe in TOML")
     missing = {"kind", "name", "licence", "sde", "range", "network", "training"} - set(recipe)
     if missing:
         raise ValueError(f"{path} lacks {sorted(missing)}")
     return recipe
+
+
+@contextmanager
+def blamed(config: str | Path) -> Iterator[None]:
+    """A block that takes a recipe's values: errors about these name the recipe.
+
+    Raises: ValueError.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:  # a text for a number, too large
+        raise ValueError(f"{config}: {error}; correct the recipe, or leave --set out") from error
 
 
 def changed(recipe: dict, changes: list[str]) -> dict:

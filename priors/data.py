@@ -1,6 +1,6 @@
 """Image sets: HDF5 of our own, and npz files as they lie about."""
 
-import zipfile
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from priors.files import atomic
+from priors.files import FileError, atomic
+from priors.hdf5 import Hdf5, opened
+from priors.parsing import opened_npz
 
 PARTS = ("train", "test")  # what 0 and 1 in a file's ``split`` stand for
 
@@ -71,27 +73,21 @@ def read(path: str | Path, split: str | None = None) -> ImageSet:
     with ``split`` (n,) integers, the rows of that part: 0 is train and 1 is test.
     Raises: FileNotFoundError; ValueError for another format, a missing name or another dtype.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"no image set at {path}: expected an HDF5 (.h5) or .npz file")
-    prefix = f"{split}_" if split else ""
-    source = ""
-    try:
-        if path.suffix == ".npz":
-            with np.load(path) as archive:
-                held, arrays = sorted(archive.files), _part(archive, split)
-        else:
-            with h5py.File(path) as file:
-                held, source = sorted(file), str(file.attrs.get("source", ""))
-                arrays = _part(file, split)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is no readable HDF5 or npz file: {error}") from None
+    path, source = Path(path), ""
+    prefix, missing = f"{split}_" if split else "", "expected an HDF5 (.h5) or .npz file"
+    if path.suffix == ".npz":
+        with opened_npz(path, "image set", missing=missing) as archive:
+            held, arrays = sorted(archive.files), _part(archive, archive.__getitem__, split)
+    else:
+        with opened(path, "image set", missing=missing) as file:
+            held, source = file.names(), str(file.attrs.get("source", ""))
+            arrays = _part(file, file.array, split)
     if "images" not in arrays:
-        raise ValueError(f"{path} holds {held}: expected '{prefix}images' (n, C, H, W) or (n, H, W), uint8 or uint16")
+        raise FileError(
+            f"{path} holds {held[:8]}: expected '{prefix}images' (n, C, H, W) or (n, H, W), uint8 or uint16"
+        )
     images = torch.from_numpy(np.ascontiguousarray(_channels_first(arrays["images"], path)))
-    labels = torch.from_numpy(arrays["labels"].astype(np.int64)) if "labels" in arrays else None
-    if labels is not None and labels.shape != (len(images),):
-        raise ValueError(f"{path}: labels of shape {tuple(labels.shape)}: expected ({len(images)},), one per image")
+    labels = _labels(arrays["labels"], len(images), path) if "labels" in arrays else None
     return ImageSet(images, labels, source)
 
 
@@ -105,20 +101,28 @@ def write(path: str | Path, data: ImageSet) -> None:
         file.attrs["units"] = scale_of(data.images.dtype)
 
 
-def _part(file, split: str | None) -> dict[str, np.ndarray]:
+def _labels(labels: np.ndarray, n: int, path: Path) -> Tensor:
+    if labels.dtype.kind not in "iu" or labels.shape != (n,):
+        raise FileError(
+            f"{path}: labels of dtype {labels.dtype}, shape {labels.shape}: expected integers ({n},), one per image"
+        )
+    return torch.from_numpy(labels.astype(np.int64))
+
+
+def _part(file: Container | Hdf5, array: Callable[[str], np.ndarray], split: str | None) -> dict[str, np.ndarray]:
     """Images and labels of a split, by the prefix of their names or by the rows that are marked as of it."""
     names, prefix = ("images", "labels"), f"{split}_" if split else ""
     if split in PARTS and "split" in file and f"{prefix}images" not in file:
-        rows = np.asarray(file["split"]) == PARTS.index(split)
-        return {name: np.asarray(file[name])[rows] for name in names if name in file}
-    return {name: np.asarray(file[prefix + name]) for name in names if prefix + name in file}
+        rows = array("split") == PARTS.index(split)
+        return {name: array(name)[rows] for name in names if name in file}
+    return {name: array(prefix + name) for name in names if prefix + name in file}
 
 
 def _channels_first(images: np.ndarray, path: Path) -> np.ndarray:
     if images.dtype.name not in DTYPES.values():
-        raise ValueError(f"{path}: images of dtype {images.dtype}: expected uint8 in 0..255 or uint16 in 0..65535")
+        raise FileError(f"{path}: images of dtype {images.dtype}: expected uint8 in 0..255 or uint16 in 0..65535")
     if images.ndim == 3:
         return images[:, None]
     if images.ndim == 4:
         return images.transpose(0, 3, 1, 2) if images.shape[3] in (1, 3) and images.shape[1] not in (1, 3) else images
-    raise ValueError(f"{path}: images of shape {images.shape}: expected (n, H, W), (n, C, H, W) or (n, H, W, C)")
+    raise FileError(f"{path}: images of shape {images.shape}: expected (n, H, W), (n, C, H, W) or (n, H, W, C)")

@@ -1,19 +1,147 @@
-"""Files that are either whole or not there."""
+"""Files: whole or not there when they are written; regular, plausible and refused in clear words when they are read."""
 
+import hashlib
+import math
 import os
+import pickle
+import re
+import secrets
+import socket
+import stat
+import struct
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+
+from safetensors import SafetensorError
+
+REMEDY = "fetch it again, or write it anew"
+DAMAGED = (  # what the readers of HDF5, npy, npz, safetensors, JSON, TOML and pickles raise on files that are not whole
+    OSError, EOFError, KeyError, IndexError, TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError,
+    SyntaxError, tokenize.TokenError, struct.error, zlib.error, zipfile.BadZipFile, pickle.UnpicklingError,
+    SafetensorError,
+)  # fmt: skip
+FREE, RATIO = 2**28, 100  # bytes that any file may unpack to, and beyond these the multiple of the file's own size
+KINDS = {
+    stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}  # fmt: skip
+TEMPORARY = re.compile(r"\..+\.(?P<machine>[0-9a-f]{8})\.(?P<pid>\d+)\.[0-9a-f]{8}\.tmp")
+
+
+class FileError(ValueError):
+    """A file that does not hold what was expected: the message names the path, what was found and the remedy."""
+
+
+def regular(path: str | Path, what: str, remedy: str = "") -> Path:
+    """The path of a file that can be read: neither a folder, nor a pipe or a device, on which reading would wait.
+
+    Arguments: path; what is expected there ("image set"), for the message; remedy: for a missing file.
+    Raises: FileNotFoundError; FileError for what is no regular file.
+    """
+    path = Path(path)
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(f"no {what} at {path}" + (f": {remedy}" if remedy else "")) from None
+    except (OSError, ValueError) as error:  # no permission, a circle of links, a name with a null byte
+        raise FileError(f"{path} cannot be read ({error}): expected a {what}; give another path") from error
+    if not stat.S_ISREG(mode):
+        kind = KINDS.get(stat.S_IFMT(mode), "no regular file")
+        raise FileError(f"{path} is {kind}: expected a regular file, a {what}; copy the content into one")
+    return path
+
+
+@contextmanager
+def reading(path: str | Path, what: str, remedy: str = REMEDY, missing: str = "") -> Iterator[Path]:
+    """A block that reads a file: what a damaged one makes the readers raise (`DAMAGED`) becomes a `FileError`.
+
+    The block should read and nothing else; the original error stays its ``__cause__``.
+    Arguments: path; what is expected there; remedy: for a damaged file; missing: for one that is not there.
+    Raises: as `regular`; FileError, with path, what, reason and remedy.
+    """
+    path = regular(path, what, missing)
+    try:
+        yield path
+    except FileError:
+        raise
+    except DAMAGED as error:
+        reason = (str(error).strip().splitlines() or [""])[0][:200] or type(error).__name__
+        raise FileError(f"{path} is no readable {what}, or is truncated ({reason}): {remedy}") from error
+
+
+def check_size(path: Path, declared: int) -> None:
+    """Refuse a file that says that it unpacks to more than a file of its size plausibly does, before it is unpacked.
+
+    Arguments: path; declared (bytes, unpacked): at most `FREE` or `RATIO` times the file, and no more than the memory.
+    Raises: FileError.
+    """
+    size, memory = path.stat().st_size, _memory()
+    if declared > max(FREE, RATIO * size):
+        raise FileError(
+            f"{path} has {size:,} bytes and unpacks to {declared:,}: expected at most {FREE:,}, or {RATIO} times the "
+            "file; if you trust it, write it anew without compression"
+        )
+    if declared > memory:
+        raise FileError(
+            f"{path} unpacks to {declared:,} bytes, this machine has {memory:,}: split it into smaller files"
+        )
 
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that replaces it when the block ends well, and is removed when it does not."""
+    """A temporary path beside ``path`` that replaces it when the block ends well, and is removed when it does not.
+
+    The temporary is made here, under a name that nobody can foresee, so that it is never a link to elsewhere; those
+    that killed processes of this machine left in the folder are removed.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    clear(path.parent)
+    temporary = path.with_name(f".{path.name}.{_machine()}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666))
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def clear(folder: Path) -> None:
+    """Remove the temporaries of `atomic` in a folder whose processes, of this machine, are dead."""
+    for entry in os.scandir(folder):
+        found = TEMPORARY.fullmatch(entry.name)
+        if found and found["machine"] == _machine() and not _alive(int(found["pid"])):
+            with suppress(OSError):  # another process was there first, or it is not ours to remove
+                os.unlink(entry.path)
+
+
+def _memory() -> float:
+    """Bytes of this machine's memory, where the system says."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+
+
+def _alive(pid: int) -> bool:
+    if os.name == "nt":  # there, os.kill ends it
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
+@cache
+def _machine() -> str:
+    """Where process numbers mean the same: the machine and, in containers, the space of its processes."""
+    try:
+        space = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        space = ""
+    return hashlib.sha256(f"{socket.gethostname()} {space}".encode()).hexdigest()[:8]

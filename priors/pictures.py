@@ -7,15 +7,15 @@ from functools import cached_property
 from pathlib import Path
 
 import h5py
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from priors.data import DTYPES, ImageSet, floats, rounded, scale_of
-from priors.files import atomic
+from priors.files import FileError, atomic
+from priors.hdf5 import opened
 
-GROUP = "pictures"
+GROUP, WHAT = "pictures", "HDF5 file of pictures"
 NUMBERS = 4  # uniform numbers that a crop takes: scale, row, column, symmetry
 MEASURED = 8  # crops of a picture that a loss is measured on
 
@@ -88,9 +88,9 @@ def _write(path: Path, data: Pictures, name: str, mode: str) -> None:
 def holds(path: str | Path, split: str | None = None) -> bool:
     """Whether a file is an HDF5 of pictures of different sizes; False for a missing one."""
     path = Path(path)
-    if not path.exists() or zipfile.is_zipfile(path) or not h5py.is_hdf5(path):
+    if not path.is_file() or zipfile.is_zipfile(path) or not h5py.is_hdf5(path):
         return False
-    with h5py.File(path) as file:
+    with opened(path, WHAT) as file:
         return _group(split) in file
 
 
@@ -99,15 +99,18 @@ def read(path: str | Path, split: str | None = None) -> Pictures:
 
     Raises: FileNotFoundError; ValueError for a file without them.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"no pictures at {path}: expected an HDF5 file; inverse-pack makes one of a folder")
-    if not holds(path, split):
-        raise ValueError(f"{path} holds no group '{_group(split)}': expected pictures as inverse-pack writes them")
-    with h5py.File(path) as file:
-        kept = [file[_group(split)][key] for key in sorted(file[_group(split)])]  # type: ignore[index, arg-type]
-        pictures = tuple(torch.from_numpy(np.asarray(picture)) for picture in kept)
-        return Pictures(pictures, tuple(str(p.attrs["name"]) for p in kept), str(file.attrs.get("source", "")))
+    group, missing = _group(split), "expected an HDF5 file; inverse-pack makes one of a folder"
+    with opened(path, WHAT, missing=missing) as file:
+        if group not in file:
+            raise FileError(f"{path} holds no group '{group}': expected pictures as inverse-pack writes them")
+        places = [f"{group}/{key}" for key in file.names(group)]
+        names = tuple(str(file.attribute(place, "name")) for place in places)
+        pictures = tuple(torch.from_numpy(file.array(place, "u")) for place in places)
+        source = str(file.attrs.get("source", ""))
+    try:
+        return Pictures(pictures, names, source)
+    except ValueError as error:
+        raise FileError(f"{path}: {error}") from None
 
 
 def _group(split: str | None) -> str:

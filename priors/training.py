@@ -10,20 +10,21 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from priors import checkpoints
 from priors.data import ImageSet
-from priors.files import atomic
+from priors.files import FileError, atomic, reading
 from priors.moments import Moments
 from priors.objectives import Objective
+from priors.parsing import read_tensors_and_metadata, sealed
 from priors.pictures import NUMBERS, Crops
 from priors.score_prior import ScorePrior
 from priors.spectrum import Spectrum
 
+AFRESH = "start afresh in another folder"
 STATE, LOG = "state.safetensors", "log.jsonl"
 MOMENT_IMAGES = 20_000  # more hardly change 256 components
 
@@ -226,7 +227,8 @@ class Trainer:
             "scaler": json.dumps(self.scaler.state_dict()),
         }
         with atomic(self.out / STATE) as temporary:
-            save_file({name: value.contiguous() for name, value in state.items()}, temporary, metadata=clock)
+            tensors = {name: value.contiguous() for name, value in state.items()}
+            save_file(tensors, temporary, metadata=sealed(tensors, clock))
         with (self.out / LOG).open("a") as file:
             line = {"step": self.step, "seconds": round(self.seconds, 1), **self.losses}
             file.write(json.dumps(line) + "\n")
@@ -262,22 +264,26 @@ class Trainer:
         path = self.out / STATE
         if not path.exists():
             return False
-        with safe_open(path, "pt", device=str(self.device)) as file:
-            clock = file.metadata()
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        state, clock = read_tensors_and_metadata(path, "training state", AFRESH)
         try:
             self.network.load_state_dict(_under("network.", state))
         except RuntimeError as error:
             raise ValueError(f"{path} was saved by another network: {error}") from None
-        self.ema = _under("ema.", state)
         entries: dict[int, dict[str, Tensor]] = {}
-        for name, value in _under("adam.", state).items():
-            index, key = name.split(".")
-            entries.setdefault(int(index), {})[key] = value
-        self.optimizer.load_state_dict({"state": entries, "param_groups": self.optimizer.state_dict()["param_groups"]})
-        self.scaler.load_state_dict(json.loads(clock["scaler"]))
-        self.step, self.seconds = int(clock["step"]), float(clock["seconds"])
-        self.losses = json.loads(clock.get("losses", "{}"))
+        with reading(path, "training state", AFRESH):
+            for name, value in _under("adam.", state).items():
+                index, key = name.split(".")
+                entries.setdefault(int(index), {})[key] = value
+            averages = {name: value.to(self.device) for name, value in _under("ema.", state).items()}
+            own = self.network.state_dict()
+            if {n: v.shape for n, v in averages.items()} != {n: v.shape for n, v in own.items()}:
+                raise FileError(f"{path} holds averages of another network: {AFRESH}")
+            scaler, losses = json.loads(clock["scaler"]), json.loads(clock.get("losses", "{}"))
+            step, seconds = int(clock["step"]), float(clock["seconds"])
+            groups = self.optimizer.state_dict()["param_groups"]
+            self.optimizer.load_state_dict({"state": entries, "param_groups": groups})
+            self.scaler.load_state_dict(scaler)
+        self.ema, self.step, self.seconds, self.losses = averages, step, seconds, losses
         return True
 
 

@@ -24,7 +24,7 @@ LEVELS = (  # inside `inverse`: a room imports from the levels above it in this 
     {"population", "flow", "quality"},
     {"engine", "examination"},
     {"methods"},
-    {"choice"},
+    {"choice", "kspace_checks"},
     {"solve"},
     {"figures", "plan", "scans"},
     {"demo", "folder", "scan_cli"},

@@ -17,12 +17,14 @@ import operators
 import priors
 from benchmarks.suite.images import images_of
 from benchmarks.suite.problems import Problem
-from benchmarks.suite.records import checksum, contents
+from benchmarks.suite.records import contents
 from benchmarks.suite.threads import one_thread
 from operators import GaussianNoise, Operator, PoissonNoise
-from priors.files import atomic
+from priors.files import atomic, reading
+from priors.hdf5 import checksum
 
 FORMAT = "inverse-bench measurements 1"
+REMEDY = "it was cut short or changed: fetch it again"
 NETWORK = "network."  # buffers of a classifier are not the measurement's: its weights are named, not copied
 UNITS = "images in [0, 1], (B, C, H, W); y in the operator's units of such images"
 
@@ -143,18 +145,10 @@ def read(path: str | Path, problem: Problem, event_shape: tuple[int, ...]) -> Me
     images, lie elsewhere or have another title; event_shape (E) of its prior.
     Raises: FileNotFoundError; ValueError for a file that is truncated, foreign, changed, or of another problem.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(
-            f"no measurements at {path}: make them with `inverse-bench measure CONFIG --out FOLDER`"
-        )
-    try:
-        attributes, arrays = contents(path, FORMAT)
+    missing = "make them with `inverse-bench measure CONFIG --out FOLDER`"
+    with reading(path, "measurements", REMEDY, missing) as path:
+        attributes, arrays = contents(path, FORMAT, REMEDY)
         theirs = Problem(**json.loads(attributes["problem"]))
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"{path}: expected measurements of format {FORMAT!r}: {error}; it was cut short or changed: fetch it again"
-        ) from None
     _same(path, problem, theirs, arrays, event_shape)
     operator = make_operator(problem, event_shape)
     for name, buffer in buffers(operator).items():  # what the file says, whatever a random mask would be here

@@ -1,11 +1,13 @@
 """Benchmark problems in TOML: named, checked, and refused with a reason that names file and key."""
 
 import importlib
-import tomllib
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from priors.parsing import read_toml
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SHIPPED = "shipped"
@@ -78,20 +80,12 @@ def read(path: str | Path) -> Config:
     operators of other packages register themselves.
     Raises: FileNotFoundError; ValueError that names the file, the key, what was given and what is expected.
     """
-    path = Path(path)
-    if not path.exists():
-        shipped = sorted(file.name for file in CONFIGS.glob("*.toml"))
-        raise FileNotFoundError(f"no benchmark at {path}: expected a TOML file; {shipped} are in {CONFIGS}")
-    try:
-        content = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no TOML: {error}") from None
+    shipped = sorted(file.name for file in CONFIGS.glob("*.toml"))
+    missing = f"expected a TOML file; {shipped} are in {CONFIGS}"
+    path, content = Path(path), read_toml(path, "benchmark", "correct the TOML", missing)
     table = Table(path, "", content)
     for module in table.take("modules", list, []):
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise table.wrong("modules", module, f"the name of a module that can be imported ({error})") from None
+        _load(module, table)
     problems = table.take("problems", dict, {})
     if not problems:
         raise table.wrong("problems", "none", "a table [problems.NAME] for at least one problem")
@@ -168,6 +162,28 @@ class Table:
         if self.content:
             key = next(iter(self.content))
             raise self.wrong(key, self.content[key], "no such key; it may be misspelt, or belong into another table")
+
+
+def _load(module: Any, table: Table) -> None:
+    """Import a module that a benchmark names, but none that Python would find in the current folder by chance.
+
+    `python -m` puts that folder first on the path: whoever can write there could have any code run by a TOML. A folder
+    on PYTHONPATH is chosen by the user, and may be the current one.
+    """
+    if not isinstance(module, str):
+        raise table.wrong("modules", module, "the names of modules, texts")
+    here, path = Path.cwd(), list(sys.path)
+    chance = path[:1] if path and not sys.flags.safe_path and Path(path[0]).resolve() == here else []
+    try:
+        sys.path[: len(chance)] = []
+        importlib.import_module(module)
+    except ImportError as error:
+        remedy = f"; a module in {here} is taken with PYTHONPATH={here}, if you trust it" if chance else ""
+        raise table.wrong("modules", module, f"the name of a module that can be imported ({error}){remedy}") from None
+    except (ValueError, TypeError) as error:  # an empty or a relative name
+        raise table.wrong("modules", module, f"the name of a module ({error})") from None
+    finally:
+        sys.path[:0] = chance
 
 
 def _problem(name: str, table: Table) -> Problem:

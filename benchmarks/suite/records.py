@@ -1,6 +1,5 @@
 """What a run leaves behind: an HDF5 file per finished unit, whole or not there at all, and all that a report needs."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -10,7 +9,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from priors.files import atomic
+from priors.files import FileError, atomic, reading
+from priors.hdf5 import NUMBERS, checksum, opened
 
 FORMAT = "inverse-bench record 1"
 PICTURED = 4  # samples per image that a record keeps to be looked at
@@ -106,11 +106,8 @@ def read(path: str | Path) -> Record:
 
     Raises: FileNotFoundError; ValueError for a file that is truncated, foreign, or of other content than its checksum.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"no record at {path}")
-    try:
-        held, arrays = contents(path, FORMAT)
+    with reading(path, "record", REMEDY) as path:
+        held, arrays = contents(path, FORMAT, REMEDY)
         values: dict[str, Any] = {name: _plain(held[name]) for name in PLAIN}
         values["images"] = tuple(int(i) for i in held["images"])
         values.update({name: json.loads(held[name]) for name in MAPS})
@@ -119,8 +116,6 @@ def read(path: str | Path) -> Record:
             values[group] = {n.removeprefix(f"{group}/"): a for n, a in arrays.items() if n.startswith(f"{group}/")}
         values.update({name: arrays.get(name) for name in OPTIONAL})
         return Record(**values)
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path}: expected a record of format {FORMAT!r}: {error}; {REMEDY}") from None
 
 
 def load(folder: str | Path) -> list[Record]:
@@ -135,41 +130,20 @@ def load(folder: str | Path) -> list[Record]:
     return sorted(found, key=lambda r: (r.problem, r.method, r.seed, r.images, r.key))
 
 
-def contents(path: Path, expected: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def contents(path: Path, expected: str, remedy: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Attributes and arrays of an HDF5 file that has a format and a checksum of its content.
 
-    Arguments: path; expected: the format.
-    Raises: ValueError for another format or content; OSError for what is no HDF5 file.
+    Arguments: path; expected: the format; remedy: for another one.
+    Raises: as `priors.files.reading`; FileError for another format or content.
     """
-    arrays: dict[str, np.ndarray] = {}
-
-    def add(name: str, item: h5py.Dataset | h5py.Group) -> None:
-        if isinstance(item, h5py.Dataset):
-            arrays[name] = np.asarray(item[()])
-
-    with h5py.File(path) as file:
-        attributes: dict[str, Any] = dict(file.attrs)
+    with opened(path, f"file of format {expected!r}", remedy) as file:
+        attributes: dict[str, Any] = file.attrs
         if (found := str(attributes.pop("format", "no format"))) != expected:
-            raise ValueError(f"its format is {found!r}")
-        file.visititems(add)
+            raise FileError(f"{path}: its format is {found!r}: expected {expected!r}; {remedy}")
+        arrays = {name: file.array(name, NUMBERS + "c") for name in file.datasets()}
     if str(attributes.pop("sha256", "")) != checksum(attributes, arrays):
-        raise ValueError("its content does not match its checksum")
+        raise FileError(f"{path}: its content does not match its checksum: {remedy}")
     return attributes, arrays
-
-
-def checksum(attributes: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of attributes and arrays: names, types, shapes and bytes.
-
-    Arguments: attributes: name -> text, number or array; arrays: name -> array.
-    """
-    sha = hashlib.sha256()
-    for name, value in [*sorted(attributes.items()), *sorted(arrays.items())]:
-        array = np.asarray(value)
-        if array.dtype.kind in "OUS":  # HDF5 gives texts back as other kinds than it got
-            sha.update(f"{name} text {value}".encode())
-        else:
-            sha.update(f"{name} {array.dtype.str} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
-    return sha.hexdigest()
 
 
 def _arrays(record: Record) -> dict[str, np.ndarray]:

@@ -21,6 +21,7 @@ from benchmarks.suite.execute import execute
 from benchmarks.suite.records import Record
 from benchmarks.suite.threads import one_thread
 from benchmarks.suite.units import Unit
+from priors.files import clear
 
 LOCKS, SUPERSEDED = ".locks", "superseded"
 ABANDONED = 3600.0  # seconds after which a file that is being written is one that a kill left behind
@@ -139,7 +140,11 @@ def _claimed(folder: Path, key: str) -> Iterator[bool]:
     """Whether this process may do a unit: by a lock on a file, which dies with its holder."""
     place = folder / LOCKS / key
     place.parent.mkdir(exist_ok=True)
-    with place.open("w") as file:
+    try:  # a lock that is a link would be one on another file
+        number = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+    except OSError as error:
+        raise ValueError(f"{place} is no lock of ours ({error.strerror}): remove it") from None
+    with os.fdopen(number, "r+b", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -181,7 +186,8 @@ def _tidy(units: Sequence[Unit], folder: Path) -> None:
         if rivals and path.name not in {u.file for u in rivals}:
             (folder / SUPERSEDED).mkdir(exist_ok=True)
             _quietly(lambda path=path: os.replace(path, folder / SUPERSEDED / path.name))
-    for path in folder.glob(".*.tmp"):
+    clear(folder)
+    for path in folder.glob(".*.tmp"):  # of other machines, whose processes cannot be seen from here
         if path.exists() and time.time() - path.stat().st_mtime > ABANDONED:
             _quietly(path.unlink)
 

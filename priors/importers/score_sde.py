@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from priors.files import DAMAGED
 from priors.importers.score_sde_configs import CONFIGS, Config, choose
 from priors.nets.layers import Attention, ConvResample, FIRConvDown, ResBlock
 from priors.nets.ncsnpp import NCSNpp, UNetConfig
@@ -92,7 +93,7 @@ def read(path: Path, ema: bool) -> dict[str, Tensor]:
             f"{path} is no pickle of tensors and numbers alone, and is not opened: it "
             f"{f'names {named[1]}, which may run code' if named else 'may be damaged'}; fetch the official file"
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError) as error:
+    except (*DAMAGED, AttributeError, AssertionError) as error:
         raise ValueError(
             f"{path} is not a readable torch file ({_first_line(error)}): it is truncated or of another kind; "
             "fetch it again"

@@ -253,7 +253,7 @@ def edit(**fields):
         (swap, ValueError, ["sha256", "its card says"]),
         (lambda f: (f / WEIGHTS).unlink(), FileNotFoundError, ["no weights at"]),
         (lambda f: (f / CARD).unlink(), FileNotFoundError, ["no checkpoint at", CARD]),
-        (lambda f: (f / CARD).write_text("{"), ValueError, ["not JSON"]),
+        (lambda f: (f / CARD).write_text("{"), ValueError, ["no readable card"]),
         (edit(format=99), ValueError, ["format 99", "reads format 1"]),
         (edit(kind="classifier"), ValueError, ["holds a classifier, expected a prior", "load_classifier"]),
         (edit(sde={"type": "Cosine"}), ValueError, ["'Cosine'", "VESDE"]),
@@ -288,7 +288,7 @@ def test_a_foreign_file_is_no_solution(tmp_path):
         file["images"] = np.zeros(3)
     (tmp_path / "text.h5").write_text("hello")
     for name in ("images.h5", "text.h5"):
-        with pytest.raises(ValueError, match=f"{name} is no solution that Solution.save wrote"):
+        with pytest.raises(ValueError, match=f"{name}.*(no readable solution|'samples' is missing)"):
             Solution.load(tmp_path / name)
     with pytest.raises(FileNotFoundError, match="no solution at"):
         Solution.load(tmp_path / "none.h5")

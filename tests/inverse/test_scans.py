@@ -47,9 +47,10 @@ def test_a_cropped_readout_is_the_scan_of_the_middle_rows(tmp_path, rows):
         read_scan(tmp_path / "a.h5").cropped(41)
     disc = poisson_disc(SIZE, 3)
     with pytest.raises(ValueError, match="whole columns"):
-        read_scan(write(tmp_path / "b.h5", m.kspace, mask=disc)).cropped(20)
+        read_scan(write(tmp_path / "b.h5", m.kspace, mask=m.mask & disc)).cropped(20)
 
 
+@pytest.mark.filterwarnings("ignore::inverse.kspace_checks.KSpaceWarning")
 def test_the_noise_of_a_cropped_readout_is_as_large(tmp_path):
     z = torch.complex(*torch.randn(2, 1, 2, 60, 30, generator=torch.Generator().manual_seed(0)))
     part = read_scan(write(tmp_path / "a.h5", z)).cropped(30).kspace
@@ -126,9 +127,11 @@ def test_the_posterior_of_a_scan_in_scanner_units(tmp_path, channels, coils):
     assert (found.mean - problem.scale * picture).abs().square().mean().sqrt() < 2 * problem.scale * error
     assert (found.std / problem.scale).square().mean() == pytest.approx(channels * float(spread) ** 2, rel=1e-3)
 
-    write_reconstruction(tmp_path / "r.h5", {0: found, 7: found}, {"prior": "white", "seed": 0})
+    write_reconstruction(
+        tmp_path / "r.h5", {0: found, 7: found}, {"prior": "white", "seed": 0, "sha256": "of the scan"}
+    )
     back, provenance = read_reconstruction(tmp_path / "r.h5")
-    assert provenance == {"prior": "white", "seed": 0} and list(back) == [0, 7]
+    assert provenance == {"prior": "white", "seed": 0, "sha256": "of the scan"} and list(back) == [0, 7]
     assert back[7].method == found.method == "mmps"
     for name in ("samples", "log_weights", "mean", "std", "scale", "sigma"):
         assert torch.equal(torch.as_tensor(getattr(back[7], name)), torch.as_tensor(getattr(found, name))), name
@@ -186,7 +189,7 @@ def test_files_that_are_none(tmp_path):
     (tmp_path / "c.h5").write_bytes(path.read_bytes()[:5000])
     with pytest.raises(ValueError, match="truncated"):
         read_scan(tmp_path / "c.h5")
-    with pytest.raises(ValueError, match="no reconstruction of ours"):
+    with pytest.raises(ValueError, match="'slices' is missing"):
         read_reconstruction(path)
     with pytest.raises(FileNotFoundError, match="no reconstruction at"):
         read_reconstruction(tmp_path / "b.h5")

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -162,11 +163,11 @@ def other_network(folder):
     [
         (other_weights, ValueError, "has sha256 .*its card says .*truncated or another one"),
         (truncated, ValueError, "truncated or another one"),
-        (lambda folder: truncated(folder, told=True), ValueError, "not a readable safetensors file"),
+        (lambda folder: truncated(folder, told=True), ValueError, "no readable safetensors file"),
         (other_network, ValueError, "does not fit the network of its card"),
         (lambda folder: edit(folder, format=7), ValueError, "has format 7: this version reads format 1"),
-        (lambda folder: (folder / "card.json").write_text("{"), ValueError, "is not JSON"),
-        (lambda folder: (folder / "card.json").write_bytes(b"\xff\xfe"), ValueError, "is not JSON"),
+        (lambda folder: (folder / "card.json").write_text("{"), ValueError, "no readable card"),
+        (lambda folder: (folder / "card.json").write_bytes(b"\xff\xfe"), ValueError, "no readable card"),
         (lambda folder: (folder / "card.json").write_text("[1]"), ValueError, "has format None"),
         (lambda folder: (folder / "card.json").write_text('{"model_type": "unet"}'), ValueError, "has format None"),
         (
@@ -239,3 +240,68 @@ def test_the_names_of_classes_come_from_the_card(tmp_path):
 @pytest.mark.parametrize("name", priors.available("classifier"))
 def test_shipped_classifiers_name_their_classes(name):
     assert len(priors.labels(name)) == priors.load_classifier(name).n_classes
+
+
+def two_saves(tmp_path):
+    """Priors of other weights and moments, the first saved to a folder."""
+    first, second = score_prior(), score_prior()
+    first.moments, second.moments = (priors.Moments.of_images(draws(9, 1, 8, 8, seed=s).float(), 4) for s in (0, 1))
+    with torch.no_grad():
+        for parameter in second.network.parameters():
+            parameter.add_(0.1)
+    checkpoints.save(tmp_path, first)
+    return first, second
+
+
+def same(a: ScorePrior, b: ScorePrior) -> bool:
+    x = draws(2, 1, 8, 8).float()
+    return torch.equal(a.denoise(x, 0.4), b.denoise(x, 0.4)) and torch.equal(a.moments.mean, b.moments.mean)
+
+
+@pytest.mark.parametrize("step", range(7))
+def test_a_save_that_is_killed_anywhere_leaves_the_old_or_the_new(tmp_path, monkeypatch, step):
+    """A kill before any of the renames, the third of which is the card's; the next save mends what is left."""
+    first, second = two_saves(tmp_path)
+    rename, done = os.replace, []
+
+    def replace(source, target):
+        if len(done) == step:
+            raise KeyboardInterrupt  # nothing after this runs
+        done.append(target)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    if step < 5:
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.save(tmp_path, second)
+    else:
+        checkpoints.save(tmp_path, second)
+    monkeypatch.undo()
+    assert same(priors.load(tmp_path), second if step > 2 else first)
+    checkpoints.save(tmp_path, second)
+    assert same(priors.load(tmp_path), second)
+    assert {p.name for p in tmp_path.iterdir()} == {"card.json", "weights.safetensors", "moments.safetensors"}
+
+
+def test_moments_that_are_not_those_of_the_card(tmp_path):
+    first, second = two_saves(tmp_path / "a")
+    checkpoints.save(tmp_path / "b", second)
+    (tmp_path / "a" / "moments.safetensors").write_bytes((tmp_path / "b" / "moments.safetensors").read_bytes())
+    with pytest.raises(ValueError, match=r"moments\.safetensors has sha256 .*its card says .*fetch it again"):
+        priors.load(tmp_path / "a")
+    card = json.loads((tmp_path / "a" / "card.json").read_text())
+    del card["moments_sha256"], card["checksum"]  # as older versions wrote it
+    (tmp_path / "a" / "card.json").write_text(json.dumps(card))
+    assert torch.equal(priors.load(tmp_path / "a").moments.mean, second.moments.mean)
+    first.moments = None
+    checkpoints.save(tmp_path / "a", first)
+    assert not (tmp_path / "a" / "moments.safetensors").exists() and priors.load(tmp_path / "a").moments is None
+
+
+def test_a_card_that_was_changed_by_chance_is_refused(folder):
+    card = json.loads((folder / "card.json").read_text())
+    edit(folder, range=card["range"] | {"scale": 0.25})
+    with pytest.raises(ValueError, match=r"card\.json was changed .*remove its 'checksum'"):
+        priors.load(folder)
+    edit(folder, range=card["range"], licence="CC0")  # notes are anybody's
+    assert priors.load(folder).range.scale == card["range"]["scale"]

@@ -1,7 +1,11 @@
 """What a TOML may say, and what it hears when it is wrong."""
 
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +17,8 @@ from operators import Blur, GaussianNoise, Masking, PoissonNoise
 from priors import pictures as sets
 
 from .conftest import SHAPE, TOML, pictures
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in CONFIGS.glob("*.toml")))
@@ -55,7 +61,7 @@ WRONG = [
     ("seeds = [0]", "seeds = [-1]", r"seeds = \[-1\]: expected a list of whole numbers"),
     ("block = 2", "block = 0", r"block = 0: expected a whole number >= 1"),
     ("block = 2", 'modules = ["no_such_module"]', r"modules = 'no_such_module': expected the name of a module"),
-    ("block = 2", "block = [2", r"is no TOML"),
+    ("block = 2", "block = [2", r"is no readable benchmark.*correct the TOML"),
     ('task = "random mask"', "task = 3", r"problems\.mask\.task = 3: expected a text"),
     ('prior = "prior"\nimages', "images", r"problems\.mask\.prior = None: expected a text"),
     ("images = 5", "images = 0", r"problems\.mask\.images = 0: expected a whole number >= 1"),
@@ -177,3 +183,28 @@ def test_pictures_of_several_sizes_for_a_prior_of_any_size(tmp_path):
 def test_other_images_in_place_of_the_files(config, bench):
     assert {p.data for p in config.of(bench / "images.h5").problems.values()} == {str(bench / "images.h5")}
     assert config.of(None) is config
+
+
+def launched(folder, **environment):
+    """`python -m benchmarks.cli` on a benchmark in a folder that is the current one, with a module beside it."""
+    (folder / "beside.py").write_text("from pathlib import Path\nPath('ran').touch()\n")
+    (folder / "b.toml").write_text('modules = ["beside"]\n' + TOML)
+    words = [sys.executable, "-m", "benchmarks.cli", "run", "suite", "b.toml", "--dry"]
+    outer = {**os.environ} | environment
+    return subprocess.run(words, cwd=folder, env=outer, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_a_module_that_lies_in_the_current_folder_by_chance_is_not_run(tmp_path):
+    """Whoever can write a file there could have it run; a folder on PYTHONPATH is the user's choice."""
+    found = launched(tmp_path, PYTHONPATH=str(ROOT))
+    assert found.returncode == 2 and f"PYTHONPATH={tmp_path}" in found.stdout.replace("\n", "")
+    assert not (tmp_path / "ran").exists()
+    launched(tmp_path, PYTHONPATH=f"{ROOT}{os.pathsep}{tmp_path}")
+    assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("module", ["''", "3", "'.relative'", "['a']"])
+def test_names_of_modules_are_texts(tmp_path, module):
+    (tmp_path / "b.toml").write_text(f"modules = [{module}]\n{TOML}")
+    with pytest.raises(ValueError, match=r"b\.toml: modules = .*expected the name"):
+        problems.read(tmp_path / "b.toml")

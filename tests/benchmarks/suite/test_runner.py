@@ -259,3 +259,13 @@ def test_a_process_has_a_gpu_of_its_own(monkeypatch):
         runner.device_of()
     with pytest.raises(ValueError, match="expected auto, cpu or cuda"):
         runner.device_of("tpu")
+
+
+def test_a_lock_that_is_a_link_is_not_followed(config, tmp_path):
+    (tmp_path / "victim").write_text("precious")
+    chosen, _ = units.plan(config, ["motion"], ["ddrm"])
+    (tmp_path / runner.LOCKS).mkdir()
+    (tmp_path / runner.LOCKS / chosen[0].key).symlink_to(tmp_path / "victim")
+    with pytest.raises(ValueError, match=r"is no lock of ours .*remove it"):
+        runner.run(chosen, tmp_path)
+    assert (tmp_path / "victim").read_text() == "precious"
