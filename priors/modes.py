@@ -1,0 +1,103 @@
+"""Torch's modes are the caller's: a computation that must not depend on them runs in modes of its own."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import wraps
+from inspect import signature
+from itertools import chain
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def own_modes(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a function so that its result does not depend on torch's modes at the call.
+
+    It runs outside ``torch.inference_mode`` and ``torch.autocast``, without recording gradients, and makes its tensors
+    on the CPU whatever the default device is. What it needs gradients for, it asks for itself. Tensors that were
+    created in inference mode become ordinary ones: arguments are copied, those inside a prior or an operator keep their
+    identity and have their data copied.
+    Raises: ValueError where an argument requires a gradient and gradients are recorded, because the result has none;
+    and for a tensor, or a prior, whose values cannot be read: on the meta device, or inside ``torch.func.vmap``.
+    """
+    bind = signature(function).bind
+
+    @wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        recorded = torch.is_grad_enabled()
+        with ExitStack() as stack:
+            for context in _contexts():
+                stack.enter_context(context)
+            try:
+                bound = bind(*args, **kwargs)
+            except TypeError:
+                return function(*args, **kwargs)  # whose own error names it
+            for name, value in bound.arguments.items():
+                bound.arguments[name] = _ordinary(name, value, function.__name__, recorded)
+            return function(*bound.args, **bound.kwargs)
+
+    return wrapped
+
+
+def _contexts() -> Iterator[Any]:
+    yield torch.inference_mode(False)
+    yield torch.no_grad()
+    for device in ("cpu", "cuda", "mps", "xpu"):
+        if torch.is_autocast_enabled(device):
+            yield torch.autocast(device, enabled=False)
+    if torch.get_default_device().type != "cpu":
+        yield torch.device("cpu")
+
+
+def _ordinary(name: str, value: Any, function: str, recorded: bool) -> Any:
+    """An argument as a function of its own modes takes it."""
+    if isinstance(value, Tensor):
+        if recorded and value.requires_grad:
+            raise ValueError(
+                f"{name} requires a gradient, and {function} has no derivative: pass {name}.detach(), or call it under "
+                "torch.no_grad()"
+            )
+        _check_readable(name, value, function)
+        return value.detach().clone() if value.is_inference() else value.detach()
+    device = getattr(value, "device", None)
+    if isinstance(device, torch.device) and device.type == "meta":
+        raise ValueError(f"{name} is on the meta device, without values: load its weights and move it to a real device")
+    release(value)
+    return value
+
+
+def _check_readable(name: str, value: Tensor, function: str) -> None:
+    try:
+        value.detach().flatten()[:1].tolist()
+    except (RuntimeError, NotImplementedError) as error:
+        raise ValueError(
+            f"{name} has no values that can be read here: expected an ordinary tensor, not one on the meta device or "
+            f"inside torch.func.vmap or another transform; call {function} on all measurements at once, as rows"
+        ) from error
+
+
+def release(holder: Any) -> None:
+    """Turn the tensors inside a module, or a wrapper of one, that were created in inference mode into ordinary ones.
+
+    Their values and identity stay; without this autograd refuses whatever is computed with them.
+    Arguments: holder: a prior, an operator or a network.
+    """
+    if isinstance(holder, nn.Module):
+        for tensor in chain(holder.parameters(), holder.buffers()):
+            _release(tensor)
+    for value in vars(holder).values() if hasattr(holder, "__dict__") else ():
+        if isinstance(value, Tensor):
+            _release(value)
+    inner = getattr(holder, "prior", None)
+    if inner is not None and inner is not holder:
+        release(inner)
+
+
+def _release(tensor: Tensor) -> None:
+    if tensor.is_inference():
+        with torch.inference_mode(False):
+            tensor.data = tensor.data.clone()
