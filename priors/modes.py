@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import wraps
 from inspect import signature
-from itertools import chain
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -19,8 +18,7 @@ def own_modes(function: Callable[P, R]) -> Callable[P, R]:
 
     It runs outside ``torch.inference_mode`` and ``torch.autocast``, without recording gradients, and makes its tensors
     on the CPU whatever the default device is. What it needs gradients for, it asks for itself. Tensors that were
-    created in inference mode become ordinary ones: arguments are copied, those inside a prior or an operator keep their
-    identity and have their data copied.
+    created in inference mode are replaced by copies, in arguments and inside priors and operators.
     Raises: ValueError where an argument requires a gradient and gradients are recorded, because the result has none;
     and for a tensor, or a prior, whose values cannot be read: on the meta device, or inside ``torch.func.vmap``.
     """
@@ -81,23 +79,28 @@ def _check_readable(name: str, value: Tensor, function: str) -> None:
 
 
 def release(holder: Any) -> None:
-    """Turn the tensors inside a module, or a wrapper of one, that were created in inference mode into ordinary ones.
+    """Put ordinary tensors of the same values in the place of those that were created in inference mode.
 
-    Their values and identity stay; without this autograd refuses whatever is computed with them.
-    Arguments: holder: a prior, an operator or a network.
+    Without this autograd refuses whatever is computed with them.
+    Arguments: holder: a prior, an operator or a network, changed in place; or a wrapper of one, in its ``prior``.
     """
-    if isinstance(holder, nn.Module):
-        for tensor in chain(holder.parameters(), holder.buffers()):
-            _release(tensor)
-    for value in vars(holder).values() if hasattr(holder, "__dict__") else ():
-        if isinstance(value, Tensor):
-            _release(value)
+    made: dict[int, Tensor] = {}  # weights that are shared stay shared
+    with torch.inference_mode(False), torch.no_grad():
+        for module in holder.modules() if isinstance(holder, nn.Module) else ():
+            for held in (module._parameters, module._buffers, vars(module)):
+                _release(held, made)
+        if not isinstance(holder, type) and hasattr(holder, "__dict__"):
+            _release(vars(holder), made)
     inner = getattr(holder, "prior", None)
     if inner is not None and inner is not holder:
         release(inner)
 
 
-def _release(tensor: Tensor) -> None:
-    if tensor.is_inference():
-        with torch.inference_mode(False):
-            tensor.data = tensor.data.clone()
+def _release(held: dict[str, Any], made: dict[int, Tensor]) -> None:
+    for name, value in held.items():
+        if isinstance(value, Tensor) and value.is_inference():
+            if id(value) not in made:
+                copied = value.clone()
+                weight = isinstance(value, nn.Parameter)
+                made[id(value)] = nn.Parameter(copied, value.requires_grad) if weight else copied
+            held[name] = made[id(value)]
