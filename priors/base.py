@@ -22,7 +22,10 @@ def expand(curve: Tensor, x: Tensor) -> Tensor:
 
 
 class NoDerivative(ValueError):
-    """A derivative was asked of a denoiser that has none by its input."""
+    """A derivative was asked of a denoiser that has none by its input.
+
+    Arguments: prior (Prior) of the denoiser.
+    """
 
     def __init__(self, prior: "Prior"):
         super().__init__(

@@ -73,8 +73,9 @@ def _check_readable(name: str, value: Tensor, function: str) -> None:
         value.detach().flatten()[:1].tolist()
     except (RuntimeError, NotImplementedError) as error:
         raise ValueError(
-            f"{name} has no values that can be read here: expected an ordinary tensor, not one on the meta device or "
-            f"inside torch.func.vmap or another transform; call {function} on all measurements at once, as rows"
+            f"{name}, on {value.device}, has no values that can be read here (the meta device, torch.func.vmap, or "
+            f"another transform): make it an ordinary one, {name}.to('cpu') where it has values, and call {function} "
+            "on all measurements at once, as rows"
         ) from error
 
 

@@ -170,12 +170,12 @@ class TestRefused:
 
     def test_vmap(self):
         operator = operator_for("mmps")
-        with pytest.raises(ValueError, match=r"y has no values that can be read here.*vmap"):
+        with pytest.raises(ValueError, match=r"y, on cpu, has no values that can be read here.*vmap"):
             torch.func.vmap(lambda y: run(self.prior, operator, y[None], "mmps").samples)(measured(operator))
 
     def test_the_meta_device(self):
         operator = operator_for("mmps")
-        with pytest.raises(ValueError, match="y has no values that can be read here"):
+        with pytest.raises(ValueError, match="y, on meta, has no values that can be read here"):
             run(self.prior, operator, measured(operator).to("meta"), "mmps")
         with pytest.raises(ValueError, match="prior is on the meta device, without values"):
             sample(score_prior().to("meta"), 1)
