@@ -76,6 +76,11 @@ class DataRange:
     scale: float = 1.0
 
 
+def _dtype_of(network: nn.Module, otherwise: torch.dtype) -> torch.dtype:
+    """That of its weights; ``otherwise`` where it has none."""
+    return next((w.dtype for w in network.parameters() if w.is_floating_point()), otherwise)
+
+
 class _OwnPrecision:
     """A network that computes in the dtype of its weights, called from states of another.
 
@@ -137,9 +142,8 @@ class ScorePrior(Prior, nn.Module):
 
     def _called(self, dtype: torch.dtype) -> nn.Module:
         """The network for states of this dtype."""
-        weight = next((w for w in self.network.parameters() if w.is_floating_point()), None)
-        same = weight is None or weight.dtype == dtype
-        return self.network if same else _OwnPrecision(self.network, weight.dtype)  # type: ignore[return-value]
+        own = _dtype_of(self.network, dtype)
+        return self.network if own == dtype else _OwnPrecision(self.network, own)  # type: ignore[return-value]
 
     def with_sde(self, sde: SDE) -> "ScorePrior":
         """The prior of the same network under another noising.
@@ -218,7 +222,7 @@ class NoisyClassifier(nn.Module):
     def _called(self, function, x: Tensor, t: Tensor | float) -> Tensor:
         """A map of the network, in the dtype of its weights; the result in x's."""
         u, label = self._scaled(x, t)
-        return function(u.to(next(self.network.parameters()).dtype), label).to(x.dtype)
+        return function(u.to(_dtype_of(self.network, u.dtype)), label).to(x.dtype)
 
     def _scaled(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor]:
         t = torch.as_tensor(t).clamp_min(self.sde.t_min)

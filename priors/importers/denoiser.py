@@ -68,7 +68,8 @@ class DenoiserPrior(Prior, nn.Module):
         """E[x0 | x0 + sigma z = u]; u (N, *E), sigma 0-d or (N,). The denoiser has a copy of u, which it may change."""
         if self.form is None:
             try:
-                denoised, self.form = self._called(u, sigma, "float"), "float"
+                denoised = self._called(u, sigma, "float")
+                self.form = "float"
                 return denoised
             except (MemoryError, torch.OutOfMemoryError):
                 raise
