@@ -61,6 +61,8 @@ def solve(
     Torch's modes at the call do not matter: it runs outside ``torch.inference_mode`` and ``torch.autocast``, in float32
     but for what prior and operator do themselves. For a network in less precision, ``prior.to(torch.bfloat16)``. No
     gradient passes through a solve: y and an operator's buffers that require one are refused, weights are not.
+    Threads may solve at once. A forked process must compute in one thread, as the workers of a DataLoader do, or be
+    spawned: torch itself hangs in forks of a process whose thread pool was used.
     Returns: `Solution` with samples (B, K, *E) in data units; methods with a weighed population (exact, tds, mcgdiff)
     give them log_weights, and exact and tds an estimate of log p(y). Weights and particles that are not to be trusted
     (`Solution.check`) are warned of, by `UnreliableWeights`.

@@ -25,6 +25,7 @@ class DenoiserPrior(Prior, nn.Module):
 
     anchor: Tensor
     denoiser: Any  # a module or a function
+    form: Form | None
 
     def __init__(
         self,

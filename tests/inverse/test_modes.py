@@ -5,6 +5,7 @@ import threading
 
 import pytest
 import torch
+from torch.utils.data import DataLoader, Dataset
 
 import priors
 from inverse import METHODS, plan, sample, solve
@@ -135,6 +136,24 @@ def test_in_a_thread():
         thread.start()
         thread.join()
     close(found["x"], run(prior, operator, y, "mmps").samples)
+
+
+class Solved(Dataset):
+    """Each entry is a solve, in whatever process asks for it."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        prior, operator = picture(SDES["vp"]), operator_for("mmps")
+        return run(prior, operator, measured(operator), "mmps").samples
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch refuses autograd in a fork of a process that used a GPU")
+def test_in_a_forked_worker():
+    expected = Solved()[0]  # so that the parent has used autograd
+    found = next(iter(DataLoader(Solved(), None, num_workers=1, multiprocessing_context="fork", timeout=60)))
+    close(found, expected)
 
 
 class TestRefused:
