@@ -28,7 +28,7 @@ VARIANTS = {
         then=Handover(replace(METHODS["mmps"], guidance=MMPS(1)), 0.1, 5 / 8),
     ),
 }
-FALLBACK = ("classifier", "mmps", "dps")  # where nothing measured tells: the most exact that serves
+FALLBACK = ("classifier", "mmps", "dps", "diffpir", "daps", "reddiff")  # where nothing measured tells: the most exact
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,13 @@ def measured_numbers(operator: Operator, event_shape: tuple[int, ...]) -> int:
     return max(1, round(support.float().mean().item() * prod(shape)))
 
 
-def choose(operator: Operator, event_shape: tuple[int, ...], n_samples: int = 8, budget: str = "balanced") -> Choice:
+def choose(
+    operator: Operator,
+    event_shape: tuple[int, ...],
+    n_samples: int = 8,
+    budget: str = "balanced",
+    differentiable: bool = True,
+) -> Choice:
     """The measured method that came nearest to exact posteriors on problems like this one.
 
     Formula: least geometric mean of sliced W1 over that of the best candidate on the same problem, over the problems
@@ -72,14 +78,14 @@ def choose(operator: Operator, event_shape: tuple[int, ...], n_samples: int = 8,
     measured with several numbers of samples tells of the largest up to n_samples; methods that weigh particles count
     only for as many samples as they were measured with.
     Arguments: operator; event_shape (E); n_samples; budget: "fast" (30 evaluations and backward passes per sample),
-    "balanced" (100) or "exact" (what is nearest at any cost).
+    "balanced" (100) or "exact" (what is nearest at any cost); differentiable: `Prior.differentiable` of the prior.
     Raises: ValueError for an unknown budget, or where no method serves the operator.
     """
     if budget not in BUDGETS:
         raise ValueError(f"budget {budget!r}: expected one of {sorted(BUDGETS)}")
     numbers = prod(operator.measurement_shape(event_shape))
     known = (METHODS | VARIANTS).items()
-    candidates = {name: m for name, m in known if serves(m, operator) and numbers <= m.guidance.largest}
+    candidates = {name: m for name, m in known if serves(m, operator, differentiable) and numbers <= m.guidance.largest}
     rows, nearest = (
         ([], []) if "noisy_likelihood" in operator.capabilities else _alike(operator, event_shape, n_samples)
     )
@@ -113,12 +119,14 @@ def choose(operator: Operator, event_shape: tuple[int, ...], n_samples: int = 8,
     raise ValueError(
         f"{type(operator).__name__} has the capabilities {sorted(operator.capabilities)} and no method serves these: "
         "a differentiable forward with Gaussian noise, or a noisy_log_likelihood, is the least"
+        + ("" if differentiable else "; and this prior's denoiser has no derivative, which leaves fewer methods")
     )
 
 
-def serves(method: Method, operator: Operator) -> bool:
-    """Whether a method is conditional and the operator has what it needs."""
-    return method.conditional and method.needs <= operator.capabilities
+def serves(method: Method, operator: Operator, differentiable: bool = True) -> bool:
+    """Whether a method is conditional and has what it needs of the operator and of the prior (differentiable)."""
+    able = differentiable or not method.differentiates
+    return able and method.conditional and method.needs <= operator.capabilities
 
 
 def _alike(operator: Operator, event_shape: tuple[int, ...], n: int) -> tuple[list[dict], list[dict]]:
@@ -141,16 +149,18 @@ def resolve(
     event_shape: tuple[int, ...],
     n_samples: int = 8,
     budget: str | None = None,
+    differentiable: bool = True,
 ) -> Choice:
     """A name from METHODS, "auto" or a composition, checked against the operator.
 
-    Arguments: method; operator; event_shape (E); n_samples; budget: as `choose`, for "auto" alone.
-    Raises: TypeError for another type; ValueError for an unknown name, an operator that the method cannot serve, or a
-    budget with a method that was named.
+    Arguments: method; operator; event_shape (E); n_samples; budget: as `choose`, for "auto" alone; differentiable:
+    `Prior.differentiable` of the prior.
+    Raises: TypeError for another type; ValueError for an unknown name, an operator or a prior that the method cannot
+    serve, or a budget with a method that was named.
     """
     if isinstance(method, str):
         if method == "auto":
-            return choose(operator, event_shape, n_samples, "balanced" if budget is None else budget)
+            return choose(operator, event_shape, n_samples, "balanced" if budget is None else budget, differentiable)
         if method not in METHODS:
             raise ValueError(f"method {method!r}: expected 'auto', a Method or one of {sorted(METHODS)}")
         method = METHODS[method]
@@ -161,9 +171,16 @@ def resolve(
     if not method.conditional:
         raise ValueError(f"method {method.name!r} ignores y: use it with sample(), or choose a guided method here")
     if missing := method.needs - operator.capabilities:
-        able = sorted(name for name, m in METHODS.items() if serves(m, operator))
+        able = sorted(name for name, m in METHODS.items() if serves(m, operator, differentiable))
         raise ValueError(
             f"method {method.name!r} needs an operator that is {sorted(missing)}; {type(operator).__name__} is "
             f"{sorted(operator.capabilities)}: methods that serve it are {able}"
+        )
+    if method.differentiates and not differentiable:
+        able = sorted(name for name, m in METHODS.items() if serves(m, operator, False))
+        raise ValueError(
+            f"method {method.name!r} needs the derivative of the prior's denoiser, and this one has none: take 'auto' "
+            f"or one that serves {type(operator).__name__} without it, {able}; or let the denoiser compute in torch "
+            "and record gradients"
         )
     return Choice(method, method.n_steps, "")

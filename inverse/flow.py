@@ -1,6 +1,7 @@
 """Steps without noise that know their density."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +29,8 @@ class Flow:
     predictor: Kernel = field(default_factory=ProbabilityFlow)
     probes: int = 2
     exact_up_to: int = EXACT_UP_TO
+
+    differentiates: ClassVar[bool] = True
 
     def __post_init__(self):
         if self.probes < 1:

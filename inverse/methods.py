@@ -170,6 +170,13 @@ class Method:
         return self.guidance.needs | (frozenset() if self.then is None else self.then.method.needs)
 
     @property
+    def differentiates(self) -> bool:
+        """Whether it needs the derivative of the prior's denoiser."""
+        parts = (self.guidance, self.population, self.predictor, *self.correctors)
+        own = any(getattr(part, "differentiates", False) for part in parts)
+        return own or (self.then is not None and self.then.method.differentiates)
+
+    @property
     def citation(self) -> str:
         """Its paper, most often that of its guidance."""
         return self.paper or self.guidance.citation

@@ -16,6 +16,7 @@ from inverse.weights import UnreliableWeights
 from operators import Operator
 from priors import Prior, Tiled
 from priors.base import Wrapped, expand
+from priors.modes import own_modes
 
 PROBE = 64  # pixels: a network of any size keeps as much per pixel of this picture as of a large one
 LIVE = 3.4  # peak memory over what a backward pass keeps, as `inverse-bench run large` measured: two graphs, gradients
@@ -44,6 +45,7 @@ class Plan:
     antithetic: bool = False
 
 
+@own_modes
 def plan(
     prior: Prior,
     operator: Operator,
@@ -69,7 +71,7 @@ def plan(
     Raises: TypeError and ValueError as `solve`, before the prior is evaluated.
     """
     operator = operator.at(prior.event_shape)
-    choice = resolve(method, operator, tuple(prior.event_shape), n_samples, budget)
+    choice = resolve(method, operator, tuple(prior.event_shape), n_samples, budget, prior.differentiable)
     n_steps = n_steps or choice.n_steps
     if antithetic:
         check_antithetic(choice.method, n_samples)

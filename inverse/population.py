@@ -194,7 +194,7 @@ class Importance(Population):
     probes: int = 2
     exact_up_to: int = EXACT_UP_TO
 
-    weighs = True
+    weighs = differentiates = True
 
     def __post_init__(self):
         if min(self.n_steps, self.probes) < 1 or self.exact_up_to < 0:

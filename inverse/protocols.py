@@ -95,13 +95,15 @@ class GuidedPosterior(Posterior):
 class Guidance(ABC):
     """A map from a prior to a posterior; ``needs``: operator capabilities it relies on; ``citation``: its paper;
     ``conditional``: whether it uses y at all; ``samples``: whether its draws claim to be samples of p(x | y);
-    ``evidence``: whether its log-likelihood is normalised, so that a weighed population estimates log p(y)."""
+    ``evidence``: whether its log-likelihood is normalised, so that a weighed population estimates log p(y);
+    ``differentiates``: whether it needs the derivative of the prior's denoiser (`Prior.differentiable`)."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
     citation: ClassVar[str] = ""
     conditional: ClassVar[bool] = True
     samples: ClassVar[bool] = True
     evidence: ClassVar[bool] = False
+    differentiates: ClassVar[bool] = False
 
     @property
     def largest(self) -> float:
@@ -120,13 +122,14 @@ class Population(ABC):
     ``weighs``: whether its rows have weights of their own; ``coupled``: whether the samples of one measurement must
     share a batch; ``reorders``: whether rows change places between steps; ``restarts``: whether its walk goes down to
     data even where another follows, which then starts from noise put on those: how much, each measurement decides.
-    Weights of rows that are not coupled are those of independent draws.
+    Weights of rows that are not coupled are those of independent draws. ``differentiates``: as of `Guidance`.
     """
 
     weighs: ClassVar[bool] = False
     coupled: ClassVar[bool] = False
     reorders: ClassVar[bool] = False
     restarts: ClassVar[bool] = False
+    differentiates: ClassVar[bool] = False
 
     def sized(self, n_samples: int) -> "Population":
         """The same strategy for n_samples rows per measurement, ordered "b k"."""

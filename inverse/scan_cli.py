@@ -49,7 +49,7 @@ def scan(
     steps: Annotated[int | None, typer.Option(min=1, help="default: the method's")] = None,
     antithetic: AntitheticOption = False,
     sigma: Annotated[str, typer.Option(help="noise in the file's units, or auto: from the border of k-space")] = "auto",
-    seed: Annotated[int, typer.Option(help="slice n is solved with seed + n")] = 0,
+    seed: Annotated[int, typer.Option(help="of the random numbers; every slice has its own, by its number")] = 0,
 ) -> None:
     """Posterior samples of an MRI scan. What is done already is skipped, so that a killed run goes on."""
     given = None if sigma == "auto" else _sigma(sigma)
@@ -89,7 +89,7 @@ def scan(
             console.print(f"  auto: {choice.reason}")
         posed = (sized, problem.operator, problem.y)
         n_steps = steps or choice.n_steps
-        solution = solve(*posed, samples, choice.method, n_steps, seed + n, antithetic=antithetic)
+        solution = solve(*posed, samples, choice.method, n_steps, seed, antithetic=antithetic, numbers=[n])
         found[n] = Reconstruction.of(solution, problem)
         write_reconstruction(path, found, provenance | {"citation": solution.cite()})
         _draw(out / f"slice-{n:03d}.png", f"{file.name}, slice {n}, {solution.method}", problem, solution)

@@ -15,7 +15,8 @@ from priors import RowRNG
 from priors.files import FileError, atomic
 from priors.hdf5 import SEAL, checksum, opened
 
-ARRAYS = ("samples", "log_weights", "log_evidence", "log_evidence_std", "lineages")  # optional but the first two
+# optional but the first two
+ARRAYS = ("samples", "log_weights", "log_evidence", "log_evidence_std", "lineages", "numbers")
 RECORDED: dict[str, Callable[[Any], Any]] = {  # attributes in HDF5
     "method": str, "nfe": int, "nvjp": int, "seconds": float, "seed": int, "citation": str, "reason": str,
     "antithetic": bool,
@@ -32,7 +33,7 @@ class Solution:
     of log p(y) in nats, of the methods that make one, else None; log_evidence_std (B,): its standard error, of "exact";
     lineages (B,): of particles that were resampled, the effective number of first ones that they descend from (see
     `inverse.weights.lineages`); antithetic: samples 2 j and 2 j + 1 are pairs of opposite noise, not independent (see
-    `solve`).
+    `solve`); numbers (B,): of the measurements, where `solve` was given them.
     """
 
     samples: Tensor
@@ -48,6 +49,7 @@ class Solution:
     log_evidence: Tensor | None = None
     log_evidence_std: Tensor | None = None
     lineages: Tensor | None = None
+    numbers: Tensor | None = None
 
     @property
     def mean(self) -> Tensor:
@@ -100,14 +102,14 @@ class Solution:
 
         Source: Kitagawa 1996; Douc, Cappe & Moulines 2005.
         Arguments: n (int >= 1) per measurement (None: as many as there are); seed (int >= 0): measurement b's draw
-        depends on (seed, b) alone.
+        depends on (seed, b) alone, b its number.
         Returns: (B, n, *E), in random order.
         Raises: ValueError for n < 1.
         """
         n = self.samples.shape[1] if n is None else n
         if n < 1:
             raise ValueError(f"n = {n}: expected at least 1")
-        u = RowRNG.rows(seed, len(self.samples), dtype=torch.float64).uniform((len(self.samples), 1 + n))
+        u = RowRNG(seed, ((b,) for b in self._named()), dtype=torch.float64).uniform((len(self.samples), 1 + n))
         w = torch.softmax(self.log_weights.double().cpu(), 1)
         order = u[:, 1:].argsort(1)
         chosen = systematic(w, u[:, :1], n).gather(1, order).to(self.samples.device)
@@ -141,11 +143,12 @@ class Solution:
         Raises: ValueError for samples that weigh each other or another cost per sample: they were not drawn alike.
         """
         weighed = any(s.log_evidence is not None or s.lineages is not None or s.log_weights.any() for s in (self, more))
-        how = [(s.method, s.nfe, s.nvjp, s.seed, s.antithetic) for s in (self, more)]
+        how = [(s.method, s.nfe, s.nvjp, s.seed, s.antithetic, s._named()) for s in (self, more)]
         if weighed or how[0] != how[1]:
             raise ValueError(
                 f"samples of {self.method!r}, seed {self.seed}, and of {more.method!r}, seed {more.seed}: expected "
-                "equal weights and the same method, seed, evaluations, passes and pairing; solve for all in one call"
+                "equal weights and the same method, seed, numbers, evaluations, passes and pairing; solve for all in "
+                "one call"
             )
         return replace(
             self,
@@ -153,6 +156,9 @@ class Solution:
             log_weights=torch.cat([self.log_weights, more.log_weights], 1),
             seconds=self.seconds + more.seconds,
         )
+
+    def _named(self) -> list[int]:
+        return list(range(len(self.samples))) if self.numbers is None else self.numbers.tolist()
 
     def save(self, path: str | Path, facts: dict[str, Any] | None = None) -> None:
         """Write to HDF5, atomically.

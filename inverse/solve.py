@@ -3,9 +3,10 @@
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,10 +19,12 @@ from inverse.types import State
 from inverse.weights import UnreliableWeights, lineages, log_mean_error
 from operators import Operator
 from priors import Evaluations, Prior, RowRNG
+from priors.modes import own_modes
 
 ELEMENTS_PER_BATCH = 2**16  # 83 rows of 28 x 28: more rows gain no speed on a CPU and cost memory everywhere
 
 
+@own_modes
 def solve(
     prior: Prior,
     operator: Operator,
@@ -35,6 +38,7 @@ def solve(
     budget: str | None = None,
     first: int = 0,
     antithetic: bool = False,
+    numbers: Sequence[int] | None = None,
 ) -> Solution:
     """Samples of the posterior p(x0 | y).
 
@@ -49,19 +53,29 @@ def solve(
     of the first sample, for a solve that goes on where another ended (`Solution.followed_by`); antithetic: samples 2 j
     and 2 j + 1 share their normal draws with opposite signs (Hammersley & Morton 1956): each is a draw of the posterior
     as before, but where that is nearly Gaussian the mean of a pair is as good as that of many independent samples. Not
-    for methods that weigh samples.
+    for methods that weigh samples; numbers (B different integers >= 0, default 0 to B - 1): of the measurements, to
+    which their random streams belong. Measurement 3 of a batch is solved again, alone and with the same samples, by
+    ``solve(prior, operator.rows(torch.tensor([3])), y[3:4], numbers=[3])``; ``rows`` picks an operator's parameters
+    where these differ between measurements, and returns the operator itself where they do not.
+
+    Torch's modes at the call do not matter: it runs outside ``torch.inference_mode`` and ``torch.autocast``, in float32
+    but for what prior and operator do themselves. For a network in less precision, ``prior.to(torch.bfloat16)``. No
+    gradient passes through a solve: y and an operator's buffers that require one are refused, weights are not.
+    Threads may solve at once. A forked process must compute in one thread, as the workers of a DataLoader do, or be
+    spawned: torch itself hangs in forks of a process whose thread pool was used.
     Returns: `Solution` with samples (B, K, *E) in data units; methods with a weighed population (exact, tds, mcgdiff)
     give them log_weights, and exact and tds an estimate of log p(y). Weights and particles that are not to be trusted
     (`Solution.check`) are warned of, by `UnreliableWeights`.
     Raises: TypeError or ValueError, before the prior is evaluated, for a y that the operator cannot have made, numbers
-    out of range or a method that the operator cannot serve; NonFiniteState where a state stops being finite.
+    out of range, a method that the operator or the prior cannot serve, or a y that requires a gradient; NonFiniteState
+    where a state stops being finite.
     """
     if not isinstance(prior, Prior):
         raise TypeError(f"prior of type {type(prior).__name__}: expected a priors.Prior, for example priors.load(...)")
     if not isinstance(operator, Operator):
         raise TypeError(f"operator of type {type(operator).__name__}: expected an operators.Operator")
     operator = operator.at(prior.event_shape)
-    choice = resolve(method, operator, tuple(prior.event_shape), n_samples, budget)
+    choice = resolve(method, operator, tuple(prior.event_shape), n_samples, budget, _differentiable(prior, method))
     _check_numbers(n_samples=n_samples, n_steps=n_steps, batch_size=batch_size)
     if isinstance(first, bool) or not isinstance(first, int) or first < 0:
         raise ValueError(f"first = {first!r}: expected an integer >= 0, the number of the first sample")
@@ -71,10 +85,12 @@ def solve(
     if isinstance(y, Tensor) and y.device != prior.device:
         raise ValueError(f"y is on {y.device} and the prior on {prior.device}: move one with .to(...)")
     operator.validate_y(y, prior.event_shape)
+    named = measurement_numbers(numbers, len(y))
+    _check_derivatives(operator, choice.method, tuple(prior.event_shape))
     y = _measured(operator, y)
     rows = torch.arange(len(y)).repeat_interleave(n_samples)
-    numbers = [(b, k) for b in range(len(y)) for k in range(first, first + n_samples)]
-    streams = [((b, k // 2), k % 2 == 1) if antithetic else ((b, k), False) for b, k in numbers]
+    keys = [(b, k) for b in named for k in range(first, first + n_samples)]
+    streams = [((b, k // 2), k % 2 == 1) if antithetic else ((b, k), False) for b, k in keys]
     start = time.perf_counter()
     if progress and choice.reason:
         Console(stderr=True).print(f"auto: {choice.reason}", highlight=False)
@@ -98,12 +114,14 @@ def solve(
         citation=chosen.citation,
         reason=choice.reason,
         antithetic=antithetic,
+        numbers=torch.tensor(named) if numbers is not None else None,
     )
     if chosen.population.weighs:
         _warn_of(solution.check())
     return solution
 
 
+@own_modes
 def sample(
     prior: Prior,
     n_samples: int = 16,
@@ -186,6 +204,41 @@ def check_antithetic(method: Method, n_samples: int, first: int = 0) -> None:
         )
 
 
+def measurement_numbers(numbers: Sequence[int] | None, n: int) -> list[int]:
+    """The numbers of n measurements, 0 to n - 1 where none are given.
+
+    Raises: TypeError or ValueError for others than n different integers >= 0.
+    """
+    if numbers is None:
+        return list(range(n))
+    given = numbers.tolist() if isinstance(numbers, Tensor | np.ndarray) else numbers
+    if not isinstance(given, Sequence) or not all(isinstance(b, int) and not isinstance(b, bool) for b in given):
+        raise TypeError(f"numbers = {numbers!r:.80}: expected {n} integers, one for each measurement in y")
+    if len(given) != n or len(set(given)) != n or min(given, default=0) < 0 or max(given, default=0) >= 2**63:
+        raise ValueError(
+            f"numbers = {numbers!r:.80}: expected {n} different integers >= 0, one for each measurement in y; equal "
+            "ones would share their random numbers"
+        )
+    return list(given)
+
+
+def _differentiable(prior: Prior, method: str | Method) -> bool:
+    """`Prior.differentiable`, which may cost an evaluation, where a method may need it."""
+    known = METHODS.get(method) if isinstance(method, str) else method
+    return prior.differentiable if known is None or getattr(known, "differentiates", False) else True
+
+
+def _check_derivatives(operator: Operator, method: Method, event_shape: tuple[int, ...]) -> None:
+    """Refuse, by a ValueError, an operator whose derivative would be asked for in vain or dropped."""
+    if wanted := [name for name, buffer in operator.named_buffers() if buffer.requires_grad]:
+        raise ValueError(
+            f"{type(operator).__name__}.{wanted[0]} requires a gradient, and solve has no derivative: give the "
+            "operator detached parameters"
+        )
+    if method.needs & {"differentiable", "linear", "noisy_likelihood"}:
+        operator.check_derivative(event_shape)
+
+
 def _measured(operator: Operator, y: Tensor) -> Tensor:
     """y as the engine takes it: float32 unless a label, and 0 where nothing was measured, whatever stood there."""
     if not y.is_floating_point():
@@ -199,7 +252,7 @@ def _warn_of(checked: list[str]) -> None:
     found = [f"measurement {b}: {text}" for b, text in enumerate(checked) if text]
     if found:
         more = f" (and {len(found) - 1} more, see Solution.check)" if len(found) > 1 else ""
-        warnings.warn(found[0] + more, UnreliableWeights, stacklevel=3)
+        warnings.warn(found[0] + more, UnreliableWeights, stacklevel=4)
 
 
 def _check_numbers(**values: int | None) -> None:

@@ -93,7 +93,37 @@ class Operator(Batched, ABC):
         """J(x)^T v, with J the Jacobian of `forward` at x (N, *E), v (N, *M) -> (N, *E)."""
         with torch.inference_mode(False), torch.enable_grad():
             x = x.detach().clone().requires_grad_()
-            return torch.autograd.grad(self(x), x, v.clone())[0]
+            return torch.autograd.grad(self._recorded(x), x, v.clone())[0]
+
+    def check_derivative(self, event_shape: Shape) -> None:
+        """Try `vjp`, and the adjoint of a linear operator, on zeros of shape E: what methods rely on.
+
+        Raises:
+            ValueError: `forward` has no derivative and the class none of its own.
+        """
+        with torch.inference_mode(False), torch.no_grad():
+            x = self._zeros(event_shape)
+            self.vjp(x, self(x))
+
+    def _recorded(self, x: Tensor) -> Tensor:
+        """`forward` of an x that requires a gradient, with its graph."""
+        try:
+            clean = self(x)
+        except (RuntimeError, TypeError) as error:
+            with torch.no_grad():
+                self(x.detach())  # raises what has nothing to do with derivatives
+            raise self._no_derivative() from error
+        if not clean.requires_grad:
+            raise self._no_derivative()
+        return clean
+
+    def _no_derivative(self) -> ValueError:
+        name, linear = type(self).__name__, "linear" in self.structure
+        return ValueError(
+            f"{name}.forward has no derivative by x (numpy, detach or torch.no_grad inside?): write it in torch, or "
+            + ("give the class an adjoint(y)" if linear else "give the class a vjp(x, v)")
+            + "; where there is none, leave 'differentiable' out of its `structure`"
+        )
 
     def measure(self, x: Tensor, seed: int = 0) -> Tensor:
         """y ~ p(y | x): forward plus noise, zero outside the support.
@@ -228,7 +258,7 @@ class LinearOperator(Operator):
         event_shape = self.event_shape_of(tuple(y.shape[1:]))
         with torch.inference_mode(False), torch.enable_grad():
             zeros = torch.zeros(len(y), *event_shape, dtype=y.dtype, device=y.device, requires_grad=True)
-            clean = self(zeros)
+            clean = self._recorded(zeros)
             if clean.shape != y.shape:
                 raise ValueError(
                     f"{type(self).__name__}.adjoint: expected y of shape {tuple(clean.shape)} for events "

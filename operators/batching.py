@@ -34,6 +34,9 @@ class Batched(nn.Module):
             ValueError: more than one axis beyond `event_ndim`.
         """
         value = torch.as_tensor(value)
+        if value.is_inference():  # autograd takes no such tensor, in whatever mode
+            with torch.inference_mode(False):
+                value = value.clone()
         if value.ndim > event_ndim + 1:
             raise ValueError(
                 f"{type(self).__name__}.{name} has shape {tuple(value.shape)}: expected at most {event_ndim} axes, or "

@@ -32,6 +32,13 @@ class Classifier(Operator):
         """Logits of clean images, (N, *E) -> (N, classes)."""
         return self.network(x, x.new_zeros(()))
 
+    def _no_derivative(self) -> ValueError:
+        name = type(self.network).__name__
+        return ValueError(
+            f"Classifier: the network {name} has no derivative by x (torch.no_grad, detach or numpy inside?), and "
+            "guiding by it needs one: give a network that records gradients"
+        )
+
     def noisy_log_likelihood(self, y: Tensor, x: Tensor, t: Tensor) -> Tensor:
         """log p_t(y | x_t), (N,) nats; y (N,) or (1,) int64 labels, x (N, *E), t scalar or (N,)."""
         return self.noise.log_prob(y.expand(len(x)), self.network(x, t))

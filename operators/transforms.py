@@ -17,7 +17,7 @@ def dct_matrix(n: int, dtype: torch.dtype = torch.float32, device: torch.device 
     Source: Ahmed, Natarajan & Rao 1974.
     Arguments: n (int >= 1); dtype, device: of the matrix.
     """
-    with torch.inference_mode(False):  # it is kept, and may be asked for a gradient later
+    with torch.inference_mode(False), torch.device("cpu"):  # it is kept: no mode of the first caller may stick to it
         k, i = torch.arange(n, dtype=torch.float64)[:, None], torch.arange(n, dtype=torch.float64)
         matrix = torch.cos(math.pi * k * (2 * i + 1) / (2 * n)) * (2 / n) ** 0.5
         matrix[0] /= 2**0.5

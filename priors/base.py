@@ -21,6 +21,20 @@ def expand(curve: Tensor, x: Tensor) -> Tensor:
     return curve if curve.ndim == 0 else curve.view(-1, *[1] * (x.ndim - 1))
 
 
+class NoDerivative(ValueError):
+    """A derivative was asked of a denoiser that has none by its input.
+
+    Arguments: prior (Prior) of the denoiser.
+    """
+
+    def __init__(self, prior: "Prior"):
+        super().__init__(
+            f"the denoiser of this {type(prior).__name__} has no derivative by its input: let it compute in torch and "
+            "record gradients (no torch.no_grad, detach or numpy inside), or take a method that needs none, of which "
+            "METHODS[name].differentiates is False, such as 'diffpir', 'ddnm' or 'ddrm'"
+        )
+
+
 class Prior(ABC):
     """A distribution of x0 seen through an SDE; implement `score` or `denoise` and get the other.
 
@@ -29,7 +43,8 @@ class Prior(ABC):
     Attributes: sde (SDE); event_shape (tuple E); variance (float, data units squared): the mean variance of one
     coordinate of x0, where a method needs its size; moments (Moments, or None where they are not known): mean and
     covariance of x0, by which methods start nearer and converge sooner (``Moments.of_images`` of a training set); units
-    (Units, or None where they have no meaning outside): what image units stand for.
+    (Units, or None where they have no meaning outside): what image units stand for; differentiable (bool): whether the
+    denoiser has a derivative by x, without which `denoise_vjp` and the methods that need it are refused.
     Raises: TypeError on subclassing with neither method.
     """
 
@@ -38,6 +53,7 @@ class Prior(ABC):
     variance: float = 1.0
     moments: Moments | StationaryMoments | None = None
     units: Units | None = None
+    differentiable: bool = True
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -59,15 +75,23 @@ class Prior(ABC):
 
         x, D, v and J'v (N, *E); t scalar or (N,). Where gradients are recorded and x asks for one, D and J'v can be
         differentiated again.
+        Raises: ValueError for a denoiser without a derivative.
         """
         again = _recorded(x)
-        with torch.enable_grad():
-            x = x if again else x.detach().requires_grad_()
+        with torch.inference_mode(False), torch.enable_grad():
+            x = x if again else (x.clone() if x.is_inference() else x.detach()).requires_grad_()
             denoised = self.denoise(x, t)
+        if not denoised.requires_grad:
+            raise NoDerivative(self)
 
         def vjp(v: Tensor) -> Tensor:
             create_graph = again and torch.is_grad_enabled()
-            return torch.autograd.grad(denoised, x, v, retain_graph=True, create_graph=create_graph)[0]
+            with torch.inference_mode(False):
+                v = v.clone() if v.is_inference() else v
+                found = torch.autograd.grad(denoised, x, v, True, create_graph, allow_unused=True)[0]
+            if found is None:
+                raise NoDerivative(self)
+            return found
 
         return (denoised if again else denoised.detach()), vjp
 
@@ -97,6 +121,11 @@ class Wrapped(Prior):
     @property
     def device(self) -> torch.device:
         return self.prior.device
+
+    @property
+    def differentiable(self) -> bool:  # type: ignore[override]
+        """Whether the prior's denoiser has a derivative."""
+        return self.prior.differentiable
 
     @property
     def moments(self) -> Moments | StationaryMoments | None:  # type: ignore[override]

@@ -11,6 +11,7 @@ from numpy.polynomial import legendre
 from torch import Tensor
 
 from priors.base import Prior, expand
+from priors.modes import own_modes
 from priors.moments import Moments
 from priors.ode import heun_step, karras_times
 from priors.rng import signs
@@ -61,7 +62,7 @@ def _series(transposed: Step, v: Tensor, scale: float) -> Tensor:
     return total
 
 
-@torch.no_grad()
+@own_modes
 def log_density(
     prior: Prior, x: Tensor, t: Tensor | float, n_steps: int = 20, probes: int | None = None, rng=None
 ) -> Tensor:
@@ -90,7 +91,7 @@ def log_density(
     return sde.terminal_log_prob(x).double() + total
 
 
-@torch.no_grad()
+@own_modes
 def log_density_along(prior: Prior, x: Tensor, t: Tensor | float, nodes: int = 16) -> Tensor:
     """log p_t(x) up to a constant of (prior, t), by the score along the line from the prior's mean to x.
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from priors.base import VJP, Prior, expand
+from priors.modes import own_modes
 from priors.ode import Clock, check_flow
 from priors.rng import RowRNG, signs
 from priors.runge_kutta import integrate
@@ -19,7 +20,7 @@ DEQUANTISATION = 1  # its stream of a row's randomness; the probes have the row'
 Trace = Callable[[VJP, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-@torch.no_grad()
+@own_modes
 def log_likelihood(
     prior: Prior,
     x: Tensor,

@@ -33,13 +33,15 @@ class Moments:
     def isotropic(cls, event_shape: tuple[int, ...], variance: float = 1.0) -> "Moments":
         """Mean 0 and covariance ``variance`` I, of a prior of which no more is known; event_shape (E)."""
         d = math.prod(event_shape)
-        return cls(torch.zeros(event_shape), torch.zeros(d, 0), torch.zeros(0), torch.tensor(float(variance)))
+        empty = torch.zeros(d, 0, dtype=torch.float32)
+        mean, rest = empty.new_zeros(event_shape), empty.new_tensor(variance)
+        return cls(mean, empty, empty.new_zeros(0), rest)
 
     @classmethod
     def of_covariance(cls, mean: Tensor, covariance: Tensor) -> "Moments":
         """From mean (*E) and covariance (d, d), data units; all d components are kept."""
         variances, basis = torch.linalg.eigh(covariance.double())
-        return cls(mean.float(), basis.float(), variances.clamp_min(0.0).float(), torch.zeros(()))
+        return cls(mean.float(), basis.float(), variances.clamp_min(0.0).float(), torch.zeros((), dtype=torch.float32))
 
     @classmethod
     def of_images(cls, images: Tensor, rank: int = RANK) -> "Moments":

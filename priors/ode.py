@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from priors.base import Prior, expand
+from priors.modes import own_modes
 from priors.runge_kutta import integrate
 from priors.sde import SDE
 
@@ -58,7 +59,7 @@ def shoot(prior: Prior, x: Tensor, t: Tensor, n_steps: int) -> Tensor:
     return prior.denoise(x, times[-1])
 
 
-@torch.no_grad()
+@own_modes
 def encode(
     prior: Prior,
     x: Tensor,
@@ -85,7 +86,7 @@ def encode(
     return _transport(prior, x, True, n_steps, rtol, atol, t_min, batch_size)
 
 
-@torch.no_grad()
+@own_modes
 def decode(
     prior: Prior,
     z: Tensor,

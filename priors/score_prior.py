@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -75,8 +76,29 @@ class DataRange:
     scale: float = 1.0
 
 
+def _dtype_of(network: nn.Module, otherwise: torch.dtype) -> torch.dtype:
+    """That of its weights; ``otherwise`` where it has none."""
+    return next((w.dtype for w in network.parameters() if w.is_floating_point()), otherwise)
+
+
+class _OwnPrecision:
+    """A network that computes in the dtype of its weights, called from states of another.
+
+    Labels stay in the state's precision: in bfloat16 neighbouring noise levels would be one. A network embeds them.
+    """
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype):
+        self.network, self.dtype = network, dtype
+
+    def __call__(self, u: Tensor, label: Tensor) -> Tensor:
+        return self.network(u.to(self.dtype), label).to(u.dtype)
+
+
 class ScorePrior(Prior, nn.Module):
     """A prior given by a trained network.
+
+    States may have another dtype than the weights: the network then computes in its own, all else, and the result, in
+    that of the states. So ``prior.to(torch.bfloat16)``, ``.half()`` and ``.double()`` change the network alone.
 
     Formula: u = (x_t - alpha shift) / scale has noise sigma / scale; the network's output becomes E[u0 | u_t] by
     ``prediction``, and D = shift + scale E[u0 | u_t].
@@ -115,8 +137,13 @@ class ScorePrior(Prior, nn.Module):
         alpha, sigma = expand(self.sde.alpha(t), x), expand(self.sde.sigma(t), x)
         shift, scale = self.range.shift, self.range.scale
         times = _rows(torch.as_tensor(t, dtype=x.dtype, device=x.device), len(x))
-        u0 = self.predict(self.network, (x - alpha * shift) / scale, alpha, sigma / scale, times)
+        u0 = self.predict(self._called(x.dtype), (x - alpha * shift) / scale, alpha, sigma / scale, times)
         return shift + scale * u0
+
+    def _called(self, dtype: torch.dtype) -> nn.Module:
+        """The network for states of this dtype."""
+        own = _dtype_of(self.network, dtype)
+        return self.network if own == dtype else _OwnPrecision(self.network, own)  # type: ignore[return-value]
 
     def with_sde(self, sde: SDE) -> "ScorePrior":
         """The prior of the same network under another noising.
@@ -165,7 +192,8 @@ class ScorePrior(Prior, nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return next(self.network.parameters()).device
+        tensors = chain(self.network.parameters(), self.network.buffers())
+        return next((w.device for w in tensors), torch.device("cpu"))
 
 
 class NoisyClassifier(nn.Module):
@@ -185,11 +213,16 @@ class NoisyClassifier(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor | float) -> Tensor:
         """Logits of log p(label | x_t), (N, classes)."""
-        return self.network(*self._scaled(x, t))
+        return self._called(self.network, x, t)
 
     def features(self, x: Tensor, t: Tensor | float) -> Tensor:
         """What the logits are linear in, (N, channels): a space to compare sets of images in."""
-        return self.network.features(*self._scaled(x, t))  # type: ignore[operator]
+        return self._called(self.network.features, x, t)  # type: ignore[arg-type]
+
+    def _called(self, function, x: Tensor, t: Tensor | float) -> Tensor:
+        """A map of the network, in the dtype of its weights; the result in x's."""
+        u, label = self._scaled(x, t)
+        return function(u.to(_dtype_of(self.network, u.dtype)), label).to(x.dtype)
 
     def _scaled(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor]:
         t = torch.as_tensor(t).clamp_min(self.sde.t_min)

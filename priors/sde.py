@@ -262,7 +262,8 @@ class LadderSDE(SDE):
 
 @lru_cache(maxsize=16)
 def _logarithms(alphas: tuple[float, ...], sigmas: tuple[float, ...]) -> Tensor:
-    return torch.tensor([alphas, sigmas], dtype=torch.float64).log()
+    with torch.inference_mode(False):  # it is kept, and may be asked for a gradient later
+        return torch.tensor([alphas, sigmas], dtype=torch.float64, device="cpu").log()
 
 
 SDES: dict[str, type[SDE]] = {"VESDE": VESDE, "VPSDE": VPSDE, "SubVPSDE": SubVPSDE, "LadderSDE": LadderSDE}

@@ -62,8 +62,8 @@ class Spectrum:
         f = frequencies(h, w)
         laws = zip(self.power, self.slope, self.floor, strict=True)
         variances = torch.stack([power / f.clamp_min(floor) ** slope for power, slope, floor in laws])
-        mean = torch.tensor(self.mean).view(c, 1, 1).expand(c, h, w)
-        return StationaryMoments(mean, torch.tensor(self.colours), variances)
+        mean = f.new_tensor(self.mean).view(c, 1, 1).expand(c, h, w)
+        return StationaryMoments(mean, f.new_tensor(self.colours), variances)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,8 @@ class StationaryMoments:
 
 def frequencies(h: int, w: int) -> Tensor:
     """|(i / 2h, j / 2w)| of the cosine transform's coordinates, cycles per pixel, (h, w)."""
-    return torch.hypot(torch.arange(h)[:, None] / (2 * h), torch.arange(w)[None] / (2 * w))
+    rows, columns = (torch.arange(n, dtype=torch.float32) / (2 * n) for n in (h, w))
+    return torch.hypot(rows[:, None], columns[None])
 
 
 def cosine(x: Tensor, inverse: bool = False) -> Tensor:
@@ -111,5 +112,7 @@ def cosine(x: Tensor, inverse: bool = False) -> Tensor:
 @lru_cache(maxsize=8)
 def _cosines(n: int) -> Tensor:
     """(n, n) float64, a row per frequency."""
-    k, at = torch.arange(n, dtype=torch.float64)[:, None], torch.arange(n, dtype=torch.float64) + 0.5
-    return ((2 - (k == 0).to(k)) / n).sqrt() * torch.cos(math.pi / n * k * at)
+    with torch.inference_mode(False), torch.device("cpu"):  # it is kept: no mode of the first caller may stick to it
+        at = torch.arange(n, dtype=torch.float64)
+        k = at[:, None]
+        return ((2 - (k == 0).to(k)) / n).sqrt() * torch.cos(math.pi / n * k * (at + 0.5))

@@ -42,6 +42,11 @@ class NoisyLikelihoodPosterior(GuidedPosterior):
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             log_likelihood = self.operator.noisy_log_likelihood(self.y, leaf, t).sum()
+            if not log_likelihood.requires_grad:
+                raise ValueError(
+                    f"{type(self.operator).__name__}.noisy_log_likelihood has no derivative by x (torch.no_grad, "
+                    "detach or numpy inside?), and guiding by it needs one: let it record gradients"
+                )
             gradient = torch.autograd.grad(log_likelihood, leaf)[0]
         return self.prior.denoise(x, t), self.weight * gradient
 

@@ -27,6 +27,7 @@ class DPS(Guidance):
     zeta: float = 10.0
 
     needs = frozenset({"differentiable", "gaussian"})
+    differentiates = True
     citation = (
         "Chung, Kim, McCann, Klasky, Ye: Diffusion Posterior Sampling for General Noisy Inverse Problems, ICLR 2023"
     )

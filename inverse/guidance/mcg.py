@@ -25,6 +25,7 @@ class MCG(Guidance):
     zeta: float = 10.0
 
     needs = frozenset({"svd", "orthogonal_rows", "isotropic", "differentiable"})
+    differentiates = True
     citation = (
         "Chung, Sim, Ryu, Ye: Improving Diffusion Models for Inverse Problems using Manifold Constraints, NeurIPS 2022"
     )

@@ -31,6 +31,7 @@ class MMPS(Guidance):
     tolerance: float = 1e-3
 
     needs = frozenset({"linear", "gaussian"})
+    differentiates = True
     citation = "Rozet, Andry, Lanusse, Louppe: Learning Diffusion Priors from Observations by EM, NeurIPS 2024"
 
     def __post_init__(self):

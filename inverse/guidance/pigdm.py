@@ -15,6 +15,7 @@ class PiGDM(Guidance):
     """
 
     needs = frozenset({"linear", "gaussian"})
+    differentiates = True
     citation = "Song, Vahdat, Mardani, Kautz: Pseudoinverse-Guided Diffusion Models for Inverse Problems, ICLR 2023"
 
     def posterior(self, prior, operator, y, rng=None):

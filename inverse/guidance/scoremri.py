@@ -48,7 +48,7 @@ class ScoreMRIPosterior(SpectralPosterior):
     def condition(self, q: Gaussian, x: Tensor, t: Tensor, s: Tensor) -> Gaussian:
         alpha, sigma = self.sde.alpha(s), self.sde.sigma(s)
         q = q.within(self.operator)
-        pull = self.weight * self.known
+        pull = self.weight * self.known.to(q.mean)
         added = (sigma**2 - (alpha * self.noise) ** 2).clamp_min(0.0)
         std = torch.sqrt((1 - pull) ** 2 * q.std.to(added) ** 2 + pull**2 * added)
         return Gaussian((1 - pull) * q.mean + pull * alpha * self.u, std, q.basis)

@@ -19,6 +19,7 @@ class TDS(Guidance):
     """
 
     needs = frozenset({"svd", "isotropic"})
+    differentiates = True
     citation = (
         "Wu, Trippe, Naesseth, Blei, Cunningham: Practical and Asymptotically Exact Conditional Sampling in Diffusion "
         "Models, NeurIPS 2023"

@@ -16,6 +16,7 @@ class TMPD(Guidance):
     """
 
     needs = frozenset({"linear", "gaussian"})
+    differentiates = True
     citation = "Boys, Girolami, Pidstrigach, Reich, Mosca, Akyildiz: Tweedie Moment Projected Diffusions, TMLR 2024"
 
     def posterior(self, prior, operator, y, rng=None):

@@ -30,6 +30,7 @@ class Tweedie(Guidance):
     most: int = 64
 
     needs = frozenset({"linear", "gaussian"})
+    differentiates = True
     citation = (
         "Rozet, Andry, Lanusse, Louppe: Learning Diffusion Priors from Observations by EM, NeurIPS 2024; Song, "
         "Sohl-Dickstein, Kingma, Kumar, Ermon, Poole: Score-Based Generative Modeling through SDEs, ICLR 2021"

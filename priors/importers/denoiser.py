@@ -8,26 +8,43 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from priors.base import VJP, Prior, expand
+from priors.base import VJP, NoDerivative, Prior, expand
+from priors.importers.calling import FORMS, Form, find_form, has_derivative, picture_of, sigma_as, trial_level
+from priors.modes import own_modes
 from priors.sde import SDE, VESDE
 
 
 class DenoiserPrior(Prior, nn.Module):
     """The prior that `from_denoiser` makes; arguments as there.
 
+    Attributes: form: how the denoiser is told the noise level (see `priors.importers.calling.sigma_as`), found out at
+    the first evaluation where it was not given; differentiable, found out when it is first asked for.
     Raises: TypeError for a denoiser that cannot be called; ValueError for a noise range that is none or that the SDE
-    leaves.
+    leaves, and for an unknown form.
     """
 
     anchor: Tensor
     denoiser: Any  # a module or a function
+    form: Form | None
 
-    def __init__(self, denoiser: Any, sde: SDE, event_shape, sigma_min: float, sigma_max: float, variance: float):
+    def __init__(
+        self,
+        denoiser: Any,
+        sde: SDE,
+        event_shape,
+        sigma_min: float,
+        sigma_max: float,
+        variance: float,
+        form: Form | None = None,
+        differentiable: bool | None = None,
+    ):
         nn.Module.__init__(self)
         if not callable(denoiser):
             raise TypeError(f"denoiser of type {type(denoiser).__name__}: expected a callable (x, sigma) -> x0")
         if not 0 <= sigma_min < sigma_max:
             raise ValueError(f"sigma_min = {sigma_min}, sigma_max = {sigma_max}: expected 0 <= sigma_min < sigma_max")
+        if form is not None and form not in FORMS:
+            raise ValueError(f"sigma_as = {form!r}: expected one of {list(FORMS)}, or None to find out")
         largest = float(sde.sigma(1.0) / sde.alpha(1.0))
         if largest > sigma_max * (1 + 1e-6):
             raise ValueError(
@@ -37,34 +54,57 @@ class DenoiserPrior(Prior, nn.Module):
             )
         self.denoiser, self.sde, self.event_shape = denoiser, sde, tuple(event_shape)
         self.sigma_min, self.sigma_max, self.variance = sigma_min, sigma_max, variance
-        tensors = chain(denoiser.parameters(), denoiser.buffers()) if isinstance(denoiser, nn.Module) else iter(())
-        first = next(tensors, torch.empty(0))
-        self.register_buffer("anchor", torch.empty(0, device=first.device), persistent=False)
+        self.form, self._differentiable = form, differentiable
+        tensors = list(chain(denoiser.parameters(), denoiser.buffers())) if isinstance(denoiser, nn.Module) else []
+        weight = next((w for w in tensors if isinstance(w, nn.Parameter) and w.is_floating_point()), None)
+        self._typed = weight is not None  # without weights it may take any dtype
+        like = next(iter(tensors), torch.empty(0, device="cpu")) if weight is None else weight.detach()
+        self.register_buffer("anchor", like.new_empty(0), persistent=False)
 
     def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
         alpha, sigma = self.sde.alpha(t), self.sde.sigma(t)
-        told = (sigma / alpha).clamp_min(self.sigma_min)
-        argument = float(told) if told.ndim == 0 else told.to(device=x.device, dtype=x.dtype)
-        denoised = self.denoiser(x / expand(alpha, x), argument)
-        if denoised.shape != x.shape:
-            raise ValueError(f"the denoiser made {tuple(denoised.shape)} of {tuple(x.shape)}: expected the same shape")
-        return denoised
+        return self._denoised(x / expand(alpha, x), (sigma / alpha).clamp_min(self.sigma_min))
+
+    def _denoised(self, u: Tensor, sigma: Tensor) -> Tensor:
+        """E[x0 | x0 + sigma z = u]; u (N, *E), sigma 0-d or (N,). The denoiser has a copy of u, which it may change."""
+        if self.form is None:
+            try:
+                denoised = self._called(u, sigma, "float")
+                self.form = "float"
+                return denoised
+            except (MemoryError, torch.OutOfMemoryError):
+                raise
+            except Exception:  # whatever other people's code raises; the trial tells of it
+                self.form = self._found_form()
+        return self._called(u, sigma, self.form)
+
+    def _called(self, u: Tensor, sigma: Tensor, form: Form) -> Tensor:
+        given = u.to(self.anchor.dtype) if self._typed else u
+        output = self.denoiser(given.clone() if given is u else given, sigma_as(form, sigma, given))
+        denoised = picture_of(output, u)
+        return denoised.clone() if denoised.is_inference() else denoised
+
+    @own_modes
+    def _found_form(self) -> Form:
+        return find_form(self.denoiser, self._trial(), trial_level(self.sigma_min, self.sigma_max))
+
+    def _trial(self) -> Tensor:
+        """A grey input with a little structure, (1, *E)."""
+        n = math.prod(self.event_shape)
+        dtype = self.anchor.dtype if self._typed else torch.float32
+        return (0.5 + 0.2 * torch.arange(n).sin()).to(self.anchor.device, dtype).view(1, *self.event_shape)
+
+    @property
+    def differentiable(self) -> bool:  # type: ignore[override]
+        if self._differentiable is None:
+            level = torch.tensor(trial_level(self.sigma_min, self.sigma_max), dtype=torch.float64)
+            self._differentiable = has_derivative(lambda u: self._denoised(u, level), self._trial())
+        return self._differentiable
 
     def denoise_vjp(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, VJP]:
-        denoised, vjp = super().denoise_vjp(x, t)
-
-        def checked(v: Tensor) -> Tensor:
-            try:
-                return vjp(v)
-            except RuntimeError as error:
-                if "does not require grad" not in str(error):
-                    raise
-                raise ValueError(
-                    f"{type(self.denoiser).__name__} has no derivative by its input, which this method needs: take a "
-                    "differentiable denoiser, or method = 'replacement'"
-                ) from None
-
-        return denoised, checked
+        if not self.differentiable:
+            raise NoDerivative(self)
+        return super().denoise_vjp(x, t)
 
     @property
     def device(self) -> torch.device:
@@ -79,20 +119,28 @@ def from_denoiser(
     sigma_min: float = 0.0,
     sigma_max: float = math.inf,
     variance: float = 0.25,
+    sigma_as: Form | None = None,
+    differentiable: bool | None = None,
 ) -> DenoiserPrior:
     """The prior of a denoiser, such as one of deepinv's or a function D(x, sigma).
 
     Formula: E[x0 | x_t] = D(x_t / alpha, sigma / alpha).
     Source: Robbins 1956, Efron 2011 (Tweedie's formula); Kadkhodaie & Simoncelli 2021.
-    Arguments: denoiser: (x (N, *E), sigma) -> (N, *E) in data units ([0, 1] for images); sigma is a Python float where
-    all rows share one, as in `inverse.solve`, and a tensor (N,) where each has its own. A module is taken as it is: put
-    it in evaluation mode. sde: the noising to sample with, VESDE(max(sigma_min, .01), 50) by default; event_shape (E);
-    sigma_min, sigma_max (float, data units): the noise levels that it serves. Below sigma_min it is told sigma_min,
-    which smooths the last steps a little too much; an SDE that goes beyond sigma_max is refused, since what the
-    denoiser makes up there decides the whole sample. variance (data units squared): of one coordinate of x0.
-    Returns: a `Prior`, differentiable where the denoiser is, on the device of its parameters.
-    Raises: TypeError for a denoiser that cannot be called; ValueError for noise levels that it does not serve, for an
-    output of another shape and, in methods that need it, for a missing derivative.
+    Arguments: denoiser: (x (N, *E), sigma) -> (N, *E) in data units ([0, 1] for images), or something that holds it: a
+    numpy array, or a tuple, mapping or object with one such tensor. A module is taken as it is: put it in evaluation
+    mode; it is given x in its own dtype. sde: the noising to sample with, VESDE(max(sigma_min, .01), 50) by default;
+    event_shape (E); sigma_min, sigma_max (float, data units): the noise levels that it serves. Below sigma_min it is
+    told sigma_min, which smooths the last steps a little too much; an SDE that goes beyond sigma_max is refused, since
+    what the denoiser makes up there decides the whole sample. variance (data units squared): of one coordinate of x0.
+    sigma_as: how it takes the noise level, "float" (Python's), "scalar" (0-d tensor), "rows" (tensor (N,)) or "pixels"
+    (tensor (N, 1, 1, 1)); None: found out by a trial at the first evaluation. Rows of different levels are told by a
+    tensor (N,), or (N, 1, 1, 1) with "pixels"; `inverse.solve` asks for one level at a time. differentiable: whether
+    autograd can go through it; None: found out by a trial. Without a derivative, `inverse.solve` refuses the methods
+    that need one and its "auto" chooses among the others.
+    Returns: a `Prior` on the device of its parameters.
+    Raises: TypeError for a denoiser that cannot be called or returns no tensor; ValueError for noise levels that it
+    does not serve, for an output of another shape, for a denoiser that fails in every form and, in methods that need
+    it, for a missing derivative.
     """
     chosen = VESDE(max(sigma_min, 0.01), 50.0) if sde is None else sde
-    return DenoiserPrior(denoiser, chosen, event_shape, sigma_min, sigma_max, variance)
+    return DenoiserPrior(denoiser, chosen, event_shape, sigma_min, sigma_max, variance, sigma_as, differentiable)

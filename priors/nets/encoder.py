@@ -66,7 +66,7 @@ class Encoder(nn.Module):
 
     def features(self, x: Tensor, c: Tensor) -> Tensor:
         """What the logits are linear in: the last channels, mean over the picture, (N, channels)."""
-        emb = F.silu(self.embed0(self.embed(c)))
+        emb = F.silu(self.embed0(self.embed(c).to(self.embed0.weight)))
         h = self.conv_in(F.pixel_unshuffle(x, self.config.patch).contiguous(memory_format=torch.channels_last))
         for block in self.blocks:
             h = block(h, emb)

@@ -37,10 +37,21 @@ def group_norm(channels: int, groups: int | None = None) -> nn.GroupNorm:
     return nn.GroupNorm(groups, channels, eps=1e-6)
 
 
-class FourierEmbedding(nn.Module):
-    """Label c (N,) -> [sin, cos](2 pi W c) (N, 2 * width), W ~ N(0, scale^2) fixed (Tancik et al. 2020)."""
+class Embedding(nn.Module):
+    """Frequencies W, which stay in single precision where a network is taken to half: phases reach hundreds."""
 
     W: Tensor
+
+    def _apply(self, fn, recurse=True):
+        kept = self.W
+        super()._apply(fn, recurse)
+        if torch.finfo(self.W.dtype).bits < 32:
+            self.W = kept.to(self.W.device)
+        return self
+
+
+class FourierEmbedding(Embedding):
+    """Label c (N,) -> [sin, cos](2 pi W c) (N, 2 * width), W ~ N(0, scale^2) fixed (Tancik et al. 2020)."""
 
     def __init__(self, width: int, scale: float):
         super().__init__()
@@ -51,10 +62,8 @@ class FourierEmbedding(nn.Module):
         return torch.cat([phase.sin(), phase.cos()], dim=1)
 
 
-class PositionalEmbedding(nn.Module):
+class PositionalEmbedding(Embedding):
     """Label c (N,) -> [sin, cos](c 10000^(-k / (width/2 - 1))) (N, width) (Vaswani et al. 2017)."""
-
-    W: Tensor
 
     def __init__(self, width: int):
         super().__init__()

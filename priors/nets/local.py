@@ -116,7 +116,7 @@ class LocalUNet(nn.Module):
         if min(h, w) < self.minimum:
             raise ValueError(f"a picture of {h} x {w} pixels: expected at least {self.minimum} each way; enlarge it")
         x = F.pad(x, (0, -w % self.stride, 0, -h % self.stride), mode="reflect")
-        emb = F.silu(self.embed1(F.silu(self.embed0(self.embed(c)))))
+        emb = F.silu(self.embed1(F.silu(self.embed0(self.embed(c).to(self.embed0.weight)))))
         x = self.conv_in(F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last))
         skips = []
         for level, blocks in enumerate(self.encoder):

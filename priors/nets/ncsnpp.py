@@ -148,7 +148,7 @@ class NCSNpp(nn.Module):
         self.to(memory_format=torch.channels_last)  # several times faster on CPUs, no slower on GPUs
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        emb = self.embed1(F.silu(self.embed0(self.embed(c))))
+        emb = self.embed1(F.silu(self.embed0(self.embed(c).to(self.embed0.weight))))
         emb = F.silu(emb)
         x = F.pixel_unshuffle(x, self.config.patch).contiguous(memory_format=torch.channels_last)
         h = self._decode(*self._encode(x, emb), emb)

@@ -117,13 +117,13 @@ class TestErrors:
 
     def test_another_shape(self):
         prior = priors.from_denoiser(lambda x, sigma: x[:, :2], event_shape=(D,))
-        with pytest.raises(ValueError, match=r"made \(3, 2\) of \(3, 6\): expected the same shape"):
+        with pytest.raises(ValueError, match=r"made \(1, 2\) of \(1, 6\): expected the same shape"):
             prior.denoise(draws(3, D), 0.5)
 
     def test_no_derivative(self):
         prior = priors.from_denoiser(lambda x, sigma: x.detach(), event_shape=(D,))
-        with pytest.raises(ValueError, match=r"function has no derivative by its input.*method = 'replacement'"):
-            prior.denoise_vjp(draws(3, D), 0.5)[1](draws(3, D))
+        with pytest.raises(ValueError, match=r"has no derivative by its input.*such as 'diffpir'"):
+            prior.denoise_vjp(draws(3, D), 0.5)
 
 
 def test_it_moves_and_is_a_module():

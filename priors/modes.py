@@ -1,0 +1,107 @@
+"""Torch's modes are the caller's: a computation that must not depend on them runs in modes of its own."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import wraps
+from inspect import signature
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def own_modes(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a function so that its result does not depend on torch's modes at the call.
+
+    It runs outside ``torch.inference_mode`` and ``torch.autocast``, without recording gradients, and makes its tensors
+    on the CPU whatever the default device is. What it needs gradients for, it asks for itself. Tensors that were
+    created in inference mode are replaced by copies, in arguments and inside priors and operators.
+    Raises: ValueError where an argument requires a gradient and gradients are recorded, because the result has none;
+    and for a tensor, or a prior, whose values cannot be read: on the meta device, or inside ``torch.func.vmap``.
+    """
+    bind = signature(function).bind
+
+    @wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        recorded = torch.is_grad_enabled()
+        with ExitStack() as stack:
+            for context in _contexts():
+                stack.enter_context(context)
+            try:
+                bound = bind(*args, **kwargs)
+            except TypeError:
+                return function(*args, **kwargs)  # whose own error names it
+            for name, value in bound.arguments.items():
+                bound.arguments[name] = _ordinary(name, value, function.__name__, recorded)
+            return function(*bound.args, **bound.kwargs)
+
+    return wrapped
+
+
+def _contexts() -> Iterator[Any]:
+    yield torch.inference_mode(False)
+    yield torch.no_grad()
+    for device in ("cpu", "cuda", "mps", "xpu"):
+        if torch.is_autocast_enabled(device):
+            yield torch.autocast(device, enabled=False)
+    if torch.get_default_device().type != "cpu":
+        yield torch.device("cpu")
+
+
+def _ordinary(name: str, value: Any, function: str, recorded: bool) -> Any:
+    """An argument as a function of its own modes takes it."""
+    if isinstance(value, Tensor):
+        if recorded and value.requires_grad:
+            raise ValueError(
+                f"{name} requires a gradient, and {function} has no derivative: pass {name}.detach(), or call it under "
+                "torch.no_grad()"
+            )
+        _check_readable(name, value, function)
+        return value.detach().clone() if value.is_inference() else value.detach()
+    device = getattr(value, "device", None)
+    if isinstance(device, torch.device) and device.type == "meta":
+        raise ValueError(f"{name} is on the meta device, without values: load its weights and move it to a real device")
+    release(value)
+    return value
+
+
+def _check_readable(name: str, value: Tensor, function: str) -> None:
+    try:
+        value.detach().flatten()[:1].tolist()
+    except (RuntimeError, NotImplementedError) as error:
+        raise ValueError(
+            f"{name}, on {value.device}, has no values that can be read here (the meta device, torch.func.vmap, or "
+            f"another transform): make it an ordinary one, {name}.to('cpu') where it has values, and call {function} "
+            "on all measurements at once, as rows"
+        ) from error
+
+
+def release(holder: Any) -> None:
+    """Put ordinary tensors of the same values in the place of those that were created in inference mode.
+
+    Without this autograd refuses whatever is computed with them.
+    Arguments: holder: a prior, an operator or a network, changed in place; or a wrapper of one, in its ``prior``.
+    """
+    made: dict[int, Tensor] = {}  # weights that are shared stay shared
+    with torch.inference_mode(False), torch.no_grad():
+        for module in holder.modules() if isinstance(holder, nn.Module) else ():
+            for held in (module._parameters, module._buffers, vars(module)):
+                _release(held, made)
+        if not isinstance(holder, type) and hasattr(holder, "__dict__"):
+            _release(vars(holder), made)
+    inner = getattr(holder, "prior", None)
+    if inner is not None and inner is not holder:
+        release(inner)
+
+
+def _release(held: dict[str, Any], made: dict[int, Tensor]) -> None:
+    for name, value in held.items():
+        if isinstance(value, Tensor) and value.is_inference():
+            if id(value) not in made:
+                copied = value.clone()
+                weight = isinstance(value, nn.Parameter)
+                made[id(value)] = nn.Parameter(copied, value.requires_grad) if weight else copied
+            held[name] = made[id(value)]
