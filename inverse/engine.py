@@ -56,7 +56,7 @@ def run(
     if onward is not None:
         return population.hand_over(state, posterior, grid[-1], onward, rng)
     state = population.finish(state, posterior, grid[-1], rng)
-    x = posterior.finish(state.x, grid[-1])
+    x = posterior.finish(state.x, grid[-1], rng)
     _check(x, f"the denoising after the last of {len(grid) - 1} steps, at t = {grid[-1]:.6g}")
     return replace(state, x=x)
 

@@ -62,10 +62,12 @@ class Method:
     arrived at: ``(Langevin(0.1),) * 3`` for three; grid: a function of `inverse.grids` ((sde, n) -> times); n_steps:
     default number of steps; population; head (float > 0, or None): with a prior whose `Prior.moments` are known, start
     where sigma / alpha is so many standard deviations of one of its coordinates (see `Posterior.start`), because above
-    x_t is as good as Gaussian; order: "predict-first" (Song et al. 2021, algorithm 1) or "correct-first" (their code),
+    x_t is as good as Gaussian; tail (float > 0, or None): end where sigma / alpha is so many, of a guidance whose last
+    draw is right (`Posterior.finish`), because steps below it are lost on an SDE that goes on to next to no noise;
+    order: "predict-first" (Song et al. 2021, algorithm 1) or "correct-first" (their code),
     which corrects at t = 1 too. All else is the same, for their code's last prediction is our denoising; paper: where
     it is not that of the guidance; then: the method that carries the rows on, and from where. n_steps is of both.
-    Raises: ValueError for an unknown order, no kernel at all, a head <= 0, a predictor that remembers its last step
+    Raises: ValueError for an unknown order, no kernel at all, a head or tail <= 0, a predictor that remembers its last step
     (`DPMSolver`) where rows are resampled, and weights that are made at the last time where another method follows.
     """
 
@@ -77,6 +79,7 @@ class Method:
     n_steps: int = 100
     population: Population = field(default_factory=Independent)
     head: float | None = None
+    tail: float | None = None
     order: str = "predict-first"
     paper: str = field(default="", repr=False)
     then: "Handover | None" = None
@@ -88,6 +91,8 @@ class Method:
             raise ValueError(f"method {self.name!r} has neither a predictor nor correctors: give it one")
         if self.head is not None and not self.head > 0:
             raise ValueError(f"head = {self.head}: expected a number > 0 of the prior's standard deviations, or None")
+        if self.tail is not None and not self.tail > 0:
+            raise ValueError(f"tail = {self.tail}: expected a number > 0 of the prior's standard deviations, or None")
         if self.population.reorders and getattr(self.predictor, "remembers", False):
             raise ValueError(f"method {self.name!r}: its predictor remembers rows that its population resamples")
         if self.then is not None and self.population.weighs and not self.population.coupled:
@@ -107,7 +112,7 @@ class Method:
         """
         sde, n, span, then = prior.sde, n_steps or self.n_steps, self._span(prior), self.then
         if then is None:
-            return [(self, self.grid(sde, n, *span))]
+            return [(self, self.grid(sde, n, *span, **self._foot(prior)))]
         spread = (math.prod(prior.event_shape) * prior.variance) ** 0.5
         foot, start = sde.time(torch.tensor(then.foot * spread)).item(), span[0] if span else 1.0
         if not sde.t_min < foot < start:
@@ -115,8 +120,9 @@ class Method:
         after = max(1, round(n * then.share))
         if after >= n:
             raise ValueError(f"n_steps = {n}: method {self.name!r} has two stages, give each at least one")
-        end = () if self.population.restarts else (foot,)
-        return [(self, self.grid(sde, n - after, start, *end)), (then.method, then.method.grid(sde, after, foot))]
+        end = {"end": foot} if not self.population.restarts else self._foot(prior)
+        first = self.grid(sde, n - after, start, **end)
+        return [(self, first), (then.method, then.method.grid(sde, after, foot, **then.method._foot(prior)))]
 
     def _span(self, prior: Prior) -> tuple[float, ...]:
         """The first time, where that is not 1."""
@@ -124,6 +130,13 @@ class Method:
             return ()
         start = prior.sde.time(torch.tensor(self.head * prior.variance**0.5)).item()
         return (start,) if prior.sde.t_min < start < 1 else ()
+
+    def _foot(self, prior: Prior) -> dict[str, float]:
+        """The last time, where that is not the SDE's t_min."""
+        if self.tail is None:
+            return {}
+        end = prior.sde.time(torch.tensor(self.tail * prior.variance**0.5)).item()
+        return {"end": end} if end > prior.sde.t_min else {}
 
     def carry(
         self,
@@ -147,7 +160,7 @@ class Method:
             parts = (copy.deepcopy(stage.predictor), stage.correctors, stage.population)
             onward = stages[number][1][0] if number < len(stages) else None
             if start is not None:
-                grid = stage.grid(prior.sde, len(grid) - 1, start.item())
+                grid = stage.grid(prior.sde, len(grid) - 1, start.item(), **stage._foot(prior))
             state = engine.run(posterior, grid, *parts, rng, n_rows, on_step, stage.openers, x, onward)
             x, start = state.x, state.t
             if state.origin is not None:  # rows descend through both stages
@@ -210,7 +223,7 @@ class Handover:
 
 # MMPS takes second-order steps of one evaluation, with more noise than the reverse SDE has, which heals its errors: at
 # 100 evaluations and passes it is as near as 100 stochastic Runge-Kutta evaluations with 480 passes (`run oracle`)
-PLAIN = Method("mmps", MMPS(), DPMSolver(2.0), (), log_snr, 32, head=6.0)
+PLAIN = Method("mmps", MMPS(), DPMSolver(2.0), (), log_snr, 32, head=6.0, tail=0.005)
 # its first walk need not be right, and at most 26 measured numbers keep it within 100 evaluations and passes
 PIVOT = replace(
     PLAIN, name="pivot", guidance=Pivot(), n_steps=16, population=Renoised(), then=Handover(PLAIN, 0.1, 9 / 16)

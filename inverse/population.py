@@ -149,7 +149,7 @@ class Renoised(Independent):
         return replace(super().init(x, posterior, t), origin=torch.arange(len(x), device=x.device))
 
     def hand_over(self, state, posterior, t, s, rng):
-        x0, z = posterior.finish(state.x, t), rng.normal(tuple(state.x.shape))
+        x0, z = posterior.finish(state.x, t, rng), rng.normal(tuple(state.x.shape))
         s = self._overlapping(x0, z, posterior.sde, s)
         centres, sigma = expand(posterior.sde.alpha(s), x0) * x0, expand(posterior.sde.sigma(s), x0)
         x = centres + sigma * z

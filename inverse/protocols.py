@@ -55,8 +55,9 @@ class Posterior(Wrapped, ABC):
         """Edit a kernel's Gaussian from x at t to s; most guidances leave it as it is."""
         return q
 
-    def finish(self, x: Tensor, t: Tensor) -> Tensor:
-        """The estimate of x0 from the state x (N, *E) at the last time t, where sigma_t is next to nothing."""
+    def finish(self, x: Tensor, t: Tensor, rng) -> Tensor:
+        """x0 from the state x (N, *E) at the last time t: a draw of p(x0 | x_t, y) where the guidance knows one, else
+        its mean, which lacks the variance that is left at sigma_t. rng: `RowRNG` of the rows."""
         return self.denoise(x, t)
 
     def log_likelihood(self, x: Tensor, t: Tensor) -> Tensor:

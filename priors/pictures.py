@@ -169,9 +169,10 @@ class Crops:
         crop = crop.flip(-1) if kind % 2 else crop
         return crop.rot90(kind // 2, (1, 2)) if self.turns else crop
 
-    def measured(self) -> ImageSet:
-        """What a loss is measured on: the same `MEASURED` crops of every picture, whoever asks."""
-        rows = torch.arange(len(self)).repeat(MEASURED)
+    def measured(self, pictures: Tensor | None = None) -> ImageSet:
+        """What a loss is measured on: the same `MEASURED` crops of every picture, whoever asks; pictures (n,): of these
+        alone."""
+        rows = (torch.arange(len(self)) if pictures is None else pictures).repeat(MEASURED)
         places = torch.rand(len(rows), NUMBERS, generator=torch.Generator().manual_seed(0))
         return ImageSet(rounded(self.drawn(rows, places), self.pictures.dtype), None, self.pictures.source)
 

@@ -58,7 +58,7 @@ class DAPSPosterior(Posterior):
         )
         return Gaussian(self.sde.alpha(s).to(x) * self.x0, self.sde.sigma(s))
 
-    def finish(self, x: Tensor, t: Tensor) -> Tensor:
+    def finish(self, x: Tensor, t: Tensor, rng) -> Tensor:
         return self.prior.denoise(x, t) if self.x0 is None else self.x0
 
     def _langevin(self, centre: Tensor, r: float) -> Tensor:

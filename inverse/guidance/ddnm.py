@@ -54,5 +54,5 @@ class DDNMPosterior(SpectralPosterior):
         mean = torch.where(self.known, q.mean + alpha * trust * gap, q.mean)
         return Gaussian(mean, torch.where(self.known, left, q.std.to(x)), q.basis)
 
-    def finish(self, x: Tensor, t: Tensor) -> Tensor:
-        return self.rectified(self.prior.denoise(x, t), self.trust(t, x))
+    def finish(self, x: Tensor, t: Tensor, rng) -> Tensor:
+        return self.settled(self.prior.denoise(x, t), t, rng, self.trust(t, x))

@@ -53,3 +53,6 @@ class MCGPosterior(GuidedPosterior):
 
     def condition(self, q: Gaussian, x: Tensor, t: Tensor, s: Tensor) -> Gaussian:
         return self.replacement.condition(q, x, t, s)
+
+    def finish(self, x: Tensor, t: Tensor, rng) -> Tensor:
+        return self.replacement.settled(self.denoise(x, t), t, rng)

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from inverse.guidance.covariance import draw, measured_draw
 from inverse.protocols import Guidance, GuidedPosterior
 
 
@@ -27,3 +28,9 @@ class PiGDMPosterior(GuidedPosterior):
         denoised, vjp = self.prior.denoise_vjp(x, t)
         residual = self.y - self.operator(denoised)
         return denoised, vjp(self.operator.adjoint(self.operator.solve_gram(residual, self.r2(t))))
+
+    def finish(self, x: Tensor, t: Tensor, rng) -> Tensor:
+        """A draw of p(x0 | x_t), brought to y as if its covariance were r^2 I."""
+        drawn, _ = draw(self.prior, x, t, rng)
+        residual, r2 = self.y - measured_draw(self.operator, drawn, self.y, rng), self.r2(t)
+        return drawn + r2 * self.operator.adjoint(self.operator.solve_gram(residual, r2))

@@ -63,5 +63,5 @@ class REDDiffPosterior(Posterior):
         assert self.mu is not None
         self.mu = self.mu - self.lr * first / (second.sqrt() + 1e-12)
 
-    def finish(self, x: Tensor, t: Tensor) -> Tensor:
+    def finish(self, x: Tensor, t: Tensor, rng) -> Tensor:
         return self.prior.denoise(x, t) if self.mu is None else self.mu

@@ -53,5 +53,5 @@ class ScoreMRIPosterior(SpectralPosterior):
         std = torch.sqrt((1 - pull) ** 2 * q.std.to(added) ** 2 + pull**2 * added)
         return Gaussian((1 - pull) * q.mean + pull * alpha * self.u, std, q.basis)
 
-    def finish(self, x: Tensor, t: Tensor) -> Tensor:
+    def finish(self, x: Tensor, t: Tensor, rng) -> Tensor:
         return self.rectified(self.denoise(x, t), self.weight)

@@ -23,6 +23,22 @@ class SpectralPosterior(Posterior):
         self.u = coordinates / scale
         self.noise = torch.where(self.known, operator.noise.aligned("sigma", coordinates) / scale, 0.0)
 
+    def finish(self, x: Tensor, t: Tensor, rng) -> Tensor:
+        return self.settled(self.denoise(x, t), t, rng)
+
+    def settled(self, denoised: Tensor, t: Tensor, rng, weight: Tensor | float = 0.0) -> Tensor:
+        """An estimate (N, *E) at the last time t with the measurement put in its place.
+
+        A coordinate that was measured with less noise than is left in the state, n <= sigma_t / alpha_t, is a draw of
+        N(u, n^2), so that what was measured without noise is exact; the others move by ``weight`` (broadcastable to
+        (N, *E)) of their distance from u.
+        """
+        z = self.operator.Vt(denoised)
+        drawn = self.u + self.noise * rng.normal(tuple(z.shape))
+        sharp = self.known & (self.noise <= (self.sde.sigma(t) / self.sde.alpha(t)).to(z))
+        moved = torch.where(sharp, drawn - z, torch.where(self.known, weight * (self.u - z), 0.0))
+        return denoised + self.operator.V(moved)
+
     def rectified(self, denoised: Tensor, weight: Tensor | float) -> Tensor:
         """D + V weight (u - V'D) on known coordinates; weight broadcastable to (N, *E)."""
         change = torch.where(self.known, weight * (self.u - self.operator.Vt(denoised)), 0.0)

@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
+from inverse.guidance.covariance import draw, measured_draw
 from inverse.protocols import Guidance, GuidedPosterior
+from priors.base import VJP
 
 
 class TMPD(Guidance):
@@ -26,9 +28,18 @@ class TMPD(Guidance):
 class TMPDPosterior(GuidedPosterior):
     def guide(self, x: Tensor, t):
         denoised, vjp = self.prior.denoise_vjp(x, t)
+        return denoised, self._gradient(self.y - self.operator(denoised), vjp, t)
+
+    def finish(self, x: Tensor, t: Tensor, rng) -> Tensor:
+        """A draw of p(x0 | x_t), brought to y by the diagonal system."""
+        drawn, vjp = draw(self.prior, x, t, rng)
+        residual = self.y - measured_draw(self.operator, drawn, self.y, rng)
+        return drawn + (self.sde.sigma(t) ** 2 / self.sde.alpha(t)).item() * self._gradient(residual, vjp, t)
+
+    def _gradient(self, residual: Tensor, vjp: VJP, t) -> Tensor:
+        """J'A' (r / (Sigma_y + diag)) of a residual r (N, *M); (N, *E)."""
         operator = self.operator
         scale = (self.sde.sigma(t) ** 2 / self.sde.alpha(t)).item()
         sums = operator(scale * vjp(operator.adjoint(torch.ones_like(self.y)))).clamp_min(0.0)
         total = sums + operator.noise.aligned("sigma", self.y) ** 2
-        residual = torch.where(total > 0, (self.y - operator(denoised)) / torch.where(total > 0, total, 1.0), 0.0)
-        return denoised, vjp(operator.adjoint(residual))
+        return vjp(operator.adjoint(torch.where(total > 0, residual / torch.where(total > 0, total, 1.0), 0.0)))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from inverse.guidance.covariance import draw
 from inverse.guidance.tds import TDSPosterior
 from inverse.protocols import Guidance, Posterior
 from priors.base import VJP, expand
@@ -78,6 +79,14 @@ class TweediePosterior(Posterior):
         guided = denoised + curve * vjp(_combine(self.axes, w.to(x)))
         moved = self._project(guided - guided.detach())  # 0, with a derivative
         return guided - _combine(blurred, torch.linalg.solve(factor, moved.to(factor)).to(x))
+
+    def finish(self, x: Tensor, t: Tensor, rng) -> Tensor:
+        """A draw of the Gaussian p(x0 | x_t, y), (N, *E), by Matheron's rule."""
+        drawn, vjp = draw(self.prior, x, t, rng)
+        blurred, factor, _ = self._system(drawn, vjp, t)
+        noise = self.operator.noise.aligned("sigma", self.y) * rng.normal(tuple(self.y.shape))
+        residual = self.residual(drawn) - self._at(noise) * self.seen
+        return drawn + _combine(blurred, torch.linalg.solve(factor, residual).to(x))
 
     def log_likelihood(self, x: Tensor, t: Tensor) -> Tensor:
         """log N(y; A D, S), (N,), over the measured entries; x (N, *E)."""

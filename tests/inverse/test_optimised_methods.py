@@ -58,7 +58,7 @@ def test_reddiff_is_adam_on_the_paper_s_loss(sde):
         adam.step()
         torch.testing.assert_close(found.mean, sde.alpha(s) * mu.detach(), rtol=1e-6, atol=1e-6)
         assert float(found.std) == float(sde.sigma(s))
-    torch.testing.assert_close(posterior.finish(x, times[-1]), mu.detach(), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(posterior.finish(x, times[-1], None), mu.detach(), rtol=1e-6, atol=1e-6)
 
 
 def test_reddiff_minimises(sde):
@@ -135,7 +135,7 @@ def test_daps_noises_its_draw_to_the_next_level(sde):
     q = posterior.condition(None, X, t, s)
     torch.testing.assert_close(q.mean, sde.alpha(s) * x0, rtol=1e-6, atol=1e-6)
     assert float(q.std) == float(sde.sigma(s))
-    torch.testing.assert_close(posterior.finish(X, s), x0, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(posterior.finish(X, s, None), x0, rtol=1e-6, atol=1e-6)
 
 
 def test_the_inner_flow_of_daps_is_the_probability_flow(sde):

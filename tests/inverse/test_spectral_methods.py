@@ -145,7 +145,7 @@ def test_a_hard_pull_keeps_a_noise_free_measurement(sde):
     assert errors[0] < 1e-5 < 1e-3 < errors[1]
     posterior = ScoreMRI(0.5).posterior(Evaluations(prior), operator, y.expand(3, -1))
     t = level(sde, 0.1)
-    torch.testing.assert_close(operator(posterior.finish(X, t)), 0.5 * (y + operator(prior.denoise(X, t))))
+    torch.testing.assert_close(operator(posterior.finish(X, t, None)), 0.5 * (y + operator(prior.denoise(X, t))))
 
 
 # MCG ------------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,116 @@
+"""Is the stated standard deviation right? Every method on problems whose posterior is known, from little noise to much."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import torch
+
+from benchmarks.problems import image_mixture, smooth_covariance
+from benchmarks.records import Records, code_behind, digest
+from inverse import METHODS, solve
+from inverse.choice import resolve
+from operators import GaussianNoise, LinearMap, Masking, Operator
+from priors import SDE, VESDE, VPSDE, Gaussian, GaussianMixture, SubVPSDE
+
+SDES: dict[str, SDE] = {"VE": VESDE(), "VP": VPSDE(), "sub-VP": SubVPSDE()}
+NOISES = (0.001, 0.003, 0.01, 0.03, 0.1)
+SHAPE = (1, 8, 8)
+
+
+def smooth_gaussian(sde: SDE) -> Gaussian:
+    """Smooth random pictures of 8 x 8 pixels, mean .5 and standard deviation .25."""
+    covariance = smooth_covariance(SHAPE[1], 1.5, 0.25)
+    return Gaussian(torch.full((64,), 0.5, dtype=torch.float64), covariance, sde=sde, event_shape=SHAPE)
+
+
+PRIORS = {"Gaussian": smooth_gaussian, "mixture": image_mixture}
+OPERATORS = {
+    "all pixels": lambda noise: Masking(torch.ones(SHAPE[1:]), noise=noise),
+    "half of the pixels": lambda noise: Masking.random(SHAPE, keep=0.5, seed=0, noise=noise),
+    "12 combinations": lambda noise: LinearMap(_matrix(), noise=noise, event_shape=SHAPE),
+}
+
+
+def _matrix() -> torch.Tensor:
+    return torch.randn(12, 64, generator=torch.Generator().manual_seed(1)) / 8
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One problem: names of the prior, the SDE and the operator, and sigma_y (data units)."""
+
+    prior: str
+    sde: str
+    operator: str
+    sigma_y: float
+
+    def problem(self, number: int) -> tuple[Gaussian | GaussianMixture, Operator, torch.Tensor]:
+        """(prior in single precision, operator, y (1, *M)) of one instance."""
+        prior = PRIORS[self.prior](SDES[self.sde])
+        operator = OPERATORS[self.operator](GaussianNoise(self.sigma_y))
+        return prior, operator, operator.measure(prior.sample(1, seed=100 + number), seed=200 + number)
+
+
+def cells(noises: Sequence[float] = NOISES) -> list[Cell]:
+    """All problems."""
+    return [Cell(*names, sigma_y) for *names, sigma_y in product(PRIORS, SDES, OPERATORS, noises)]  # type: ignore[arg-type]
+
+
+def ratio(cell: Cell, method: str, n_samples: int, instances: int, n_steps: int | None = None) -> float | None:
+    """The samples' standard deviation over the exact posterior's: the geometric mean over pixels.
+
+    Arguments: cell; method (a name in `inverse.METHODS`, or "auto"); n_samples K per measurement; instances:
+    measurements; n_steps (default: the method's).
+    Returns: the ratio, nan where the method diverged, None where it does not serve the operator.
+    """
+    logs = []
+    for number in range(instances):
+        prior, operator, y = cell.problem(number)
+        try:
+            resolve(method, operator, SHAPE, n_samples)
+        except ValueError:
+            return None
+        exact = prior.posterior(operator, y).covariance.diagonal(dim1=-2, dim2=-1).sqrt().flatten()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            try:
+                solution = solve(prior.float(), operator, y, n_samples, method, n_steps, seed=number, progress=False)
+            except ArithmeticError:
+                return float("nan")
+            logs.append((solution.std.double().flatten().clamp_min(1e-12) / exact).log().mean())
+    return float(torch.stack(logs).mean().exp())
+
+
+def run(
+    methods: Sequence[str], work: Path, n_samples: int = 200, instances: int = 2, noises: Sequence[float] = NOISES
+) -> list[dict[str, str]]:
+    """A row per method: the range of its ratios over problems, by sigma_y.
+
+    Arguments: methods (names); work (folder): finished ratios are kept there and taken up again; n_samples, instances:
+    as `ratio`; noises: sigma_y, data units.
+    """
+    records = Records(work / "spread.jsonl")
+    found: dict[str, dict[Cell, float]] = {}
+    for method in methods:
+        chosen = METHODS["mmps" if method == "auto" else method]
+        version = code_behind((type(chosen.guidance), solve), ("inverse", "priors", "operators"))
+        for cell in cells(noises):
+            key = digest(version, method, vars(cell), n_samples, instances)
+            if key not in records.found:
+                value = ratio(cell, method, n_samples, instances)
+                records.add(key, {"ratio": "refused" if value is None else str(value)})
+            text = records.found[key]["ratio"]
+            if text != "refused":
+                found.setdefault(method, {})[cell] = float(text)
+    return [_row(method, found[method], noises) for method in methods if method in found]
+
+
+def _row(method: str, ratios: dict[Cell, float], noises: Sequence[float]) -> dict[str, str]:
+    row = {"method": method, "problems": str(len(ratios))}
+    for prior, sigma_y in product(PRIORS, noises):
+        some = [r for cell, r in ratios.items() if (cell.prior, cell.sigma_y) == (prior, sigma_y)]
+        row[f"{prior}, sigma_y {sigma_y:g}"] = f"{min(some):.2f} to {max(some):.2f}" if some else "-"
+    return row
