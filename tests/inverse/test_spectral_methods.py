@@ -11,7 +11,7 @@ from inverse.guidance import DDNM, DDRM, DPS, MCG, DiffPIR, Replacement, ScoreMR
 from inverse.methods import METHODS
 from inverse.predictors import Ancestral, Renoise, ReverseDiffusion, StochasticRungeKutta, Travelling
 from operators import Blur, GaussianNoise, LinearMap, Masking
-from priors import Evaluations, Gaussian
+from priors import Evaluations, Gaussian, RowRNG
 from tests.cases import F64, SDES, draw, gaussian, level, normal, picture
 
 D = 4
@@ -174,7 +174,8 @@ def test_ddnm_restores_a_noise_free_measurement_exactly(sde):
     """Equation 13: A D^ = y, and D^ has the denoiser's null-space part."""
     prior, operator = gaussian(sde, D), LinearMap(MATRIX)
     y, t = operator(prior.sample(3, seed=9, dtype=F64)), level(sde, 0.3)
-    found, denoised = DDNM().posterior(Evaluations(prior), operator, y).finish(X, t), prior.denoise(X, t)
+    posterior, rng = DDNM().posterior(Evaluations(prior), operator, y), RowRNG.rows(0, 3, dtype=F64)
+    found, denoised = posterior.finish(X, t, rng), prior.denoise(X, t)
     torch.testing.assert_close(operator(found), y)
     torch.testing.assert_close(found @ ORTHOGONAL[2:].mT, denoised @ ORTHOGONAL[2:].mT)
     x = draw(prior, METHODS["ddnm"], 5, 10, operator.float(), y[:1].float())
