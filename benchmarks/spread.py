@@ -1,4 +1,4 @@
-"""Is the stated standard deviation right? Every method on problems whose posterior is known, from little noise to much."""
+"""Is the stated standard deviation right? Every method on problems whose posterior is known, at many noise levels."""
 
 import warnings
 from collections.abc import Sequence

@@ -64,11 +64,12 @@ class Method:
     where sigma / alpha is so many standard deviations of one of its coordinates (see `Posterior.start`), because above
     x_t is as good as Gaussian; tail (float > 0, or None): end where sigma / alpha is so many, of a guidance whose last
     draw is right (`Posterior.finish`), because steps below it are lost on an SDE that goes on to next to no noise;
-    order: "predict-first" (Song et al. 2021, algorithm 1) or "correct-first" (their code),
-    which corrects at t = 1 too. All else is the same, for their code's last prediction is our denoising; paper: where
-    it is not that of the guidance; then: the method that carries the rows on, and from where. n_steps is of both.
-    Raises: ValueError for an unknown order, no kernel at all, a head or tail <= 0, a predictor that remembers its last step
-    (`DPMSolver`) where rows are resampled, and weights that are made at the last time where another method follows.
+    order: "predict-first" (Song et al. 2021, algorithm 1) or "correct-first" (their code), which corrects at t = 1 too.
+    All else is the same, for their code's last prediction is our denoising; paper: where it is not that of the
+    guidance; then: the method that carries the rows on, and from where. n_steps is of both.
+    Raises: ValueError for an unknown order, no kernel at all, a head or tail <= 0, a predictor that remembers its last
+    step (`DPMSolver`) where rows are resampled, and weights that are made at the last time where another method
+    follows.
     """
 
     name: str

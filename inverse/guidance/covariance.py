@@ -14,8 +14,8 @@ KRYLOV = 4  # backward passes of a draw
 def covariance_draw(vjp: VJP, scale: float, z: Tensor, steps: int = KRYLOV) -> Tensor:
     """C^(1/2) z with C = scale J', the covariance of x0 given x_t.
 
-    Formula: in the Krylov space of (J', z) with the orthonormal basis Q and T = Q'J'Q, C^(1/2) z ~ |z| Q (scale T)^(1/2)
-    e_1. Exact where J has as many eigenvalues as steps; at little noise most are near 0 or near 1.
+    Formula: in the Krylov space of (J', z), with the orthonormal basis Q and T = Q'J'Q, C^(1/2) z is about
+    |z| Q (scale T)^(1/2) e_1. Exact where J has as many eigenvalues as steps; at little noise most are near 0 or 1.
     Source: Chow & Saad 2014 (Lanczos draws of a Gaussian); Efron 2011 (the covariance).
     Arguments: vjp: v -> J'v, J = dD / dx_t; scale: sigma^2 / alpha, data units squared; z (N, *E), standard normal;
     steps (int >= 1): backward passes.

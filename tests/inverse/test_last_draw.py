@@ -1,4 +1,4 @@
-"""The last step is a draw, not a mean: the spread of samples where the measurement is finer than the last noise level."""
+"""The last step is a draw, not a mean: the spread of samples where y is finer than the last noise level."""
 
 import pytest
 import torch
