@@ -193,9 +193,9 @@ class Solution:
         Raises: FileNotFoundError; ValueError for a truncated or foreign file.
         """
         with opened(path, "solution", "solve again; Solution.save writes them") as file:
-            arrays = {
-                name: torch.from_numpy(file.array(name, "f")) for name in ARRAYS if name in ARRAYS[:2] or name in file
-            }
+            there = [name for name in ARRAYS if name in ARRAYS[:2] or name in file]
+            kinds = {"numbers": "i"}
+            arrays = {name: torch.from_numpy(file.array(name, kinds.get(name, "f"))) for name in there}
             found = {"reason": "", "antithetic": False} | file.attrs  # older files have neither
             told = {name: found[name] for name in RECORDED}
             attrs = {name: kind(told[name]) for name, kind in RECORDED.items()}

@@ -1,6 +1,6 @@
 """p(y | x0): measurements of images, and their noise."""
 
-from .base import LinearOperator, Operator, SVDOperator
+from .base import LinearOperator, Operator
 from .bayer import Bayer
 from .blur import Blur
 from .checks import OperatorCheckError, check
@@ -21,6 +21,7 @@ from .registry import available, get, make, register
 from .resize import Resize
 from .saturation import Saturation
 from .solvers import NotConverged
+from .svd import SVDOperator
 from .transmission import Transmission, attenuation
 from .varying_blur import VaryingBlur
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .base import LinearOperator, Shape, SVDOperator
+from .base import LinearOperator, Shape
 from .noise import Noise
 from .registry import register
+from .svd import SVDOperator
 
 
 @register("bayer")

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .base import LinearOperator, Shape, SVDOperator
+from .base import LinearOperator, Shape
 from .kept import Kept
 from .kernels import motion_kernel, read_kernel
 from .noise import Noise
 from .registry import register
 from .solvers import Map, column
+from .svd import SVDOperator
 from .transforms import dct, hartley, idct
 
 Boundary = Literal["circular", "reflect", "valid"]

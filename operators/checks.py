@@ -8,9 +8,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .base import LinearOperator, Operator, Shape, SVDOperator
+from .base import LinearOperator, Operator, Shape
 from .noise import GaussianNoise
 from .solvers import dot
+from .svd import SVDOperator
 
 CAPABILITIES = frozenset(
     {"linear", "svd", "orthogonal_rows", "differentiable", "gaussian", "isotropic", "noisy_likelihood"}

@@ -8,10 +8,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .base import LinearOperator, Shape, SVDOperator
+from .base import LinearOperator, Shape
 from .kept import Kept
 from .noise import Noise
 from .registry import register
+from .svd import SVDOperator
 from .transforms import dct, hadamard, hartley, idct
 
 # name: transform and inverse

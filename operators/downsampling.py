@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, pad
 
-from .base import LinearOperator, Shape, SVDOperator
+from .base import LinearOperator, Shape
 from .noise import Noise
 from .registry import register
+from .svd import SVDOperator
 
 
 @register("downsampling")

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from . import sampling
-from .base import LinearOperator, Shape, SVDOperator, divide
+from .base import LinearOperator, Shape
 from .coils import smooth_sensitivities
 from .kspace import fftc, ifftc, mirrored, to_channels, to_complex
 from .noise import Noise
 from .registry import register
+from .svd import SVDOperator, divide
 
 
 @register("fourier")

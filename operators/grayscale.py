@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .base import Shape, SVDOperator
+from .base import Shape
 from .noise import Noise
 from .registry import register
+from .svd import SVDOperator
 
 
 @register("grayscale")

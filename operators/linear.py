@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .base import Shape, SVDOperator
+from .base import Shape
 from .noise import Noise
 from .registry import register
+from .svd import SVDOperator
 
 
 @register("linear")

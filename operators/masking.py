@@ -7,10 +7,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from .base import Shape, SVDOperator
+from .base import Shape
 from .noise import Noise
 from .registry import register
 from .solvers import column
+from .svd import SVDOperator
 
 
 @register("masking")

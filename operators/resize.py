@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .base import LinearOperator, Shape, SVDOperator
+from .base import LinearOperator, Shape
 from .noise import Noise
 from .registry import register
+from .svd import SVDOperator
 
 
 def _bilinear(u: Tensor) -> Tensor:

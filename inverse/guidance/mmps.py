@@ -11,8 +11,6 @@ from inverse.protocols import Guidance
 from operators.solvers import dot
 from priors.base import VJP, expand
 
-LAST_STEPS = 4  # conjugate gradients of the last draw, which no later step mends
-
 
 @dataclass(frozen=True)
 class MMPS(Guidance):
@@ -52,16 +50,16 @@ class MMPSPosterior(WienerPosterior):
 
     def denoise(self, x: Tensor, t):
         denoised, vjp = self.prior.denoise_vjp(x, t)
-        return denoised + self._correction(self.y - self.operator(denoised), vjp, t, self.settings.steps)
+        return denoised + self._correction(self.y - self.operator(denoised), vjp, t)
 
     def finish(self, x: Tensor, t: Tensor, rng) -> Tensor:
         """A draw of the Gaussian p(x0 | x_t, y), (N, *E), by Matheron's rule: its mean alone would lose the variance
         that is left at the last noise level."""
         drawn, vjp = draw(self.prior, x, t, rng)
         residual = self.y - measured_draw(self.operator, drawn, self.y, rng)
-        return drawn + self._correction(residual, vjp, t, LAST_STEPS)
+        return drawn + self._correction(residual, vjp, t)
 
-    def _correction(self, r: Tensor, vjp: VJP, t, steps: int) -> Tensor:
+    def _correction(self, r: Tensor, vjp: VJP, t) -> Tensor:
         """C A' (Sigma_y + A C A')^-1 r, (N, *E), by conjugate gradients per row; r (N, *M)."""
         alpha, sigma2 = self.sde.alpha(t).item(), self.sde.sigma(t).item() ** 2
         operator, gaussian, s2 = self.operator, self.gaussian, sigma2 / alpha**2
@@ -69,7 +67,7 @@ class MMPSPosterior(WienerPosterior):
         rz = dot(r, z)
         start, target = rz, self.settings.tolerance**2 * rz
         correction = 0.0
-        for step in range(steps):
+        for step in range(self.settings.steps):
             w = sigma2 / alpha * vjp(operator.adjoint(p))
             ap = operator(w) + operator.noise.aligned("sigma", p) ** 2 * p
             pap = dot(p, ap)
@@ -78,7 +76,7 @@ class MMPSPosterior(WienerPosterior):
                 break
             a = torch.where(going, rz / torch.where(going, pap, 1.0), 0.0)
             correction = correction + expand(a, w) * w
-            if step + 1 == steps:
+            if step + 1 == self.settings.steps:
                 break
             change = -expand(a, ap) * ap
             r = r + change

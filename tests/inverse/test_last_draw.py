@@ -15,7 +15,7 @@ from priors import VESDE
 @pytest.mark.parametrize("sigma_y", [0.001, 0.01, 0.1])
 def test_mmps_has_the_spread_of_the_exact_posterior(sde, operator, sigma_y):
     """.95 to 1.05 of the exact standard deviation; .1 and .7 before, where all pixels were measured with .001, .01."""
-    found = ratio(Cell("Gaussian", sde, operator, sigma_y), "mmps", 64, 1)
+    found = ratio(Cell("Gaussian", sde, operator, sigma_y), "mmps", 200, 1)
     assert found is not None and 0.95 < found < 1.05
 
 
