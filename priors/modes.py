@@ -60,7 +60,10 @@ def _ordinary(name: str, value: Any, function: str, recorded: bool) -> Any:
                 "torch.no_grad()"
             )
         _check_readable(name, value, function)
-        return value.detach().clone() if value.is_inference() else value.detach()
+        if value.is_inference():
+            return value.clone()
+        # the same object where it can be: `Evaluations` recognises a state that it has just evaluated
+        return value.detach() if value.requires_grad else value
     device = getattr(value, "device", None)
     if isinstance(device, torch.device) and device.type == "meta":
         raise ValueError(f"{name} is on the meta device, without values: load its weights and move it to a real device")
