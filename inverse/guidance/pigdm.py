@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from inverse.guidance.bounds import limited
 from inverse.protocols import Guidance, GuidedPosterior
 
 
@@ -24,5 +25,6 @@ class PiGDM(Guidance):
 class PiGDMPosterior(GuidedPosterior):
     def guide(self, x: Tensor, t):
         denoised, vjp = self.prior.denoise_vjp(x, t)
-        residual = self.y - self.operator(denoised)
-        return denoised, vjp(self.operator.adjoint(self.operator.solve_gram(residual, self.r2(t))))
+        operator, residual = self.operator, self.y - self.operator(denoised)
+        p = operator.solve_gram(residual, self.r2(t))
+        return denoised, limited(operator, residual, p, vjp(operator.adjoint(p)), self.sde, t)
