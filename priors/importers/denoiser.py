@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from priors.base import VJP, Prior, expand
+from priors.moments import Moments
 from priors.sde import SDE, VESDE
+from priors.spectrum import Spectrum, StationaryMoments
 
 
 class DenoiserPrior(Prior, nn.Module):
@@ -22,7 +24,9 @@ class DenoiserPrior(Prior, nn.Module):
     anchor: Tensor
     denoiser: Any  # a module or a function
 
-    def __init__(self, denoiser: Any, sde: SDE, event_shape, sigma_min: float, sigma_max: float, variance: float):
+    def __init__(
+        self, denoiser: Any, sde: SDE, event_shape, sigma_min: float, sigma_max: float, variance: float, moments=None
+    ):
         nn.Module.__init__(self)
         if not callable(denoiser):
             raise TypeError(f"denoiser of type {type(denoiser).__name__}: expected a callable (x, sigma) -> x0")
@@ -33,10 +37,14 @@ class DenoiserPrior(Prior, nn.Module):
             raise ValueError(
                 f"sampling with {sde} asks the denoiser for sigma up to {largest:g}, and it serves {sigma_max:g}: give "
                 f"sde = VESDE({max(sigma_min, 0.01):g}, {sigma_max:g}), whose first state is noise of that size alone, "
-                "or a denoiser trained further"
+                "with moments (priors.Moments.of_images or a priors.Spectrum of such pictures) a draw of their "
+                "Gaussian too, or a denoiser trained further"
             )
         self.denoiser, self.sde, self.event_shape = denoiser, sde, tuple(event_shape)
         self.sigma_min, self.sigma_max, self.variance = sigma_min, sigma_max, variance
+        if moments is not None and tuple(moments.mean.shape) != self.event_shape:
+            raise ValueError(f"moments of {tuple(moments.mean.shape)}: expected events of {self.event_shape}")
+        self.moments = moments
         tensors = chain(denoiser.parameters(), denoiser.buffers()) if isinstance(denoiser, nn.Module) else iter(())
         first = next(tensors, torch.empty(0))
         self.register_buffer("anchor", torch.empty(0, device=first.device), persistent=False)
@@ -78,7 +86,8 @@ def from_denoiser(
     event_shape: tuple[int, ...],
     sigma_min: float = 0.0,
     sigma_max: float = math.inf,
-    variance: float = 0.25,
+    variance: float | None = None,
+    moments: Moments | StationaryMoments | Spectrum | None = None,
 ) -> DenoiserPrior:
     """The prior of a denoiser, such as one of deepinv's or a function D(x, sigma).
 
@@ -86,13 +95,22 @@ def from_denoiser(
     Source: Robbins 1956, Efron 2011 (Tweedie's formula); Kadkhodaie & Simoncelli 2021.
     Arguments: denoiser: (x (N, *E), sigma) -> (N, *E) in data units ([0, 1] for images); sigma is a Python float where
     all rows share one, as in `inverse.solve`, and a tensor (N,) where each has its own. A module is taken as it is: put
-    it in evaluation mode. sde: the noising to sample with, VESDE(max(sigma_min, .01), 50) by default; event_shape (E);
+    it in evaluation mode. sde: the noising to sample with, VESDE(max(sigma_min, .01), 50) by default, or up to
+    sigma_max where that is less and moments are given; event_shape (E);
     sigma_min, sigma_max (float, data units): the noise levels that it serves. Below sigma_min it is told sigma_min,
     which smooths the last steps a little too much; an SDE that goes beyond sigma_max is refused, since what the
-    denoiser makes up there decides the whole sample. variance (data units squared): of one coordinate of x0.
+    denoiser makes up there decides the whole sample. variance (data units squared): of one coordinate of x0, .25 or
+    that of the moments; moments (`Moments.of_images` of such pictures, or a `Spectrum` of them): by them "mmps" starts
+    within the noise levels served, and converges sooner.
     Returns: a `Prior`, differentiable where the denoiser is, on the device of its parameters.
     Raises: TypeError for a denoiser that cannot be called; ValueError for noise levels that it does not serve, for an
     output of another shape and, in methods that need it, for a missing derivative.
     """
-    chosen = VESDE(max(sigma_min, 0.01), 50.0) if sde is None else sde
-    return DenoiserPrior(denoiser, chosen, event_shape, sigma_min, sigma_max, variance)
+    if isinstance(moments, Spectrum):
+        moments = moments.sized(tuple(event_shape))
+    if variance is None:
+        variance = 0.25 if moments is None else moments.average(lambda variances: variances)
+    if sde is None:
+        least = max(sigma_min, 0.01)
+        sde = VESDE(least, 50.0 if moments is None or sigma_max <= least else min(50.0, sigma_max))
+    return DenoiserPrior(denoiser, sde, event_shape, sigma_min, sigma_max, variance, moments)
