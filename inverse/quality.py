@@ -10,7 +10,7 @@ from operators.solvers import column
 from priors import Prior
 
 POOR = (0.5, 2.0)  # chi^2 of a solve below or above which it warns, where m numbers cannot be so by chance
-RARE = 1e-5  # the chance, of exact samples at most
+RARE = 1e-4  # the chance, of exact samples at most
 FLOORS = 9.0  # of a measurement without noise: in units of what the prior's least noise makes of it
 
 
@@ -88,7 +88,7 @@ def misfits(operator: Operator, y: Tensor, samples: Tensor, log_weights: Tensor,
     """Why the residual of the samples of each measurement cannot be that of posterior draws, empty where it can.
 
     Formula: the weighted mean over samples of `residual_chi2`, outside .5 to 2 and where a chi^2 of so many measured
-    numbers is so with a chance below 1e-5. For one sample of an exact posterior that is its chance; their mean has by
+    numbers is so with a chance below 1e-4. For one sample of an exact posterior that is its chance; their mean has by
     Jensen's inequality no heavier exponential moments. The variance of counts is that of the larger of y and A x, and
     only a chi^2 above 2 is reported. Without noise the residual is compared with that which noise of size ``floor``
     on x0 makes, and reported above 3 times it. Of labels nothing is.

@@ -17,7 +17,7 @@ EQUAL = torch.zeros(1, 2)
 
 
 @pytest.mark.parametrize("numbers", [1, 2, 8, 64])
-def test_exact_posterior_draws_are_never_warned_of(numbers):
+def test_exact_posterior_draws_are_hardly_ever_warned_of(numbers):
     """2,000 measurements of each size: the chi^2 of one measured number is often above 2 and below .5."""
     prior = Gaussian(torch.zeros(64), torch.eye(64), VPSDE())
     operator = LinearMap(torch.eye(64)[:numbers], GaussianNoise(0.5))
@@ -27,7 +27,7 @@ def test_exact_posterior_draws_are_never_warned_of(numbers):
     z = torch.randn(2000, 4, 64, generator=torch.Generator().manual_seed(3))
     samples = z.clone()
     samples[..., :numbers] = gain * y[:, None] + (0.25 * gain) ** 0.5 * z[..., :numbers]
-    assert misfits(operator, y, samples, torch.zeros(2000, 4)) == [""] * 2000
+    assert sum(map(bool, misfits(operator, y, samples, torch.zeros(2000, 4)))) <= 1  # of a chance of 1e-4 at most
 
 
 @pytest.mark.parametrize(("stated", "text"), [(0.05, "no sample explains y"), (1.0, "the noise was fitted")])
