@@ -65,4 +65,4 @@ def limited(operator: LinearOperator, residual: Tensor, p: Tensor, gradient: Ten
     noise = operator.noise.aligned("sigma", p)
     decrease = dot(residual, p)
     share = damping(decrease, p, w, operator(w), noise, s2)
-    return bounded(expand(share, w) * w, decrease / p[0].numel(), s2) * (alpha / sigma2)
+    return bounded(expand(share, w) * w, share * decrease / p[0].numel(), s2) * (alpha / sigma2)
