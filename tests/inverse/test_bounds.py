@@ -5,7 +5,7 @@ import torch
 
 from inverse import METHODS, PoorFit, solve
 from inverse.guidance import MMPS, TMPD, PiGDM
-from inverse.guidance.bounds import LARGEST, LONGEST, bounded, damping, step_length
+from inverse.guidance.bounds import LARGEST, LONGEST, OVERSHOOT, bounded, damping, step_length
 from operators import GaussianNoise, LinearMap, Masking
 from priors import VESDE, Evaluations, Gaussian
 from tests.cases import F64, SDES, normal
@@ -57,7 +57,10 @@ def test_a_rotating_denoiser_cannot_throw_a_state_away(guidance):
     operator = Masking(torch.tensor([1, 0]), noise=GaussianNoise(1e-4))
     x = s * normal(8, 2).float()
     found = guidance.posterior(Evaluations(prior), operator, torch.tensor([1.0, 0.0]).expand(8, 2)).denoise(x, t)
-    assert float((found - prior.denoise(x, t)).abs().max()) < 100 * s
+    denoised = prior.denoise(x, t)
+    # |w| = s^2 |A'p| here, so that a share of 2 r'p / (|w|^2 / 25 s^2) of w is 50 |r| long; MMPS takes less
+    most = OVERSHOOT * LARGEST * float((1 - denoised[:, 0]).abs().max())
+    assert float((found - denoised).abs().max()) < 1.01 * most
 
 
 @pytest.mark.parametrize("name", ["pigdm", "tmpd"])
