@@ -19,6 +19,7 @@ from benchmarks import (
     labels,
     large,
     likelihood,
+    matrix,
     oracle,
     oracle_problems,
     oracle_tables,
@@ -47,6 +48,7 @@ app.command("compare")(report_cli.compare)
 app.command("measure")(suite.measure)
 run.command("suite")(suite.run_suite)
 run.command("large")(large.run_large)
+run.command("matrix")(matrix.run_matrix)
 console = Console()
 
 Out = Annotated[Path, typer.Option(help="folder of the tables")]

@@ -3,6 +3,7 @@
 from inverse.examination import Examination, examine
 from inverse.methods import METHODS, Method
 from inverse.plan import Plan, plan
+from inverse.quality import PoorFit
 from inverse.solution import Solution
 from inverse.solve import sample, solve
 from inverse.types import NonFiniteState
@@ -15,6 +16,7 @@ __all__ = [
     "Method",
     "NonFiniteState",
     "Plan",
+    "PoorFit",
     "Solution",
     "UnreliableWeights",
     "examine",

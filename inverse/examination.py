@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inverse.quality import predictive_p, prior_predictive_p, residual_chi2
+from inverse.quality import misfit, predictive_p, prior_predictive_p, residual_chi2
 from inverse.solution import Solution
 from operators import Operator
 from priors import Prior
@@ -64,15 +64,9 @@ def examine(
     found = [[text] if text else [] for text in solution.check()]
     for b, texts in enumerate(found):
         # of the many numbers of a large picture a residual is extreme long before it matters
-        if predicted is not None and chi2 is not None and abs(float(chi2[b]) - 1) > SLIGHT:
-            figures = f"chi^2 {float(chi2[b]):.2f}, p = {float(predicted[b]):.2g}"
-            if predicted[b] < EXTREME:
-                texts.append(
-                    f"no sample explains y ({figures}): sigma_y is too small, the operator is another, or the prior "
-                    "does not cover the picture"
-                )
-            elif predicted[b] > 1 - EXTREME:
-                texts.append(f"the noise was fitted ({figures}): sigma_y is too large, or the samples are not right")
+        if predicted is not None and chi2 is not None:
+            text = misfit(float(chi2[b]), float(predicted[b]), (1 - SLIGHT, 1 + SLIGHT), EXTREME)
+            texts += [text] if text else []
         if covered is not None and covered[b] <= EXTREME:
             texts.append(
                 f"the prior does not cover y (p = {float(covered[b]):.2g}): of its own draws next to none is measured "

@@ -90,7 +90,7 @@ class Sawtooth:
     """Down from t = 1, and then again and again from ever lower noise levels rho = sigma / alpha down to t_min.
 
     Formula: rho_k = max(first decay^k, last) in units of the least level of the SDE, which is chosen to be little
-    beside the data's finest detail.
+    beside the data's finest detail. Where the sweeps are too few for that to reach ``last``, rho falls faster.
     Source: Wu et al. 2024 (PnP-DM), section 4; there rho falls from 10 to .3 by .9 a sweep in images of [-1, 1].
     Arguments: first, last (float, first >= last > 1); decay (float in (0, 1)); sweep (int >= 1): steps of each.
     Raises: ValueError for numbers out of range.
@@ -108,9 +108,11 @@ class Sawtooth:
     def __call__(self, sde: SDE, n: int) -> Tensor:
         """Times for about n steps, in whole sweeps: one from t = 1, and at least one more; sde -> (m + 1,)."""
         least, most = _ratio(sde, sde.t_min), _ratio(sde, 1.0)
-        parts = [karras(sde, self.sweep)]
-        for k in range(max(1, n // (self.sweep + 1) - 1)):
-            rho = torch.clamp(least * max(self.first * self.decay**k, self.last), max=most)
+        parts, sweeps = [karras(sde, self.sweep)], max(1, n // (self.sweep + 1) - 1)
+        first = self.first if sweeps > 1 else self.last
+        decay = min(self.decay, (self.last / first) ** (1 / max(1, sweeps - 1)))
+        for k in range(sweeps):
+            rho = torch.clamp(least * max(first * decay**k, self.last), max=most)
             parts.append(karras(sde, self.sweep, float(sde.time(rho))))
         return torch.cat(parts)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch import Tensor
 
 import priors
 from inverse.plan import Plan, activations
+from inverse.quality import PoorFit
 from inverse.reading import read_image, read_measurement, read_operator
 from inverse.solution import Solution
 from inverse.solve import solve
@@ -135,7 +137,9 @@ def draw(
         if not chosen.method.population.weighs:
             n = min(n, max(2, chosen.rows - chosen.rows % 2) if chosen.antithetic else chosen.rows)
         given = (problem.prior, problem.operator, problem.y, n, chosen.method, chosen.n_steps, seed, chosen.rows)
-        more = solve(*given, progress=progress, first=done, antithetic=chosen.antithetic)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PoorFit)  # the command line examines all samples at the end
+            more = solve(*given, progress=progress, first=done, antithetic=chosen.antithetic)
         more = replace(more, reason=chosen.reason)
         solution = more if solution is None else solution.followed_by(more)
         held = {"y": problem.y, "mean": solution.mean}

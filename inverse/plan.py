@@ -11,6 +11,7 @@ from torch import Tensor
 
 from inverse.choice import resolve
 from inverse.methods import Method
+from inverse.quality import PoorFit
 from inverse.solve import check_antithetic, rows_at_once, solve
 from inverse.weights import UnreliableWeights
 from operators import Operator
@@ -80,7 +81,8 @@ def plan(
     n = n_samples if choice.method.population.coupled else rows
     one = (operator.rows(torch.zeros(1, dtype=torch.long, device=y.device)), y[:1])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UnreliableWeights)
+        for category in (UnreliableWeights, PoorFit):
+            warnings.simplefilter("ignore", category)
         stand_in = StandIn(prior)
         zeros = torch.zeros(1, *prior.event_shape, device=prior.device)
         stand_in.denoise_vjp(zeros, HALFWAY)[1](zeros)  # autograd's first call of all takes seconds

@@ -155,7 +155,7 @@ class Renoised(Independent):
         x = centres + sigma * z
         log_w = posterior.refined(x, s, self.rows).double()
         log_w = log_w + log_density_along(posterior.prior, x, s, self.nodes)
-        at, around = (z.view(-1, self.rows, x[0].numel()).double() for z in (x, centres))
+        at, around = (z.reshape(-1, self.rows, x[0].numel()).double() for z in (x, centres))
         log_w = log_w.view(-1, self.rows) - (-0.5 * (torch.cdist(at, around) / sigma) ** 2).logsumexp(2)
         most = log_w.logsumexp(1, keepdim=True) - 0.5 * math.log(self.rows)
         weighed = replace(state, x=x, log_w=torch.minimum(log_w, most).view(-1))
@@ -163,7 +163,7 @@ class Renoised(Independent):
 
     def _overlapping(self, x0: Tensor, z: Tensor, sde: SDE, s: Tensor) -> Tensor:
         """The least time from s up at which the kernels overlap; x0 and its noise z, (N, *E)."""
-        around, noise = (v.view(-1, self.rows, v[0].numel()).double() for v in (x0, z))
+        around, noise = (v.reshape(-1, self.rows, v[0].numel()).double() for v in (x0, z))
         least = min(self.kernels, 0.25 * self.rows)
         while True:
             ratio = float(sde.sigma(s) / sde.alpha(s))

@@ -6,7 +6,17 @@ from torch import Tensor
 
 from inverse.guidance.wiener import Wiener
 from operators import LinearOperator, Operator
+from operators.solvers import column
 from priors import Prior
+
+POOR = (0.5, 2.0)  # chi^2 of a solve below or above which it warns, where m numbers cannot be so by chance
+RARE = 1e-4  # the chance, of exact samples at most
+FLOORS = 9.0  # of a measurement without noise: in units of what the prior's least noise makes of it
+
+
+class PoorFit(UserWarning):
+    """Samples that do not explain the measurement within its noise, or that explain its noise too: they are not draws
+    of the posterior."""
 
 
 def psnr(estimate: Tensor, truth: Tensor) -> Tensor:
@@ -51,9 +61,63 @@ def residual_chi2(operator: Operator, y: Tensor, x: Tensor) -> Tensor:
     variance = operator.noise.variance(clean)
     if not bool((variance > 0).all()):
         raise ValueError("the noise has variance 0 somewhere: a chi^2 needs sigma > 0")
-    squares = (y - clean) ** 2 / variance
-    measured = _measured(operator, squares)
-    return (squares * measured).flatten(1).sum(1) / measured.flatten(1).sum(1)
+    return _mean_square(operator, y - clean, variance).to(y)
+
+
+def misfit(chi2: float, p: float, allowed: tuple[float, float], rare: float) -> str:
+    """What a chi^2 says against samples, and what to try; nothing where it is in ``allowed`` or not that rare.
+
+    Arguments: chi2; p: of a chi^2 at least as large, as `predictive_p`; allowed: least and largest chi^2; rare: p-value
+    below which chance is ruled out, and above one minus which on the other side.
+    """
+    figures = f"chi^2 {chi2:.3g}, p = {p:.2g}"
+    if not chi2 <= allowed[1] and not p >= rare:
+        return (
+            f"no sample explains y ({figures}): sigma_y is too small, the operator is another, the prior does not "
+            "cover the picture, or the method failed: try more steps (n_steps) or another method, such as 'mmps'"
+        )
+    if chi2 < allowed[0] and p > 1 - rare:
+        return (
+            f"the noise was fitted ({figures}): sigma_y is too large, or the method does not draw from the posterior: "
+            "try another, such as 'mmps'"
+        )
+    return ""
+
+
+@torch.no_grad()
+def misfits(operator: Operator, y: Tensor, samples: Tensor, log_weights: Tensor, floor: float = 0.0) -> list[str]:
+    """Why the residual of the samples of each measurement cannot be that of posterior draws, empty where it can.
+
+    Formula: the weighted mean over samples of `residual_chi2`, outside .5 to 2 and where a chi^2 of so many measured
+    numbers is so with a chance below 1e-4. For one sample of an exact posterior that is its chance; their mean has by
+    Jensen's inequality no heavier exponential moments. The variance of counts is that of the larger of y and A x, and
+    only a chi^2 above 2 is reported. Without noise the residual is compared with that which noise of size ``floor``
+    on x0 makes, and reported above 3 times it. Of labels nothing is.
+    Arguments: operator; y (B, *M); samples (B, K, *E); log_weights (B, K); floor: sigma / alpha at which walks end.
+    Returns: B texts.
+    """
+    if not y.is_floating_point():
+        return [""] * len(y)
+    weights, noise = torch.softmax(log_weights.double(), 1), operator.noise
+    gaussian, allowed = "gaussian" in noise.capabilities, POOR
+    if not gaussian:
+        allowed = (0.0, POOR[1])
+    elif noise.noiseless:
+        allowed = (0.0, FLOORS)
+    generator, chi2 = torch.Generator().manual_seed(0), torch.zeros(len(y), dtype=torch.float64, device=y.device)
+    for k, x in enumerate(samples.unbind(1)):
+        clean = operator(x)
+        variance = noise.variance(torch.maximum(y, clean))
+        if noise.noiseless:
+            away = floor * torch.randn(x.shape, generator=generator).to(x)
+            made = _mean_square(operator, operator(x + away) - clean, torch.ones_like(y))
+            variance = variance + column(made.to(y), y)
+        if not gaussian:  # counts of 0 where none are expected
+            variance = torch.maximum(variance, column(1e-3 * variance.flatten(1).mean(1), y))
+        chi2 += weights[:, k] * _mean_square(operator, y - clean, variance.clamp_min(torch.finfo(y.dtype).tiny))
+    m = _measured(operator, y).flatten(1).sum(1).double()
+    tail = torch.special.gammaincc(m / 2, (m * chi2 / 2).nan_to_num(torch.inf, torch.inf))
+    return [misfit(c, p, allowed, RARE) for c, p in zip(chi2.tolist(), tail.tolist(), strict=True)]
 
 
 def predictive_p(operator: Operator, y: Tensor, samples: Tensor, log_weights: Tensor | None = None) -> Tensor:
@@ -111,6 +175,12 @@ def prior_predictive_p(prior: Prior, operator: Operator, y: Tensor, draws: Tenso
 def _measured(operator: Operator, y: Tensor) -> Tensor:
     """1 where y (B, *M) was measured and 0 elsewhere, in its shape and dtype."""
     return torch.ones_like(y) if operator.support is None else operator.support.expand_as(y).to(y)
+
+
+def _mean_square(operator: Operator, residual: Tensor, variance: Tensor) -> Tensor:
+    """Mean over measured entries of residual^2 / variance, (B,) float64; both (B, *M)."""
+    measured = _measured(operator, residual).double()
+    return (residual.double() ** 2 / variance * measured).flatten(1).sum(1) / measured.flatten(1).sum(1)
 
 
 def _same_shape(estimate: Tensor, truth: Tensor) -> None:

@@ -15,7 +15,7 @@ from inverse.choice import resolve
 from inverse.examination import examine
 from inverse.figures import Column, gallery
 from inverse.kspace_checks import KSpaceWarning
-from inverse.quality import psnr, ssim
+from inverse.quality import PoorFit, psnr, ssim
 from inverse.scans import Problem, Reconstruction, Scan, read_reconstruction, read_scan, write_reconstruction
 from inverse.solution import Solution
 from inverse.solve import solve
@@ -89,7 +89,9 @@ def scan(
             console.print(f"  auto: {choice.reason}")
         posed = (sized, problem.operator, problem.y)
         n_steps = steps or choice.n_steps
-        solution = solve(*posed, samples, choice.method, n_steps, seed, antithetic=antithetic, numbers=[n])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PoorFit)  # `examine` speaks of it below
+            solution = solve(*posed, samples, choice.method, n_steps, seed, antithetic=antithetic, numbers=[n])
         found[n] = Reconstruction.of(solution, problem)
         write_reconstruction(path, found, provenance | {"citation": solution.cite()})
         _draw(out / f"slice-{n:03d}.png", f"{file.name}, slice {n}, {solution.method}", problem, solution)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from inverse.choice import resolve
 from inverse.methods import METHODS, Method
+from inverse.quality import PoorFit, misfits
 from inverse.solution import Solution
 from inverse.types import State
 from inverse.weights import UnreliableWeights, lineages, log_mean_error
@@ -65,7 +66,8 @@ def solve(
     spawned: torch itself hangs in forks of a process whose thread pool was used.
     Returns: `Solution` with samples (B, K, *E) in data units; methods with a weighed population (exact, tds, mcgdiff)
     give them log_weights, and exact and tds an estimate of log p(y). Weights and particles that are not to be trusted
-    (`Solution.check`) are warned of, by `UnreliableWeights`.
+    (`Solution.check`) are warned of, by `UnreliableWeights`, and samples whose residual no posterior has by `PoorFit`
+    (`inverse.quality.misfits`; `inverse.examine` looks closer).
     Raises: TypeError or ValueError, before the prior is evaluated, for a y that the operator cannot have made, numbers
     out of range, a method that the operator or the prior cannot serve, or a y that requires a gradient; NonFiniteState
     where a state stops being finite.
@@ -117,7 +119,10 @@ def solve(
         numbers=torch.tensor(named) if numbers is not None else None,
     )
     if chosen.population.weighs:
-        _warn_of(solution.check())
+        _warn_of(solution.check(), UnreliableWeights)
+    sde = prior.sde
+    floor = float(sde.sigma(sde.t_min) / sde.alpha(sde.t_min))
+    _warn_of(misfits(operator, y, solution.samples, log_w, floor), PoorFit)
     return solution
 
 
@@ -247,12 +252,12 @@ def _measured(operator: Operator, y: Tensor) -> Tensor:
     return y.float() if support is None else torch.where(support, y.float(), 0.0)
 
 
-def _warn_of(checked: list[str]) -> None:
-    """Once for all measurements whose weights are not to be trusted."""
+def _warn_of(checked: list[str], category: type[Warning]) -> None:
+    """Once for all measurements whose weights or residuals are not to be trusted."""
     found = [f"measurement {b}: {text}" for b, text in enumerate(checked) if text]
     if found:
-        more = f" (and {len(found) - 1} more, see Solution.check)" if len(found) > 1 else ""
-        warnings.warn(found[0] + more, UnreliableWeights, stacklevel=4)
+        more = f" (and {len(found) - 1} more, see inverse.examine)" if len(found) > 1 else ""
+        warnings.warn(found[0] + more, category, stacklevel=4)
 
 
 def _check_numbers(**values: int | None) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from inverse.guidance.bounds import bounded, step_length
 from inverse.guidance.covariance import draw, measured_draw
 from inverse.guidance.wiener import WienerPosterior
 from inverse.protocols import Guidance
@@ -63,22 +64,22 @@ class MMPSPosterior(WienerPosterior):
         """C A' (Sigma_y + A C A')^-1 r, (N, *E), by conjugate gradients per row; r (N, *M)."""
         alpha, sigma2 = self.sde.alpha(t).item(), self.sde.sigma(t).item() ** 2
         operator, gaussian, s2 = self.operator, self.gaussian, sigma2 / alpha**2
+        noise = operator.noise.aligned("sigma", self.y)
         p = z = gaussian.precondition(r, s2)
         rz = dot(r, z)
         start, target = rz, self.settings.tolerance**2 * rz
-        correction = 0.0
+        correction = torch.zeros(len(r), *self.event_shape, dtype=r.dtype, device=r.device)
         for step in range(self.settings.steps):
             w = sigma2 / alpha * vjp(operator.adjoint(p))
-            ap = operator(w) + operator.noise.aligned("sigma", p) ** 2 * p
-            pap = dot(p, ap)
-            going = (rz > target) & (pap > 0)
+            aw = operator(w)
+            going = rz > target
             if not bool(going.any()):
                 break
-            a = torch.where(going, rz / torch.where(going, pap, 1.0), 0.0)
+            a = torch.where(going, step_length(rz, p, w, aw, noise, s2), 0.0)
             correction = correction + expand(a, w) * w
             if step + 1 == self.settings.steps:
                 break
-            change = -expand(a, ap) * ap
+            change = -expand(a, p) * (aw + noise**2 * p)
             r = r + change
             z = gaussian.precondition(r, s2)
             # the preconditioner ends early and so varies: the change of r takes the place of r
@@ -87,4 +88,4 @@ class MMPSPosterior(WienerPosterior):
             # it has. That it exceeds the last means nothing: conjugate gradients lower the error, not the residual.
             rz = torch.where(rz < start, rz, 0.0)
             p = z + expand(turned / before.clamp_min(1e-30), p) * p
-        return correction  # type: ignore[return-value]
+        return bounded(correction, start / r[0].numel(), s2)

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from inverse.guidance.bounds import limited
 from inverse.guidance.covariance import draw, measured_draw
 from inverse.protocols import Guidance, GuidedPosterior
 
@@ -26,8 +27,9 @@ class PiGDM(Guidance):
 class PiGDMPosterior(GuidedPosterior):
     def guide(self, x: Tensor, t):
         denoised, vjp = self.prior.denoise_vjp(x, t)
-        residual = self.y - self.operator(denoised)
-        return denoised, vjp(self.operator.adjoint(self.operator.solve_gram(residual, self.r2(t))))
+        operator, residual = self.operator, self.y - self.operator(denoised)
+        p = operator.solve_gram(residual, self.r2(t))
+        return denoised, limited(operator, residual, p, vjp(operator.adjoint(p)), self.sde, t)
 
     def finish(self, x: Tensor, t: Tensor, rng) -> Tensor:
         """A draw of p(x0 | x_t), brought to y as if its covariance were r^2 I."""

@@ -58,7 +58,7 @@ class PivotPosterior(MMPSPosterior):
             return whole.log_likelihood(x, t)
         denoised = self.prior.denoise(x, t)
         first = rows * torch.arange(len(x) // rows, device=x.device)[:, None]
-        chosen, nearest = spread(denoised.view(-1, rows, denoised[0].numel()), n)
+        chosen, nearest = spread(denoised.reshape(-1, rows, denoised[0].numel()), n)
         index = (first + chosen).flatten()
         some = TweediePosterior(self.prior, self.operator.rows(index), self.y[index])
         covariance = some.covariance(x[index], t)

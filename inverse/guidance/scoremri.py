@@ -17,7 +17,9 @@ class ScoreMRI(Guidance):
     Formula: L marks the measured coordinates of T = V', y_t = alpha u + sigma z with u = U'y / s, of whose noise the
     measurement supplies (alpha sigma_y / s)^2. An update's Gaussian followed by the pull is one Gaussian, of mean
     (1 - l) m + l alpha u and variance (1 - l)^2 v + l^2 (sigma^2 - (alpha sigma_y / s)^2). The last denoising is
-    pulled likewise.
+    pulled likewise. Where the measurement's noise n = sigma_y / s is above the state's, sigma / alpha, y_t does not
+    exist: there l is at most v / (alpha n)^2, the share of a measurement of variance n^2 beside a step of variance v,
+    and (sigma / (alpha n))^2 at the end. The noise of y is the same at every step: a stronger pull would add it up.
     Source: Song, Shen, Xing, Ermon 2022, equation 8 and algorithm 2. Their T is any invertible map; ours is the
     singular basis.
     Arguments: weight l (float in (0, 1]): 1 for noise-free measurements, where it is replacement.
@@ -48,10 +50,17 @@ class ScoreMRIPosterior(SpectralPosterior):
     def condition(self, q: Gaussian, x: Tensor, t: Tensor, s: Tensor) -> Gaussian:
         alpha, sigma = self.sde.alpha(s), self.sde.sigma(s)
         q = q.within(self.operator)
-        pull = self.weight * self.known.to(q.mean)
+        std = q.std.to(self.u)
+        pull = self.pull(s, std**2 / sigma**2)
         added = (sigma**2 - (alpha * self.noise) ** 2).clamp_min(0.0)
-        std = torch.sqrt((1 - pull) ** 2 * q.std.to(added) ** 2 + pull**2 * added)
+        std = torch.sqrt((1 - pull) ** 2 * std**2 + pull**2 * added)
         return Gaussian((1 - pull) * q.mean + pull * alpha * self.u, std, q.basis)
 
+    def pull(self, s: Tensor, share: Tensor | float) -> Tensor:
+        """l, (N, *E) in coordinates; share: v / sigma^2, of the state's variance that a step makes anew."""
+        noise = self.sde.alpha(s) * self.noise / self.sde.sigma(s)
+        least = torch.where(noise > 1, share / noise.clamp_min(1.0) ** 2, 1.0)
+        return torch.where(self.known, least.clamp_max(self.weight), 0.0).to(self.u)
+
     def finish(self, x: Tensor, t: Tensor, rng) -> Tensor:
-        return self.rectified(self.denoise(x, t), self.weight)
+        return self.rectified(self.denoise(x, t), self.pull(t, 1.0))

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from inverse.guidance.bounds import limited
 from inverse.guidance.covariance import draw, measured_draw
 from inverse.protocols import Guidance, GuidedPosterior
 from priors.base import VJP
@@ -42,4 +43,5 @@ class TMPDPosterior(GuidedPosterior):
         scale = (self.sde.sigma(t) ** 2 / self.sde.alpha(t)).item()
         sums = operator(scale * vjp(operator.adjoint(torch.ones_like(self.y)))).clamp_min(0.0)
         total = sums + operator.noise.aligned("sigma", self.y) ** 2
-        return vjp(operator.adjoint(torch.where(total > 0, residual / torch.where(total > 0, total, 1.0), 0.0)))
+        p = torch.where(total > 0, residual / torch.where(total > 0, total, 1.0), 0.0)
+        return limited(operator, residual, p, vjp(operator.adjoint(p)), self.sde, t)

@@ -7,8 +7,10 @@ from inverse.protocols import Posterior
 from operators import LinearOperator
 from operators.solvers import conjugate_gradients
 from priors import Moments, StationaryMoments
+from priors.base import expand
 
 INNER = 20  # iterations for a preconditioner, which need not be exact
+HIDDEN = 6.0  # standard deviations of a coordinate of x0: noise of that size leaves nothing to see
 ROUGH = 5  # where the moments are rough themselves
 
 
@@ -77,6 +79,15 @@ class WienerPosterior(Posterior):
         super().__init__(prior, operator, y)
         moments = prior.moments or Moments.isotropic(self.event_shape, self.variance)
         self.gaussian = Wiener(moments.to(y.device), operator)
+
+    def start(self, n: int, t: Tensor, rng) -> Tensor:
+        """n states at the first time t, (n, *E); of the Gaussian's posterior at t = 1 too, where noise does not hide
+        x0 there: a denoiser that serves little noise alone starts so."""
+        noise = float(self.sde.sigma(t) / self.sde.alpha(t))
+        if t < 1 or noise >= HIDDEN * self.variance**0.5 or self.moments is None:
+            return super().start(n, t, rng)
+        x0 = self.guess(n, self.moments, rng)
+        return expand(self.sde.alpha(t), x0) * x0 + expand(self.sde.sigma(t), x0) * rng.normal(tuple(x0.shape))
 
     def guess(self, n: int, moments: Moments | StationaryMoments, rng) -> Tensor:
         """n draws of the Gaussian's posterior, (n, *E)."""

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from priors.base import VJP, NoDerivative, Prior, expand
 from priors.importers.calling import FORMS, Form, find_form, has_derivative, picture_of, sigma_as, trial_level
 from priors.modes import own_modes
+from priors.moments import Moments
 from priors.sde import SDE, VESDE
+from priors.spectrum import Spectrum, StationaryMoments
 
 
 class DenoiserPrior(Prior, nn.Module):
@@ -37,6 +39,7 @@ class DenoiserPrior(Prior, nn.Module):
         variance: float,
         form: Form | None = None,
         differentiable: bool | None = None,
+        moments: Moments | StationaryMoments | None = None,
     ):
         nn.Module.__init__(self)
         if not callable(denoiser):
@@ -50,10 +53,14 @@ class DenoiserPrior(Prior, nn.Module):
             raise ValueError(
                 f"sampling with {sde} asks the denoiser for sigma up to {largest:g}, and it serves {sigma_max:g}: give "
                 f"sde = VESDE({max(sigma_min, 0.01):g}, {sigma_max:g}), whose first state is noise of that size alone, "
-                "or a denoiser trained further"
+                "with moments (priors.Moments.of_images or a priors.Spectrum of such pictures) a draw of their "
+                "Gaussian too, or a denoiser trained further"
             )
         self.denoiser, self.sde, self.event_shape = denoiser, sde, tuple(event_shape)
         self.sigma_min, self.sigma_max, self.variance = sigma_min, sigma_max, variance
+        if moments is not None and tuple(moments.mean.shape) != self.event_shape:
+            raise ValueError(f"moments of {tuple(moments.mean.shape)}: expected events of {self.event_shape}")
+        self.moments = moments
         self.form, self._differentiable = form, differentiable
         tensors = list(chain(denoiser.parameters(), denoiser.buffers())) if isinstance(denoiser, nn.Module) else []
         weight = next((w for w in tensors if isinstance(w, nn.Parameter) and w.is_floating_point()), None)
@@ -118,7 +125,8 @@ def from_denoiser(
     event_shape: tuple[int, ...],
     sigma_min: float = 0.0,
     sigma_max: float = math.inf,
-    variance: float = 0.25,
+    variance: float | None = None,
+    moments: Moments | StationaryMoments | Spectrum | None = None,
     sigma_as: Form | None = None,
     differentiable: bool | None = None,
 ) -> DenoiserPrior:
@@ -128,10 +136,12 @@ def from_denoiser(
     Source: Robbins 1956, Efron 2011 (Tweedie's formula); Kadkhodaie & Simoncelli 2021.
     Arguments: denoiser: (x (N, *E), sigma) -> (N, *E) in data units ([0, 1] for images), or something that holds it: a
     numpy array, or a tuple, mapping or object with one such tensor. A module is taken as it is: put it in evaluation
-    mode; it is given x in its own dtype. sde: the noising to sample with, VESDE(max(sigma_min, .01), 50) by default;
-    event_shape (E); sigma_min, sigma_max (float, data units): the noise levels that it serves. Below sigma_min it is
-    told sigma_min, which smooths the last steps a little too much; an SDE that goes beyond sigma_max is refused, since
-    what the denoiser makes up there decides the whole sample. variance (data units squared): of one coordinate of x0.
+    mode; it is given x in its own dtype. sde: the noising to sample with, VESDE(max(sigma_min, .01), 50) by default, or
+    up to sigma_max where that is less and moments are given; event_shape (E); sigma_min, sigma_max (float, data units):
+    the noise levels that it serves. Below sigma_min it is given sigma_min, which smooths the last steps a little too
+    much; an SDE that goes beyond sigma_max is refused, since what the denoiser makes up there decides the whole sample.
+    variance (data units squared): of one coordinate of x0, .25 or that of the moments; moments (`Moments.of_images` of
+    such pictures, or a `Spectrum` of them): by them "mmps" starts within the noise levels served, and converges sooner.
     sigma_as: how it takes the noise level, "float" (Python's), "scalar" (0-d tensor), "rows" (tensor (N,)) or "pixels"
     (tensor (N, 1, 1, 1)); None: found out by a trial at the first evaluation. Rows of different levels are told by a
     tensor (N,), or (N, 1, 1, 1) with "pixels"; `inverse.solve` asks for one level at a time. differentiable: whether
@@ -142,5 +152,11 @@ def from_denoiser(
     does not serve, for an output of another shape, for a denoiser that fails in every form and, in methods that need
     it, for a missing derivative.
     """
-    chosen = VESDE(max(sigma_min, 0.01), 50.0) if sde is None else sde
-    return DenoiserPrior(denoiser, chosen, event_shape, sigma_min, sigma_max, variance, sigma_as, differentiable)
+    if isinstance(moments, Spectrum):
+        moments = moments.sized(tuple(event_shape))
+    if variance is None:
+        variance = 0.25 if moments is None else moments.average(lambda variances: variances)
+    if sde is None:
+        least = max(sigma_min, 0.01)
+        sde = VESDE(least, 50.0 if moments is None or sigma_max <= least else min(50.0, sigma_max))
+    return DenoiserPrior(denoiser, sde, event_shape, sigma_min, sigma_max, variance, sigma_as, differentiable, moments)

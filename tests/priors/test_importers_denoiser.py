@@ -181,3 +181,30 @@ def test_unconditional_samples_are_of_the_prior():
     x = sample(prior, 500, method=type(method)("ancestral", method.guidance, Ancestral()), n_steps=200, progress=False)
     error = (x.double().mean(0) - MEAN).abs() / COVARIANCE.diagonal().sqrt()
     assert error.max() * 500**0.5 < 4 and x.shape == (500, D)
+
+
+class TestMoments:
+    """A denoiser of little noise alone: walks start within its range, from the Gaussian of the moments."""
+
+    def test_the_sde_ends_where_the_denoiser_does(self):
+        moments = priors.Moments.of_covariance(MEAN, COVARIANCE)
+        prior = priors.from_denoiser(Wiener(), event_shape=(D,), sigma_max=0.3, moments=moments)
+        assert prior.sde.sigma_max == 0.3 and prior.moments is moments
+        assert prior.variance == pytest.approx(float(COVARIANCE.diagonal().mean()), rel=1e-4)
+
+    def test_walks_are_right_and_ask_for_no_more_noise(self):
+        exact, denoiser = Gaussian(MEAN, COVARIANCE, sde=VESDE(0.01, 50.0)), Wiener()
+        moments = priors.Moments.of_covariance(MEAN, COVARIANCE)
+        prior = priors.from_denoiser(denoiser, event_shape=(D,), sigma_max=0.3, moments=moments)
+        operator = operators.LinearMap(torch.eye(D)[:1], noise=operators.GaussianNoise(0.2))
+        y = operator.measure(exact.sample(1, seed=1).float(), seed=2)
+        x = solve(prior, operator, y, 400, "mmps", progress=False).samples[0].double()
+        law = exact.posterior(operator, y)
+        assert max(denoiser.told) <= 0.3 * (1 + 1e-6)
+        error = (x.mean(0) - law.mean.flatten()) / law.covariance.reshape(D, D).diagonal().sqrt()
+        assert float(error.abs().max()) < 4 / 400**0.5
+
+    def test_moments_of_another_size_are_refused(self):
+        moments = priors.Moments.of_covariance(torch.zeros(D + 1), torch.eye(D + 1))
+        with pytest.raises(ValueError, match="expected events of"):
+            priors.from_denoiser(Wiener(), event_shape=(D,), moments=moments)
