@@ -193,7 +193,10 @@ def test_tmpd_is_exact_where_the_covariance_is_diagonal(sde):
 
 
 def test_tmpd_by_hand(sde):
-    """J' A' (y - A D) / (sigma_y^2 + row sums of A C A'), negative sums as 0, J from the Gaussian's own formula."""
+    """J' A' (y - A D) / (sigma_y^2 + row sums of A C A'), negative sums as 0, J from the Gaussian's own formula.
+
+    Counting a negative sum as 0 can overshoot: a row is then shortened, and keeps its direction (`guidance.bounds`).
+    """
     prior = Gaussian(torch.zeros(D), rotated(torch.logspace(-1, 0, D, dtype=F64), seed=2), sde)
     matrix = torch.tensor([[1.0, 0.0, 0.0, 0.0], [-2.0, 0.3, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]], dtype=F64)
     operator = LinearMap(matrix, GaussianNoise(0.2))
@@ -209,7 +212,15 @@ def test_tmpd_by_hand(sde):
     expected = (y - denoised @ a.mT) / (0.2**2 + sums.clamp_min(0)) @ a @ jacobian
     found = TMPD().posterior(Evaluations(prior), operator, y).guide(X, t)
     torch.testing.assert_close(found[0], denoised)
-    torch.testing.assert_close(found[1], expected)
+    share = (found[1] * expected).sum(1, keepdim=True) / expected.square().sum(1, keepdim=True)
+    torch.testing.assert_close(found[1], share * expected)
+    assert bool(((share > 0.01) & (share < 1 + 1e-6)).all())
+    clean = operator(X)
+    inside = TMPD().posterior(Evaluations(prior), LinearMap(matrix[2:], GaussianNoise(0.2)), clean[:, 2:])
+    row, total = matrix[2:], 0.2**2 + (sigma**2 / alpha * matrix[2:] @ jacobian @ matrix[2:].mT).sum(1)
+    torch.testing.assert_close(
+        inside.guide(X, t)[1], (clean[:, 2:] - denoised @ row.mT) / total @ row @ jacobian, msg="no overshoot, no limit"
+    )
 
 
 # RePaint --------------------------------------------------------------------------------------------------------------
