@@ -11,6 +11,7 @@ from torch import Tensor
 
 from inverse.choice import resolve
 from inverse.methods import Method
+from inverse.scale import ImplausibleScale
 from inverse.solve import check_antithetic, rows_at_once, solve
 from inverse.weights import UnreliableWeights
 from operators import Operator
@@ -77,7 +78,8 @@ def plan(
     n = n_samples if choice.method.population.coupled else rows
     one = (operator.rows(torch.zeros(1, dtype=torch.long, device=y.device)), y[:1])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UnreliableWeights)
+        for known in (UnreliableWeights, ImplausibleScale):  # the solve itself warns
+            warnings.simplefilter("ignore", known)
         stand_in = StandIn(prior)
         zeros = torch.zeros(1, *prior.event_shape, device=prior.device)
         stand_in.denoise_vjp(zeros, HALFWAY)[1](zeros)  # autograd's first call of all takes seconds

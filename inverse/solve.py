@@ -13,6 +13,7 @@ from torch import Tensor
 
 from inverse.choice import resolve
 from inverse.methods import METHODS, Method
+from inverse.scale import ImplausibleScale, implausible
 from inverse.solution import Solution
 from inverse.types import State
 from inverse.weights import UnreliableWeights, lineages, log_mean_error
@@ -52,7 +53,8 @@ def solve(
     for methods that weigh samples.
     Returns: `Solution` with samples (B, K, *E) in data units; methods with a weighed population (exact, tds, mcgdiff)
     give them log_weights, and exact and tds an estimate of log p(y). Weights and particles that are not to be trusted
-    (`Solution.check`) are warned of, by `UnreliableWeights`.
+    (`Solution.check`) are warned of, by `UnreliableWeights`; a y of another size than the operator makes of pictures in
+    [0, 1], such as in 0..255 or -1..1, by `inverse.ImplausibleScale`.
     Raises: TypeError or ValueError, before the prior is evaluated, for a y that the operator cannot have made, numbers
     out of range or a method that the operator cannot serve; NonFiniteState where a state stops being finite.
     """
@@ -71,6 +73,7 @@ def solve(
         raise ValueError(f"y is on {y.device} and the prior on {prior.device}: move one with .to(...)")
     operator.validate_y(y, prior.event_shape)
     y = _measured(operator, y)
+    _warn_of(implausible(prior, operator, y), ImplausibleScale)
     rows = torch.arange(len(y)).repeat_interleave(n_samples)
     numbers = [(b, k) for b in range(len(y)) for k in range(first, first + n_samples)]
     streams = [((b, k // 2), k % 2 == 1) if antithetic else ((b, k), False) for b, k in numbers]
@@ -99,7 +102,7 @@ def solve(
         antithetic=antithetic,
     )
     if chosen.population.weighs:
-        _warn_of(solution.check())
+        _warn_of(solution.check(), UnreliableWeights)
     return solution
 
 
@@ -193,12 +196,13 @@ def _measured(operator: Operator, y: Tensor) -> Tensor:
     return y.float() if support is None else torch.where(support, y.float(), 0.0)
 
 
-def _warn_of(checked: list[str]) -> None:
-    """Once for all measurements whose weights are not to be trusted."""
+def _warn_of(checked: list[str], category: type[Warning]) -> None:
+    """Once for all measurements of which something is to be said."""
     found = [f"measurement {b}: {text}" for b, text in enumerate(checked) if text]
     if found:
-        more = f" (and {len(found) - 1} more, see Solution.check)" if len(found) > 1 else ""
-        warnings.warn(found[0] + more, UnreliableWeights, stacklevel=3)
+        see = ", see Solution.check" if category is UnreliableWeights else ""
+        more = f" (and {len(found) - 1} more{see})" if len(found) > 1 else ""
+        warnings.warn(found[0] + more, category, stacklevel=3)
 
 
 def _check_numbers(**values: int | None) -> None:
