@@ -154,12 +154,14 @@ def read_mask(path: Path) -> Tensor:
     """A mask from a picture, (H, W) bool: True, measured, where it is white.
 
     Raises: FileNotFoundError; ValueError for no picture, and for one that is not black and white: transparent,
-    coloured, grey over more than a tenth of it, or black all over.
+    coloured, grey over more than a tenth of it, black all over, or of a TIFF in which 0 is white.
     """
     picture = decode(path)
     advice = "save it as black and white, white (255) where a pixel is measured"
     if picture.alpha is not None:
         raise ValueError(f"{path} is transparent, and whether that means measured is not known: {advice}, opaque")
+    if picture.white_is_zero:  # as tifffile writes arrays of bool, whose True other programs show as black
+        raise ValueError(f"{path} says that 0 is white, and whether that was meant is not known: {advice}")
     values = np.atleast_3d(picture.floats)
     if float(np.ptp(values, axis=2).max()) > GREY:
         raise ValueError(f"{path} is coloured: {advice}")

@@ -67,10 +67,8 @@ def _judged(y: Tensor, expected: float, bounds: tuple[float, float] | None, nois
     size = float(y.double().square().mean().sqrt())
     what = "pictures in [0, 1]" if bounds else "draws of the prior"
     if size > (FACTOR if bounds else ARBITRARY) * expected:
-        more = "; divide it and sigma_y by 255 if it is in 0..255" if bounds else ""
-        return (
-            f"y has the root mean square {size:.3g}, and {what} measured by this operator at most {expected:.3g}{more}"
-        )
+        more = "; divide y and sigma_y by 255 if y is in 0..255" if bounds else ""
+        return f"y has the root mean square {size:.3g}, and {what} measured so have at most {expected:.3g}{more}"
     if gaussian and len(y) >= LEAST and size < FAINT * noise:
         return (
             f"y has the root mean square {size:.3g}, below that of its own noise, sigma_y = {noise:.3g}: bring both to "
@@ -82,9 +80,9 @@ def _judged(y: Tensor, expected: float, bounds: tuple[float, float] | None, nois
         slack = MARGIN * (bounds[1] - bounds[0]) + DEVIATIONS * noise
         if low < bounds[0] - slack or high > bounds[1] + slack:
             return (
-                f"y goes from {low:.3g} to {high:.3g}, and {what} measured by this operator from {bounds[0]:.3g} to "
-                f"{bounds[1]:.3g}; solve for (y + 1) / 2 and sigma_y / 2 if it is of pictures in -1..1, for y / 255 and "
-                "sigma_y / 255 if in 0..255"
+                f"y goes from {low:.3g} to {high:.3g}, and {what} measured so go from {bounds[0]:.3g} to "
+                f"{bounds[1]:.3g}: solve for (y + 1) / 2 and sigma_y / 2 if y is in -1..1, or for y / 255 and "
+                "sigma_y / 255 if y is in 0..255"
             )
     return ""
 

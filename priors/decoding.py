@@ -8,7 +8,7 @@ in the file                        in image units, where black is 0 and white is
 floating point                     as it is, in [0, 1]; another range is refused
 signed, 32 and 64 bits             refused: the file does not tell which number is white
 orientation (EXIF)                 the picture is turned as viewers show it
-palette                            the colours that it stands for
+palette                            the colours that it stands for; grey, where all of them are
 CMYK                               sRGB, by the file's profile or else as (1 - c) (1 - k)
 colour profile of other pictures   not applied: numbers are taken as they are stored
 transparency                       `Decoded.alpha`; `Decoded.opaque` refuses what is seen through
@@ -19,7 +19,7 @@ several pages or frames            refused
 import io
 import warnings
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ class Decoded:
 
     Attributes: name (of the file); values (H, W) or (H, W, 3): uint8, uint16, bool or floating point; white: the number
     that is 1 in image units; alpha (H, W) in [0, 1], 1 where the picture is opaque, or None where all of it is; notes:
-    what was done with it, as texts.
+    what was done with it, as texts; white_is_zero: the file states so, and numbers were turned round.
     """
 
     name: str
@@ -58,6 +58,7 @@ class Decoded:
     white: float
     alpha: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    white_is_zero: bool = False
 
     @property
     def floats(self) -> np.ndarray:
@@ -129,7 +130,7 @@ def decode(source: Path | bytes, name: str | None = None) -> Decoded:
     if found.values.dtype.kind == "f" and not np.isfinite(found.values).all():
         raise ValueError(f"{name} holds numbers that are not finite: replace them before you save it")
     alpha = found.alpha if found.alpha is not None and (found.alpha < 1).any() else None
-    return Decoded(found.name, found.values, found.white, alpha, found.notes)
+    return replace(found, alpha=alpha)
 
 
 def _errors() -> tuple[type[Exception], ...]:
@@ -206,7 +207,9 @@ def _values(image: Any, name: str, sixteen: bool) -> tuple[np.ndarray, np.ndarra
             grey = mode in ("LA", "L")
             both = np.asarray(image.convert("LA" if grey else "RGBA"))
             return (both[..., 0] if grey else both[..., :3]), both[..., -1] / 255
-        return np.asarray(image.convert("RGB") if mode.startswith("P") else image), None
+        pixels = np.asarray(image.convert("RGB") if mode.startswith("P") else image)
+        grey = mode == "P" and bool((pixels == pixels[..., :1]).all())  # as GIF keeps grey pictures
+        return (pixels[..., 0] if grey else pixels), None
     raise _Refused(f"{name} has pixels of mode {mode!r}: expected grey or RGB; convert it, and save 8 or 16 bits")
 
 
@@ -260,10 +263,12 @@ def _tiff(content: bytes, name: str) -> Decoded | None:
                 "16 bits"
             )
         if kind in "bu" and bits <= 8:
-            return _pillow(content, name, frames=False)
+            return replace(_pillow(content, name, frames=False), white_is_zero=page.photometric == 0)
         grey, rgb = page.photometric in (0, 1), page.photometric == 2
         if not grey and not rgb:
             raise _Refused(f"{name} has {bits} bits and the colours of {page.photometric!r}: save it as grey or RGB")
+        if bits != 8 * np.dtype(page.dtype).itemsize:
+            raise _Refused(f"{name} has numbers of {bits} bits, packed: save it with 8 or 16 bits")
         if page.compression not in (1, 8, 32773, 32946):
             if grey and page.photometric == 1 and page.samplesperpixel == 1 and (kind, bits) in (("u", 16), ("f", 32)):
                 return _pillow(content, name, frames=False)
@@ -295,7 +300,8 @@ def _of_tiff(page: Any, values: np.ndarray, name: str) -> Decoded:
     if PROFILE in page.tags:
         notes.append("its colour profile is not applied")
     native = values.dtype.newbyteorder("=")
-    return Decoded(name, np.asarray(values, native), white, alpha, tuple(notes))  # type: ignore[arg-type]
+    values = np.asarray(values, native)  # type: ignore[arg-type]
+    return Decoded(name, values, white, alpha, tuple(notes), page.photometric == 0)
 
 
 _TURNS = {  # EXIF orientation: what makes the picture upright
