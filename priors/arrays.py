@@ -14,7 +14,7 @@ import numpy as np
 LARGEST = 2**33  # bytes that an array of an archive may unpack to
 # what numpy, zipfile and zlib raise for damaged content, beside OSError and ValueError
 DAMAGED = (
-    *(ValueError, OSError, EOFError, KeyError, TypeError, SyntaxError, IndexError, OverflowError, MemoryError),
+    *(ValueError, OSError, EOFError, KeyError, TypeError, SyntaxError, IndexError, ArithmeticError, MemoryError),
     *(NotImplementedError, RuntimeError, RecursionError, AssertionError, AttributeError),
     *(struct.error, zlib.error, zipfile.BadZipFile, tokenize.TokenError),
 )
