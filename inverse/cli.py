@@ -112,7 +112,7 @@ def solve(
     if dry:
         return
     with explained():
-        command = shlex.join(["inverse", *sys.argv[1:]])
+        command = printable(shlex.join(["inverse", *sys.argv[1:]]))
         solution = draw(
             problem, chosen, seed, file, {"command": command}, console.is_terminal,
             on_samples=lambda n: say(f"{n} of {samples} samples in {file}"),
@@ -151,7 +151,8 @@ def sample(
         write(
             out / "samples.h5",
             ImageSet(
-                rounded(x, torch.uint8).cpu(), source=f"inverse sample --prior {prior} --method {method} --seed {seed}"
+                rounded(x, torch.uint8).cpu(),
+                source=printable(f"inverse sample --prior {prior} --method {method} --seed {seed}"),
             ),
         )
         columns = [Column("", column) for column in x.split(-(-n // 8))]

@@ -17,6 +17,7 @@ from inverse.solve import solve
 from operators import Operator, estimate_sigma
 from priors import Prior, ScorePrior, Tiled
 from priors.decoding import decode
+from priors.terminal import printable
 
 SIZED: dict[tuple[int, ...], str] = {(1, 28, 28): "fashion-mnist", (3, 32, 32): "cifar10"}  # pictures of a prior's
 ANY_SIZE = {1: "natural-grey"}  # by channels; all others: "natural"
@@ -103,7 +104,7 @@ def pose(
         "sigma": f"{number:.4g}, {how}",
         "tiles": tiles,
     }
-    return Problem(p, op, y, truth, number, facts)
+    return Problem(p, op, y, truth, number, {name: printable(text) for name, text in facts.items()})
 
 
 def finished(problem: Problem, chosen: Plan, seed: int, path: Path) -> Solution | None:

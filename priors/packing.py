@@ -13,7 +13,7 @@ from priors.arrays import open_npz, regular
 from priors.data import rounded
 from priors.decoding import Decoded, decode
 from priors.pictures import Pictures, write
-from priors.terminal import explained, say
+from priors.terminal import explained, printable, say
 from priors.units import Units
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -64,7 +64,7 @@ def pack(
         )
     source = source or ", ".join(s.name for s in sources)
     source += f" ({meaning.name}: 0 is {meaning.zero:g}, 1 is {meaning.one:g})" if meaning else ""
-    packed = Pictures(tuple(kept.values()), tuple(kept), source)
+    packed = Pictures(tuple(kept.values()), tuple(map(printable, kept)), printable(source))
     write(out, packed, name or None, add)
     say(f"{len(kept)} pictures in {out}")
 
