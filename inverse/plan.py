@@ -70,7 +70,7 @@ def plan(
     Raises: TypeError and ValueError as `solve`, before the prior is evaluated.
     """
     choice = resolve(method, operator, tuple(prior.event_shape), n_samples, budget)
-    n_steps = n_steps or choice.n_steps
+    n_steps = choice.n_steps if n_steps is None else n_steps  # 0 is refused by the solve below
     if antithetic:
         check_antithetic(choice.method, n_samples)
     operator.validate_y(y, prior.event_shape)

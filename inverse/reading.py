@@ -1,6 +1,7 @@
 """What a command line names: an operator, pictures, a measurement."""
 
 import inspect
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +75,8 @@ def read_operator(text: str, sigma: float, event_shape: tuple[int, ...]) -> Oper
             of = [factory] if constructor else choices.values()
             known = sorted({k for each in of for k in inspect.signature(each).parameters} - set(GIVEN))
             raise ValueError(f"operator {text!r}: it takes no {key!r} here; arguments of {head} are {known}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"operator {text!r}: {key}={value}: expected a finite number")
         if (
             isinstance(value, str)
             and set(re.findall(r"\w+", inspect.formatannotation(takes[key].annotation))) <= NUMBERS

@@ -91,9 +91,7 @@ def entries(
         raise ValueError(f"{place}: expected a folder of pictures or an npz archive of encoded ones")
     with open_npz(place) as archive:
         if split and "split" not in archive:
-            raise ValueError(
-                f"{place} holds {sorted(archive)[:9]} and no 'split' to choose parts by: leave --split out"
-            )
+            raise ValueError(f"{place} holds {sorted(archive)[:9]} and no 'split' to choose by: leave --split out")
         if units:
             kept = _pixels(archive, units, place)
             names = archive["names"] if "names" in archive else [f"{place.stem}-{i:05d}" for i in range(len(kept))]

@@ -1,6 +1,5 @@
 """Command lines that cannot be meant: each ends with status 2 and one message that names what is wrong."""
 
-import io
 import os
 
 import h5py
@@ -13,7 +12,7 @@ from inverse.cli import app
 from priors.checkpoints import save
 from priors.packing import app as pack
 from tests.cases import score_prior
-from tests.priors.picture_files import RGB, saved
+from tests.priors.picture_files import RGB, pages, saved, tiff
 
 SOLVE = ["solve", "{image}", "--prior", "{prior}", "--out", "{new}", "--operator"]
 MEASURED = ["solve", "{y}", "--measured", "--prior", "{prior}", "--out", "{new}", "--operator"]
@@ -31,12 +30,12 @@ LINES = [  # arguments of `inverse`, and a part of the message
     (["solve", "{y}", "--operator", "blur"], "--measured"),
     ([*SOLVE, ""], "no operator named ''"),
     ([*SOLVE, "wavelet"], "wavelet"),
-    ([*SOLVE, "blur:"], None),
     ([*SOLVE, "blur:sigma"], "sigma"),
     ([*SOLVE, "blur:sigma=wide"], "expected a number"),
     ([*SOLVE, "blur:sigma=-1"], "sigma_px must be > 0"),
-    ([*SOLVE, "blur:sigma=nan"], "sigma_px"),
-    ([*SOLVE, "blur:sigma=inf"], "sigma_px"),
+    ([*SOLVE, "blur:sigma=nan"], "expected a finite number"),
+    ([*SOLVE, "blur:sigma=inf"], "expected a finite number"),
+    ([*SOLVE, "masking:file={white_is_zero}"], "says that 0 is white"),
     ([*SOLVE, "blur:boundary=soft"], "boundary"),
     ([*SOLVE, "blur:motion=4"], "odd"),
     ([*SOLVE, "blur:file={absent}"], "no image at"),
@@ -46,7 +45,7 @@ LINES = [  # arguments of `inverse`, and a part of the message
     ([*SOLVE, "blur.from_file:path={pipe}"], "no regular file"),
     ([*SOLVE, "blur.square:size=3"], "no constructor"),
     ([*SOLVE, "masking:keep=2"], "[0, 1]"),
-    ([*SOLVE, "masking:keep=nan"], "keep"),
+    ([*SOLVE, "masking:keep=nan"], "keep=nan"),
     ([*SOLVE, "masking:box=99"], "does not fit"),
     ([*SOLVE, "masking:seen=inside"], "seen"),
     ([*SOLVE, "masking:keep=.5,box=2"], "keep"),
@@ -66,7 +65,7 @@ LINES = [  # arguments of `inverse`, and a part of the message
     ([*SOLVE, "masking", "--sigma", "inf"], "sigma"),
     ([*SOLVE, "masking", "--sigma", "auto"], "--measured"),
     ([*SOLVE, "masking", "--samples", "0"], "n_samples"),
-    ([*SOLVE, "masking", "--samples", "many"], "many"),
+    ([*SOLVE, "masking", "--samples", "many"], "--samples"),
     ([*SOLVE, "masking", "--samples", "3", "--antithetic"], "even"),
     ([*SOLVE, "masking", "--method", "ddpm"], "ddpm"),
     ([*SOLVE, "masking", "--method", "classifier"], "noisy_likelihood"),
@@ -75,7 +74,7 @@ LINES = [  # arguments of `inverse`, and a part of the message
     ([*SOLVE, "masking", "--steps", "-3"], "n_steps"),
     ([*SOLVE, "masking", "--budget", "cheap"], "cheap"),
     ([*SOLVE, "masking", "--seed", "-1"], "seed"),
-    ([*SOLVE, "masking", "--seed", "1.5"], "1.5"),
+    ([*SOLVE, "masking", "--seed", "1.5"], "--seed"),
     ([*SOLVE, "masking", "--tile", "8"], "tile"),
     ([*SOLVE, "masking", "--config", "cifar10"], "config"),
     ([*SOLVE, "masking", "--prior", "{folder}"], "folder"),
@@ -123,11 +122,8 @@ def places(tmp_path_factory):
     for name, values in pixels.items():
         imsave(root / f"{name}.png", values.astype(np.uint8), check_contrast=False)
     (root / "transparent.png").write_bytes(saved(np.dstack([RGB, RGB[..., 0]]), "PNG"))
-    frames = io.BytesIO()
-    from PIL import Image
-
-    Image.new("L", (8, 8)).save(frames, "GIF", save_all=True, append_images=[Image.new("L", (8, 8), 255)])
-    (root / "animated.gif").write_bytes(frames.getvalue())
+    (root / "animated.gif").write_bytes(pages("GIF"))
+    (root / "white_is_zero.tif").write_bytes(tiff(np.eye(8) > 0))
     (root / "text.png").write_text("hello")
     (root / "empty.png").touch()
     (root / "folder").mkdir()
@@ -151,10 +147,7 @@ def places(tmp_path_factory):
 
 @pytest.mark.parametrize(("line", "fragment"), LINES, ids=[" ".join(line)[-60:] for line, _ in LINES])
 def test_a_line_that_cannot_be_meant(places, line, fragment):
-    result = CliRunner().invoke(app, [*(a.format(**places) for a in line), *(["--dry"] if fragment is None else [])])
-    if fragment is None:
-        assert result.exit_code == 0, result.output
-        return
+    result = CliRunner().invoke(app, [a.format(**places) for a in line])
     assert result.exit_code == 2, (result.output, result.exception)
     assert isinstance(result.exception, SystemExit) and "Traceback" not in result.output
     assert fragment in " ".join(result.output.replace("│", " ").split()), result.output
