@@ -237,7 +237,8 @@ def _tiff(content: bytes, name: str) -> Decoded | None:
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(content)) as file:
-        pages = [page for page in (file.pages[i] for i in range(min(len(file.pages), 8))) if not page.is_reduced]
+        first: list[Any] = [file.pages[i] for i in range(min(len(file.pages), 8))]
+        pages = [page for page in first if not page.is_reduced]
         if not pages:
             raise _Refused(f"{name} holds no picture of full size: save it anew")
         page: Any = pages[0]
@@ -286,7 +287,8 @@ def _of_tiff(page: Any, values: np.ndarray, name: str) -> Decoded:
     tag = page.tags.get(ORIENTATION)
     place, notes = (1 if tag is None else int(tag.value)), []
     if place in _TURNS:
-        values, alpha = (None if a is None else np.ascontiguousarray(_TURNS[place](a)) for a in (values, alpha))
+        values = np.ascontiguousarray(_TURNS[place](values))
+        alpha = None if alpha is None else np.ascontiguousarray(_TURNS[place](alpha))
         notes.append("turned as its EXIF orientation says")
     if PROFILE in page.tags:
         notes.append("its colour profile is not applied")
