@@ -4,6 +4,7 @@ from inverse.examination import Examination, examine
 from inverse.methods import METHODS, Method
 from inverse.plan import Plan, plan
 from inverse.quality import PoorFit
+from inverse.scale import ImplausibleScale
 from inverse.solution import Solution
 from inverse.solve import sample, solve
 from inverse.types import NonFiniteState
@@ -13,6 +14,7 @@ __version__ = "0.1.0"
 __all__ = [
     "METHODS",
     "Examination",
+    "ImplausibleScale",
     "Method",
     "NonFiniteState",
     "Plan",

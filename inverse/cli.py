@@ -2,21 +2,19 @@
 
 import shlex
 import sys
-from contextlib import ContextDecorator
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 import operators
 import priors
 from inverse import demo as demonstration
 from inverse.examination import FEWEST_DRAWS, Examination, examine
-from inverse.figures import Column, gallery
+from inverse.figures import Column, drawing, gallery
 from inverse.folder import write_folder
 from inverse.methods import METHODS
 from inverse.own import Problem, draw, finished, pose
@@ -30,9 +28,9 @@ from inverse.solve import sample as draw_prior
 from priors.checkpoints import SHIPPED, read_card
 from priors.data import ImageSet, rounded, write
 from priors.likelihood import T_MIN
+from priors.terminal import console, explained, printable, say
 
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False, no_args_is_help=True, help=__doc__)
-console = Console()
 LIKELIHOOD_BATCH, MOST_ROWS = 16, 20  # images at a time; images that are listed one by one
 
 PriorOption = Annotated[
@@ -53,10 +51,10 @@ StepsOption = Annotated[int | None, typer.Option("--steps", help="default: the m
 @app.command()
 def demo(out: OutOption = Path("demo"), images: int = 4, samples: int = 4, seed: SeedOption = 0) -> None:
     """Solve every task of the demo on pictures beside the shipped priors; pictures, solutions and a table."""
-    with _explained():
+    with explained():
         rows = demonstration.run(out, images, samples, seed)
     console.print(_table("demo", rows))
-    console.print(f"pictures and solutions are in {out}; all tasks on one sheet: {out / 'contact.png'}")
+    say(f"pictures and solutions are in {out}; all tasks on one sheet: {out / 'contact.png'}")
 
 
 @app.command()
@@ -101,7 +99,7 @@ def solve(
     were finished.
     """
     file = out / "solution.h5"
-    with _explained():
+    with explained():
         problem = pose(image, operator, sigma, prior, config, seed, measured, resize, tile, memory * 1e9)
         given = (problem.prior, problem.operator, problem.y, samples, method, steps, seed, None, budget)
         chosen = make_plan(*given, antithetic)
@@ -110,28 +108,30 @@ def solve(
         held = None if overwrite else finished(problem, chosen, seed, file)
     done = 0 if held is None else held.samples.shape[1]
     for name, text in (problem.facts | _told(chosen, done, out)).items():
-        _say(f"[bold]{name:>9}[/bold]  {escape(text)}")
+        console.print(Text.assemble((f"{name:>9}", "bold"), "  ", printable(text)), soft_wrap=True)
     if dry:
         return
-    with _explained():
-        command = shlex.join(["inverse", *sys.argv[1:]])
+    with explained():
+        command = printable(shlex.join(["inverse", *sys.argv[1:]]))
         solution = draw(
             problem, chosen, seed, file, {"command": command}, console.is_terminal,
-            on_samples=lambda n: _say(f"{n} of {samples} samples in {escape(str(file))}"),
+            on_samples=lambda n: say(f"{n} of {samples} samples in {file}"),
         )  # fmt: skip
         checked = _examined(solution, problem)
         cautions = checked.warnings[0]
         figures = _figures(solution, problem, chosen, checked) | problem.facts | {"command": command}
-        write_folder(out, f"{image.name}: {operator}", solution, problem.y, problem.truth, figures, cautions)
+        with drawing(out):
+            title = printable(f"{image.name}: {operator}")
+            write_folder(out, title, solution, problem.y, problem.truth, figures, cautions)
     if problem.truth is not None:
-        console.print(f"PSNR of the posterior mean: {psnr(solution.mean, problem.truth).item():.2f} dB")
-    console.print(
+        say(f"PSNR of the posterior mean: {psnr(solution.mean, problem.truth).item():.2f} dB")
+    say(
         f"{solution.nfe} evaluations + {solution.nvjp} vjp per sample, {span(solution.seconds)} (said: "
         f"{span(chosen.seconds)}); see {out / 'index.html'}"
     )
-    console.print(f"method: {solution.cite()}")
+    say(f"method: {solution.cite()}")
     for text in cautions:
-        _say(f"[yellow]caution:[/yellow] {escape(text)}")
+        say(f"caution: {text}", "yellow")
 
 
 @app.command()
@@ -145,18 +145,20 @@ def sample(
     out: OutOption = Path("samples"),
 ) -> None:
     """Unconditional samples of a prior, as a picture and as HDF5."""
-    with _explained():
+    with explained():
         p = priors.load(prior, config=config)
         x = draw_prior(p, n_samples=n, method=method, n_steps=steps, seed=seed)
         write(
             out / "samples.h5",
             ImageSet(
-                rounded(x, torch.uint8).cpu(), source=f"inverse sample --prior {prior} --method {method} --seed {seed}"
+                rounded(x, torch.uint8).cpu(),
+                source=printable(f"inverse sample --prior {prior} --method {method} --seed {seed}"),
             ),
         )
         columns = [Column("", column) for column in x.split(-(-n // 8))]
-        gallery(out / "samples.png", {f"{prior}, {method}": columns})
-    console.print(f"{n} samples in {out}")
+        with drawing(out / "samples.png"):
+            gallery(out / "samples.png", {printable(f"{prior}, {method}"): columns})
+    say(f"{n} samples in {out}")
 
 
 @app.command()
@@ -170,7 +172,7 @@ def likelihood(
     resize: Annotated[bool, typer.Option(help="resize image files to the prior's size")] = False,
 ) -> None:
     """Bits per dimension that the prior spends on images of 8 bits, by its probability flow."""
-    with _explained():
+    with explained():
         p = priors.load(prior, config=config)
         names, x = read_images(files, p.event_shape, split, resize, images)
         bits = priors.bits_per_dim(p, x, seed, batch_size=LIKELIHOOD_BATCH)
@@ -178,8 +180,8 @@ def likelihood(
         rows = [{"image": name, "bits/dim": f"{b:.3f}"} for name, b in zip(names, bits.tolist(), strict=True)]
         console.print(_table("likelihood", rows))
     error = f" +- {bits.std() / len(bits) ** 0.5:.3f} (standard error)" if len(bits) > 1 else ""
-    console.print(f"{bits.mean():.3f}{error} bits/dim of {len(bits)} images, by one probe each, seed {seed}")
-    console.print(f"p is the law at t = {T_MIN:g}, whose noise is {p.sde.sigma(T_MIN):.2g} on pixels in [0, 1]")
+    say(f"{bits.mean():.3f}{error} bits/dim of {len(bits)} images, by one probe each, seed {seed}")
+    say(f"p is the law at t = {T_MIN:g}, whose noise is {p.sde.sigma(T_MIN):.2g} on pixels in [0, 1]")
 
 
 @app.command("priors")
@@ -219,10 +221,6 @@ def list_methods() -> None:
         for m in METHODS.values()
     ]
     console.print(_table("methods", rows))
-
-
-def _say(text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True)
 
 
 def _told(chosen: Plan, done: int, out: Path) -> dict[str, str]:
@@ -274,19 +272,7 @@ def _examined(solution: Solution, problem: Problem) -> Examination:
     return examine(solution, operator, y, prior, pictures)
 
 
-class _explained(ContextDecorator):
-    """Turns the errors that a user can mend into one line and exit status 2."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace):
-        if isinstance(error, ValueError | TypeError | FileNotFoundError | ArithmeticError):
-            console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, markup=True, soft_wrap=True)
-            raise typer.Exit(2) from error
-
-
-app.command()(_explained()(scan))
+app.command()(explained()(scan))
 
 
 def _table(title: str, rows: list[dict[str, str]]) -> Table:
@@ -294,7 +280,7 @@ def _table(title: str, rows: list[dict[str, str]]) -> Table:
     for name in rows[0] if rows else ("nothing here",):
         table.add_column(name)
     for row in rows:
-        table.add_row(*row.values())
+        table.add_row(*map(printable, row.values()))
     return table
 
 

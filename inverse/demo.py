@@ -9,7 +9,7 @@ from torch import Tensor
 
 import operators
 import priors
-from inverse.figures import Column, gallery
+from inverse.figures import Column, drawing, gallery
 from inverse.guidance import MMPS, NoisyLikelihood
 from inverse.methods import METHODS, Method
 from inverse.quality import psnr, residual_chi2, ssim
@@ -94,6 +94,7 @@ def run(out: Path, n_images: int = 4, n_samples: int = 4, seed: int = 0, progres
     Arguments: out (folder); n_images per task (photographs, and priors with fewer pictures, show fewer), n_samples
     (int >= 2, for a standard deviation); seed; progress.
     Returns: one row of figures per task, as texts.
+    A picture that cannot be drawn is warned of (`inverse.figures.NotDrawn`).
     Raises: ValueError for too few samples or more images than any prior has.
     """
     if n_samples < 2:
@@ -116,9 +117,11 @@ def run(out: Path, n_images: int = 4, n_samples: int = 4, seed: int = 0, progres
             operator.at(prior.event_shape).pinv(y) if task.zero_filled and isinstance(operator, LinearOperator) else y
         )
         sections[task.title] = columns(solution, seen, truth)
-        gallery(out / f"{name}.png", {task.title: sections[task.title]})
+        with drawing(out / f"{name}.png"):
+            gallery(out / f"{name}.png", {task.title: sections[task.title]})
         rows.append(figures_of(name, task, solution, operator, y, truth))
-    gallery(out / "contact.png", sections)
+    with drawing(out / "contact.png"):
+        gallery(out / "contact.png", sections)
     return rows
 
 

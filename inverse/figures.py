@@ -1,11 +1,31 @@
 """Pictures: one row per image, one column per thing shown."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
 from priors.files import atomic
+
+
+class NotDrawn(UserWarning):
+    """A picture of a result could not be drawn; the result itself is in its file."""
+
+
+@contextmanager
+def drawing(what: str | Path) -> Iterator[None]:
+    """A block that draws what was saved before: its errors are warned of (`NotDrawn`), and never raised.
+
+    Arguments: what: is drawn, for the message.
+    """
+    try:
+        yield
+    except Exception as error:
+        text = f"{what} was not drawn ({type(error).__name__}: {error}); nothing else is lost"
+        warnings.warn(text, NotDrawn, stacklevel=3)
 
 
 @dataclass(frozen=True)
@@ -36,7 +56,7 @@ def gallery(path: str | Path, sections: dict[str, list[Column]]) -> None:
     figure = Figure(figsize=(1.25 * width, 1.25 * sum(rows.values()) + 0.75 * len(rows)), dpi=130, facecolor="white")
     parts = figure.subfigures(len(rows), 1, height_ratios=[1.25 * n + 0.75 for n in rows.values()], squeeze=False)[:, 0]
     for part, (title, columns) in zip(parts, sections.items(), strict=True):
-        part.suptitle(title, fontsize=11, x=0.02, ha="left", y=0.99, va="top")
+        part.suptitle(title, fontsize=11, x=0.02, ha="left", y=0.99, va="top", parse_math=False)
         height = 1.25 * rows[title] + 0.75
         margins = {"left": 0.02, "right": 0.98, "bottom": 0.02, "top": 1 - 0.55 / height}
         spaces = {"wspace": 0.06, "hspace": 0.06}
@@ -44,12 +64,13 @@ def gallery(path: str | Path, sections: dict[str, list[Column]]) -> None:
         for axis in axes.flat:
             axis.set_axis_off()
         for j, column in enumerate(columns):
-            axes[0, j].set_title(column.heading, fontsize=8, pad=3)
+            axes[0, j].set_title(column.heading, fontsize=8, pad=3, parse_math=False)
             top = float(column.cells.max()) if isinstance(column.cells, Tensor) and column.spread else 1.0
             for i, cell in enumerate(column.cells):
                 if isinstance(cell, str):
                     axes[i, j].set_box_aspect(1)
-                    axes[i, j].text(0.5, 0.5, cell, ha="center", va="center", fontsize=9, wrap=True)
+                    middle = {"ha": "center", "va": "center", "wrap": True, "parse_math": False}
+                    axes[i, j].text(0.5, 0.5, cell, fontsize=9, **middle)
                     continue
                 cell = cell.detach().cpu().float()
                 cell = cell.norm(dim=0, keepdim=True) if len(cell) == 2 else cell

@@ -13,11 +13,13 @@ from torch import Tensor
 import priors
 from inverse.plan import Plan, activations
 from inverse.quality import PoorFit
-from inverse.reading import read_image, read_measurement, read_operator
+from inverse.reading import as_event, read_measurement, read_operator
 from inverse.solution import Solution
 from inverse.solve import solve
 from operators import Operator, Resize, estimate_sigma
 from priors import Prior, ScorePrior, Tiled
+from priors.decoding import decode
+from priors.terminal import printable
 
 SIZED: dict[tuple[int, ...], str] = {(1, 28, 28): "fashion-mnist", (3, 32, 32): "cifar10"}  # pictures of a prior's
 ANY_SIZE = {1: "natural-grey"}  # by channels; all others: "natural"
@@ -70,7 +72,10 @@ def pose(
     measured with; resize: to the prior's size; tile: pixels of tiles, None for none where ``memory`` (bytes) is enough.
     Raises: FileNotFoundError; ValueError for what cannot be read, does not fit together or cannot be estimated.
     """
-    given = read_measurement(path) if measured else read_image(path, (None, None, None))
+    if not measured and path.suffix.lower() == ".npy":
+        raise ValueError(f"{path} is an array, no picture: pass --measured if it is the measurement itself")
+    picture = None if measured else decode(path).opaque().ranged()
+    given = read_measurement(path) if picture is None else as_event(picture, (None, None, None))
     if len(given) != 1:
         raise ValueError(
             f"{path} holds {len(given)} measurements: expected one, of shape (1, *M); solve them one by one"
@@ -90,17 +95,18 @@ def pose(
     if number is None:
         number = round(estimate_sigma(given, op).mean().item(), 5)
         op, how = read_operator(operator, number, p.event_shape), "estimated from the measurement's smooth places"
-    truth = None if measured else read_image(path, p.event_shape, resize)
+    truth = None if picture is None else as_event(picture, p.event_shape, resize)
     y = given if truth is None else op.measure(truth, seed=seed)
     p, tiles = _tiled(p, tile, memory)
+    notes = () if picture is None else picture.notes
     facts = {
-        "picture": _described(path.name, given, p.event_shape, measured),
+        "picture": "; ".join([_described(path.name, given, p.event_shape, measured), *notes]),
         "prior": f"{name}, {why}; pictures of {' x '.join(map(str, p.event_shape[1:]))} pixels",
         "operator": f"{operator} ({type(op).__name__}), {' x '.join(map(str, y.shape[1:]))} numbers",
         "sigma": f"{number:.4g}, {how}",
         "tiles": tiles,
     }
-    return Problem(p, op, y, truth, number, facts)
+    return Problem(p, op, y, truth, number, {name: printable(text) for name, text in facts.items()})
 
 
 def finished(problem: Problem, chosen: Plan, seed: int, path: Path) -> Solution | None:

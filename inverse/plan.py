@@ -12,6 +12,7 @@ from torch import Tensor
 from inverse.choice import resolve
 from inverse.methods import Method
 from inverse.quality import PoorFit
+from inverse.scale import ImplausibleScale
 from inverse.solve import check_antithetic, rows_at_once, solve
 from inverse.weights import UnreliableWeights
 from operators import Operator
@@ -73,7 +74,7 @@ def plan(
     """
     operator = operator.at(prior.event_shape)
     choice = resolve(method, operator, tuple(prior.event_shape), n_samples, budget, prior.differentiable)
-    n_steps = n_steps or choice.n_steps
+    n_steps = choice.n_steps if n_steps is None else n_steps  # 0 is refused by the solve below
     if antithetic:
         check_antithetic(choice.method, n_samples)
     operator.validate_y(y, prior.event_shape)
@@ -81,8 +82,8 @@ def plan(
     n = n_samples if choice.method.population.coupled else rows
     one = (operator.rows(torch.zeros(1, dtype=torch.long, device=y.device)), y[:1])
     with warnings.catch_warnings():
-        for category in (UnreliableWeights, PoorFit):
-            warnings.simplefilter("ignore", category)
+        for known in (UnreliableWeights, PoorFit, ImplausibleScale):  # the solve itself warns
+            warnings.simplefilter("ignore", known)
         stand_in = StandIn(prior)
         zeros = torch.zeros(1, *prior.event_shape, device=prior.device)
         stand_in.denoise_vjp(zeros, HALFWAY)[1](zeros)  # autograd's first call of all takes seconds

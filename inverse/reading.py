@@ -1,6 +1,7 @@
 """What a command line names: an operator, pictures, a measurement."""
 
 import inspect
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,10 @@ import operators
 import priors
 from inverse.demo import CLASSIFIER
 from operators import GaussianNoise, Operator
+from priors.arrays import read_npy
 from priors.data import read
+from priors.decoding import Decoded, decode
+from priors.files import regular
 
 SHORT = {  # name, key: the constructor and its argument that they stand for
     ("masking", "box"): ("box", "size"),
@@ -23,6 +27,11 @@ SHORT = {  # name, key: the constructor and its argument that they stand for
 }
 FILES = {"masking": "mask", "blur": "kernel"}  # what a picture behind file= is to an operator
 NUMBERS = {"int", "float", "bool", "tuple", "None"}  # in the annotation of an argument that takes no word
+PATHS = ("file", "path")  # keys whose value is taken as it stands
+GREY, BETWEEN = (
+    0.1,
+    0.1,
+)  # of a mask: how much its channels may differ; the share of it that may be neither black nor white
 GIVEN = ("event_shape", "noise")  # not to be named in a text: the picture's and sigma's
 
 
@@ -39,20 +48,21 @@ def read_operator(text: str, sigma: float, event_shape: tuple[int, ...]) -> Oper
     """
     head, _, rest = text.partition(":")
     name, _, constructor = head.partition(".")
-    pairs = {key: value for key, _, value in (pair.partition("=") for pair in rest.split(",") if pair)}
+    # a comma that no key follows belongs to the value, as in the name of a file
+    pairs = {key: value for key, _, value in (pair.partition("=") for pair in re.split(r",(?=\w+=)", rest) if pair)}
     if name == "classifier":
         if unknown := set(pairs) - {"name"}:
             raise ValueError(f"operator {text!r} has {sorted(unknown)}: expected classifier:name=NAME")
         return operators.Classifier(priors.load_classifier(pairs.get("name", CLASSIFIER)))
-    values: dict[str, Any] = {key: _value(value) for key, value in pairs.items()}
+    values: dict[str, Any] = {key: value if key in PATHS else _value(value) for key, value in pairs.items()}
     if name == "blur":
         values = (
             {"boundary": "reflect"} | ({} if constructor or values.keys() - {"boundary"} else {"sigma": 1.5}) | values
         )
     if not constructor:
         if name in FILES and "file" in values:
-            grey = read_image(Path(str(values.pop("file"))), (1, None, None))[0, 0]
-            values[FILES[name]] = grey > 0.5 if name == "masking" else grey / grey.sum()
+            file = Path(values.pop("file"))
+            values[FILES[name]] = read_mask(file) if name == "masking" else read_psf(file)
         for short in [key for key in values if (name, key) in SHORT]:
             constructor, long = SHORT[name, short]
             values[long] = values.pop(short)
@@ -66,6 +76,8 @@ def read_operator(text: str, sigma: float, event_shape: tuple[int, ...]) -> Oper
             of = [factory] if constructor else choices.values()
             known = sorted({k for each in of for k in inspect.signature(each).parameters} - set(GIVEN))
             raise ValueError(f"operator {text!r}: it takes no {key!r} here; arguments of {head} are {known}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"operator {text!r}: {key}={value}: expected a finite number")
         if (
             isinstance(value, str)
             and set(re.findall(r"\w+", inspect.formatannotation(takes[key].annotation))) <= NUMBERS
@@ -108,25 +120,26 @@ def _value(text: str) -> int | float | bool | str:
 
 
 def read_image(path: Path, event_shape: tuple[int | None, ...], resize: bool = False) -> Tensor:
-    """An image file in image units, (1, C, H, W) float32; event_shape (C, H, W), each None for that of the file.
+    """An image file in image units, (1, C, H, W) float32, by the rules of `priors.decoding`.
 
-    An alpha channel is left out. Colour becomes grey by the mean of its channels, grey becomes colour by three alike.
-    Raises: FileNotFoundError; ValueError for no image, or one of another size without ``resize``.
+    Arguments: path; event_shape, resize: as `as_event`.
+    Raises: FileNotFoundError; ValueError for no image, a transparent one, another range or another size.
     """
-    from skimage import img_as_float
-    from skimage.io import imread
+    return as_event(decode(path).opaque().ranged(), event_shape, resize)
+
+
+def as_event(picture: Decoded, event_shape: tuple[int | None, ...], resize: bool = False) -> Tensor:
+    """A picture as an event, (1, C, H, W) float32 in image units.
+
+    Colour becomes grey by the mean of its channels, grey becomes colour by three alike.
+    Arguments: picture; event_shape (C, H, W), each None for that of the picture; resize: to H and W, antialiased.
+    Raises: ValueError for another size without ``resize``, and for other events than of one or three channels.
+    """
     from skimage.transform import resize as to_size
 
-    if not path.exists():
-        raise FileNotFoundError(f"no image at {path}")
-    try:
-        pixels: Any = np.atleast_3d(img_as_float(imread(path)))  # of 1, 8 or 16 bits, on [0, 1]
-    except (OSError, ValueError, SyntaxError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(
-            f"{path} is no readable image: {reason}; expected a PNG or JPEG, or with --measured an .npy file"
-        ) from None
-    pixels = pixels[:, :, : 3 if pixels.shape[2] >= 3 else 1]  # without alpha
+    if len(event_shape) != 3 or event_shape[0] not in (None, 1, 3):
+        raise ValueError(f"{picture.name} is a picture, and the prior's events are {event_shape}: give an .npy file")
+    pixels: Any = np.atleast_3d(picture.floats)
     c, h, w = (asked or own for asked, own in zip(event_shape, (pixels.shape[2], *pixels.shape[:2]), strict=True))
     if c == 1:
         pixels = pixels.mean(2, keepdims=True)
@@ -134,9 +147,49 @@ def read_image(path: Path, event_shape: tuple[int | None, ...], resize: bool = F
         pixels = pixels.repeat(c, 2)
     if pixels.shape[:2] != (h, w):
         if not resize:
-            raise ValueError(f"{path} has {pixels.shape[:2]} pixels, the prior {h, w}: pass --resize, or crop it first")
+            raise ValueError(
+                f"{picture.name} has {pixels.shape[:2]} pixels, the prior {h, w}: pass --resize, or crop it first"
+            )
         pixels = to_size(pixels, (h, w), anti_aliasing=True)
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float()[None]
+
+
+def read_mask(path: Path) -> Tensor:
+    """A mask from a picture, (H, W) bool: True, measured, where it is white.
+
+    Raises: FileNotFoundError; ValueError for no picture, and for one that is not black and white: transparent,
+    coloured, grey over more than a tenth of it, black all over, or of a TIFF in which 0 is white.
+    """
+    picture = decode(path)
+    advice = "save it as black and white, white (255) where a pixel is measured"
+    if picture.alpha is not None:
+        raise ValueError(f"{path} is transparent, and whether that means measured is not known: {advice}, opaque")
+    if picture.white_is_zero:  # as tifffile writes arrays of bool, whose True other programs show as black
+        raise ValueError(f"{path} says that 0 is white, and whether that was meant is not known: {advice}")
+    values = np.atleast_3d(picture.floats)
+    if float(np.ptp(values, axis=2).max()) > GREY:
+        raise ValueError(f"{path} is coloured: {advice}")
+    grey = values.mean(2)
+    between = float(((grey > 0.25) & (grey < 0.75)).mean())
+    if between > BETWEEN or grey.max() > 1 + GREY or grey.min() < -GREY:
+        raise ValueError(
+            f"{path} is grey in {between:.0%} of its pixels, from {grey.min():.3g} to {grey.max():.3g}: {advice}"
+        )
+    if not (grey > 0.5).any():
+        high = picture.values.max()
+        raise ValueError(f"{path} has no white pixel, its largest number is {high:g} of {picture.white:g}: {advice}")
+    return torch.from_numpy(grey > 0.5)
+
+
+def read_psf(path: Path) -> Tensor:
+    """A blur kernel from a picture, white where light falls, scaled to sum 1: (kH, kW) float32.
+
+    Raises: FileNotFoundError; ValueError for no picture, a transparent one, and for one without a positive sum.
+    """
+    values = np.atleast_3d(decode(path).opaque().floats).mean(2)
+    if not values.sum() > 0:
+        raise ValueError(f"{path} has the sum {values.sum():.4g}: expected a kernel, white where light falls")
+    return torch.from_numpy(values / values.sum()).float()
 
 
 def read_images(
@@ -156,6 +209,7 @@ def read_images(
     parts: list[Tensor] = []
     for path in paths:
         if path.suffix in (".h5", ".hdf5", ".npz"):
+            regular(path, "image set")
             held = read(path, split)
             if held.event_shape != tuple(event_shape):
                 raise ValueError(f"{path} has images {held.event_shape}, the prior {tuple(event_shape)}: pick another")
@@ -172,15 +226,17 @@ def read_images(
 def read_measurement(path: Path) -> Tensor:
     """A measurement from an .npy file (B, *M), or from a picture, (1, C, H, W) in image units.
 
-    Raises: FileNotFoundError; ValueError for another file.
+    Floating-point numbers of a picture are taken as they are, whatever their range.
+    Raises: FileNotFoundError; ValueError for another file, and for complex numbers.
     """
-    if path.suffix != ".npy":
-        return read_image(path, (None, None, None))
-    if not path.exists():
-        raise FileNotFoundError(f"no measurement at {path}")
-    try:
-        return torch.from_numpy(np.load(path, allow_pickle=False))
-    except (ValueError, EOFError, TypeError):
+    if path.suffix.lower() != ".npy":
+        picture = decode(path).opaque()
+        return as_event(picture if picture.values.dtype.kind == "f" else picture.ranged(), (None, None, None))
+    found = read_npy(path, "measurement")
+    if found.dtype.kind == "c":
         raise ValueError(
-            f"{path} is no .npy file of numbers: with --measured expected what numpy.save writes, or a picture"
-        ) from None
+            f"{path} is complex: expected real numbers; as k-space of `Fourier`, save numpy.stack([y.real, y.imag], -3)"
+        )
+    if found.dtype.kind == "f" and found.dtype.itemsize > 8:
+        found = found.astype(np.float64)
+    return torch.from_numpy(found)

@@ -13,7 +13,7 @@ from torch import Tensor
 import priors
 from inverse.choice import resolve
 from inverse.examination import examine
-from inverse.figures import Column, gallery
+from inverse.figures import Column, drawing, gallery
 from inverse.kspace_checks import KSpaceWarning
 from inverse.quality import PoorFit, psnr, ssim
 from inverse.scans import Problem, Reconstruction, Scan, read_reconstruction, read_scan, write_reconstruction
@@ -94,7 +94,8 @@ def scan(
             solution = solve(*posed, samples, choice.method, n_steps, seed, antithetic=antithetic, numbers=[n])
         found[n] = Reconstruction.of(solution, problem)
         write_reconstruction(path, found, provenance | {"citation": solution.cite()})
-        _draw(out / f"slice-{n:03d}.png", f"{file.name}, slice {n}, {solution.method}", problem, solution)
+        with drawing(out / f"slice-{n:03d}.png"):
+            _draw(out / f"slice-{n:03d}.png", f"{file.name}, slice {n}, {solution.method}", problem, solution)
         checked = examine(solution, problem.operator, problem.y)
         chi2 = "" if checked.chi2 is None else f", mean squared residual {float(checked.chi2):.2f} sigma^2"
         console.print(f"  {solution.nfe} evaluations + {solution.nvjp} vjp per sample, {solution.seconds:.1f} s{chi2}")

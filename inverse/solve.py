@@ -15,6 +15,7 @@ from torch import Tensor
 from inverse.choice import resolve
 from inverse.methods import METHODS, Method
 from inverse.quality import PoorFit, misfits
+from inverse.scale import ImplausibleScale, implausible
 from inverse.solution import Solution
 from inverse.types import State
 from inverse.weights import UnreliableWeights, lineages, log_mean_error
@@ -67,7 +68,9 @@ def solve(
     Returns: `Solution` with samples (B, K, *E) in data units; methods with a weighed population (exact, tds, mcgdiff)
     give them log_weights, and exact and tds an estimate of log p(y). Weights and particles that are not to be trusted
     (`Solution.check`) are warned of, by `UnreliableWeights`, and samples whose residual no posterior has by `PoorFit`
-    (`inverse.quality.misfits`; `inverse.examine` looks closer).
+    (`inverse.quality.misfits`; `inverse.examine` looks closer);
+    a y of another size than the operator makes of pictures in [0, 1], such as in 0..255 or -1..1, by
+    `inverse.ImplausibleScale`.
     Raises: TypeError or ValueError, before the prior is evaluated, for a y that the operator cannot have made, numbers
     out of range, a method that the operator or the prior cannot serve, or a y that requires a gradient; NonFiniteState
     where a state stops being finite.
@@ -90,6 +93,7 @@ def solve(
     named = measurement_numbers(numbers, len(y))
     _check_derivatives(operator, choice.method, tuple(prior.event_shape))
     y = _measured(operator, y)
+    _warn_of(implausible(prior, operator, y), ImplausibleScale)
     rows = torch.arange(len(y)).repeat_interleave(n_samples)
     keys = [(b, k) for b in named for k in range(first, first + n_samples)]
     streams = [((b, k // 2), k % 2 == 1) if antithetic else ((b, k), False) for b, k in keys]

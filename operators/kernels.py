@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from tokenize import TokenError
 
 import numpy as np
 import torch
@@ -74,24 +73,24 @@ def disc_kernel(radius: float, size: int) -> Tensor:
 def read_kernel(path: str | Path) -> Tensor:
     """A kernel from a picture (the mean of its colours) or from an .npy file, scaled to sum 1.
 
+    A picture is turned as its EXIF orientation says, and has no range of its own: only shares of the sum matter.
     Returns: (kH, kW) float32; of an .npy file also (C, kH, kW), each channel of sum 1.
-    Raises: FileNotFoundError; ValueError for a file that is neither, or whose numbers have no positive sum.
+    Raises: FileNotFoundError; ValueError for a file that is neither, a picture that is transparent or one of several in
+    its file, and for numbers that have no positive sum.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"no kernel at {path}")
-    if not path.is_file():  # on a pipe, reading would wait
+    if not path.is_file():
         raise ValueError(f"{path} is no regular file: expected a picture or an .npy file")
     try:
-        if path.suffix == ".npy":
-            kernel = np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
-        else:
-            from skimage.io import imread
-
-            kernel = np.asarray(imread(path), dtype=np.float64)
-            kernel = kernel[..., : 1 if kernel.shape[-1] == 2 else 3].mean(2) if kernel.ndim == 3 else kernel
-    except (OSError, ValueError, TypeError, SyntaxError, EOFError, ArithmeticError, MemoryError, TokenError) as error:
-        reason = str(error).partition("\n")[0]
+        array = path.suffix.lower() == ".npy"
+        kernel = np.load(path, allow_pickle=False, mmap_mode="r") if array else _picture(path)
+        if kernel.dtype.kind not in "biuf":
+            raise ValueError(f"its dtype is {kernel.dtype}, and a kernel has real numbers")
+        kernel = np.asarray(kernel, dtype=np.float64)
+    except Exception as error:  # whatever the reader of that format raises
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(f"{path} is no picture nor an .npy file of numbers: {reason}; save it by numpy.save") from None
     total = kernel.sum((-2, -1), keepdims=True) if kernel.ndim in (2, 3) else np.zeros(1)
     if not np.isfinite(total).all() or not (total > 0).all():
@@ -100,6 +99,24 @@ def read_kernel(path: str | Path) -> Tensor:
             f"{kernel.shape}, sum {kernel.sum():.4g}; is it a picture of the kernel, white where light falls?"
         )
     return torch.from_numpy(kernel / total).float()
+
+
+def _picture(path: Path) -> np.ndarray:
+    """A picture as grey numbers, (H, W)."""
+    from PIL import Image, ImageOps
+
+    formats = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP", "PPM")
+    with Image.open(path, formats=formats) as image:
+        if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+            raise ValueError("it holds several pictures, and a kernel is one; save that one to a file of its own")
+        image.load()
+        turned = ImageOps.exif_transpose(image)
+        if turned.has_transparency_data and np.asarray(turned.convert("RGBA"))[..., 3].min() < 255:
+            raise ValueError("it is transparent; put it on black")
+        # of these modes numbers are light: others are converted to colours, and colours to their mean
+        plain = turned.mode in ("1", "L", "F", "I") or turned.mode.startswith("I;16")
+        pixels = np.asarray(turned if plain else turned.convert("RGB"), dtype=np.float64)
+    return pixels if pixels.ndim == 2 else pixels.mean(2)
 
 
 def _path(generator: torch.Generator) -> Tensor:

@@ -33,7 +33,7 @@ def train(
         Path,
         typer.Option(
             help="image set: HDF5 or npz with images (n, C, H, W) uint8 or uint16 and labels (n,); for a config with "
-            "[crops], pictures of any sizes as inverse-pack writes them"
+            "\\[crops], pictures of any sizes as inverse-pack writes them"
         ),
     ],
     out: Annotated[Path, typer.Option(help="folder of the checkpoint, the state, the log and the sample sheet")],

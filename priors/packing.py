@@ -1,6 +1,5 @@
 """`inverse-pack`: picture files, or npz archives of encoded ones or of values, as one HDF5 file to train on."""
 
-import io
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -10,8 +9,12 @@ import numpy as np
 import torch
 import typer
 
+from priors.arrays import open_npz
 from priors.data import rounded
+from priors.decoding import Decoded, decode
+from priors.files import regular
 from priors.pictures import Pictures, write
+from priors.terminal import explained, printable, say
 from priors.units import Units
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -19,6 +22,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
 
 
 @app.command()
+@explained()
 def pack(
     sources: Annotated[list[Path], typer.Argument(help="folders of picture files, or npz archives")],
     out: Annotated[Path, typer.Option(help="the HDF5 file to write")],
@@ -44,19 +48,26 @@ def pack(
         for key, encoded in entries(place, split, meaning):
             if key in unwanted or (wanted is not None and key not in wanted):
                 continue
-            picture = _channels(_decoded(encoded, key), grey)
-            if picture is not None:
-                kept[key] = picture
+            picture = _channels(
+                encoded if isinstance(encoded, np.ndarray) else decode(encoded, f"{place}: {key}"), grey
+            )
+            if picture is None:
+                continue
+            if key in kept:
+                raise ValueError(
+                    f"two pictures are named {key!r}, one of them in {place}: rename it, or --leave-out both"
+                )
+            kept[key] = picture
     if not kept:
         kind = "grey or colour" if grey else "colour"
-        raise typer.BadParameter(
+        raise ValueError(
             f"no {kind} picture in {[str(s) for s in sources]}: check --split, --only, --leave-out, --grey"
         )
     source = source or ", ".join(s.name for s in sources)
     source += f" ({meaning.name}: 0 is {meaning.zero:g}, 1 is {meaning.one:g})" if meaning else ""
-    packed = Pictures(tuple(kept.values()), tuple(kept), source)
+    packed = Pictures(tuple(kept.values()), tuple(map(printable, kept)), printable(source))
     write(out, packed, name or None, add)
-    print(f"{len(kept)} pictures in {out}")
+    say(f"{len(kept)} pictures in {out}")
 
 
 def entries(
@@ -68,61 +79,73 @@ def entries(
     with ``names`` (n,); or, with units, values (n, H, W) under the unit's name in small letters, with ``names`` or
     without. The last two may tell parts apart by ``split`` (n,) integers.
     Arguments: place (path); split: the parts to take; units: of the values, which become uint16 (H, W).
-    Raises: FileNotFoundError; ValueError for a file of another kind.
+    Raises: FileNotFoundError; ValueError for a file of another kind, and for an archive whose arrays do not fit
+    together.
     """
     if place.is_dir():
         for path in sorted(p for p in place.iterdir() if p.suffix.lower() in SUFFIXES):
-            yield path.stem, path.read_bytes()
+            yield path.stem, regular(path, "picture").read_bytes()
         return
     if not place.exists():
         raise FileNotFoundError(f"nothing at {place}: expected a folder of pictures or an npz archive")
     if place.suffix != ".npz":
         raise ValueError(f"{place}: expected a folder of pictures or an npz archive of encoded ones")
-    with np.load(place) as archive:
+    with open_npz(place) as archive:
+        if split and "split" not in archive:
+            raise ValueError(f"{place} holds {sorted(archive)[:9]} and no 'split' to choose by: leave --split out")
         if units:
             kept = _pixels(archive, units, place)
             names = archive["names"] if "names" in archive else [f"{place.stem}-{i:05d}" for i in range(len(kept))]
         elif "jpeg" in archive:
-            content, names = archive["jpeg"].tobytes(), archive["names"]
-            kept = [content[start:end] for start, end in pairwise(archive["offsets"])]
+            kept, names = _cut(archive, place)
         else:
-            yield from ((key, archive[key].tobytes()) for key in archive.files)
+            yield from ((key, archive[key].tobytes()) for key in archive if key != "split")
             return
         parts = archive["split"] if split else None
+        if len(names) != len(kept) or (parts is not None and parts.shape != (len(kept),)):
+            raise ValueError(f"{place} holds {len(kept)} pictures: expected 'names' and 'split' to be as many")
         for i, key in enumerate(names):
             if parts is None or parts[i] in split:  # type: ignore[operator]
                 yield str(key), kept[i]
 
 
-def _pixels(archive, units: Units, place: Path) -> np.ndarray:
+def _cut(archive: dict[str, np.ndarray], place: Path) -> tuple[list[bytes], np.ndarray]:
+    """Encoded pictures of one array of bytes, and their names."""
+    if missing := {"offsets", "names"} - set(archive):
+        raise ValueError(
+            f"{place} holds 'jpeg' without {sorted(missing)}: expected where each picture starts, and its name"
+        )
+    content, ends = archive["jpeg"].tobytes(), archive["offsets"]
+    rising = ends.ndim == 1 and len(ends) > 1 and ends.dtype.kind in "iu" and bool((ends[1:] > ends[:-1]).all())
+    if not rising or ends[0] < 0 or ends[-1] > len(content):
+        raise ValueError(
+            f"{place}: expected 'offsets' (n + 1,), whole numbers that rise from 0 to {len(content)} bytes"
+        )
+    return [content[start:end] for start, end in pairwise(map(int, ends))], archive["names"]
+
+
+def _pixels(archive: dict[str, np.ndarray], units: Units, place: Path) -> np.ndarray:
     """The values of an archive as uint16 (n, H, W)."""
     name = units.name.lower()
     if name not in archive or archive[name].ndim != 3:
-        found = {key: archive[key].shape for key in archive.files}
-        raise ValueError(f"{place} holds {found}: expected '{name}' (n, H, W), as --units says")
-    values = torch.from_numpy(archive[name].astype(np.float32))
-    return rounded(units.image(values), torch.uint16).numpy()
+        raise ValueError(f"{place} holds {sorted(archive)[:9]}: expected '{name}' (n, H, W), as --units says")
+    values = archive[name]
+    if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+        raise ValueError(f"{place}: expected '{name}' of finite real numbers, given dtype {values.dtype}")
+    return rounded(units.image(torch.from_numpy(values.astype(np.float32))), torch.uint16).numpy()
 
 
-def _decoded(encoded: bytes | np.ndarray, name: str) -> np.ndarray:
-    from skimage.io import imread
-
-    if isinstance(encoded, np.ndarray):
-        return encoded
-    try:
-        return imread(io.BytesIO(encoded))
-    except Exception as error:  # whatever the reader of that format raises
-        raise ValueError(f"{name} is no readable picture ({error}): leave it out or fetch it again") from None
-
-
-def _channels(pixels: np.ndarray, grey: bool) -> torch.Tensor | None:
-    """(C, H, W) of decoded pixels, (H, W, 3) or (H, W); None for a picture that is left out."""
-    colour = pixels.ndim == 3 and pixels.shape[2] == 3
-    if grey and colour:
-        pixels = np.rint(pixels.mean(2)).astype(pixels.dtype)
-    if grey and pixels.ndim == 2:
-        return torch.from_numpy(pixels[None].copy())
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))) if colour and not grey else None
+def _channels(picture: Decoded | np.ndarray, grey: bool) -> torch.Tensor | None:
+    """(C, H, W) of a picture, uint8 or uint16; None for one that is left out."""
+    if isinstance(picture, np.ndarray):
+        return torch.from_numpy(picture[None].copy())
+    colour = picture.values.ndim == 3
+    if picture.alpha is not None or not (grey or colour):
+        return None
+    pixels = np.atleast_3d(picture.ranged().floats)
+    pixels = pixels.mean(2, keepdims=True) if grey else pixels
+    dtype = torch.uint8 if picture.values.dtype.kind in "bu" and picture.white <= 255 else torch.uint16
+    return rounded(torch.from_numpy(pixels.transpose(2, 0, 1).copy()), dtype)
 
 
 def _names(given: list[str] | None) -> set[str] | None:
@@ -134,7 +157,11 @@ def _names(given: list[str] | None) -> set[str] | None:
         if not entry.endswith(".txt"):
             names.add(entry)
             continue
-        lines = (line.split("#")[0].split() for line in Path(entry).read_text().splitlines())
+        try:
+            text = regular(entry, "list of names").read_text()
+        except UnicodeDecodeError:
+            raise ValueError(f"{entry} is no text: expected the names of pictures, one a line") from None
+        lines = (line.split("#")[0].split() for line in text.splitlines())
         names |= {words[1] if len(words) > 1 else words[0] for words in lines if words}
     return names
 

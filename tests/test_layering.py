@@ -21,7 +21,7 @@ LEVELS = (  # inside `inverse`: a room imports from the levels above it in this 
     {"types", "weights"},
     {"protocols", "solution"},
     {"grids", "predictors", "correctors", "guidance"},
-    {"population", "flow", "quality"},
+    {"population", "flow", "quality", "scale"},
     {"engine", "examination"},
     {"methods"},
     {"choice", "kspace_checks"},
@@ -32,7 +32,7 @@ LEVELS = (  # inside `inverse`: a room imports from the levels above it in this 
     {"own"},
     {"cli"},
 )
-OPTIONAL = {"PIL", "deepinv", "diffusers", "lpips", "matplotlib", "scipy", "skimage", "torchvision"}
+OPTIONAL = {"PIL", "deepinv", "diffusers", "lpips", "matplotlib", "scipy", "skimage", "tifffile", "torchvision"}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import priors
 from benchmarks.suite.problems import SHIPPED, Problem
 from priors import pictures
 from priors.data import ImageSet, floats, read, rounded
+from priors.decoding import decode
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
@@ -77,17 +78,10 @@ def _pictures(path: Path, problem: Problem, event_shape: tuple[int, ...]) -> Ima
 
 
 def _folder(path: Path, problem: Problem, event_shape: tuple[int, ...]) -> ImageSet:
-    from skimage import img_as_float
-    from skimage.io import imread
-
     files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)[: problem.images]
     parts = []
     for file in files:
-        try:
-            pixels = np.atleast_3d(img_as_float(imread(file)))
-        except (OSError, ValueError, SyntaxError) as error:
-            raise ValueError(f"{file} is no readable image: {error}; take it out of the folder") from None
-        pixels = pixels[:, :, : 3 if pixels.shape[2] >= 3 else 1]  # without alpha
+        pixels = np.atleast_3d(decode(file).opaque().ranged().floats)
         if event_shape[0] == 1:
             pixels = pixels.mean(2, keepdims=True)
         elif pixels.shape[2] == 1:

@@ -1,12 +1,14 @@
 """Kernels of a camera's shake and of files, and the half of a picture."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from operators import Blur, Masking
-from operators.kernels import motion_kernel
+from operators.kernels import motion_kernel, read_kernel
 
 
 @pytest.mark.parametrize("size", [3, 9, 21])
@@ -122,3 +124,21 @@ def test_what_is_no_file_of_a_kernel_is_refused(tmp_path, content, error, messag
         np.save(path, content)
     with pytest.raises(error, match=message):
         Blur.from_file(path)
+
+
+def test_kernels_of_pictures_follow_the_rules_of_pictures(tmp_path):
+    """Turned by EXIF, of one page, opaque, of real numbers, and in a regular file."""
+    weights = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    exif = Image.Exif()
+    exif[274] = 3
+    Image.fromarray(weights[::-1, ::-1].copy()).save(tmp_path / "turned.png", exif=exif)
+    torch.testing.assert_close(read_kernel(tmp_path / "turned.png"), torch.from_numpy(weights / weights.sum()).float())
+    page = Image.fromarray(weights)
+    page.save(tmp_path / "pages.tif", save_all=True, append_images=[page, page])
+    Image.fromarray(np.dstack([weights, weights])).save(tmp_path / "alpha.png")
+    np.save(tmp_path / "complex.npy", weights + 1j)
+    os.mkfifo(tmp_path / "pipe.png")
+    messages = {"pages.tif": "several pictures", "alpha.png": "transparent", "complex.npy": "complex128"}
+    for name, message in (messages | {"pipe.png": "no regular"}).items():
+        with pytest.raises(ValueError, match=message):
+            read_kernel(tmp_path / name)

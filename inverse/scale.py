@@ -1,0 +1,111 @@
+"""Whether a measurement is of the size that its operator makes of the prior's pictures, such as in 0..255 or -1..1."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from operators import Operator
+from priors import Prior, RowRNG, ScorePrior
+from priors.base import Wrapped
+from priors.importers.denoiser import DenoiserPrior
+
+FACTOR, ARBITRARY = 4.0, 8.0  # of the largest root mean square expected: of pictures; of a law known by its moments
+FAINT = 0.1  # of the noise's standard deviation: y, which includes the noise, is not smaller
+RARE, MARGIN, DEVIATIONS = 0.01, 0.1, 4.0  # entries that may lie outside; the range's share and the noise that all may
+LEAST = 16  # entries, fewer of which may be faint or outside by chance
+MOST_DIRECT = 1024  # dimensions up to which moments are asked for that are a matrix's
+
+
+class ImplausibleScale(UserWarning):
+    """A measurement of another size than the operator makes of what the prior knows: its units are others."""
+
+
+def implausible(prior: Prior, operator: Operator, y: Tensor) -> list[str]:
+    """Why each measurement cannot be of this operator and prior, B texts, empty where it can.
+
+    The operator is applied to a few events of the prior's size: of a trained prior to black, white and random pictures
+    and draws of its moments, clipped to [0, 1]; of another to draws of its moments, if it has some. y is implausible if
+    its root mean square is several times the largest of theirs with the noise; if it is far below the noise's; or, for
+    pictures, if more than a hundredth of its entries lie outside their range, by a tenth of it and by four standard
+    deviations of the noise.
+    Arguments: prior; operator; y (B, *M), 0 where nothing was measured. Labels are always plausible.
+    """
+    if not y.is_floating_point():
+        return [""] * len(y)
+    inner = prior
+    while isinstance(inner, Wrapped):
+        inner = inner.prior
+    pictures = isinstance(inner, ScorePrior | DenoiserPrior) and len(prior.event_shape) == 3
+    pictures = pictures and prior.event_shape[0] in (1, 3)
+    support = operator.support
+    seen = torch.ones_like(y, dtype=torch.bool) if support is None else support.expand(y.shape)
+    rows = operator.rows(torch.arange(operator.batch)) if operator.batch else operator
+    power, low, high, noise = (y.new_full((len(y),), start) for start in (-math.inf, math.inf, -math.inf, 0.0))
+    for x in _events(prior, pictures):
+        with torch.no_grad():
+            clean = rows(x.to(y.device).expand(operator.batch or 1, *x.shape[1:])).to(y).expand(y.shape)
+            variance = operator.noise.variance(clean).to(y).expand(y.shape).clamp_min(0.0)
+        power = torch.maximum(power, _mean(clean.square() + variance, seen))
+        low = torch.minimum(low, clean.where(seen, math.inf).flatten(1).amin(1))
+        high = torch.maximum(high, clean.where(seen, -math.inf).flatten(1).amax(1))
+        noise = torch.maximum(noise, variance.where(seen, 0.0).flatten(1).amax(1))
+    found = []
+    gaussian = "gaussian" in operator.noise.capabilities
+    for b in range(len(y)):
+        values = y[b][seen[b]]
+        if not values.numel() or not math.isfinite(float(power[b])) or not values.any():
+            found.append("")
+            continue
+        bounds = (float(low[b]), float(high[b])) if pictures else None
+        found.append(_judged(values, float(power[b]) ** 0.5, bounds, float(noise[b]) ** 0.5, gaussian))
+    return found
+
+
+def _judged(y: Tensor, expected: float, bounds: tuple[float, float] | None, noise: float, gaussian: bool) -> str:
+    size = float(y.double().square().mean().sqrt())
+    what = "pictures in [0, 1]" if bounds else "draws of the prior"
+    if size > (FACTOR if bounds else ARBITRARY) * expected:
+        more = "; divide y and sigma_y by 255 if y is in 0..255" if bounds else ""
+        return f"y has the root mean square {size:.3g}, and {what} measured so have at most {expected:.3g}{more}"
+    if gaussian and len(y) >= LEAST and size < FAINT * noise:
+        return (
+            f"y has the root mean square {size:.3g}, below that of its own noise, sigma_y = {noise:.3g}: bring both to "
+            "the same units"
+        )
+    if bounds and len(y) >= LEAST:
+        rare = max(1, int(RARE * len(y)))
+        low, high = float(y.kthvalue(rare).values), float(y.kthvalue(len(y) + 1 - rare).values)
+        slack = MARGIN * (bounds[1] - bounds[0]) + DEVIATIONS * noise
+        if low < bounds[0] - slack or high > bounds[1] + slack:
+            return (
+                f"y goes from {low:.3g} to {high:.3g}, and {what} measured so go from {bounds[0]:.3g} to "
+                f"{bounds[1]:.3g}: solve for (y + 1) / 2 and sigma_y / 2 if y is in -1..1, or for y / 255 and "
+                "sigma_y / 255 if y is in 0..255"
+            )
+    return ""
+
+
+def _events(prior: Prior, pictures: bool) -> Iterator[Tensor]:
+    """Events (1, *E) that an operator's range is told by; none where the prior's units are not known."""
+    shape = tuple(prior.event_shape)
+    d = math.prod(shape)
+    rng = RowRNG.rows(0, 1)
+    if pictures:
+        yield torch.zeros(1, *shape)
+        yield torch.ones(1, *shape)
+        yield (rng.uniform((1, *shape)) < 0.5).float()
+    if not pictures and d > MOST_DIRECT:
+        return
+    if (moments := prior.moments) is None:
+        return
+    moments = moments.to(torch.device("cpu"))
+    for _ in range(2 if pictures else max(4, min(32, MOST_DIRECT // d))):
+        x = moments.draw(1, rng)
+        yield x.clamp(0, 1) if pictures else x
+
+
+def _mean(values: Tensor, seen: Tensor) -> Tensor:
+    n = seen.flatten(1).sum(1)
+    return torch.where(n > 0, values.where(seen, 0.0).flatten(1).sum(1) / n.clamp_min(1), math.inf)

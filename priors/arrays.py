@@ -1,0 +1,93 @@
+"""Arrays from files that may hold anything: regular files alone, and no more memory than the file's size tells of."""
+
+import math
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from priors import files
+from priors.files import check_size, regular
+
+# what decoders raise for damaged content, beside what the readers of whole files do
+DAMAGED = (*files.DAMAGED, AssertionError, AttributeError)
+
+
+def read_npy(path: str | Path, what: str = "array") -> np.ndarray:
+    """The array of an .npy file, in this machine's byte order.
+
+    Arguments: path; what: it is expected to be, for messages.
+    Raises: FileNotFoundError; ValueError for a damaged or truncated file, and for an array of objects, texts or
+    records.
+    """
+    path = regular(path, what)
+    try:
+        with path.open("rb") as file:
+            shape, dtype = _header(file)
+            left = path.stat().st_size - file.tell()
+            expected = math.prod(shape) * dtype.itemsize
+            if expected != left:
+                raise ValueError(f"its header tells of {expected} bytes, and {left} follow")
+            file.seek(0)
+            found = np.load(file, allow_pickle=False)
+    except DAMAGED as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(
+            f"{path} is no .npy file of numbers ({reason}): expected what numpy.save writes of an array of numbers"
+        ) from None
+    if found.dtype.kind not in "biufc":
+        raise ValueError(f"{path} has dtype {found.dtype}: expected an array of numbers")
+    return np.ascontiguousarray(found, found.dtype.newbyteorder("=")).reshape(found.shape)
+
+
+def _header(file) -> tuple[tuple[int, ...], np.dtype]:
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"version {version} of the format: expected (1, 0) or (2, 0), as of arrays of numbers")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if dtype.hasobject or any(n < 0 for n in shape):
+        raise ValueError(f"shape {shape} and dtype {dtype}: expected numbers")
+    return shape, dtype
+
+
+@contextmanager
+def open_npz(path: str | Path, what: str = "archive") -> Iterator[dict[str, np.ndarray]]:
+    """The arrays of an .npz file, each unpacked when it is asked for.
+
+    Arguments: path; what: it is expected to be, for messages.
+    Raises: FileNotFoundError; ValueError for another file, for damaged content where it is read, and for arrays that
+    unpack to more than a file of its size plausibly does (`priors.files.check_size`).
+    """
+    path = regular(path, what)
+    try:
+        archive = zipfile.ZipFile(path)
+    except DAMAGED as error:
+        raise ValueError(f"{path} is no readable npz archive ({error}): expected what numpy.savez writes") from None
+    with archive:
+        check_size(path, sum(entry.file_size for entry in archive.infolist()))
+        yield _Arrays(path, archive)  # type: ignore[misc]
+
+
+class _Arrays(dict):
+    """Name -> array of an archive; values are read when they are asked for, and not kept."""
+
+    def __init__(self, path: Path, archive: zipfile.ZipFile):
+        super().__init__({info.filename.removesuffix(".npy"): info for info in archive.infolist()})
+        self.path, self.archive = path, archive
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        info: zipfile.ZipInfo = super().__getitem__(name)
+        try:
+            with self.archive.open(info) as file:
+                shape, dtype = _header(file)
+            if math.prod(shape) * dtype.itemsize > info.file_size:
+                raise ValueError(f"its header tells of {math.prod(shape) * dtype.itemsize} bytes")
+            with self.archive.open(info) as file:
+                found = np.lib.format.read_array(file, allow_pickle=False)
+        except DAMAGED as error:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise ValueError(f"{self.path}: {name!r} is no readable array of numbers or texts ({reason})") from None
+        return found
