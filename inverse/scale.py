@@ -34,7 +34,7 @@ def implausible(prior: Prior, operator: Operator, y: Tensor) -> list[str]:
     """
     if not y.is_floating_point():
         return [""] * len(y)
-    inner = prior
+    operator, inner = operator.at(prior.event_shape), prior
     while isinstance(inner, Wrapped):
         inner = inner.prior
     pictures = isinstance(inner, ScorePrior | DenoiserPrior) and len(prior.event_shape) == 3

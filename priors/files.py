@@ -52,7 +52,7 @@ def regular(path: str | Path, what: str, remedy: str = "") -> Path:
         raise FileError(f"{path} cannot be read ({error}): expected a {what}; give another path") from error
     if not stat.S_ISREG(mode):
         kind = KINDS.get(stat.S_IFMT(mode), "no regular file")
-        raise FileError(f"{path} is {kind}: expected a regular file, a {what}; copy the content into one")
+        raise FileError(f"{path} is {kind}: expected a regular file, the {what} itself; copy the content into one")
     return path
 
 

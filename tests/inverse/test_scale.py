@@ -124,7 +124,7 @@ def test_solve_warns_and_goes_on():
     prior, operator = score_prior(), Masking.random((1, 8, 8), noise=GaussianNoise(0.05))
     y = operator.measure(pictures((1, 8, 8), 2), seed=0)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", ImplausibleScale)
         solve(prior, operator, y, 2, "mmps", 2, progress=False)
     with pytest.warns(ImplausibleScale, match=r"measurement 0: .* \(and 1 more\)"):
         warned = solve(prior, operator, 255 * y, 2, "mmps", 2, progress=False)
