@@ -260,7 +260,8 @@ def _warn_of(checked: list[str], category: type[Warning]) -> None:
     """Once for all measurements whose weights or residuals are not to be trusted."""
     found = [f"measurement {b}: {text}" for b, text in enumerate(checked) if text]
     if found:
-        more = f" (and {len(found) - 1} more, see inverse.examine)" if len(found) > 1 else ""
+        see = "" if category is ImplausibleScale else ", see inverse.examine"
+        more = f" (and {len(found) - 1} more{see})" if len(found) > 1 else ""
         warnings.warn(found[0] + more, category, stacklevel=4)
 
 
