@@ -29,6 +29,7 @@ from benchmarks import (
     reliability,
     samplers,
     speed,
+    spread,
 )
 from benchmarks.problems import IMAGE_TASKS
 from benchmarks.provenance import RESULTS, provenance, write_table
@@ -49,6 +50,7 @@ app.command("measure")(suite.measure)
 run.command("suite")(suite.run_suite)
 run.command("large")(large.run_large)
 run.command("matrix")(matrix.run_matrix)
+run.command("spread")(spread.run_spread)
 console = Console()
 
 Out = Annotated[Path, typer.Option(help="folder of the tables")]

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from benchmarks.spread import OPERATORS, SDES, SHAPE, Cell, ratio, smooth_gaussian
+from benchmarks.exactness import SDES
+from benchmarks.spread import OPERATORS, SHAPE, Cell, ratio, smooth_gaussian
 from inverse import solve
 from inverse.guidance.covariance import covariance_draw
 from operators import Masking
