@@ -5,7 +5,7 @@ from inverse.methods import METHODS, Method
 from inverse.plan import Plan, plan
 from inverse.quality import PoorFit
 from inverse.scale import ImplausibleScale
-from inverse.solution import Solution
+from inverse.solution import Solution, UncalibratedSpread
 from inverse.solve import sample, solve
 from inverse.types import NonFiniteState
 from inverse.weights import UnreliableWeights
@@ -20,6 +20,7 @@ __all__ = [
     "Plan",
     "PoorFit",
     "Solution",
+    "UncalibratedSpread",
     "UnreliableWeights",
     "examine",
     "plan",

@@ -97,7 +97,9 @@ class Guidance(ABC):
     """A map from a prior to a posterior; ``needs``: operator capabilities it relies on; ``citation``: its paper;
     ``conditional``: whether it uses y at all; ``samples``: whether its draws claim to be samples of p(x | y);
     ``evidence``: whether its log-likelihood is normalised, so that a weighed population estimates log p(y);
-    ``differentiates``: whether it needs the derivative of the prior's denoiser (`Prior.differentiable`)."""
+    ``differentiates``: whether it needs the derivative of the prior's denoiser (`Prior.differentiable`);
+    ``calibrated``: whether the spread of its samples was measured to be that of exact posteriors, within .95 to 1.05
+    (benchmarks/results/spread.md)."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
     citation: ClassVar[str] = ""
@@ -105,6 +107,7 @@ class Guidance(ABC):
     samples: ClassVar[bool] = True
     evidence: ClassVar[bool] = False
     differentiates: ClassVar[bool] = False
+    calibrated: ClassVar[bool] = False
 
     @property
     def largest(self) -> float:

@@ -1,5 +1,6 @@
 """What a solve returns, and its file."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,8 +20,12 @@ from priors.hdf5 import SEAL, checksum, opened
 ARRAYS = ("samples", "log_weights", "log_evidence", "log_evidence_std", "lineages", "numbers")
 RECORDED: dict[str, Callable[[Any], Any]] = {  # attributes in HDF5
     "method": str, "nfe": int, "nvjp": int, "seconds": float, "seed": int, "citation": str, "reason": str,
-    "antithetic": bool,
+    "antithetic": bool, "calibrated": bool,
 }  # fmt: skip
+
+
+class UncalibratedSpread(UserWarning):
+    """A standard deviation of samples whose method is not known to have the spread of the posterior."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,8 @@ class Solution:
     of log p(y) in nats, of the methods that make one, else None; log_evidence_std (B,): its standard error, of "exact";
     lineages (B,): of particles that were resampled, the effective number of first ones that they descend from (see
     `inverse.weights.lineages`); antithetic: samples 2 j and 2 j + 1 are pairs of opposite noise, not independent (see
-    `solve`); numbers (B,): of the measurements, where `solve` was given them.
+    `solve`); calibrated: whether the method's spread was measured to be right (see `inverse.protocols.Guidance`): if
+    not, `std` warns; numbers (B,): of the measurements, where `solve` was given them.
     """
 
     samples: Tensor
@@ -46,6 +52,7 @@ class Solution:
     citation: str = ""
     reason: str = ""
     antithetic: bool = False
+    calibrated: bool = True
     log_evidence: Tensor | None = None
     log_evidence_std: Tensor | None = None
     lineages: Tensor | None = None
@@ -62,10 +69,19 @@ class Solution:
 
         Formula: of antithetic pairs with half sums m and half differences h, Var x = E h^2 + Var m, unbiased for any
         correlation; of one pair alone, whose Var m is not known, E h^2.
+        Warns: UncalibratedSpread, where the method is not known to have the posterior's spread.
         Raises: ValueError for one sample, which has no spread.
         """
         if self.samples.shape[1] < 2:
             raise ValueError("one sample has no standard deviation: solve with n_samples >= 2")
+        if not self.calibrated:
+            warnings.warn(
+                f"the spread of {self.method!r} samples is not that of the posterior in general: on some problems "
+                "with a known posterior it is off by more than 25 % (inverse-bench run spread); for intervals take method "
+                "'mmps', 'auto' or 'exact'",
+                UncalibratedSpread,
+                stacklevel=2,
+            )
         if self.antithetic:
             a, b = self.samples[:, ::2], self.samples[:, 1::2]
             sums, differences = (a + b) / 2, (a - b) / 2
@@ -196,7 +212,7 @@ class Solution:
             there = [name for name in ARRAYS if name in ARRAYS[:2] or name in file]
             kinds = {"numbers": "i"}
             arrays = {name: torch.from_numpy(file.array(name, kinds.get(name, "f"))) for name in there}
-            found = {"reason": "", "antithetic": False} | file.attrs  # older files have neither
+            found = {"reason": "", "antithetic": False, "calibrated": True} | file.attrs  # older files have neither
             told = {name: found[name] for name in RECORDED}
             attrs = {name: kind(told[name]) for name, kind in RECORDED.items()}
         if SEAL in found and found[SEAL] != checksum(told, {name: value.numpy() for name, value in arrays.items()}):

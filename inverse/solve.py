@@ -120,6 +120,7 @@ def solve(
         citation=chosen.citation,
         reason=choice.reason,
         antithetic=antithetic,
+        calibrated=chosen.guidance.calibrated,
         numbers=torch.tensor(named) if numbers is not None else None,
     )
     if chosen.population.weighs:

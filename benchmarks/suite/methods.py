@@ -2,6 +2,7 @@
 
 import re
 import sys
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -15,7 +16,7 @@ from benchmarks.records import code, code_behind
 from inverse import METHODS, Method, solve
 from inverse.choice import Choice, choose, serves
 from inverse.engine import run as engine
-from inverse.solution import Solution
+from inverse.solution import Solution, UncalibratedSpread
 from operators import Operator
 from priors import Prior
 
@@ -208,10 +209,13 @@ class Solver(Row):
 def answer(solution: Solution) -> Answer:
     """A solution as an answer. Arguments: solution of B measurements with K samples each."""
     weighed = bool((solution.log_weights != solution.log_weights[:, :1]).any())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UncalibratedSpread)  # what the suite measures
+        std = solution.std if solution.samples.shape[1] > 1 else None
     return Answer(
         solution.mean,
         solution.samples,
-        solution.std if solution.samples.shape[1] > 1 else None,
+        std,
         solution.log_weights if weighed else None,
         solution.nfe,
         solution.nvjp,

@@ -33,6 +33,7 @@ class MMPS(Guidance):
     tolerance: float = 1e-3
 
     needs = frozenset({"linear", "gaussian"})
+    calibrated = True
     differentiates = True
     citation = "Rozet, Andry, Lanusse, Louppe: Learning Diffusion Priors from Observations by EM, NeurIPS 2024"
 
