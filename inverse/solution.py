@@ -77,7 +77,7 @@ class Solution:
         if not self.calibrated:
             warnings.warn(
                 f"the spread of {self.method!r} samples is not that of the posterior in general: on some problems "
-                "with a known posterior it is off by more than 25 % (inverse-bench run spread); for intervals take method "
+                "with a known posterior it is off by over 25 % (inverse-bench run spread); for intervals take method "
                 "'mmps', 'auto' or 'exact'",
                 UncalibratedSpread,
                 stacklevel=2,
