@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inverse.choice import resolve
 from inverse.methods import Method
-from inverse.solve import check_antithetic, rows_at_once, solve
+from inverse.solve import checked, rows_at_once, solve
 from inverse.weights import UnreliableWeights
 from operators import Operator
 from priors import Prior, Tiled
@@ -68,11 +67,8 @@ def plan(
     Returns: `Plan`.
     Raises: TypeError and ValueError as `solve`, before the prior is evaluated.
     """
-    choice = resolve(method, operator, tuple(prior.event_shape), n_samples, budget)
+    choice = checked(prior, operator, y, n_samples, method, n_steps, seed, batch_size, budget, 0, antithetic)
     n_steps = n_steps or choice.n_steps
-    if antithetic:
-        check_antithetic(choice.method, n_samples)
-    operator.validate_y(y, prior.event_shape)
     rows = min(rows_at_once(choice.method, prior.event_shape, n_samples, batch_size), len(y) * n_samples)
     n = n_samples if choice.method.population.coupled else rows
     one = (operator.rows(torch.zeros(1, dtype=torch.long, device=y.device)), y[:1])

@@ -11,14 +11,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from inverse.choice import resolve
+from inverse.choice import Choice, resolve
 from inverse.methods import METHODS, Method
 from inverse.solution import Solution
 from inverse.types import State
 from inverse.weights import UnreliableWeights, lineages, log_mean_error
 from operators import Operator
 from priors import Evaluations, Prior, RowRNG
+from priors.arguments import count, flag
+from priors.arguments import seed as seeded
+from priors.ode import MOST_STEPS
 
+MOST_SAMPLES = 10_000_000  # of one measurement: the keys of more would fill the memory
 ELEMENTS_PER_BATCH = 2**16  # 83 rows of 28 x 28: more rows gain no speed on a CPU and cost memory everywhere
 
 
@@ -56,20 +60,9 @@ def solve(
     Raises: TypeError or ValueError, before the prior is evaluated, for a y that the operator cannot have made, numbers
     out of range or a method that the operator cannot serve; NonFiniteState where a state stops being finite.
     """
-    if not isinstance(prior, Prior):
-        raise TypeError(f"prior of type {type(prior).__name__}: expected a priors.Prior, for example priors.load(...)")
-    if not isinstance(operator, Operator):
-        raise TypeError(f"operator of type {type(operator).__name__}: expected an operators.Operator")
-    choice = resolve(method, operator, tuple(prior.event_shape), n_samples, budget)
-    _check_numbers(n_samples=n_samples, n_steps=n_steps, batch_size=batch_size)
-    if isinstance(first, bool) or not isinstance(first, int) or first < 0:
-        raise ValueError(f"first = {first!r}: expected an integer >= 0, the number of the first sample")
-    if antithetic:
-        check_antithetic(choice.method, n_samples, first)
-    RowRNG(seed, ())  # refuses a bad seed before anything is computed
-    if isinstance(y, Tensor) and y.device != prior.device:
-        raise ValueError(f"y is on {y.device} and the prior on {prior.device}: move one with .to(...)")
-    operator.validate_y(y, prior.event_shape)
+    choice = checked(prior, operator, y, n_samples, method, n_steps, seed, batch_size, budget, first, antithetic)
+    n_samples, first = int(n_samples), int(first)  # of numpy's integers too
+    flag("progress", progress)
     y = _measured(operator, y)
     rows = torch.arange(len(y)).repeat_interleave(n_samples)
     numbers = [(b, k) for b in range(len(y)) for k in range(first, first + n_samples)]
@@ -103,6 +96,38 @@ def solve(
     return solution
 
 
+def checked(
+    prior: Prior,
+    operator: Operator,
+    y: Tensor,
+    n_samples: int,
+    method: str | Method,
+    n_steps: int | None,
+    seed: int,
+    batch_size: int | None,
+    budget: str | None,
+    first: int,
+    antithetic: bool,
+) -> Choice:
+    """What "auto" or a method's name stands for in a solve, once all its arguments are found good; as `solve`.
+
+    Raises: TypeError and ValueError, as `solve`.
+    """
+    _check_prior(prior)
+    if not isinstance(operator, Operator):
+        raise TypeError(f"operator of type {type(operator).__name__}: expected an operators.Operator")
+    _check_numbers(n_samples, n_steps, batch_size, seed)
+    count("first", first, 0, hint="it is the number of the first sample")
+    flag("antithetic", antithetic)
+    if isinstance(y, Tensor) and y.device != prior.device:
+        raise ValueError(f"y is on {y.device} and the prior on {prior.device}: move one with .to(...)")
+    chosen = resolve(method, operator, tuple(prior.event_shape), n_samples, budget)
+    if antithetic:
+        check_antithetic(chosen.method, n_samples, first)
+    operator.validate_y(y, prior.event_shape)
+    return chosen
+
+
 def sample(
     prior: Prior,
     n_samples: int = 16,
@@ -118,15 +143,15 @@ def sample(
     Arguments: as `solve`; method: an unconditional name in METHODS or `Method`.
     Raises: TypeError, ValueError and NonFiniteState, as `solve`.
     """
-    if not isinstance(prior, Prior):
-        raise TypeError(f"prior of type {type(prior).__name__}: expected a priors.Prior, for example priors.load(...)")
+    _check_prior(prior)
     unconditional = sorted(name for name, m in METHODS.items() if not m.conditional)
     chosen = METHODS.get(method) if isinstance(method, str) else method
     if not isinstance(chosen, Method) or chosen.conditional:
         raise ValueError(
             f"method {method!r}: expected one of {unconditional} or an unconditional Method; for a y use solve()"
         )
-    _check_numbers(n_samples=n_samples, n_steps=n_steps, batch_size=batch_size)
+    _check_numbers(n_samples, n_steps, batch_size, seed)
+    flag("progress", progress)
     rows, streams = torch.zeros(n_samples, dtype=torch.long), [((0, k), False) for k in range(n_samples)]
     return _run(prior, None, None, rows, streams, chosen, n_steps, seed, batch_size, progress)[0].x
 
@@ -201,14 +226,18 @@ def _warn_of(checked: list[str]) -> None:
         warnings.warn(found[0] + more, UnreliableWeights, stacklevel=3)
 
 
-def _check_numbers(**values: int | None) -> None:
-    for name, value in values.items():
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{name} = {value!r}: expected an integer >= 1")
-        if value < 1:
-            raise ValueError(f"{name} = {value}: expected an integer >= 1")
+def _check_prior(prior: Prior) -> None:
+    if not isinstance(prior, Prior):
+        raise TypeError(f"prior of type {type(prior).__name__}: expected a priors.Prior, for example priors.load(...)")
+
+
+def _check_numbers(n_samples: int, n_steps: int | None, batch_size: int | None, seed: int) -> None:
+    count("n_samples", n_samples, most=MOST_SAMPLES, hint="more in several solves, by first")
+    if n_steps is not None:
+        count("n_steps", n_steps, most=MOST_STEPS)
+    if batch_size is not None:
+        count("batch_size", batch_size, hint="or None")
+    seeded(seed)
 
 
 @contextmanager

@@ -7,14 +7,18 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from .arguments import count, number, rows, tensor
 from .backprojection import back_project, centred, ramp, shares
 from .base import LinearOperator, Shape
 from .noise import Noise
 from .registry import register
+
+LARGEST, MOST_VIEWS = 2**14, 2**17  # pixels of a side or detectors, and views: more is a mistake
 
 
 @register("radon")
@@ -53,21 +57,21 @@ class Radon(LinearOperator):
         noise: Noise | None = None,
         pixel: float = 1.0,
     ) -> None:
+        for name, n in (("size", size), ("detectors", detectors)):
+            if n is not None:
+                count(f"Radon: {name}", n, most=LARGEST, hint="leave it out to have it from the picture")
         super().__init__(noise, None if size is None else (1, size, size))
-        if isinstance(angles, int):
-            angles = torch.arange(angles, dtype=torch.float64) * (180 / max(angles, 1))
-        angles = torch.as_tensor(angles, dtype=torch.float64)
-        if angles.ndim != 1 or len(angles) == 0 or not bool(angles.isfinite().all()):
+        if isinstance(angles, int | np.integer):
+            views = count("Radon: angles", angles, most=MOST_VIEWS, hint="an integer is the number of views")
+            angles = torch.arange(views, dtype=torch.float64) * (180 / views)
+        angles = tensor("Radon: angles", angles).double()
+        if angles.ndim != 1:
             raise ValueError(
                 f"Radon: expected at least one finite angle (views,), given shape {tuple(angles.shape)}; angles are in "
                 "degrees, and a number of views is an int"
             )
-        if any(n is not None and n < 1 for n in (size, detectors)) or not 0 < pixel < math.inf:
-            raise ValueError(
-                f"Radon: size = {size}, detectors = {detectors}, pixel = {pixel}: expected numbers of pixels >= 1 and "
-                "a positive length; leave out size and detectors to have them from the picture"
-            )
-        self.size, self.detectors, self.pixel = size, detectors, float(pixel)
+        self.pixel = number("Radon: pixel", pixel, "(0, inf)", "it is a length")
+        self.size, self.detectors = size, detectors
         self.angles = angles.cpu()  # wherever the pictures are: they are read once, by the CPU
         self._matrices = _Kept()  # of the last size and dtype; shared by `rows`
 
@@ -80,7 +84,7 @@ class Radon(LinearOperator):
             views: how many.
             noise, kwargs: as of `Radon`.
         """
-        return cls(views, size, noise=noise, **kwargs)
+        return cls(count("Radon.sparse_view: views", views, most=MOST_VIEWS), size, noise=noise, **kwargs)
 
     @classmethod
     def limited_angle(
@@ -98,9 +102,10 @@ class Radon(LinearOperator):
         Raises:
             ValueError: degrees outside (0, 180].
         """
-        if not 0 < degrees <= 180:
-            raise ValueError(f"Radon.limited_angle: degrees must lie in (0, 180], given {degrees}; 180 is all there is")
-        return cls(start + torch.arange(views) * (degrees / max(views, 1)), size, noise=noise, **kwargs)
+        degrees = number("Radon.limited_angle: degrees", degrees, "(0, 180]", "180 is all there is")
+        views = count("Radon.limited_angle: views", views, most=MOST_VIEWS)
+        start = number("Radon.limited_angle: start", start)
+        return cls(start + torch.arange(views) * (degrees / views), size, noise=noise, **kwargs)
 
     def forward(self, x: Tensor) -> Tensor:
         matrix, transpose = self._matrix(x)
@@ -127,6 +132,7 @@ class Radon(LinearOperator):
         Raises:
             ValueError: an unknown filter, or a y of another shape.
         """
+        rows("Radon.fbp: y", y, "measurement")
         size, n = self._size_of(y), y.shape[-1]
         length = 2 * n  # so that the convolution does not wrap round
         filtered = torch.fft.irfft(torch.fft.rfft(y, n=length) * ramp(length, filter).to(y), n=length)[..., :n]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .arguments import choice, number, picture
 from .base import LinearOperator, Shape, SVDOperator
 from .noise import Noise
 from .registry import register
@@ -53,11 +54,8 @@ class Resize(SVDOperator):
 
     def __init__(self, factor: float = 4, kernel: str = "bicubic", noise: Noise | None = None) -> None:
         super().__init__(noise)
-        if not 1 <= factor < math.inf:
-            raise ValueError(f"Resize: factor = {factor}: expected a number >= 1, pixels of x per pixel of y")
-        if kernel not in KERNELS:
-            raise ValueError(f"Resize: kernel = {kernel!r}: expected one of {', '.join(KERNELS)}")
-        self.factor, self.kernel = factor, kernel
+        self.factor = number("Resize: factor", factor, "[1, 16384]", "pixels of x per pixel of y")
+        self.kernel = choice("Resize: kernel", kernel, KERNELS)
 
     @property
     def singular_values(self) -> Tensor:
@@ -96,10 +94,10 @@ class Resize(SVDOperator):
 
     def event_shape_of(self, measurement_shape: Shape) -> Shape:
         """The event shape remembered, where it is measured as this; else the largest that is."""
-        *channels, h, w = measurement_shape
+        channels, h, w = picture("Resize", measurement_shape)
         if self.event_shape is not None and [_length(n, self.factor) for n in self.event_shape[-2:]] == [h, w]:
-            return (*channels, *self.event_shape[-2:])
-        return (*channels, int(h * self.factor), int(w * self.factor))
+            return (channels, *self.event_shape[-2:])
+        return (channels, int(h * self.factor), int(w * self.factor))
 
     def check_event_shape(self, event_shape: Shape) -> None:
         if len(event_shape) != 3:

@@ -33,7 +33,7 @@ def conjugate_gradients(
         max_steps: applications of A at most.
         precondition: P, symmetric positive semi-definite and like the inverse of A.
     """
-    x, r = torch.zeros_like(b), b
+    x, r = torch.zeros_like(b) + column(0 * dot(b, b), b), b  # a row with nan has no solution, and no end
     p = z = b if precondition is None else precondition(b)
     rho = dot(r, z)
     stop = rtol**2 * rho

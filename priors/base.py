@@ -7,8 +7,9 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from priors.arguments import state
 from priors.moments import Moments
-from priors.sde import SDE
+from priors.sde import SDE, at_least
 from priors.spectrum import StationaryMoments
 from priors.units import Units
 
@@ -45,7 +46,9 @@ class Prior(ABC):
             raise TypeError(f"{cls.__name__} implements neither score nor denoise: implement one of them")
 
     def score(self, x: Tensor, t: Tensor | float) -> Tensor:
-        """grad log p_t(x); x (N, *E) in data units, t scalar or (N,) -> (N, *E)."""
+        """grad log p_t(x); x (N, *E) in data units, t scalar or (N,), taken as at least 1e-5 -> (N, *E)."""
+        state(x, t, len(self.event_shape), self.device)
+        t = at_least(t)
         alpha, sigma = expand(self.sde.alpha(t), x), expand(self.sde.sigma(t), x)
         return (alpha * self.denoise(x, t) - x) / sigma**2
 
@@ -60,6 +63,7 @@ class Prior(ABC):
         x, D, v and J'v (N, *E); t scalar or (N,). Where gradients are recorded and x asks for one, D and J'v can be
         differentiated again.
         """
+        state(x, t, len(self.event_shape), self.device)
         again = _recorded(x)
         with torch.enable_grad():
             x = x if again else x.detach().requires_grad_()

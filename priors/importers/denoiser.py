@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from priors.arguments import number, shape, state
 from priors.base import VJP, Prior, expand
-from priors.sde import SDE, VESDE
+from priors.sde import SDE, VESDE, checked_sde
 
 
 class DenoiserPrior(Prior, nn.Module):
@@ -26,7 +27,12 @@ class DenoiserPrior(Prior, nn.Module):
         nn.Module.__init__(self)
         if not callable(denoiser):
             raise TypeError(f"denoiser of type {type(denoiser).__name__}: expected a callable (x, sigma) -> x0")
-        if not 0 <= sigma_min < sigma_max:
+        checked_sde(sde)
+        number("sigma_min", sigma_min, "[0, inf)", "in data units")
+        if not (isinstance(sigma_max, float) and sigma_max == math.inf):
+            number("sigma_max", sigma_max, "(0, inf)", "in data units, or math.inf for no bound")
+        number("variance", variance, "(0, inf)", "in data units squared")
+        if not sigma_min < sigma_max:
             raise ValueError(f"sigma_min = {sigma_min}, sigma_max = {sigma_max}: expected 0 <= sigma_min < sigma_max")
         largest = float(sde.sigma(1.0) / sde.alpha(1.0))
         if largest > sigma_max * (1 + 1e-6):
@@ -35,13 +41,14 @@ class DenoiserPrior(Prior, nn.Module):
                 f"sde = VESDE({max(sigma_min, 0.01):g}, {sigma_max:g}), whose first state is noise of that size alone, "
                 "or a denoiser trained further"
             )
-        self.denoiser, self.sde, self.event_shape = denoiser, sde, tuple(event_shape)
+        self.denoiser, self.sde, self.event_shape = denoiser, sde, shape("event_shape", event_shape)
         self.sigma_min, self.sigma_max, self.variance = sigma_min, sigma_max, variance
         tensors = chain(denoiser.parameters(), denoiser.buffers()) if isinstance(denoiser, nn.Module) else iter(())
         first = next(tensors, torch.empty(0))
         self.register_buffer("anchor", torch.empty(0, device=first.device), persistent=False)
 
     def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
+        state(x, t, len(self.event_shape), self.device)
         alpha, sigma = self.sde.alpha(t), self.sde.sigma(t)
         told = (sigma / alpha).clamp_min(self.sigma_min)
         argument = float(told) if told.ndim == 0 else told.to(device=x.device, dtype=x.dtype)
@@ -94,5 +101,6 @@ def from_denoiser(
     Raises: TypeError for a denoiser that cannot be called; ValueError for noise levels that it does not serve, for an
     output of another shape and, in methods that need it, for a missing derivative.
     """
+    number("sigma_min", sigma_min, "[0, inf)", "in data units")
     chosen = VESDE(max(sigma_min, 0.01), 50.0) if sde is None else sde
     return DenoiserPrior(denoiser, chosen, event_shape, sigma_min, sigma_max, variance)
