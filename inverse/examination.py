@@ -54,7 +54,9 @@ def examine(
         raise TypeError(f"prior of type {type(prior).__name__}: expected a priors.Prior, or None")
     if draws is not None:
         rows("draws", draws, tuple(solution.samples.shape[2:]))
-    if y.ndim == 0 or len(y) != len(solution.samples):
+    if y.ndim == 0:
+        raise ValueError("y without axes: expected (B, *M), a measurement per solution")
+    if len(y) != len(solution.samples):
         raise ValueError(f"{len(y)} measurements and a solution of {len(solution.samples)}: expected as many")
     if (prior is None) != (draws is None):
         raise ValueError("a prior without draws, or draws without a prior: expected both, or neither")

@@ -9,7 +9,7 @@ from inverse.predictors import ProbabilityFlow
 from inverse.protocols import Kernel
 from inverse.types import Gaussian
 from priors import Prior
-from priors.arguments import settings
+from priors.arguments import function, settings
 from priors.density import EXACT_UP_TO, middle, step_with_log_det
 
 
@@ -32,6 +32,7 @@ class Flow:
 
     def __post_init__(self):
         settings(self, probes=1, exact_up_to=0)
+        function("predictor", self.predictor, "transition")
 
     def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
         def step(z: Tensor) -> Tensor:

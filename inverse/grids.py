@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from priors import SDE
-from priors.arguments import count, number, settings
+from priors.arguments import count, function, number, settings
 from priors.ode import MOST_STEPS, karras_times
 from priors.sde import checked_sde
 
@@ -73,6 +73,7 @@ class TimeTravel:
 
     def __post_init__(self):
         settings(self, jump=1, repeats=1)
+        function("grid", self.grid)
 
     def __call__(self, sde: SDE, n: int) -> Tensor:
         """Times for n steps down in all, repeats included, or fewer by less than a block; sde -> (m + 1,)."""

@@ -46,7 +46,7 @@ from inverse.protocols import Guidance, Kernel, Population
 from inverse.types import State
 from operators import Operator
 from priors import Prior
-from priors.arguments import choice, number, sequence, settings
+from priors.arguments import choice, function, number, sequence, settings
 
 ORDERS = ("predict-first", "correct-first")
 REPAINT = (
@@ -91,10 +91,8 @@ class Method:
                 raise TypeError(f"{part} of type {type(getattr(self, part)).__name__}: expected {kind}")
         steps = [*([] if self.predictor is None else [self.predictor]), *sequence("correctors", self.correctors)]
         for kernel in steps:
-            if not callable(getattr(kernel, "transition", None)) or isinstance(kernel, type):
-                raise TypeError(f"{kernel!r:.60} has no transition: expected a kernel, such as Ancestral()")
-        if not callable(self.grid):
-            raise TypeError(f"grid = {self.grid!r:.60}: expected a function, such as inverse.grids.karras")
+            function("a kernel", kernel, "transition")
+        function("grid", self.grid)
         if self.predictor is None and not self.correctors:
             raise ValueError(f"method {self.name!r} has neither a predictor nor correctors: give it one")
         if self.head is not None:

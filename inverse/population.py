@@ -9,7 +9,7 @@ from torch import Tensor
 from inverse.protocols import Population, Posterior
 from inverse.types import State
 from inverse.weights import Resampling, effective_size, systematic
-from priors.arguments import settings
+from priors.arguments import function, settings
 from priors.base import expand
 from priors.density import EXACT_UP_TO, log_density, log_density_along
 from priors.sde import SDE
@@ -55,6 +55,7 @@ class SMC(Population):
 
     def __post_init__(self):
         settings(self, threshold="[0, 1]", rows=1)
+        function("resampling", self.resampling)
 
     def sized(self, n_samples: int) -> "SMC":
         return replace(self, rows=n_samples)
@@ -140,6 +141,7 @@ class Renoised(Independent):
 
     def __post_init__(self):
         settings(self, nodes=1, kernels="[0, inf)", rows=1)
+        function("resampling", self.resampling)
 
     def sized(self, n_samples: int) -> "Renoised":
         return replace(self, rows=n_samples)

@@ -167,6 +167,15 @@ def state(x: Any, t: Any, axes: int, device: torch.device) -> None:
         raise ValueError(f"t of shape {tuple(t.shape)} and {t.dtype}: expected a scalar or ({len(x)},), a time per row")
 
 
+def function(name: str, value: Any, method: str = "__call__") -> None:
+    """Refuse what has not a method, by default what cannot be called, and classes.
+
+    Raises: TypeError.
+    """
+    if isinstance(value, type) or not callable(getattr(value, method, None)):
+        raise TypeError(f"{name} = {_shown(value)}: expected an object with {method}")
+
+
 def place(name: str, value: Any) -> str | Path:
     """A path, as a text or a `Path`.
 

@@ -382,7 +382,8 @@ def of_priors() -> Iterator[Good]:
 
 
 FIELDS = (
-    "minutes", "batch_size", "lr", "cosine", "warmup", "clip", "ema", "precision", "held_out", "flip", "save_minutes", "seed",
+    "minutes", "batch_size", "lr", "cosine", "warmup", "clip", "ema", "precision", "held_out", "flip", "save_minutes",
+    "seed",
 )  # fmt: skip
 
 

@@ -35,7 +35,7 @@ class MMPS(Guidance):
     citation = "Rozet, Andry, Lanusse, Louppe: Learning Diffusion Priors from Observations by EM, NeurIPS 2024"
 
     def __post_init__(self):
-        settings(self, steps=1)
+        settings(self, steps=1, tolerance="[0, 1)")
 
     def posterior(self, prior, operator, y, rng=None):
         return MMPSPosterior(prior, operator, y, self)

@@ -36,9 +36,10 @@ class DenoiserPrior(Prior, nn.Module):
             raise ValueError(f"sigma_min = {sigma_min}, sigma_max = {sigma_max}: expected 0 <= sigma_min < sigma_max")
         largest = float(sde.sigma(1.0) / sde.alpha(1.0))
         if largest > sigma_max * (1 + 1e-6):
+            least = max(sigma_min, min(0.01, sigma_max / 10))
             raise ValueError(
                 f"sampling with {sde} asks the denoiser for sigma up to {largest:g}, and it serves {sigma_max:g}: give "
-                f"sde = VESDE({max(sigma_min, 0.01):g}, {sigma_max:g}), whose first state is noise of that size alone, "
+                f"sde = VESDE({least:g}, {sigma_max:g}), whose first state is noise of that size alone, "
                 "or a denoiser trained further"
             )
         self.denoiser, self.sde, self.event_shape = denoiser, sde, shape("event_shape", event_shape)
