@@ -20,6 +20,9 @@ class Composition(Operator):
     Arguments:
         outer: applied last; its noise and its support are those of the whole.
         inner: applied first; its noise is not used.
+
+    Raises:
+        TypeError: a part that is no operator.
     """
 
     def __new__(cls, outer: Any = None, inner: Any = None) -> Self:

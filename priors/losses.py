@@ -45,7 +45,10 @@ WEIGHTS: dict[str, Weight] = {"score": _score, "likelihood": _likelihood, "unit"
 
 
 def perturb(sde: SDE, x0: Tensor, t: Tensor, z: Tensor) -> Tensor:
-    """x_t = alpha(t) x0 + sigma(t) z under the sde; x0, z (N, *E), t (N,) -> (N, *E)."""
+    """x_t = alpha(t) x0 + sigma(t) z under the sde; x0, z (N, *E), t (N,) -> (N, *E).
+
+    Raises: TypeError or ValueError for tensors of other types or shapes.
+    """
     rows("x0", x0)
     if not isinstance(z, Tensor) or z.shape != x0.shape or z.device != x0.device:
         raise ValueError(f"z: expected a tensor of x0's shape {tuple(x0.shape)} on {x0.device}, standard normal noise")

@@ -95,13 +95,18 @@ def _time(t: Tensor | float) -> Tensor:
 
 
 def at_least(t: Tensor | float) -> Tensor | float:
-    """A time, or `LEAST` where it is less: at 0 some SDEs have no noise, and networks' labels or scores are 0 / 0."""
+    """A time, or `LEAST` where it is less: at 0 some SDEs have no noise, and networks' labels or scores are 0 / 0.
+
+    Arguments: t (a number, 0-d or (N,)).
+    Raises: TypeError or ValueError for a number that is no time.
+    """
     return t.clamp_min(LEAST) if isinstance(t, Tensor) else max(number("t", t, TIMES), LEAST)
 
 
 def checked_sde(sde) -> SDE:
-    """An SDE.
+    """An SDE as it is.
 
+    Arguments: sde (SDE).
     Raises: TypeError for anything else.
     """
     if not isinstance(sde, SDE):
