@@ -150,7 +150,7 @@ def rows(name: str, x: Any, event_shape: tuple[int, ...] | None = None) -> Tenso
     return x
 
 
-def state(x: Any, t: Any, axes: int, device: torch.device) -> None:
+def state(x: Any, t: Any, axes: int, device: torch.device | None = None) -> None:
     """Refuse a state x (N, *E) of ``axes`` axes in E, or times t (0-d or (N,)), of another type, shape or device.
 
     Values are not looked at: priors are asked at every step.
@@ -159,7 +159,7 @@ def state(x: Any, t: Any, axes: int, device: torch.device) -> None:
     rows("x", x)
     if x.ndim != 1 + axes:
         raise ValueError(f"x of shape {tuple(x.shape)}: expected (N, *event) with events of {axes} axes")
-    if x.device != device:
+    if device is not None and x.device != device:
         raise ValueError(f"x is on {x.device} and the prior on {device}: move one with .to(...)")
     if not isinstance(t, Tensor):
         number("t", t, hint="a time of the SDE")

@@ -47,7 +47,7 @@ class Prior(ABC):
 
     def score(self, x: Tensor, t: Tensor | float) -> Tensor:
         """grad log p_t(x); x (N, *E) in data units, t scalar or (N,), taken as at least 1e-5 -> (N, *E)."""
-        state(x, t, len(self.event_shape), self.device)
+        state(x, t, len(self.event_shape))
         t = at_least(t)
         alpha, sigma = expand(self.sde.alpha(t), x), expand(self.sde.sigma(t), x)
         return (alpha * self.denoise(x, t) - x) / sigma**2
@@ -63,7 +63,7 @@ class Prior(ABC):
         x, D, v and J'v (N, *E); t scalar or (N,). Where gradients are recorded and x asks for one, D and J'v can be
         differentiated again.
         """
-        state(x, t, len(self.event_shape), self.device)
+        state(x, t, len(self.event_shape))
         again = _recorded(x)
         with torch.enable_grad():
             x = x if again else x.detach().requires_grad_()

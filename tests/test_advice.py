@@ -14,6 +14,7 @@ import inverse
 import operators
 import priors
 from inverse import METHODS, Method, flow, grids, guidance, population, predictors, quality
+from inverse.own import finished
 from operators import (
     Bayer,
     Blur,
@@ -273,6 +274,15 @@ def test_a_file_without_averages(tmp_path):
         score_sde.read(tmp_path / "last.pth", ema=True)
     assert "ema" in inspect.signature(score_sde.load).parameters
     assert list(score_sde.read(tmp_path / "last.pth", ema=False)) == ["sigmas"]
+
+
+def test_a_truncated_result_is_no_other_problem(tmp_path):
+    solution = inverse.Solution(X[None], torch.zeros(1, 2), "mmps", 1, 0, 0.0, 0)
+    solution.save(tmp_path / "run.h5", {"key": "this"})
+    whole = (tmp_path / "run.h5").read_bytes()
+    (tmp_path / "run.h5").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="is truncated"):
+        finished(None, None, 0, tmp_path / "run.h5")  # type: ignore[arg-type]  # the file is read before the problem
 
 
 # what messages name -----------------------------------------------------------------------------------------------
