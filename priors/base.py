@@ -46,9 +46,9 @@ class Prior(ABC):
             raise TypeError(f"{cls.__name__} implements neither score nor denoise: implement one of them")
 
     def score(self, x: Tensor, t: Tensor | float) -> Tensor:
-        """grad log p_t(x); x (N, *E) in data units, t scalar or (N,), taken as at least 1e-5 -> (N, *E)."""
+        """grad log p_t(x); x (N, *E) in data units, t scalar or (N,), at least the SDE's ``least`` -> (N, *E)."""
         state(x, t, len(self.event_shape))
-        t = at_least(t)
+        t = at_least(self.sde, t)
         alpha, sigma = expand(self.sde.alpha(t), x), expand(self.sde.sigma(t), x)
         return (alpha * self.denoise(x, t) - x) / sigma**2
 

@@ -181,7 +181,7 @@ def objective(recipe: dict, images: ImageSet | pictures.Crops) -> Objective:
     Raises: TypeError or ValueError for entries that are unknown or out of range, and for images of another shape than
     the network's.
     """
-    checked(recipe)
+    checked({"name": "", "licence": ""} | recipe)  # which only a card asks for
     network, noising = nets.build(recipe["network"]), sde.from_spec(recipe["sde"])
     _fits(network, images)
     arguments = (network, noising, images.event_shape)

@@ -129,7 +129,7 @@ class ScorePrior(Prior, nn.Module):
 
     def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
         state(x, t, len(self.event_shape), self.device)
-        t = at_least(t)
+        t = at_least(self.sde, t)
         alpha, sigma = expand(self.sde.alpha(t), x), expand(self.sde.sigma(t), x)
         shift, scale = self.range.shift, self.range.scale
         times = _rows(torch.as_tensor(t, dtype=x.dtype, device=x.device), len(x))

@@ -32,6 +32,7 @@ class SDE(ABC):
     """
 
     t_min: ClassVar[float]  # where sampling stops, as in the paper
+    least: ClassVar[float] = 0.0  # the least time at which there is noise
 
     @abstractmethod
     def alpha(self, t: Tensor | float) -> Tensor:
@@ -84,23 +85,24 @@ class SDE(ABC):
 
 
 def _time(t: Tensor | float) -> Tensor:
-    """A time as a tensor; numbers and tensors of one number on the CPU are checked, others would cost too much."""
+    """A time as a tensor. Numbers are checked; tensors are not, whose values would cost time at every step and which
+    other people's solvers may step beyond the ends."""
     if isinstance(t, Tensor):
-        if t.ndim == 0 and t.device.type == "cpu":
-            number("t", t, TIMES, "a time of the SDE, from data to noise")
-        elif t.is_complex():
+        if t.is_complex():
             raise TypeError(f"t of {t.dtype}: expected real times")
         return t
     return torch.tensor(number("t", t, TIMES, "a time of the SDE, from data to noise"), dtype=torch.float64)
 
 
-def at_least(t: Tensor | float) -> Tensor | float:
-    """A time, or `LEAST` where it is less: at 0 some SDEs have no noise, and networks' labels or scores are 0 / 0.
+def at_least(sde: SDE, t: Tensor | float) -> Tensor | float:
+    """A time, or the SDE's least one where it is less: without noise networks' labels and scores are 0 / 0.
 
-    Arguments: t (a number, 0-d or (N,)).
+    Arguments: sde; t (a number, 0-d or (N,)).
     Raises: TypeError or ValueError for a number that is no time.
     """
-    return t.clamp_min(LEAST) if isinstance(t, Tensor) else max(number("t", t, TIMES), LEAST)
+    if isinstance(t, Tensor):
+        return t.clamp_min(sde.least) if sde.least else t
+    return max(number("t", t, TIMES, "a time of the SDE, from data to noise"), sde.least)
 
 
 def checked_sde(sde) -> SDE:
@@ -167,6 +169,7 @@ class VPSDE(SDE):
     beta_max: float = 20.0
     scale: float = 1.0
     t_min: ClassVar[float] = 1e-3
+    least: ClassVar[float] = LEAST
 
     def __post_init__(self):
         settings(self, beta_min="(0, inf)", beta_max="(0, inf)", scale="(0, inf)")
