@@ -31,7 +31,7 @@ def motion_kernel(size: int, seed: int = 0, length: float | None = None) -> Tens
     Returns: (size, size) float32.
     Raises: TypeError for a size that is no integer; ValueError for one that is even or below 3, or a length <= 0.
     """
-    size = count("motion_kernel: size", size, 3, LARGEST, "odd, a side in pixels")
+    size = count("motion_kernel: size", size, 3, LARGEST, "an odd number, the side in pixels")
     if size % 2 == 0:
         raise ValueError(f"motion_kernel: size = {size}: expected an odd integer >= 3, so that it has a centre")
     length = float(size) if length is None else number("motion_kernel: length", length, "(0, inf)", "in pixels")
