@@ -51,7 +51,7 @@ class AnnealedLangevin:
     snr: float = 0.16
 
     def __post_init__(self):
-        settings(self, snr="(0, 0.7071)")
+        settings(self, snr=f"(0, {0.5**0.5})")
 
     def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
         step = 2 * (self.snr * field.sde.sigma(t)) ** 2

@@ -156,7 +156,7 @@ MISTAKES = {
     "weight negative": (lambda: NoisyLikelihood(-1.0), ValueError, "weight = -1.0", "> 0"),
     "eta 2": (lambda: DDIM(2.0), ValueError, "eta = 2.0", "[0, 1]"),
     "snr 1": (lambda: Langevin(1.0), ValueError, "snr = 1.0", "(0, 0.5)"),
-    "annealed snr 1": (lambda: AnnealedLangevin(1.0), ValueError, "snr = 1.0", "(0, 0.7071)"),
+    "annealed snr 1": (lambda: AnnealedLangevin(1.0), ValueError, "snr = 1.0", "(0, 0.707"),
 }  # fmt: skip
 
 
