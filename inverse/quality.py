@@ -138,6 +138,7 @@ def _known(operator: Operator) -> None:
 
 
 def _same_shape(estimate: Tensor, truth: Tensor) -> None:
-    rows_of("estimate", estimate), rows_of("truth", truth)
+    rows_of("estimate", estimate)
+    rows_of("truth", truth)
     if estimate.shape != truth.shape:
         raise ValueError(f"estimate {tuple(estimate.shape)} and truth {tuple(truth.shape)}: expected the same shape")

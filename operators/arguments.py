@@ -47,7 +47,7 @@ def count(name: str, value: Any, least: int = 1, most: int = MOST, hint: str = "
     expected = f"expected an integer >= {least}{bound}{'; ' + hint if hint else ''}"
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} = {_shown(value)}: {expected}")
-    if not least <= value <= most:
+    if not least <= int(value) <= most:
         raise ValueError(f"{name} = {value}: {expected}")
     return int(value)
 
@@ -59,7 +59,7 @@ def seed(value: Any) -> int:
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"seed = {_shown(value)}: expected an integer >= 0")
-    if not 0 <= value < 2**63:
+    if not 0 <= int(value) < 2**63:
         raise ValueError(f"seed = {value}: expected an integer >= 0 and < 2^63")
     return int(value)
 

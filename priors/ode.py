@@ -127,7 +127,8 @@ def slerp(z0: Tensor, z1: Tensor, weight: Tensor | float) -> Tensor:
     Returns: (N, *E).
     Raises: ValueError for different shapes, and for opposite latents, between which no great circle is the shortest.
     """
-    rows("z0", z0), rows("z1", z1)
+    rows("z0", z0)
+    rows("z1", z1)
     if z0.shape != z1.shape:
         raise ValueError(
             f"latents {tuple(z0.shape)} and {tuple(z1.shape)}: expected the same shape; expand one of them"
