@@ -117,7 +117,7 @@ def warn_of(residuals: Tensor, rtol: float, max_steps: int, what: str, remedy: s
         warnings.warn(
             f"{what}: relative residual {worst:.1e} after {max_steps} steps, asked for {rtol:.1e}; {remedy}",
             NotConverged,
-            stacklevel=4,
+            stacklevel=5,  # past the check that `operators.guards` puts around a method
         )
 
 
