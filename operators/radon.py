@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from .arguments import choice, count, flag, number, rows, tensor
+from .arguments import choice, count, flag, number, rows, shape, tensor
 from .backprojection import back_project, ramp, shares
 from .base import LinearOperator, Shape
 from .kept import Kept
@@ -198,7 +198,8 @@ class Radon(LinearOperator):
 
     def measurement_shape(self, event_shape: Shape) -> Shape:
         """(C, views, detectors)."""
-        self.check_event_shape(tuple(event_shape))
+        event_shape = shape("event_shape", event_shape)
+        self.check_event_shape(event_shape)
         return (event_shape[0], len(self.angles), self.detectors_for(event_shape[-1]))
 
     def event_shape_of(self, measurement_shape: Shape) -> Shape:
