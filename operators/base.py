@@ -14,6 +14,7 @@ from .arguments import rows, shape
 from .arguments import seed as seeded
 from .batching import Batched, shallow
 from .guards import GUARDS
+from .kept import Kept
 from .noise import GaussianNoise, Noise
 from .solvers import Map, column, least_squares, solve
 
@@ -47,7 +48,7 @@ class Operator(Batched, ABC):
     def __init__(self, noise: Noise | None = None, event_shape: Shape | None = None) -> None:
         super().__init__()
         self.event_shape = None if event_shape is None else shape("event_shape", event_shape)
-        self._fitting: set[tuple[Shape, Shape]] = set()  # E and the M that its events were found to have
+        self._found = Kept(4)  # the M of an E
         self._set_noise(noise)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -227,15 +228,15 @@ class Operator(Batched, ABC):
             event_shape = self.event_shape_of(measurement_shape)
         except UnknownEventShape:
             return
-        if (event_shape, measurement_shape) not in self._fitting:
-            self.check_event_shape(event_shape)
-            if (expected := self.measurement_shape(event_shape)) != measurement_shape:
-                raise ValueError(
-                    f"{type(self).__name__}: expected {what} of shape (N, {', '.join(map(str, expected))}) for events "
-                    f"{event_shape}, given {tuple(y.shape)}; use operator.at(event_shape) of the events behind this "
-                    f"{what}"
-                )
-            self._fitting.add((event_shape, measurement_shape))
+        if (expected := self._known_shape(event_shape)) != measurement_shape:
+            raise ValueError(
+                f"{type(self).__name__}: expected {what} of shape (N, {', '.join(map(str, expected))}) for events "
+                f"{event_shape}, given {tuple(y.shape)}; use operator.at(event_shape) of the events behind this {what}"
+            )
+
+    def _known_shape(self, event_shape: Shape) -> Shape:
+        """`measurement_shape`, computed once."""
+        return self._found.get(event_shape, lambda: self.measurement_shape(event_shape))
 
     def _check_home(self, what: str, x: Tensor) -> None:
         """Refuse rows on another device than the operator's, or of another number than its parameters are for."""

@@ -57,11 +57,9 @@ def _of_x_and_v(method: Method) -> Method:
         self.validate(x)
         name = f"{type(self).__name__}.{method.__name__}: v"
         rows(name, v, "measurement")
-        shapes = (tuple(x.shape[1:]), tuple(v.shape[1:]))
-        if len(v) != len(x) or (shapes not in self._fitting and self.measurement_shape(shapes[0]) != shapes[1]):
-            expected = (len(x), *self.measurement_shape(shapes[0]))
+        expected = (len(x), *self._known_shape(tuple(x.shape[1:])))
+        if tuple(v.shape) != expected:
             raise ValueError(f"{name} of shape {tuple(v.shape)}: expected {expected}, the shape of forward(x)")
-        self._fitting.add(shapes)
         return method(self, x, v)
 
     return checked
