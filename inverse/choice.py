@@ -81,8 +81,8 @@ def choose(
     "balanced" (100) or "exact" (what is nearest at any cost); differentiable: `Prior.differentiable` of the prior.
     Raises: ValueError for an unknown budget, or where no method serves the operator.
     """
-    if budget not in BUDGETS:
-        raise ValueError(f"budget {budget!r}: expected one of {sorted(BUDGETS)}")
+    if not isinstance(budget, str) or budget not in BUDGETS:
+        raise ValueError(f"budget {budget!r:.60}: expected one of {sorted(BUDGETS)}")
     numbers = prod(operator.measurement_shape(event_shape))
     known = (METHODS | VARIANTS).items()
     candidates = {name: m for name, m in known if serves(m, operator, differentiable) and numbers <= m.guidance.largest}

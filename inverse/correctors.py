@@ -7,6 +7,7 @@ from torch import Tensor
 
 from inverse.types import Gaussian
 from priors import Prior
+from priors.arguments import settings
 from priors.base import expand
 
 
@@ -28,8 +29,7 @@ class Langevin:
     snr: float = 0.16
 
     def __post_init__(self):
-        if not 0 < self.snr < 0.5:
-            raise ValueError(f"snr = {self.snr}: expected a number in (0, 0.5)")
+        settings(self, snr="(0, 0.5)")
 
     def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
         score = field.score(x, t)
@@ -51,8 +51,7 @@ class AnnealedLangevin:
     snr: float = 0.16
 
     def __post_init__(self):
-        if not 0 < self.snr < 0.5**0.5:
-            raise ValueError(f"snr = {self.snr}: expected a number in (0, 0.707)")
+        settings(self, snr=f"(0, {0.5**0.5})")
 
     def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
         step = 2 * (self.snr * field.sde.sigma(t)) ** 2

@@ -9,6 +9,7 @@ from inverse.quality import misfit, predictive_p, prior_predictive_p, residual_c
 from inverse.solution import Solution
 from operators import Operator
 from priors import Prior
+from priors.arguments import rows
 
 EXTREME = 0.01  # a p-value below it is warned of, and of the residual one above 1 - EXTREME too
 SLIGHT = 0.1  # of the noise's variance: what a residual may differ by without a warning
@@ -46,12 +47,22 @@ def examine(
     Raises: ValueError for another number of measurements, a prior without draws or draws without a prior, and as
     `prior_predictive_p`.
     """
+    for name, value, kind in (("solution", solution, Solution), ("operator", operator, Operator), ("y", y, Tensor)):
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} of type {type(value).__name__}: expected {kind.__module__}.{kind.__name__}")
+    if not isinstance(prior, Prior | None):
+        raise TypeError(f"prior of type {type(prior).__name__}: expected a priors.Prior, or None")
+    if draws is not None:
+        rows("draws", draws, tuple(solution.samples.shape[2:]))
+    if y.ndim == 0:
+        raise ValueError("y without axes: expected (B, *M), a measurement per solution")
     if len(y) != len(solution.samples):
         raise ValueError(f"{len(y)} measurements and a solution of {len(solution.samples)}: expected as many")
     if (prior is None) != (draws is None):
         raise ValueError("a prior without draws, or draws without a prior: expected both, or neither")
     if draws is not None and len(draws) < FEWEST_DRAWS:
         raise ValueError(f"{len(draws)} draws of the prior: expected {FEWEST_DRAWS} or more, for a p-value below .01")
+    operator.validate_y(y, tuple(solution.samples.shape[2:]))
     chi2 = predicted = covered = None
     operator = operator.at(tuple(solution.samples.shape[2:]))
     if "gaussian" in operator.noise.capabilities and bool((operator.noise.variance(y) > 0).all()):

@@ -10,6 +10,7 @@ from inverse.predictors import ProbabilityFlow
 from inverse.protocols import Kernel
 from inverse.types import Gaussian
 from priors import Prior
+from priors.arguments import function, settings
 from priors.density import EXACT_UP_TO, middle, step_with_log_det
 
 
@@ -33,10 +34,8 @@ class Flow:
     differentiates: ClassVar[bool] = True
 
     def __post_init__(self):
-        if self.probes < 1:
-            raise ValueError(f"probes = {self.probes}: expected at least 1; 2 or more correct for their own noise")
-        if self.exact_up_to < 0:
-            raise ValueError(f"exact_up_to = {self.exact_up_to}: expected a number of dimensions >= 0")
+        settings(self, probes=1, exact_up_to=0)
+        function("predictor", self.predictor, "transition")
 
     def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
         def step(z: Tensor) -> Tensor:

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from priors import SDE
-from priors.ode import karras_times
+from priors.arguments import count, function, number, settings
+from priors.ode import MOST_STEPS, karras_times
+from priors.sde import checked_sde
 
 Grid = Callable[..., Tensor]  # (sde, n, start=1, end=None) -> times in float64, from start to end (or t_min)
 
@@ -20,7 +22,8 @@ def uniform(sde: SDE, n: int, start: float = 1.0, end: float | None = None) -> T
     last, default the SDE's t_min.
     Returns: (n + 1,) float64, decreasing from start to end.
     """
-    return torch.linspace(start, _end(sde, end), n + 1, dtype=torch.float64)
+    n, start, end = _checked(sde, n, start, end)
+    return torch.linspace(start, end, n + 1, dtype=torch.float64)
 
 
 def quadratic(sde: SDE, n: int, start: float = 1.0, end: float | None = None) -> Tensor:
@@ -28,7 +31,7 @@ def quadratic(sde: SDE, n: int, start: float = 1.0, end: float | None = None) ->
 
     Arguments: as `uniform`.
     """
-    end = _end(sde, end)
+    n, start, end = _checked(sde, n, start, end)
     times = torch.linspace(start**0.5, end**0.5, n + 1, dtype=torch.float64) ** 2
     times[0], times[-1] = start, end  # the square of the root is off by rounding
     return times
@@ -39,7 +42,8 @@ def karras(sde: SDE, n: int, start: float = 1.0, end: float | None = None, rho: 
 
     Arguments: as `uniform`; rho (float > 0): the larger, the more steps at little noise.
     """
-    return karras_times(sde, start, _end(sde, end), n, rho)
+    n, start, end = _checked(sde, n, start, end)
+    return karras_times(sde, start, end, n, rho)
 
 
 def log_snr(sde: SDE, n: int, start: float = 1.0, end: float | None = None) -> Tensor:
@@ -47,7 +51,7 @@ def log_snr(sde: SDE, n: int, start: float = 1.0, end: float | None = None) -> T
 
     Arguments: as `uniform`.
     """
-    end = _end(sde, end)
+    n, start, end = _checked(sde, n, start, end)
     first, last = _ratio(sde, start).log(), _ratio(sde, end).log()
     times = sde.time(torch.exp(first + torch.linspace(0, 1, n + 1, dtype=torch.float64) * (last - first)))
     times[0], times[-1] = start, end  # known exactly
@@ -68,8 +72,8 @@ class TimeTravel:
     grid: Grid = karras
 
     def __post_init__(self):
-        if min(self.jump, self.repeats) < 1:
-            raise ValueError(f"jump = {self.jump}, repeats = {self.repeats}: expected at least 1")
+        settings(self, jump=1, repeats=1)
+        function("grid", self.grid)
 
     def __call__(self, sde: SDE, n: int) -> Tensor:
         """Times for n steps down in all, repeats included, or fewer by less than a block; sde -> (m + 1,)."""
@@ -102,8 +106,9 @@ class Sawtooth:
     sweep: int = 20
 
     def __post_init__(self):
-        if not (self.first >= self.last > 1 and 0 < self.decay < 1 and self.sweep >= 1):
-            raise ValueError(f"{self}: expected first >= last > 1, decay in (0, 1) and sweep >= 1")
+        settings(self, first="(1, inf)", last="(1, inf)", decay="(0, 1)", sweep=1)
+        if self.first < self.last:
+            raise ValueError(f"first = {self.first}, last = {self.last}: expected first >= last")
 
     def __call__(self, sde: SDE, n: int) -> Tensor:
         """Times for about n steps, in whole sweeps: one from t = 1, and at least one more; sde -> (m + 1,)."""
@@ -124,5 +129,10 @@ def _ratio(sde: SDE, t: Tensor | float) -> Tensor:
     return sde.sigma(t) / sde.alpha(t)
 
 
-def _end(sde: SDE, end: float | None) -> float:
-    return sde.t_min if end is None else end
+def _checked(sde: SDE, n: int, start: float, end: float | None) -> tuple[int, float, float]:
+    """The number of steps and both ends of a grid, once they are found good."""
+    checked_sde(sde)
+    n = count("n", n, most=MOST_STEPS, hint="steps")
+    start = number("start", start, "(0, 1]", "a time")
+    end = number("end", sde.t_min if end is None else end, f"(0, {start})", "a time below the start")
+    return n, start, end

@@ -46,6 +46,7 @@ from inverse.protocols import Guidance, Kernel, Population
 from inverse.types import State
 from operators import Operator
 from priors import Prior
+from priors.arguments import choice, function, number, sequence, settings
 
 ORDERS = ("predict-first", "correct-first")
 REPAINT = (
@@ -86,14 +87,21 @@ class Method:
     then: "Handover | None" = None
 
     def __post_init__(self):
-        if self.order not in ORDERS:
-            raise ValueError(f"order = {self.order!r}: expected one of {ORDERS}")
+        choice("order", self.order, ORDERS)
+        settings(self, n_steps=1)
+        kinds = {"guidance": Guidance, "population": Population, "then": Handover | None, "name": str}
+        for part, kind in kinds.items():
+            if not isinstance(getattr(self, part), kind):
+                raise TypeError(f"{part} of type {type(getattr(self, part)).__name__}: expected {kind}")
+        steps = [*([] if self.predictor is None else [self.predictor]), *sequence("correctors", self.correctors)]
+        for kernel in steps:
+            function("a kernel", kernel, "transition")
+        function("grid", self.grid)
         if self.predictor is None and not self.correctors:
             raise ValueError(f"method {self.name!r} has neither a predictor nor correctors: give it one")
-        if self.head is not None and not self.head > 0:
-            raise ValueError(f"head = {self.head}: expected a number > 0 of the prior's standard deviations, or None")
-        if self.tail is not None and not self.tail > 0:
-            raise ValueError(f"tail = {self.tail}: expected a number > 0 of the prior's standard deviations, or None")
+        for name, width in (("head", self.head), ("tail", self.tail)):
+            if width is not None:
+                number(name, width, "(0, inf)", "of the prior's standard deviations, or None")
         if self.population.reorders and getattr(self.predictor, "remembers", False):
             raise ValueError(f"method {self.name!r}: its predictor remembers rows that its population resamples")
         if self.then is not None and self.population.weighs and not self.population.coupled:
@@ -155,11 +163,11 @@ class Method:
         default the method's; on_step: called after every step.
         """
         x, start, origin, stages = None, None, None, self.stages(prior, n_steps)
-        for number, (stage, grid) in enumerate(stages, 1):
+        for i, (stage, grid) in enumerate(stages, 1):
             posterior = stage.guidance.posterior(prior, operator, y, rng)
             # a predictor may remember its last step: every batch has a fresh one
             parts = (copy.deepcopy(stage.predictor), stage.correctors, stage.population)
-            onward = stages[number][1][0] if number < len(stages) else None
+            onward = stages[i][1][0] if i < len(stages) else None
             if start is not None:
                 grid = stage.grid(prior.sde, len(grid) - 1, start.item(), **stage._foot(prior))
             state = engine.run(posterior, grid, *parts, rng, n_rows, on_step, stage.openers, x, onward)
@@ -216,8 +224,9 @@ class Handover:
     share: float
 
     def __post_init__(self):
-        if not (self.foot > 0 and 0 < self.share < 1):
-            raise ValueError(f"foot = {self.foot}, share = {self.share}: expected numbers > 0, the share below 1")
+        settings(self, foot="(0, inf)", share="(0, 1)")
+        if not isinstance(self.method, Method):
+            raise TypeError(f"method of type {type(self.method).__name__}: expected a Method, such as METHODS['mmps']")
         if self.method.then is not None:
             raise ValueError(f"method {self.method.name!r} hands over itself: expected two stages, not three")
 

@@ -112,13 +112,14 @@ def pose(
 def finished(problem: Problem, chosen: Plan, seed: int, path: Path) -> Solution | None:
     """The samples of this very problem that a file holds, such as one of a run that was killed; None without a file.
 
-    Raises: ValueError for a file of another problem.
+    Raises: ValueError for a file that is truncated or no solution, and for one of another problem.
     """
     if not path.exists():
         return None
+    found = Solution.load(path)  # says so where it is truncated, which is no other problem
     if Solution.fact(path, "key") != problem.key(chosen, seed):
         raise ValueError(f"{path} holds samples of another problem: choose another --out, or pass --overwrite")
-    return Solution.load(path)
+    return found
 
 
 def draw(

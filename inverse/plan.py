@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inverse.choice import resolve
 from inverse.methods import Method
 from inverse.quality import PoorFit
 from inverse.scale import ImplausibleScale
-from inverse.solve import check_antithetic, rows_at_once, solve
+from inverse.solve import checked, rows_at_once, solve
 from inverse.weights import UnreliableWeights
 from operators import Operator
 from priors import Prior, Tiled
@@ -72,12 +71,8 @@ def plan(
     Returns: `Plan`.
     Raises: TypeError and ValueError as `solve`, before the prior is evaluated.
     """
-    operator = operator.at(prior.event_shape)
-    choice = resolve(method, operator, tuple(prior.event_shape), n_samples, budget, prior.differentiable)
-    n_steps = choice.n_steps if n_steps is None else n_steps  # 0 is refused by the solve below
-    if antithetic:
-        check_antithetic(choice.method, n_samples)
-    operator.validate_y(y, prior.event_shape)
+    choice, operator = checked(prior, operator, y, n_samples, method, n_steps, seed, batch_size, budget, 0, antithetic)
+    n_steps = n_steps or choice.n_steps
     rows = min(rows_at_once(choice.method, prior.event_shape, n_samples, batch_size), len(y) * n_samples)
     n = n_samples if choice.method.population.coupled else rows
     one = (operator.rows(torch.zeros(1, dtype=torch.long, device=y.device)), y[:1])

@@ -9,6 +9,7 @@ from torch import Tensor
 from inverse.protocols import Population, Posterior
 from inverse.types import State
 from inverse.weights import Resampling, effective_size, systematic
+from priors.arguments import function, settings
 from priors.base import expand
 from priors.density import EXACT_UP_TO, log_density, log_density_along
 from priors.sde import SDE
@@ -53,8 +54,8 @@ class SMC(Population):
     coupled = weighs = reorders = True
 
     def __post_init__(self):
-        if not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold = {self.threshold}: expected a fraction in [0, 1]")
+        settings(self, threshold="[0, 1]", rows=1)
+        function("resampling", self.resampling)
 
     def sized(self, n_samples: int) -> "SMC":
         return replace(self, rows=n_samples)
@@ -139,8 +140,8 @@ class Renoised(Independent):
     coupled = weighs = restarts = True
 
     def __post_init__(self):
-        if self.nodes < 1 or self.kernels < 0:
-            raise ValueError(f"nodes = {self.nodes}, kernels = {self.kernels}: expected at least 1 and 0")
+        settings(self, nodes=1, kernels="[0, inf)", rows=1)
+        function("resampling", self.resampling)
 
     def sized(self, n_samples: int) -> "Renoised":
         return replace(self, rows=n_samples)
@@ -197,8 +198,7 @@ class Importance(Population):
     weighs = differentiates = True
 
     def __post_init__(self):
-        if min(self.n_steps, self.probes) < 1 or self.exact_up_to < 0:
-            raise ValueError(f"{self}: expected n_steps and probes >= 1 and exact_up_to >= 0")
+        settings(self, n_steps=1, probes=1, exact_up_to=0)
 
     def check(self, posterior, correctors):
         _refuse_edits(posterior, "their density is unknown")

@@ -13,6 +13,7 @@ from torch import Tensor
 from inverse.protocols import Kernel
 from inverse.types import Gaussian
 from priors import Prior
+from priors.arguments import settings
 from priors.ode import heun_step
 
 ZERO = torch.zeros((), dtype=torch.float64)
@@ -49,8 +50,7 @@ class DDIM:
     eta: float = 0.0
 
     def __post_init__(self):
-        if not 0 <= self.eta <= 1:
-            raise ValueError(f"eta = {self.eta}: expected a number in [0, 1]")
+        settings(self, eta="[0, 1]")
 
     def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
         sde = field.sde
@@ -125,8 +125,7 @@ class Renoise:
     eta: float = 1.0
 
     def __post_init__(self):
-        if not 0 <= self.eta <= 1:
-            raise ValueError(f"eta = {self.eta}: expected a number in [0, 1]")
+        settings(self, eta="[0, 1]")
 
     def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
         """x (N, *E) at t -> its Gaussian at s."""
@@ -176,8 +175,7 @@ class DPMSolver:
     remembers: ClassVar[bool] = True
 
     def __post_init__(self):
-        if self.eta < 0:
-            raise ValueError(f"eta = {self.eta}: expected a number >= 0")
+        settings(self, eta="[0, inf)")
         self._last: tuple[float, Tensor, Tensor] | None = None  # where it ended, its length, its denoiser
 
     def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:

@@ -8,6 +8,9 @@ from inverse.guidance.wiener import Wiener
 from operators import LinearOperator, Operator
 from operators.solvers import column
 from priors import Prior
+from priors.arguments import rows as rows_of
+
+WINDOW = 7  # pixels, scikit-image's of a structural similarity
 
 POOR = (0.5, 2.0)  # chi^2 of a solve below or above which it warns, where m numbers cannot be so by chance
 RARE = 1e-4  # the chance, of exact samples at most
@@ -25,7 +28,7 @@ def psnr(estimate: Tensor, truth: Tensor) -> Tensor:
     Formula: -10 log10 mean (clip(estimate) - truth)^2.
     Arguments: estimate, truth (B, *E) in image units.
     Returns: (B,) dB.
-    Raises: ValueError for different shapes.
+    Raises: TypeError for what are no floating tensors; ValueError for different shapes.
     """
     _same_shape(estimate, truth)
     return -10 * torch.log10((estimate.clamp(0, 1) - truth).flatten(1).square().mean(1).clamp_min(1e-12))
@@ -37,11 +40,16 @@ def ssim(estimate: Tensor, truth: Tensor) -> Tensor:
     Source: Wang, Bovik, Sheikh, Simoncelli 2004.
     Arguments: estimate, truth (B, C, H, W) in image units.
     Returns: (B,).
-    Raises: ValueError for different shapes.
+    Raises: TypeError for what are no floating tensors; ValueError for different shapes, and for less than 7 x 7 pixels.
     """
     from skimage.metrics import structural_similarity
 
     _same_shape(estimate, truth)
+    if estimate.ndim != 4 or min(estimate.shape[2:]) < WINDOW:
+        raise ValueError(
+            f"estimate of shape {tuple(estimate.shape)}: expected pictures (B, C, H, W) of at least {WINDOW} x "
+            f"{WINDOW} pixels, the window that structure is compared in; of smaller ones take psnr"
+        )
     pairs = zip(estimate.clamp(0, 1).cpu().double().numpy(), truth.cpu().double().numpy(), strict=True)
     return torch.tensor(
         np.array([structural_similarity(a, b, channel_axis=0, data_range=1.0) for a, b in pairs]), dtype=torch.float32
@@ -56,8 +64,12 @@ def residual_chi2(operator: Operator, y: Tensor, x: Tensor) -> Tensor:
     Returns: (B,).
     Raises: ValueError for a noise without a variance, such as sigma = 0.
     """
-    operator = operator.at(tuple(x.shape[1:]))
+    _known(operator)
+    operator = operator.at(tuple(rows_of("x", x).shape[1:]))
     clean = operator(x)
+    operator.noise.fits(y, tuple(clean.shape[1:]), len(clean))
+    if y.device != clean.device:
+        raise ValueError(f"y is on {y.device} and x on {x.device}: move one of them with .to(...)")
     variance = operator.noise.variance(clean)
     if not bool((variance > 0).all()):
         raise ValueError("the noise has variance 0 somewhere: a chi^2 needs sigma > 0")
@@ -132,6 +144,9 @@ def predictive_p(operator: Operator, y: Tensor, samples: Tensor, log_weights: Te
     Returns: (B,).
     Raises: ValueError for other noise, sigma = 0, and numbers of measurements that differ.
     """
+    _known(operator)
+    if not isinstance(y, Tensor) or not isinstance(samples, Tensor) or samples.ndim < 3 or y.ndim < 1:
+        raise TypeError("predictive_p: expected tensors y (B, *M) and samples (B, K, *E)")
     operator = operator.at(tuple(samples.shape[2:]))
     if "gaussian" not in operator.noise.capabilities:
         raise ValueError(f"{type(operator.noise).__name__}: expected GaussianNoise, whose residuals follow a chi^2 law")
@@ -139,6 +154,8 @@ def predictive_p(operator: Operator, y: Tensor, samples: Tensor, log_weights: Te
         raise ValueError(f"{len(y)} measurements and samples of {len(samples)}: expected as many")
     m = _measured(operator, y).flatten(1).sum(1)[:, None].double()
     residuals = torch.stack([residual_chi2(operator, y, x) for x in samples.unbind(1)], 1).double() * m
+    if log_weights is not None and tuple(log_weights.shape) != tuple(samples.shape[:2]):
+        raise ValueError(f"log_weights {tuple(log_weights.shape)}: expected {tuple(samples.shape[:2])}, as the samples")
     weights = torch.softmax(torch.zeros_like(residuals) if log_weights is None else log_weights.double(), 1)
     return (weights * torch.special.gammaincc((m / 2).expand_as(residuals), residuals / 2)).sum(1)
 
@@ -155,12 +172,16 @@ def prior_predictive_p(prior: Prior, operator: Operator, y: Tensor, draws: Tenso
     Returns: (B,), at least 1 / (n + 1).
     Raises: ValueError for a prior without moments, an operator that is not linear or has other noise, no draws.
     """
+    if not isinstance(prior, Prior):
+        raise TypeError(f"prior of type {type(prior).__name__}: expected a priors.Prior, for example priors.load(...)")
+    rows_of("draws", draws, prior.event_shape)
     if prior.moments is None:
         raise ValueError(f"{type(prior).__name__} has no moments: give it Moments.of_images(draws) first")
     if not isinstance(operator, LinearOperator) or "gaussian" not in operator.capabilities:
         raise ValueError(f"{type(operator).__name__}: expected a LinearOperator with GaussianNoise")
     if len(draws) < 1:
         raise ValueError("no draws: expected at least one of the prior, better hundreds")
+    operator.validate_y(y, tuple(prior.event_shape))
     moments, found, operator = prior.moments.to(y.device), [], operator.at(tuple(draws.shape[1:]))
     for b in range(len(y)):
         rows = operator.rows(torch.full((len(draws) + 1,), b))
@@ -183,6 +204,13 @@ def _mean_square(operator: Operator, residual: Tensor, variance: Tensor) -> Tens
     return (residual.double() ** 2 / variance * measured).flatten(1).sum(1) / measured.flatten(1).sum(1)
 
 
+def _known(operator: Operator) -> None:
+    if not isinstance(operator, Operator):
+        raise TypeError(f"operator of type {type(operator).__name__}: expected an operators.Operator")
+
+
 def _same_shape(estimate: Tensor, truth: Tensor) -> None:
+    rows_of("estimate", estimate)
+    rows_of("truth", truth)
     if estimate.shape != truth.shape:
         raise ValueError(f"estimate {tuple(estimate.shape)} and truth {tuple(truth.shape)}: expected the same shape")

@@ -13,6 +13,7 @@ from torch import Tensor
 from inverse.types import weighted_mean
 from inverse.weights import complaints, effective_size, kinship, pareto_k, systematic
 from priors import RowRNG
+from priors.arguments import count, number
 from priors.files import FileError, atomic
 from priors.hdf5 import SEAL, checksum, opened
 
@@ -122,9 +123,7 @@ class Solution:
         Returns: (B, n, *E), in random order.
         Raises: ValueError for n < 1.
         """
-        n = self.samples.shape[1] if n is None else n
-        if n < 1:
-            raise ValueError(f"n = {n}: expected at least 1")
+        n = self.samples.shape[1] if n is None else count("n", n)
         u = RowRNG(seed, ((b,) for b in self._named()), dtype=torch.float64).uniform((len(self.samples), 1 + n))
         w = torch.softmax(self.log_weights.double().cpu(), 1)
         order = u[:, 1:].argsort(1)
@@ -138,8 +137,13 @@ class Solution:
         Returns: (Q, B, *E), or (B, *E) for one number.
         Raises: ValueError for q outside [0, 1].
         """
+        if not isinstance(q, Tensor):
+            many = isinstance(q, list | tuple)
+            q = [number("q", p) for p in q] if many else number("q", q, "[0, 1]", "a probability, or a list of them")
+        elif q.is_meta or q.is_complex():
+            raise TypeError(f"q on {q.device} of {q.dtype}: expected real probabilities that have values")
         probabilities = torch.as_tensor(q, dtype=torch.float64).reshape(-1)
-        if not bool(((probabilities >= 0) & (probabilities <= 1)).all()):
+        if len(probabilities) == 0 or not bool(((probabilities >= 0) & (probabilities <= 1)).all()):
             raise ValueError(f"q = {q}: expected probabilities in [0, 1]")
         x, order = self.samples.sort(dim=1)
         w = torch.softmax(self.log_weights.double(), 1)
@@ -158,6 +162,13 @@ class Solution:
 
         Raises: ValueError for samples that weigh each other or another cost per sample: they were not drawn alike.
         """
+        if not isinstance(more, Solution):
+            raise TypeError(f"more of type {type(more).__name__}: expected a Solution")
+        if more.samples.shape[0] != len(self.samples) or more.samples.shape[2:] != self.samples.shape[2:]:
+            raise ValueError(
+                f"samples {tuple(self.samples.shape)} and {tuple(more.samples.shape)}: expected those of the same "
+                "measurements and the same event shape"
+            )
         weighed = any(s.log_evidence is not None or s.lineages is not None or s.log_weights.any() for s in (self, more))
         how = [(s.method, s.nfe, s.nvjp, s.seed, s.antithetic, s._named()) for s in (self, more)]
         if weighed or how[0] != how[1]:

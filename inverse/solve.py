@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from inverse.choice import resolve
+from inverse.choice import Choice, resolve
 from inverse.methods import METHODS, Method
 from inverse.quality import PoorFit, misfits
 from inverse.scale import ImplausibleScale, implausible
@@ -21,8 +21,12 @@ from inverse.types import State
 from inverse.weights import UnreliableWeights, lineages, log_mean_error
 from operators import Operator
 from priors import Evaluations, Prior, RowRNG
+from priors.arguments import count, flag, sequence
+from priors.arguments import seed as seeded
 from priors.modes import own_modes
+from priors.ode import MOST_STEPS
 
+MOST_SAMPLES = 10_000_000  # of one measurement: the keys of more would fill the memory
 ELEMENTS_PER_BATCH = 2**16  # 83 rows of 28 x 28: more rows gain no speed on a CPU and cost memory everywhere
 
 
@@ -75,23 +79,11 @@ def solve(
     out of range, a method that the operator or the prior cannot serve, or a y that requires a gradient; NonFiniteState
     where a state stops being finite.
     """
-    if not isinstance(prior, Prior):
-        raise TypeError(f"prior of type {type(prior).__name__}: expected a priors.Prior, for example priors.load(...)")
-    if not isinstance(operator, Operator):
-        raise TypeError(f"operator of type {type(operator).__name__}: expected an operators.Operator")
-    operator = operator.at(prior.event_shape)
-    choice = resolve(method, operator, tuple(prior.event_shape), n_samples, budget, _differentiable(prior, method))
-    _check_numbers(n_samples=n_samples, n_steps=n_steps, batch_size=batch_size)
-    if isinstance(first, bool) or not isinstance(first, int) or first < 0:
-        raise ValueError(f"first = {first!r}: expected an integer >= 0, the number of the first sample")
-    if antithetic:
-        check_antithetic(choice.method, n_samples, first)
-    RowRNG(seed, ())  # refuses a bad seed before anything is computed
-    if isinstance(y, Tensor) and y.device != prior.device:
-        raise ValueError(f"y is on {y.device} and the prior on {prior.device}: move one with .to(...)")
-    operator.validate_y(y, prior.event_shape)
+    arguments = (n_samples, method, n_steps, seed, batch_size, budget, first, antithetic)
+    choice, operator = checked(prior, operator, y, *arguments)
+    n_samples, first = int(n_samples), int(first)  # of numpy's integers too
+    flag("progress", progress)
     named = measurement_numbers(numbers, len(y))
-    _check_derivatives(operator, choice.method, tuple(prior.event_shape))
     y = _measured(operator, y)
     _warn_of(implausible(prior, operator, y), ImplausibleScale)
     rows = torch.arange(len(y)).repeat_interleave(n_samples)
@@ -131,6 +123,42 @@ def solve(
     return solution
 
 
+def checked(
+    prior: Prior,
+    operator: Operator,
+    y: Tensor,
+    n_samples: int,
+    method: str | Method,
+    n_steps: int | None,
+    seed: int,
+    batch_size: int | None,
+    budget: str | None,
+    first: int,
+    antithetic: bool,
+) -> tuple[Choice, Operator]:
+    """What "auto" or a method's name stands for in a solve, once all its arguments are found good; as `solve`.
+
+    Returns: the choice, and the operator for the events of the prior.
+    Raises: TypeError and ValueError, as `solve`.
+    """
+    _check_prior(prior)
+    if not isinstance(operator, Operator):
+        raise TypeError(f"operator of type {type(operator).__name__}: expected an operators.Operator")
+    _check_numbers(n_samples, n_steps, batch_size, seed)
+    count("first", first, 0, hint="it is the number of the first sample")
+    flag("antithetic", antithetic)
+    if isinstance(y, Tensor) and y.device != prior.device:
+        raise ValueError(f"y is on {y.device} and the prior on {prior.device}: move one with .to(...)")
+    event_shape = tuple(prior.event_shape)
+    operator = operator.at(event_shape)
+    chosen = resolve(method, operator, event_shape, n_samples, budget, _differentiable(prior, method))
+    if antithetic:
+        check_antithetic(chosen.method, n_samples, first)
+    operator.validate_y(y, event_shape)
+    _check_derivatives(operator, chosen.method, event_shape)
+    return chosen, operator
+
+
 @own_modes
 def sample(
     prior: Prior,
@@ -147,15 +175,15 @@ def sample(
     Arguments: as `solve`; method: an unconditional name in METHODS or `Method`.
     Raises: TypeError, ValueError and NonFiniteState, as `solve`.
     """
-    if not isinstance(prior, Prior):
-        raise TypeError(f"prior of type {type(prior).__name__}: expected a priors.Prior, for example priors.load(...)")
+    _check_prior(prior)
     unconditional = sorted(name for name, m in METHODS.items() if not m.conditional)
     chosen = METHODS.get(method) if isinstance(method, str) else method
     if not isinstance(chosen, Method) or chosen.conditional:
         raise ValueError(
             f"method {method!r}: expected one of {unconditional} or an unconditional Method; for a y use solve()"
         )
-    _check_numbers(n_samples=n_samples, n_steps=n_steps, batch_size=batch_size)
+    _check_numbers(n_samples, n_steps, batch_size, seed)
+    flag("progress", progress)
     rows, streams = torch.zeros(n_samples, dtype=torch.long), [((0, k), False) for k in range(n_samples)]
     return _run(prior, None, None, rows, streams, chosen, n_steps, seed, batch_size, progress)[0].x
 
@@ -222,14 +250,14 @@ def measurement_numbers(numbers: Sequence[int] | None, n: int) -> list[int]:
     if numbers is None:
         return list(range(n))
     given = numbers.tolist() if isinstance(numbers, Tensor | np.ndarray) else numbers
-    if not isinstance(given, Sequence) or not all(isinstance(b, int) and not isinstance(b, bool) for b in given):
-        raise TypeError(f"numbers = {numbers!r:.80}: expected {n} integers, one for each measurement in y")
-    if len(given) != n or len(set(given)) != n or min(given, default=0) < 0 or max(given, default=0) >= 2**63:
+    expected = "one for each measurement in y"
+    found = [count("numbers, an entry", b, 0, 2**63 - 1, expected) for b in sequence("numbers", given)]
+    if len(found) != n or len(set(found)) != n:
         raise ValueError(
-            f"numbers = {numbers!r:.80}: expected {n} different integers >= 0, one for each measurement in y; equal "
-            "ones would share their random numbers"
+            f"numbers = {numbers!r:.80}: expected {n} different integers >= 0, {expected}; equal ones would share "
+            "their random numbers"
         )
-    return list(given)
+    return found
 
 
 def _differentiable(prior: Prior, method: str | Method) -> bool:
@@ -266,14 +294,18 @@ def _warn_of(checked: list[str], category: type[Warning]) -> None:
         warnings.warn(found[0] + more, category, stacklevel=4)
 
 
-def _check_numbers(**values: int | None) -> None:
-    for name, value in values.items():
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{name} = {value!r}: expected an integer >= 1")
-        if value < 1:
-            raise ValueError(f"{name} = {value}: expected an integer >= 1")
+def _check_prior(prior: Prior) -> None:
+    if not isinstance(prior, Prior):
+        raise TypeError(f"prior of type {type(prior).__name__}: expected a priors.Prior, for example priors.load(...)")
+
+
+def _check_numbers(n_samples: int, n_steps: int | None, batch_size: int | None, seed: int) -> None:
+    count("n_samples", n_samples, most=MOST_SAMPLES, hint="more in several solves, by first")
+    if n_steps is not None:
+        count("n_steps", n_steps, most=MOST_STEPS)
+    if batch_size is not None:
+        count("batch_size", batch_size, hint="or None")
+    seeded(seed)
 
 
 @contextmanager

@@ -88,7 +88,7 @@ def _among(weights: Tensor, points: Tensor) -> Tensor:
 
 def effective_size(log_weights: Tensor) -> Tensor:
     """1 / sum w^2 of the normalised weights (Kong, Liu & Wong 1994); log_weights (B, K) -> (B,)."""
-    return 1 / torch.softmax(log_weights.double(), 1).square().sum(1)
+    return 1 / torch.softmax(_rows(log_weights).double(), 1).square().sum(1)
 
 
 def log_mean_error(log_weights: Tensor) -> Tensor:
@@ -115,7 +115,14 @@ def pareto_k(log_weights: Tensor) -> Tensor:
     Returns: (B,) float64; infinite for fewer than 25 samples or weights that are not finite, -infinite for a tail of
     equal weights.
     """
-    return torch.tensor([_pareto_k(row) for row in log_weights.double().cpu().numpy()], dtype=torch.float64)
+    return torch.tensor([_pareto_k(row) for row in _rows(log_weights).double().cpu().numpy()], dtype=torch.float64)
+
+
+def _rows(log_weights: Tensor) -> Tensor:
+    if not isinstance(log_weights, Tensor) or log_weights.ndim != 2 or log_weights.is_complex() or log_weights.is_meta:
+        given = tuple(log_weights.shape) if isinstance(log_weights, Tensor) else type(log_weights).__name__
+        raise ValueError(f"log_weights: expected a real tensor (B, K), given {given}")
+    return log_weights
 
 
 def _pareto_k(log_w: np.ndarray) -> float:

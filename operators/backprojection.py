@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .arguments import choice
+
 # Factors of the ramp at frequency f, cycles per detector, in [0, 1/2].
 WINDOWS: dict[str, Callable[[Tensor], Tensor]] = {
     "ramp": torch.ones_like,
@@ -28,8 +30,7 @@ def ramp(length: int, window: str) -> Tensor:
     Raises:
         ValueError: an unknown window.
     """
-    if window not in WINDOWS:
-        raise ValueError(f"fbp: filter must be one of {list(WINDOWS)}, given {window!r}")
+    choice("fbp: filter", window, WINDOWS)
     n = torch.arange(length, dtype=torch.float64)
     n = torch.minimum(n, length - n)
     kernel = torch.where(n % 2 == 1, -1 / (math.pi * n.clamp(min=1)) ** 2, 0.0)

@@ -5,16 +5,24 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
+from .arguments import rows, shape
+from .arguments import seed as seeded
 from .batching import Batched, shallow
+from .guards import GUARDS
+from .kept import Kept
 from .noise import GaussianNoise, Noise
 from .solvers import Map, column, least_squares, solve
 
 Shape = tuple[int, ...]
+
+
+class UnknownEventShape(ValueError):
+    """The shape of events was asked of an operator whose measurements do not tell it."""
 
 
 class Operator(Batched, ABC):
@@ -39,8 +47,15 @@ class Operator(Batched, ABC):
 
     def __init__(self, noise: Noise | None = None, event_shape: Shape | None = None) -> None:
         super().__init__()
-        self.event_shape = None if event_shape is None else tuple(event_shape)
+        self.event_shape = None if event_shape is None else shape("event_shape", event_shape)
+        self._found = Kept(4)  # the M of an E
         self._set_noise(noise)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, guard in GUARDS.items():
+            if name in cls.__dict__:
+                setattr(cls, name, guard(cls.__dict__[name]))
 
     def _set_noise(self, noise: Noise | None) -> None:
         if noise is not None and not isinstance(noise, Noise):
@@ -77,7 +92,7 @@ class Operator(Batched, ABC):
         Raises:
             ValueError: events that this operator cannot serve.
         """
-        event_shape = tuple(event_shape)
+        event_shape = shape("event_shape", event_shape)
         if event_shape == self.event_shape:
             return self
         self.check_event_shape(event_shape)
@@ -89,6 +104,7 @@ class Operator(Batched, ABC):
         """outer @ inner: x -> outer(inner(x)), with the outer's noise."""
         return Operator.compose(self, inner) if isinstance(inner, Operator) else NotImplemented
 
+    @GUARDS["vjp"]
     def vjp(self, x: Tensor, v: Tensor) -> Tensor:
         """J(x)^T v, with J the Jacobian of `forward` at x (N, *E), v (N, *M) -> (N, *E)."""
         with torch.inference_mode(False), torch.enable_grad():
@@ -131,23 +147,32 @@ class Operator(Batched, ABC):
         Arguments:
             x: (N, *E), image units.
             seed: fixes the noise; row i is the same however many rows follow, on every device.
+
+        Raises:
+            TypeError or ValueError: a seed that is no integer >= 0, and as `validate`.
         """
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(seeded(seed))
         with torch.no_grad():
             clean = self(x)
             op = self.at(tuple(x.shape[1:]))
+            support = op.support
+            measured = clean if support is None else torch.where(support, clean, 0)
+            if x.is_meta or not bool(measured.isfinite().all()):
+                raise ValueError(f"{type(self).__name__}.measure: forward(x) has nan or infinite entries; check x")
             y = op.noise.sample(clean, generator)
-        support = op.support
         return y if support is None else torch.where(support, y, 0)
 
     def log_likelihood(self, y: Tensor, x: Tensor) -> Tensor:
         """log p(y | x) = sum of the noise's log_prob over measured entries, (N,) nats; y (N or 1, *M), x (N, *E).
 
         Raises:
-            ValueError: noise without a density (sigma = 0).
+            TypeError or ValueError: a y of another type or shape; noise without a density (sigma = 0).
         """
         clean = self(x)
         op = self.at(tuple(x.shape[1:]))
+        op.noise.fits(y, tuple(clean.shape[1:]), len(clean))
+        if y.device != clean.device:
+            raise ValueError(f"y is on {y.device} and x on {clean.device}: move one of them with .to(...)")
         log_prob = op.noise.log_prob(y.expand(len(clean), *y.shape[1:]), clean)
         support = op.support
         if support is not None:
@@ -157,7 +182,7 @@ class Operator(Batched, ABC):
     def measurement_shape(self, event_shape: Shape) -> Shape:
         """M, the shape of `forward` of one event of shape E."""
         with torch.no_grad():
-            return tuple(self(self._zeros(event_shape)).shape[1:])
+            return tuple(self(self._zeros(shape("event_shape", event_shape))).shape[1:])
 
     def event_shape_of(self, measurement_shape: Shape) -> Shape:
         """E for measurements of shape M. By default `event_shape`; override it where M tells E.
@@ -166,7 +191,7 @@ class Operator(Batched, ABC):
             ValueError: `event_shape` is None.
         """
         if self.event_shape is None:
-            raise ValueError(
+            raise UnknownEventShape(
                 f"{type(self).__name__}: the event shape is unknown, and a measurement does not determine it; use "
                 "operator.at(event_shape), with the shape (C, H, W) of one image"
             )
@@ -184,30 +209,49 @@ class Operator(Batched, ABC):
                 device than the operator's, or a number of rows that differs from the number of measurements its
                 parameters are for.
         """
-        name = type(self).__name__
-        if not isinstance(x, Tensor) or not x.is_floating_point():
-            given = x.dtype if isinstance(x, Tensor) else type(x).__name__
-            raise TypeError(
-                f"{name}: x must be a floating tensor, given {given}; convert it with torch.as_tensor(x).float()"
-            )
-        if x.ndim < 2 or len(x) == 0:
-            raise ValueError(
-                f"{name}: expected x of shape (N, *event) with N >= 1, given {tuple(x.shape)}; x[None] adds the axis"
-            )
+        rows(f"{type(self).__name__}: x", x, "event")
         self.check_event_shape(tuple(x.shape[1:]))
         if self.event_shape not in (None, tuple(x.shape[1:])):
             raise ValueError(
-                f"{name}: it is for events of shape {self.event_shape}, given {tuple(x.shape[1:])}; "
+                f"{type(self).__name__}: it is for events of shape {self.event_shape}, given {tuple(x.shape[1:])}; "
                 "operator.at(event_shape) is the same operator for another shape"
             )
+        self._check_home("x", x)
+
+    def _check_measured(self, what: str, y: Tensor) -> None:
+        """Refuse a y (N, *M) that has not the type and shape of a measurement by this operator. Cheap: values are not
+        looked at, and a shape only once; nor that where the event shape is unknown, which not every operator needs."""
+        rows(f"{type(self).__name__}: {what}", y, "measurement")
+        self._check_home(what, y)
+        measurement_shape = tuple(y.shape[1:])
+        try:
+            event_shape = self.event_shape_of(measurement_shape)
+        except UnknownEventShape:
+            return
+        if (expected := self._known_shape(event_shape)) != measurement_shape:
+            raise ValueError(
+                f"{type(self).__name__}: expected {what} of shape (N, {', '.join(map(str, expected))}) for events "
+                f"{event_shape}, given {tuple(y.shape)}; use operator.at(event_shape) of the events behind this {what}"
+            )
+
+    def _known_shape(self, event_shape: Shape) -> Shape:
+        """`measurement_shape`, computed once."""
+        return self._found.get(event_shape, lambda: self.measurement_shape(event_shape))
+
+    def _check_home(self, what: str, x: Tensor) -> None:
+        """Refuse rows on another device than the operator's, or of another number than its parameters are for."""
+        name = type(self).__name__
         home = next(itertools.chain(self.parameters(), self.buffers()), x).device
         if home != x.device:
-            raise ValueError(f"{name}: it is on {home}, but x is on {x.device}; move it with operator.to(x.device)")
+            raise ValueError(
+                f"{name}: it is on {home}, but {what} is on {x.device}; move it with operator.to({what}.device)"
+            )
         batch = self.batch
         if batch is not None and batch != len(x):
             raise ValueError(
-                f"{name}: its parameters are for {batch} measurements, but x has {len(x)} rows; say which row belongs "
-                f"to which measurement: operator.rows(index), e.g. torch.arange({batch}).repeat_interleave(n_samples)"
+                f"{name}: its parameters are for {batch} measurements, but {what} has {len(x)} rows; say which row "
+                "belongs to which measurement: operator.rows(index), e.g. "
+                f"torch.arange({batch}).repeat_interleave(n_samples)"
             )
 
     def validate_y(self, y: Tensor, event_shape: Shape) -> None:
@@ -218,8 +262,9 @@ class Operator(Batched, ABC):
             ValueError: wrong shape, an entry that is not finite or out of range, or a number of measurements that
                 differs from that of the operator's parameters.
         """
+        event_shape = shape("event_shape", event_shape)
         op = self.at(event_shape)
-        op.noise.validate(y, op.measurement_shape(tuple(event_shape)))
+        op.noise.validate(y, op.measurement_shape(event_shape))
         if self.batch not in (None, len(y)):
             raise ValueError(
                 f"{type(self).__name__}: its parameters are for {self.batch} measurements, but y has {len(y)}; give "
@@ -259,11 +304,6 @@ class LinearOperator(Operator):
         with torch.inference_mode(False), torch.enable_grad():
             zeros = torch.zeros(len(y), *event_shape, dtype=y.dtype, device=y.device, requires_grad=True)
             clean = self._recorded(zeros)
-            if clean.shape != y.shape:
-                raise ValueError(
-                    f"{type(self).__name__}.adjoint: expected y of shape {tuple(clean.shape)} for events "
-                    f"{event_shape}, given {tuple(y.shape)}; use operator.at(event_shape) of the events behind this y"
-                )
             return torch.autograd.grad(clean, zeros, y if create_graph else y.clone(), create_graph=create_graph)[0]
 
     def pinv(self, y: Tensor) -> Tensor:

@@ -52,6 +52,13 @@ class Batched(nn.Module):
         value = getattr(self, name)
         if self._is_batched(name):
             value = value.reshape(value.shape[0], *[1] * (x.ndim - value.ndim), *value.shape[1:])
+        if value.ndim > x.ndim or any(
+            a != b and 1 not in (a, b) for a, b in zip(value.shape[::-1], x.shape[::-1], strict=False)
+        ):
+            raise ValueError(
+                f"{type(self).__name__}.{name} of shape {tuple(getattr(self, name).shape)} does not broadcast to "
+                f"{tuple(x.shape)}: expected as many entries on each axis, or one"
+            )
         return value.to(x.dtype)
 
     @property

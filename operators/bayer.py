@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .arguments import picture
 from .base import LinearOperator, Shape
 from .noise import Noise
 from .registry import register
@@ -18,8 +19,8 @@ class Bayer(SVDOperator):
     Formula: y[i, j] = x[c(i mod 2, j mod 2), i, j], (N, 3, H, W) -> (N, 1, H, W), of any size. V = 1, S = 1 where a
     colour is seen and 0 elsewhere.
     Source: Bayer 1976.
-    Arguments: pattern (four of the letters R, G, B): the filters of the top left 2 x 2 pixels, row by row; noise, in
-    units of y.
+    Arguments: pattern (four letters, each of R, G, B at least once): the filters of the top left 2 x 2 pixels,
+    row by row; noise, in units of y.
     Raises: ValueError for another pattern, or events that are not (3, H, W).
     """
 
@@ -28,8 +29,13 @@ class Bayer(SVDOperator):
 
     def __init__(self, pattern: str = "RGGB", noise: Noise | None = None) -> None:
         super().__init__(noise)
-        if len(pattern) != 4 or not set(pattern) <= set("RGB"):
-            raise ValueError(f"Bayer: pattern = {pattern!r}: expected four of the letters R, G, B, such as RGGB")
+        if not isinstance(pattern, str):
+            raise TypeError(f"Bayer: pattern = {pattern!r:.60}: expected a text of four letters, such as 'RGGB'")
+        if len(pattern) != 4 or set(pattern) != set("RGB"):
+            raise ValueError(
+                f"Bayer: pattern = {pattern!r:.60}: expected four of the letters R, G, B, each at least once, such as "
+                "RGGB; of one colour alone use Masking"
+            )
         colours = torch.tensor(["RGB".index(letter) for letter in pattern]).reshape(2, 2)
         self.register_buffer("filters", torch.arange(3)[:, None, None] == colours)  # (3, 2, 2)
 
@@ -63,7 +69,7 @@ class Bayer(SVDOperator):
         return x
 
     def event_shape_of(self, measurement_shape: Shape) -> Shape:
-        return (3, *measurement_shape[1:])
+        return (3, *picture("Bayer", measurement_shape)[1:])
 
     def check_event_shape(self, event_shape: Shape) -> None:
         if len(event_shape) != 3 or event_shape[0] != 3:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .arguments import choice, number, picture
 from .base import LinearOperator, Shape
 from .kept import Kept
-from .kernels import motion_kernel, read_kernel
+from .kernels import LARGEST, checked, motion_kernel, read_kernel
 from .noise import Noise
 from .registry import register
 from .solvers import Map, column
@@ -38,27 +39,27 @@ class Blur(LinearOperator):
         noise: in units of y.
 
     Raises:
-        ValueError: an unknown boundary, a kernel of the wrong number of axes or not finite; events that are not
-            (C, H, W), of another number of channels, or too small for the kernel.
+        TypeError: a kernel that is no tensor of real numbers.
+        ValueError: an unknown boundary, a kernel of the wrong number of axes, not finite or of zeros; events that are
+            not (C, H, W), of another number of channels, or too small for the kernel.
     """
 
     kernel: Tensor
 
     def __new__(cls, kernel: Any = None, boundary: Boundary = "circular", noise: Any = None) -> Self:
         if cls is Blur:
+            choice("Blur: boundary", boundary, cls.boundaries)
             return super().__new__(CircularBlur if boundary == "circular" else PaddedBlur)  # type: ignore[return-value]
         return super().__new__(cls)
 
     def __init__(self, kernel: Tensor, boundary: Boundary = "circular", noise: Noise | None = None) -> None:
         super().__init__(noise)
-        kernel = torch.as_tensor(kernel)
-        kernel = kernel if kernel.is_floating_point() else kernel.float()
-        if boundary not in self.boundaries:
-            raise ValueError(f"{type(self).__name__}: boundary must be one of {self.boundaries}, given {boundary!r}")
-        if kernel.ndim not in (2, 3, 4) or kernel.numel() == 0 or not bool(kernel.isfinite().all()):
+        choice(f"{type(self).__name__}: boundary", boundary, self.boundaries)
+        kernel = checked("Blur: kernel", kernel)
+        if kernel.ndim not in (2, 3, 4):
             raise ValueError(
-                f"Blur: expected a finite kernel (kH, kW), (C, kH, kW) or (B, C, kH, kW), given shape "
-                f"{tuple(kernel.shape)}; see also Blur.gaussian and Blur.motion"
+                f"Blur: expected a kernel (kH, kW), (C, kH, kW) or (B, C, kH, kW), given shape {tuple(kernel.shape)}; "
+                "see also Blur.gaussian and Blur.motion"
             )
         self.boundary = boundary
         self.batched_buffer("kernel", kernel[None] if kernel.ndim == 2 else kernel, 3)
@@ -74,9 +75,13 @@ class Blur(LinearOperator):
         Raises:
             ValueError: sigma_px that is not positive.
         """
-        if not sigma_px > 0:
-            raise ValueError(f"Blur.gaussian: sigma_px must be > 0, given {sigma_px}; it is a width in pixels")
-        radius = max(1, int(truncate * sigma_px + 0.5))
+        sigma_px = number("Blur.gaussian: sigma_px", sigma_px, "(0, inf)", "it is a width in pixels")
+        reach = number("Blur.gaussian: truncate", truncate, "(0, inf)", "the kernel is cut at so many sigma_px")
+        if reach * sigma_px > LARGEST // 2:
+            raise ValueError(
+                f"Blur.gaussian: truncate x sigma_px = {truncate} x {sigma_px}: expected at most {LARGEST // 2} pixels"
+            )
+        radius = max(1, int(reach * sigma_px + 0.5))
         profile = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, dtype=torch.float64) / sigma_px) ** 2)
         kernel = profile.outer(profile)
         return cls((kernel / kernel.sum()).float(), boundary, noise)
@@ -261,9 +266,9 @@ class PaddedBlur(Blur):
         return self._powers.get((self.kernel._version, size, cosine, dtype), make, of=self.kernel)
 
     def event_shape_of(self, measurement_shape: Shape) -> Shape:
-        *channels, height, width = measurement_shape
+        channels, height, width = picture(type(self).__name__, measurement_shape)
         h, w = self.kernel_size if self.boundary == "valid" else (1, 1)
-        return (*channels, height + h - 1, width + w - 1)
+        return (channels, height + h - 1, width + w - 1)
 
 
 def _smooth(n: int) -> int:

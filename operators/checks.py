@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .arguments import rows, shape
+from .arguments import seed as seeded
 from .base import LinearOperator, Operator, Shape
 from .noise import GaussianNoise
 from .solvers import dot
@@ -43,7 +45,9 @@ def check(op: Operator, event_shape: Shape, *, seed: int = 0, x: Tensor | None =
         OperatorCheckError: a figure beyond its tolerance.
         ValueError: x of another shape.
     """
-    exam = _Exam(op, tuple(event_shape), seed, x)
+    if not isinstance(op, Operator):
+        raise TypeError(f"op of type {type(op).__name__}: expected an operators.Operator")
+    exam = _Exam(op, shape("event_shape", event_shape), seeded(seed), x if x is None else rows("x", x, "event"))
     _capabilities(exam)
     _rows(exam)
     if isinstance(op, LinearOperator):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from .arguments import number, shape
 from .base import Operator, Shape
 from .noise import Categorical
 from .registry import register
@@ -20,12 +21,17 @@ class Classifier(Operator):
     Arguments:
         network: (x (N, *E), t scalar or (N,)) -> logits (N, classes). It carries its SDE's scaling itself. If it has
             an attribute `n_classes`, labels are checked without running it.
+
+    Raises:
+        TypeError: a network that cannot be called.
     """
 
     structure = Operator.structure | {"noisy_likelihood"}
 
     def __init__(self, network: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__(Categorical())
+        if not callable(network):
+            raise TypeError(f"Classifier: network = {network!r:.60}: expected a callable (x, t) -> logits")
         self.network = network
 
     def forward(self, x: Tensor) -> Tensor:
@@ -41,9 +47,14 @@ class Classifier(Operator):
 
     def noisy_log_likelihood(self, y: Tensor, x: Tensor, t: Tensor) -> Tensor:
         """log p_t(y | x_t), (N,) nats; y (N,) or (1,) int64 labels, x (N, *E), t scalar or (N,)."""
+        self.validate(x)
+        if not isinstance(t, Tensor):
+            number("t", t, hint="or a tensor, 0-d or (N,)")
+        self.noise.fits(y, self.measurement_shape(tuple(x.shape[1:])), len(x))
         return self.noise.log_prob(y.expand(len(x)), self.network(x, t))
 
     def measurement_shape(self, event_shape: Shape) -> Shape:
         """(classes,)."""
+        event_shape = shape("event_shape", event_shape)
         n_classes = getattr(self.network, "n_classes", None)
         return super().measurement_shape(event_shape) if n_classes is None else (int(n_classes),)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .arguments import count, number
 from .base import Shape
 from .kspace import ifftc, to_complex
-from .sampling import calibration_region
+from .sampling import calibration_region, plane
 
 LOBE, TWIST = 0.7, 1.0  # of simulated coils: width in half pictures, phase in radians per half picture
 LARGEST = 24  # rows and columns of the calibration region that kernels are looked for in
@@ -24,9 +25,8 @@ def smooth_sensitivities(coils: int, shape: Shape) -> Tensor:
     Returns: (coils, H, W) complex64.
     Raises: ValueError for no coil.
     """
-    if coils < 1:
-        raise ValueError(f"smooth_sensitivities: coils = {coils}: expected an integer >= 1")
-    y, x = (torch.linspace(-1, 1, n) for n in shape)
+    coils = count("smooth_sensitivities: coils", coils, most=1024)
+    y, x = (torch.linspace(-1, 1, n) for n in plane(shape))
     angle = 2 * math.pi * torch.arange(coils)[:, None, None] / coils
     across, along = y[:, None] * angle.cos() - x * angle.sin(), y[:, None] * angle.sin() + x * angle.cos()
     magnitude = torch.exp(-((along - 1) ** 2 + across**2) / (2 * LOBE**2))
@@ -47,6 +47,9 @@ def estimate_sensitivities(y: Tensor, mask: Tensor, kernel: int = 5, threshold: 
     Returns: (N, coils, H, W) complex.
     Raises: ValueError for a calibration region smaller than a window, or without signal.
     """
+    kernel = count("estimate_sensitivities: kernel", kernel, most=64)
+    number("estimate_sensitivities: threshold", threshold, "[0, 1)")
+    _scan("estimate_sensitivities", y, mask, 5)
     rows, columns = _middle(calibration_region(mask), mask.shape)
     height, width = rows.stop - rows.start, columns.stop - columns.start
     if min(height, width) < kernel + 2:
@@ -68,6 +71,7 @@ def estimate_phase(y: Tensor, mask: Tensor, sensitivities: Tensor | None = None)
     Returns: (N, H, W) radians.
     Raises: ValueError where k = 0 is not measured.
     """
+    _scan("estimate_phase", y, mask, 4 if sensitivities is None else 5)
     region = calibration_region(mask)
     sizes = [part.stop - part.start for part in region]
     if 0 in sizes:
@@ -77,6 +81,18 @@ def estimate_phase(y: Tensor, mask: Tensor, sensitivities: Tensor | None = None)
     window[region] = a[:, None] * b
     picture = ifftc(to_complex(y) * window.to(y))
     return (picture if sensitivities is None else (sensitivities.conj() * picture).sum(1)).angle()
+
+
+def _scan(name: str, y: Tensor, mask: Tensor, axes: int) -> None:
+    """Refuse k-space that is not (N, [coils,] 2, H, W) of real channels, or of another size than its mask (H, W)."""
+    coils = "coils, " * (axes - 4)
+    if not (isinstance(y, Tensor) and isinstance(mask, Tensor)) or not y.is_floating_point():
+        raise TypeError(f"{name}: expected k-space y (N, {coils}2, H, W) of real numbers and a mask (H, W), as tensors")
+    if y.ndim != axes or y.shape[-3] != 2 or y.shape[-2:] != mask.shape or len(y) == 0:
+        raise ValueError(
+            f"{name}: y of shape {tuple(y.shape)} and a mask of {tuple(mask.shape)}: expected (N, {coils}2, H, W) and "
+            "(H, W)"
+        )
 
 
 def _middle(region: tuple[slice, slice], shape: torch.Size) -> list[slice]:

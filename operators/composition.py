@@ -20,6 +20,9 @@ class Composition(Operator):
     Arguments:
         outer: applied last; its noise and its support are those of the whole.
         inner: applied first; its noise is not used.
+
+    Raises:
+        TypeError: a part that is no operator.
     """
 
     def __new__(cls, outer: Any = None, inner: Any = None) -> Self:
@@ -28,6 +31,9 @@ class Composition(Operator):
 
     def __init__(self, outer: Operator, inner: Operator) -> None:
         super().__init__()
+        for name, part in (("outer", outer), ("inner", inner)):
+            if not isinstance(part, Operator):
+                raise TypeError(f"Composition: {name} of type {type(part).__name__}: expected an operators.Operator")
         self.outer, self.inner = outer, inner
         self.structure = outer.structure & inner.structure & {"differentiable", "linear"}
 
@@ -93,12 +99,17 @@ class Stack(Operator):
     parts: Any  # an nn.ModuleList of Operators, which its type cannot say
 
     def __new__(cls, operators: Sequence[Operator] = ()) -> Self:
+        if not isinstance(operators, Sequence):
+            raise TypeError(f"Stack: operators of type {type(operators).__name__}: expected a list of them")
         linear = bool(operators) and all(isinstance(op, LinearOperator) for op in operators)
         return super().__new__(LinearStack if linear else cls)  # type: ignore[return-value]
 
     def __init__(self, operators: Sequence[Operator]) -> None:
         super().__init__()
         self._shapes: list[Shape] | None = None
+        for i, op in enumerate(operators):
+            if not isinstance(op, Operator):
+                raise TypeError(f"Stack: part {i} of type {type(op).__name__}: expected an operators.Operator")
         self.parts = nn.ModuleList(operators)
         for i, op in enumerate(operators):
             if "gaussian" not in op.capabilities:

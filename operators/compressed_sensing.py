@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .arguments import choice, number
+from .arguments import seed as seeded
 from .base import LinearOperator, Shape
 from .kept import Kept
 from .noise import Noise
@@ -49,11 +51,9 @@ class CompressedSensing(SVDOperator):
         event_shape: Shape | None = None,
     ) -> None:
         super().__init__(noise, event_shape)
-        if not 0 < keep <= 1:
-            raise ValueError(f"CompressedSensing: keep must lie in (0, 1], given {keep}; it is the fraction measured")
-        if transform not in TRANSFORMS:
-            raise ValueError(f"CompressedSensing: transform = {transform!r}: expected one of {', '.join(TRANSFORMS)}")
-        self.keep, self.transform, self.seed = keep, transform, seed
+        self.keep = number("CompressedSensing: keep", keep, "(0, 1]", "it is the fraction measured")
+        self.transform = choice("CompressedSensing: transform", transform, TRANSFORMS)
+        self.seed = seeded(seed)
         self._drawn = Kept()
 
     @property

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, pad
 
+from .arguments import count, picture
 from .base import LinearOperator, Shape
 from .noise import Noise
 from .registry import register
@@ -28,11 +29,7 @@ class Downsampling(SVDOperator):
 
     def __init__(self, factor: int = 2, noise: Noise | None = None) -> None:
         super().__init__(noise)
-        if isinstance(factor, bool) or not isinstance(factor, int):
-            raise TypeError(f"Downsampling: factor = {factor!r}: expected an integer >= 1, the side of a block")
-        if factor < 1:
-            raise ValueError(f"Downsampling: factor = {factor}: expected an integer >= 1, the side of a block")
-        self.factor = factor
+        self.factor = count("Downsampling: factor", factor, hint="it is the side of a block")
 
     @property
     def singular_values(self) -> Tensor:
@@ -69,8 +66,8 @@ class Downsampling(SVDOperator):
         return self._at_first(y)
 
     def event_shape_of(self, measurement_shape: Shape) -> Shape:
-        *channels, height, width = measurement_shape
-        return (*channels, height * self.factor, width * self.factor)
+        channels, height, width = picture("Downsampling", measurement_shape)
+        return (channels, height * self.factor, width * self.factor)
 
     def check_event_shape(self, event_shape: Shape) -> None:
         f = self.factor

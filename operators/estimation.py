@@ -42,12 +42,14 @@ def estimate_sigma(y: Tensor, operator: Operator | None = None) -> Tensor:
     """
     if not isinstance(y, Tensor) or not y.is_floating_point():
         raise TypeError(f"y of {getattr(y, 'dtype', type(y).__name__)}: expected a floating tensor (B, C, H, W)")
+    if not isinstance(operator, Operator | None):
+        raise TypeError(f"operator of type {type(operator).__name__}: expected an operators.Operator, or None")
     if operator is not None and not _makes_pictures(operator):
         raise ValueError(
             f"{type(operator).__name__}: its measurements are not known to be pictures with white noise, and of those "
             "alone sigma can be estimated; give sigma as a number"
         )
-    if y.ndim != 4 or min(y.shape[2:]) < 2 or not bool(y.isfinite().all()):
+    if y.ndim != 4 or len(y) == 0 or y.is_meta or min(y.shape[2:]) < 2 or not bool(y.isfinite().all()):
         raise ValueError(f"y of shape {tuple(y.shape)}: expected finite pictures (B, C, H, W); give sigma as a number")
     support = None if operator is None else operator.support
     known = torch.ones_like(y, dtype=torch.bool) if support is None else support.expand_as(y)

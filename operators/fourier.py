@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from . import sampling
+from .arguments import count, shape, tensor
+from .arguments import mask as measured_mask
 from .base import LinearOperator, Shape
 from .coils import smooth_sensitivities
 from .kspace import fftc, ifftc, mirrored, to_channels, to_complex
@@ -48,6 +50,7 @@ class Fourier(LinearOperator):
     ) -> Self:
         if cls is not Fourier:
             return super().__new__(cls)
+        channels = count("Fourier: channels", channels, most=2, hint="1 for real pictures, 2 for complex ones")
         if sensitivities is not None or (phase is not None and channels == 1):
             return super().__new__(CoilFourier)  # type: ignore[return-value]
         return super().__new__(RealFourier if channels == 1 else ComplexFourier)  # type: ignore[return-value]
@@ -61,13 +64,12 @@ class Fourier(LinearOperator):
         channels: int = 1,
     ) -> None:
         super().__init__(noise)
-        if channels not in (1, 2):
-            raise ValueError(f"Fourier: channels = {channels!r}: expected 1, real pictures, or 2, complex ones")
-        mask = torch.as_tensor(mask)
-        if mask.ndim not in (2, 3) or not bool(((mask == 0) | (mask == 1)).all()):
+        channels = count("Fourier: channels", channels, most=2, hint="1 for real pictures, 2 for complex ones")
+        mask = measured_mask("Fourier", mask)
+        if mask.ndim not in (2, 3):
             raise ValueError(
-                f"Fourier: expected a mask (H, W) or (B, H, W) of 0 and 1 (1 where measured), given one of shape "
-                f"{tuple(mask.shape)}; operators.sampling makes some"
+                f"Fourier: expected a mask (H, W) or (B, H, W), given one of shape {tuple(mask.shape)}; "
+                "operators.sampling makes some"
             )
         self.channels, self.coils = channels, None
         maps = torch.ones(1, 1, 1, dtype=torch.complex64)
@@ -102,6 +104,7 @@ class Fourier(LinearOperator):
             seed: of the choice.
             coils: number of simulated ones (`operators.coils.smooth_sensitivities`); None: one that sees all alike.
         """
+        event_shape = _pictures(event_shape)
         mask = sampling.cartesian(event_shape[-2:], acceleration, calibration, kind, seed)
         return cls._simulated(event_shape, mask, coils, noise)
 
@@ -111,6 +114,7 @@ class Fourier(LinearOperator):
 
         Arguments: event_shape, coils: as `cartesian`; spokes: their number.
         """
+        event_shape = _pictures(event_shape)
         return cls._simulated(event_shape, sampling.radial(event_shape[-2:], spokes), coils, noise)
 
     @classmethod
@@ -128,6 +132,7 @@ class Fourier(LinearOperator):
         Arguments: event_shape, coils: as `cartesian`; acceleration: points over those that are measured; calibration:
         sides of the rectangle measured in the middle, as fractions; seed: of the points.
         """
+        event_shape = _pictures(event_shape)
         mask = sampling.poisson_disc(event_shape[-2:], acceleration, calibration, seed)
         return cls._simulated(event_shape, mask, coils, noise)
 
@@ -242,15 +247,22 @@ class RealFourier(Fourier, SVDOperator):
 
 def _finite(name: str, value: Any, axes: int, complex_: bool) -> Tensor:
     """A parameter with that many axes, or one more of measurements, checked."""
-    value = torch.as_tensor(value)
+    value = tensor(f"Fourier: {name}", value, complex_=True)
     if value.is_complex() != complex_:
         raise TypeError(
             f"Fourier: {name} are {value.dtype}, expected {'complex' if complex_ else 'real'} numbers; "
             "torch.complex(real, imaginary) makes complex ones, torch.angle(z) phases"
         )
-    if value.ndim not in (axes, axes + 1) or not bool(value.isfinite().all()):
+    if value.ndim not in (axes, axes + 1):
         raise ValueError(
-            f"Fourier: expected finite {name} ({'coils, ' * (axes - 2)}H, W), or with an axis of measurements before "
+            f"Fourier: expected {name} ({'coils, ' * (axes - 2)}H, W), or with an axis of measurements before "
             f"these, given shape {tuple(value.shape)}"
         )
-    return value if complex_ or value.is_floating_point() else value.float()
+    return value
+
+
+def _pictures(event_shape: Any) -> Shape:
+    found = shape("Fourier: event_shape", event_shape)
+    if len(found) != 3 or found[0] > 2:
+        raise ValueError(f"Fourier: event_shape = {found}: expected (1, H, W), or (2, H, W) for complex pictures")
+    return found

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .arguments import tensor
 from .base import Shape
 from .noise import Noise
 from .registry import register
@@ -33,9 +34,11 @@ class Grayscale(SVDOperator):
 
     def __init__(self, noise: Noise | None = None, weights: Sequence[float] | Tensor = (1 / 3, 1 / 3, 1 / 3)) -> None:
         super().__init__(noise)
-        w = torch.as_tensor(weights, dtype=torch.float32)
-        if w.ndim != 1 or not bool(w.isfinite().all()) or not bool(w.any()):
-            raise ValueError(f"Grayscale: weights must be one finite number per channel, not all 0; given {weights}")
+        w = tensor("Grayscale: weights", weights).float()
+        if w.ndim != 1 or not bool(w.any()):
+            raise ValueError(
+                f"Grayscale: weights must be one finite number per channel, not all 0; given {weights!s:.60}"
+            )
         self.register_buffer("weights", w)
 
     @property

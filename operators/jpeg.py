@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .arguments import choice, tensor
 from .base import Operator, Shape
 from .noise import Noise
 from .registry import register
@@ -57,14 +58,13 @@ class JPEG(Operator):
         self, quality: Any = 50, subsampling: str = "4:2:0", noise: Noise | None = None, rounding: str = "smooth"
     ) -> None:
         super().__init__(noise)
-        quality = torch.as_tensor(quality)
+        quality = tensor("JPEG: quality", quality)
         if quality.ndim > 1 or not bool(((quality >= 1) & (quality <= 100)).all()):
-            raise ValueError(f"JPEG: quality = {quality.tolist()}: expected a number from 1 to 100, or (B,) of them")
-        if subsampling not in SUBSAMPLINGS:
-            raise ValueError(f"JPEG: subsampling = {subsampling!r}: expected one of {', '.join(SUBSAMPLINGS)}")
-        if rounding not in ROUNDINGS:
-            raise ValueError(f"JPEG: rounding = {rounding!r}: expected one of {', '.join(ROUNDINGS)}")
-        self.subsampling, self.rounding = subsampling, rounding
+            raise ValueError(
+                f"JPEG: quality = {quality.tolist()!s:.60}: expected a number from 1 to 100, or (B,) of them"
+            )
+        self.subsampling = choice("JPEG: subsampling", subsampling, SUBSAMPLINGS)
+        self.rounding = choice("JPEG: rounding", rounding, ROUNDINGS)
         self.batched_buffer("luminance", _table(LUMINANCE, quality), 2)
         self.batched_buffer("chrominance", _table(CHROMINANCE, quality), 2)
         self.register_buffer("ycc", torch.tensor(YCC, dtype=torch.float64))

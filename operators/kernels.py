@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .arguments import count, number, tensor
+from .arguments import seed as seeded
+
+LARGEST = 4097  # pixels of a kernel's side
 STEPS = 2000  # of a path: each is a small part of a pixel, for paths of up to hundreds
 INERTIA, PULL, JERKS = 0.7, 0.7, 5.0  # per exposure: how the hand drifts, is drawn back, and how often it jerks
 
@@ -26,18 +31,33 @@ def motion_kernel(size: int, seed: int = 0, length: float | None = None) -> Tens
     Returns: (size, size) float32.
     Raises: TypeError for a size that is no integer; ValueError for one that is even or below 3, or a length <= 0.
     """
-    if isinstance(size, bool) or not isinstance(size, int):
-        raise TypeError(f"motion_kernel: size = {size!r}: expected an odd integer >= 3, a side in pixels")
-    if size < 3 or size % 2 == 0:
+    size = count("motion_kernel: size", size, 3, LARGEST, "an odd number, the side in pixels")
+    if size % 2 == 0:
         raise ValueError(f"motion_kernel: size = {size}: expected an odd integer >= 3, so that it has a centre")
-    length = float(size) if length is None else float(length)
-    if not 0 < length < math.inf:
-        raise ValueError(f"motion_kernel: length = {length}: expected a number of pixels > 0")
-    path = _path(torch.Generator().manual_seed(seed)) * length
+    length = float(size) if length is None else number("motion_kernel: length", length, "(0, inf)", "in pixels")
+    path = _path(torch.Generator().manual_seed(seeded(seed))) * length
     path = path - path.mean(0)
     reach = (size - 1) / 2
     path = path * min(1.0, reach / max(path.abs().max().item(), 1e-12)) + reach
     return drawn(path, size)
+
+
+def checked(name: str, kernel: Any) -> Tensor:
+    """A kernel, or several, as a floating tensor.
+
+    Arguments: name, as messages give it; kernel (..., kH, kW): anything `torch.as_tensor` takes.
+    Raises: TypeError for what is no tensor of fractions, such as a picture's bytes; ValueError for one that is empty,
+    not finite or of zeros.
+    """
+    made = tensor(name, kernel)
+    if not torch.as_tensor(kernel).is_floating_point():
+        raise TypeError(
+            f"{name} of integers: expected fractions, because a kernel's sum multiplies the light; kernel / "
+            "kernel.sum() has the sum 1"
+        )
+    if made.ndim >= 2 and not bool(made.flatten(-2).any(-1).all()):
+        raise ValueError(f"{name} of zeros: it lets no light through; expected one with other numbers in it")
+    return made
 
 
 def drawn(path: Tensor, size: int) -> Tensor:

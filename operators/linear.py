@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .arguments import tensor
 from .base import Shape
 from .noise import Noise
 from .registry import register
@@ -35,9 +36,8 @@ class LinearMap(SVDOperator):
     values: Tensor  # (d,), 0 beyond the rank
 
     def __init__(self, matrix: Tensor, noise: Noise | None = None, event_shape: Shape | None = None) -> None:
-        matrix = torch.as_tensor(matrix)
-        matrix = matrix if matrix.is_floating_point() else matrix.float()
-        if matrix.ndim not in (2, 3) or 0 in matrix.shape or not bool(matrix.isfinite().all()):
+        matrix = tensor("LinearMap: matrix", matrix)
+        if matrix.ndim not in (2, 3):
             raise ValueError(
                 f"LinearMap: expected a finite matrix (m, d) or (B, m, d), given shape {tuple(matrix.shape)}; "
                 "a single row is matrix[None]"

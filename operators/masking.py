@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from .arguments import choice, count, number, shape
+from .arguments import mask as measured_mask
+from .arguments import seed as seeded
 from .base import Shape
 from .noise import Noise
 from .registry import register
@@ -36,12 +40,11 @@ class Masking(SVDOperator):
 
     def __init__(self, mask: Any, noise: Noise | None = None, event_ndim: int | None = None) -> None:
         super().__init__(noise)
-        mask = torch.as_tensor(mask)
-        if not bool(((mask == 0) | (mask == 1)).all()):
-            raise ValueError(
-                "Masking: a mask holds 0 and 1 only (1 where measured); threshold it first, e.g. mask > 0.5"
-            )
-        self.batched_buffer("mask", mask.bool(), min(mask.ndim, 3) if event_ndim is None else event_ndim)
+        mask = measured_mask("Masking", mask)
+        if mask.ndim == 0:
+            raise ValueError("Masking: a mask of one number: expected one of the picture's size; mask.expand(H, W)")
+        axes = min(mask.ndim, 3) if event_ndim is None else count("Masking: event_ndim", event_ndim, most=mask.ndim)
+        self.batched_buffer("mask", mask, axes)
 
     @classmethod
     def random(cls, event_shape: Shape, keep: float = 0.5, seed: int = 0, noise: Noise | None = None) -> Self:
@@ -54,12 +57,12 @@ class Masking(SVDOperator):
         Raises:
             ValueError: keep outside [0, 1].
         """
-        if not 0 <= keep <= 1:
-            raise ValueError(f"Masking.random: keep must lie in [0, 1], given {keep}; it is the fraction measured")
-        shape = (1, *event_shape[1:]) if len(event_shape) == 3 else tuple(event_shape)
-        n = torch.Size(shape).numel()
-        order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-        return cls((order < round(keep * n)).reshape(shape), noise=noise)
+        keep = number("Masking.random: keep", keep, "[0, 1]", "it is the fraction measured")
+        event_shape = shape("Masking.random: event_shape", event_shape)
+        pixels = (1, *event_shape[1:]) if len(event_shape) == 3 else event_shape
+        n = torch.Size(pixels).numel()
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(seeded(seed)))
+        return cls((order < round(keep * n)).reshape(pixels), noise=noise)
 
     @classmethod
     def box(
@@ -79,10 +82,10 @@ class Masking(SVDOperator):
         Raises:
             ValueError: a box that does not fit into the picture.
         """
-        h, w = (size, size) if isinstance(size, int) else size
-        height, width = event_shape[-2:]
-        top, left = ((height - h) // 2, (width - w) // 2) if corner is None else corner
-        if min(h, w, top, left) < 0 or top + h > height or left + w > width:
+        height, width = _plane("Masking.box", event_shape)
+        h, w = _pair("Masking.box: size", size)
+        top, left = ((height - h) // 2, (width - w) // 2) if corner is None else _pair("Masking.box: corner", corner)
+        if min(top, left) < 0 or top + h > height or left + w > width:
             raise ValueError(
                 f"Masking.box: a box of {h} x {w} at ({top}, {left}) does not fit into {height} x {width} pixels; "
                 "give a smaller size or another corner"
@@ -102,9 +105,8 @@ class Masking(SVDOperator):
         Raises:
             ValueError: another side.
         """
-        if seen not in ("left", "right", "top", "bottom"):
-            raise ValueError(f"Masking.half: seen = {seen!r}: expected left, right, top or bottom")
-        height, width = event_shape[-2:]
+        choice("Masking.half: seen", seen, ("left", "right", "top", "bottom"))
+        height, width = _plane("Masking.half", event_shape)
         sideways = seen in ("left", "right")
         size = width if sideways else height
         place = torch.arange(size) if sideways else torch.arange(size)[:, None]
@@ -156,3 +158,19 @@ class Masking(SVDOperator):
             raise ValueError(
                 f"Masking: the mask {mask} does not broadcast to events {event_shape}; give one of the picture's size"
             )
+
+
+def _plane(name: str, event_shape: Any) -> tuple[int, int]:
+    """(H, W) of events (C, H, W)."""
+    found = shape(f"{name}: event_shape", event_shape)
+    if len(found) < 2:
+        raise ValueError(f"{name}: event_shape = {found}: expected pictures (C, H, W)")
+    return found[-2], found[-1]
+
+
+def _pair(name: str, value: Any) -> tuple[int, int]:
+    """Two numbers of pixels, or one that stands for both."""
+    pair = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value, value)
+    if len(pair) != 2:
+        raise ValueError(f"{name} = {value!r:.60}: expected a number of pixels, or two: of rows and of columns")
+    return count(name, pair[0], 0), count(name, pair[1], 0)

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .arguments import count, tensor
 from .batching import Batched
 
 LEAST_RATE = 1e-6  # counts
+ROUNDING = 1e-4  # of the largest entry: a clean measurement this little below 0 is 0
 
 
 class Noise(Batched, ABC):
@@ -47,6 +49,28 @@ class Noise(Batched, ABC):
         """y in clean's shape: y itself, or one-hot labels. Mean and variance speak of this."""
         return y
 
+    def fits(self, y: Tensor, measurement_shape: tuple[int, ...], n: int | None = None) -> None:
+        """Refuse a y of another type or shape than this noise produces. Cheap: values are not looked at.
+
+        Arguments:
+            y: (B, *M).
+            measurement_shape: M.
+            n: rows that y is for, so that B must be n or 1; None: any.
+
+        Raises:
+            TypeError: y is not a floating tensor.
+            ValueError: wrong shape.
+        """
+        if not isinstance(y, Tensor) or not y.is_floating_point():
+            raise TypeError(f"y: expected a floating tensor, given {_kind(y)}")
+        shape = ", ".join(map(str, measurement_shape))
+        if y.ndim != 1 + len(measurement_shape) or tuple(y.shape[1:]) != tuple(measurement_shape) or len(y) == 0:
+            raise ValueError(
+                f"y: expected shape (B, {shape}) with B >= 1, given {tuple(y.shape)}; "
+                f"y always has a leading batch axis (y[None] for one measurement){_other_axes(y, measurement_shape)}"
+            )
+        _fits_rows(len(y), n)
+
     def validate(self, y: Tensor, measurement_shape: tuple[int, ...]) -> None:
         """Refuse a y that this noise cannot have produced.
 
@@ -54,14 +78,9 @@ class Noise(Batched, ABC):
             TypeError: y is not a floating tensor.
             ValueError: wrong shape, or an entry that is not finite.
         """
-        if not isinstance(y, Tensor) or not y.is_floating_point():
-            given = y.dtype if isinstance(y, Tensor) else type(y).__name__
-            raise TypeError(f"y: expected a floating tensor, given {given}; convert it with torch.as_tensor(y).float()")
-        if y.ndim != 1 + len(measurement_shape) or tuple(y.shape[1:]) != tuple(measurement_shape) or len(y) == 0:
-            raise ValueError(
-                f"y: expected shape (B, {', '.join(map(str, measurement_shape))}) with B >= 1, given {tuple(y.shape)}; "
-                f"y always has a leading batch axis (y[None] for one measurement){_other_axes(y, measurement_shape)}"
-            )
+        self.fits(y, measurement_shape)
+        if y.is_meta:
+            raise ValueError("y is on the meta device, which keeps no values: expected one on another device")
         if not y.isfinite().all():
             bad = int((~y.isfinite()).sum())
             raise ValueError(
@@ -150,9 +169,14 @@ class PoissonNoise(Noise):
 
     def sample(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         peak = self.aligned("peak", clean)
-        rate = (peak * clean).cpu()
-        if bool((rate < 0).any()):
-            raise ValueError(f"PoissonNoise: a rate must be >= 0, given {rate.min():.4g}; clip the image to [0, 1]")
+        least = float(clean.min())
+        # Fourier transforms leave -1e-6 where there is no light: that is rounding, and 0 is meant.
+        if not least >= -ROUNDING * float(clean.abs().max()):
+            raise ValueError(
+                f"PoissonNoise: photons count intensities >= 0, given {least:.4g} after the operator; clip the picture "
+                "with x.clamp(0, 1), and where the operator itself makes negative numbers, take GaussianNoise"
+            )
+        rate = (peak * clean.clamp(min=0)).cpu()
         return torch.stack([torch.poisson(row, generator=generator) for row in rate]).to(clean) / peak
 
     def log_prob(self, y: Tensor, clean: Tensor) -> Tensor:
@@ -200,6 +224,16 @@ class Categorical(Noise):
     def encode(self, y: Tensor, clean: Tensor) -> Tensor:
         return F.one_hot(y, clean.shape[-1]).to(clean)
 
+    def fits(self, y: Tensor, measurement_shape: tuple[int, ...], n: int | None = None) -> None:
+        if not isinstance(y, Tensor) or y.dtype != torch.int64:
+            given = y.dtype if isinstance(y, Tensor) else type(y).__name__
+            raise TypeError(
+                f"y: expected int64 labels (B,), given {given}; convert whole numbers with torch.as_tensor(y).long()"
+            )
+        if y.ndim != 1 or len(y) == 0:
+            raise ValueError(f"y: expected labels of shape (B,) with B >= 1, given {tuple(y.shape)}; not one-hot")
+        _fits_rows(len(y), n)
+
     def validate(self, y: Tensor, measurement_shape: tuple[int, ...]) -> None:
         """Refuse anything but integer labels (B,) in 0..classes-1.
 
@@ -207,13 +241,9 @@ class Categorical(Noise):
             TypeError: y is not an int64 tensor.
             ValueError: wrong shape, or a label out of range.
         """
-        if not isinstance(y, Tensor) or y.dtype != torch.int64:
-            given = y.dtype if isinstance(y, Tensor) else type(y).__name__
-            raise TypeError(
-                f"y: expected int64 labels (B,), given {given}; convert them with torch.as_tensor(y).long()"
-            )
-        if y.ndim != 1 or len(y) == 0:
-            raise ValueError(f"y: expected labels of shape (B,) with B >= 1, given {tuple(y.shape)}; not one-hot")
+        self.fits(y, measurement_shape)
+        if y.is_meta:
+            raise ValueError("y is on the meta device, which keeps no values: expected one on another device")
         if int(y.min()) < 0 or int(y.max()) >= measurement_shape[-1]:
             raise ValueError(f"y: labels must lie in 0..{measurement_shape[-1] - 1}, given {y.tolist()[:8]}")
 
@@ -236,15 +266,25 @@ def _other_axes(y: Tensor, measurement_shape: tuple[int, ...]) -> str:
 
 
 def _parameter(what: str, value: Any, event_ndim: int | None) -> Tensor:
-    value = torch.as_tensor(value)
-    value = value if value.is_floating_point() else value.float()
+    value = tensor(what, value)
+    if event_ndim is not None:
+        count("event_ndim", event_ndim, 0, hint="it is how many axes belong to one measurement")
     if event_ndim is None and value.ndim > 1:
         raise ValueError(
             f"{what} has shape {tuple(value.shape)}, where the batch axis is ambiguous: expected a number or (B,). "
             f"State event_ndim, the number of axes that belong to one measurement ({value.ndim} or {value.ndim - 1})"
         )
-    if value.numel() == 0 or not bool(value.isfinite().all()):
-        raise ValueError(
-            f"{what} must be finite and not empty, given {value.tolist()!s:.80}; check how it was computed"
-        )
     return value
+
+
+def _fits_rows(b: int, n: int | None) -> None:
+    if n is not None and b not in (1, n):
+        raise ValueError(f"y: {b} measurements for x of {n} rows: expected as many, or one")
+
+
+def _kind(y: Any) -> str:
+    """What a y is that should be a floating tensor, and what makes one of it without losing anything."""
+    if isinstance(y, Tensor) and y.is_complex():
+        return f"{y.dtype}; torch.stack((y.real, y.imag), -3) makes two channels of the real and the imaginary part"
+    given = y.dtype if isinstance(y, Tensor) else type(y).__name__
+    return f"{given}; convert it with torch.as_tensor(y).float()"

@@ -7,6 +7,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from .arguments import count, number, shape, tensor
+from .arguments import seed as seeded
 from .base import Operator, Shape
 from .noise import Noise
 from .registry import register
@@ -32,16 +34,14 @@ class PhaseRetrieval(Operator):
 
     def __init__(self, oversampling: float = 2.0, noise: Noise | None = None, masks: Any = None) -> None:
         super().__init__(noise)
-        if not 1 <= oversampling < float("inf"):
-            raise ValueError(f"PhaseRetrieval: oversampling = {oversampling}: expected a number >= 1, 2 as a rule")
-        self.oversampling = oversampling
+        self.oversampling = number("PhaseRetrieval: oversampling", oversampling, "[1, 64]", "2 as a rule")
         if masks is None:
             self.register_buffer("masks", None)
             return
-        masks = torch.as_tensor(masks)
-        if masks.ndim not in (3, 4) or not bool(masks.isfinite().all()):
+        masks = tensor("PhaseRetrieval: masks", masks, complex_=True)
+        if masks.ndim not in (3, 4):
             raise ValueError(
-                f"PhaseRetrieval: expected finite masks (L, H, W) or (B, L, H, W), given shape {tuple(masks.shape)}; "
+                f"PhaseRetrieval: expected masks (L, H, W) or (B, L, H, W), given shape {tuple(masks.shape)}; "
                 "a single mask is mask[None]"
             )
         self.batched_buffer("masks", masks, 3)
@@ -62,7 +62,9 @@ class PhaseRetrieval(Operator):
             n_masks: L, patterns measured.
             seed: of the masks.
         """
-        turns = torch.randint(4, (n_masks, *event_shape[-2:]), generator=torch.Generator().manual_seed(seed))
+        n_masks = count("PhaseRetrieval.coded: n_masks", n_masks, most=1024)
+        size = shape("PhaseRetrieval.coded: event_shape", event_shape)[-2:]
+        turns = torch.randint(4, (n_masks, *size), generator=torch.Generator().manual_seed(seeded(seed)))
         return cls(oversampling, noise, torch.tensor([1, 1j, -1, -1j])[turns])
 
     def forward(self, x: Tensor) -> Tensor:

@@ -7,15 +7,20 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from .arguments import choice, count, flag, number, rows, shape, tensor
 from .backprojection import back_project, ramp, shares
 from .base import LinearOperator, Shape
 from .kept import Kept
 from .noise import Noise
 from .registry import register
+
+LARGEST, MOST_VIEWS = 2**14, 2**17  # pixels of a side or detectors, and views: more is a mistake
+MIDDLE = "in pixels; leave it out where the axis of rotation is in the middle"
 
 
 @register("radon")
@@ -63,27 +68,23 @@ class Radon(LinearOperator):
         origin: tuple[float, float] | None = None,
         unit: Literal["degrees", "radians"] | None = None,
     ) -> None:
+        for name, n in (("size", size), ("detectors", detectors)):
+            if n is not None:
+                count(f"Radon: {name}", n, most=LARGEST, hint="leave it out to have it from the picture")
         super().__init__(noise)
-        if isinstance(angles, int):
-            angles = torch.arange(angles, dtype=torch.float64) * (180 / max(angles, 1))
-        angles = torch.as_tensor(angles, dtype=torch.float64)
-        if angles.ndim != 1 or len(angles) == 0 or not bool(angles.isfinite().all()):
+        if isinstance(angles, int | np.integer):
+            views = count("Radon: angles", angles, most=MOST_VIEWS, hint="an integer is the number of views")
+            angles = torch.arange(views, dtype=torch.float64) * (180 / views)
+        angles = tensor("Radon: angles", angles).double()
+        if angles.ndim != 1:
             raise ValueError(
                 f"Radon: expected at least one finite angle (views,), given shape {tuple(angles.shape)}; angles are in "
                 "degrees, and a number of views is an int"
             )
-        if any(n is not None and n < 1 for n in (size, detectors)) or not 0 < pixel < math.inf:
-            raise ValueError(
-                f"Radon: size = {size}, detectors = {detectors}, pixel = {pixel}: expected numbers of pixels >= 1 and "
-                "a positive length; leave out size and detectors to have them from the picture"
-            )
-        if not all(math.isfinite(p) for p in (centre or 0.0, *(origin or ()))) or (origin and len(origin) != 2):
-            raise ValueError(
-                f"Radon: centre = {centre}, origin = {origin}: expected a place on the detectors and a (row, column) "
-                "of the picture, in pixels; leave them out where the axis of rotation is in the middle of both"
-            )
-        self.size, self.detectors, self.pixel = size, detectors, float(pixel)
-        self.centre, self.origin = centre, None if origin is None else (float(origin[0]), float(origin[1]))
+        self.pixel = number("Radon: pixel", pixel, "(0, inf)", "it is a length")
+        self.size, self.detectors = size, detectors
+        self.centre = None if centre is None else number("Radon: centre", centre, hint=MIDDLE)
+        self.origin = None if origin is None else _place(origin)
         self.angles = _degrees(angles.cpu(), unit)  # on the CPU wherever the pictures are: it alone reads them
         self._matrices = Kept()
 
@@ -107,6 +108,7 @@ class Radon(LinearOperator):
             circle: as skimage's: n detectors, else ceil(sqrt(2) n).
             noise, kwargs: as of `Radon`.
         """
+        size, circle = count("Radon.skimage: size", size, most=LARGEST), flag("Radon.skimage: circle", circle)
         detectors = size if circle else math.ceil(math.sqrt(2) * size)
         axis = {"centre": detectors // 2, "origin": (size // 2, size // 2)}
         return cls(angles, size, detectors, noise, **(axis | kwargs))
@@ -120,7 +122,7 @@ class Radon(LinearOperator):
             views: how many.
             noise, kwargs: as of `Radon`.
         """
-        return cls(views, size, noise=noise, **kwargs)
+        return cls(count("Radon.sparse_view: views", views, most=MOST_VIEWS), size, noise=noise, **kwargs)
 
     @classmethod
     def limited_angle(
@@ -138,9 +140,10 @@ class Radon(LinearOperator):
         Raises:
             ValueError: degrees outside (0, 180], or below 2 pi and no `unit` ("degrees": they are meant).
         """
-        if not 0 < degrees <= 180:
-            raise ValueError(f"Radon.limited_angle: degrees must lie in (0, 180], given {degrees}; 180 is all there is")
-        return cls(start + torch.arange(views) * (degrees / max(views, 1)), size, noise=noise, **kwargs)
+        degrees = number("Radon.limited_angle: degrees", degrees, "(0, 180]", "180 is all there is")
+        views = count("Radon.limited_angle: views", views, most=MOST_VIEWS)
+        start = number("Radon.limited_angle: start", start)
+        return cls(start + torch.arange(views) * (degrees / views), size, noise=noise, **kwargs)
 
     def forward(self, x: Tensor) -> Tensor:
         matrix, transpose = self._matrix(x)
@@ -167,6 +170,7 @@ class Radon(LinearOperator):
         Raises:
             ValueError: an unknown filter, or a y of another shape.
         """
+        rows("Radon.fbp: y", y, "measurement")
         size, n = self._size_of(y), y.shape[-1]
         length = 2 * n  # so that the convolution does not wrap round
         filtered = torch.fft.irfft(torch.fft.rfft(y, n=length) * ramp(length, filter).to(y), n=length)[..., :n]
@@ -194,7 +198,8 @@ class Radon(LinearOperator):
 
     def measurement_shape(self, event_shape: Shape) -> Shape:
         """(C, views, detectors)."""
-        self.check_event_shape(tuple(event_shape))
+        event_shape = shape("event_shape", event_shape)
+        self.check_event_shape(event_shape)
         return (event_shape[0], len(self.angles), self.detectors_for(event_shape[-1]))
 
     def event_shape_of(self, measurement_shape: Shape) -> Shape:
@@ -242,10 +247,18 @@ class Radon(LinearOperator):
         return self._matrices.get((size, x.dtype, x.device), make)
 
 
+def _place(origin: Any) -> tuple[float, float]:
+    """A place (row, column) in a picture, in pixels."""
+    if isinstance(origin, str) or not isinstance(origin, Sequence) or len(origin) != 2:
+        raise ValueError(f"Radon: origin = {origin!r:.60}: expected a place (row, column) {MIDDLE}")
+    row, column = (number("Radon: origin, an entry", part, hint=MIDDLE) for part in origin)
+    return row, column
+
+
 def _degrees(angles: Tensor, unit: str | None) -> Tensor:
     """Angles in degrees, their unit checked."""
-    if unit not in (None, "degrees", "radians"):
-        raise ValueError(f'Radon: unit = {unit!r}: expected "degrees" or "radians"')
+    if unit is not None:
+        choice("Radon: unit", unit, ("degrees", "radians"))
     if unit == "radians":
         return angles.rad2deg()
     largest = float(angles.abs().max())

@@ -34,6 +34,9 @@ def register(name: str) -> Callable[[Factory], Factory]:
         ValueError: the name is taken by another operator.
     """
 
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"register: name = {name!r:.60}: expected a text; write @register('name') above the class")
+
     def add(factory: Factory) -> Factory:
         if REGISTRY.setdefault(name, factory) is not factory:
             raise ValueError(f"operator name {name!r} is taken by {REGISTRY[name]!r}; choose another")
@@ -57,6 +60,8 @@ def get(name: str) -> Callable[..., Any]:
     Raises:
         ValueError: no such name; lists those there are.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"operator name = {name!r:.60}: expected a text, one of operators.available()")
     _discover()
     if name not in REGISTRY:
         close = difflib.get_close_matches(name, REGISTRY, n=1)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .arguments import choice, number, picture
 from .base import LinearOperator, Shape
 from .noise import Noise
 from .registry import register
@@ -54,11 +55,8 @@ class Resize(SVDOperator):
 
     def __init__(self, factor: float = 4, kernel: str = "bicubic", noise: Noise | None = None) -> None:
         super().__init__(noise)
-        if not 1 <= factor < math.inf:
-            raise ValueError(f"Resize: factor = {factor}: expected a number >= 1, pixels of x per pixel of y")
-        if kernel not in KERNELS:
-            raise ValueError(f"Resize: kernel = {kernel!r}: expected one of {', '.join(KERNELS)}")
-        self.factor, self.kernel = factor, kernel
+        self.factor = number("Resize: factor", factor, "[1, 16384]", "pixels of x per pixel of y")
+        self.kernel = choice("Resize: kernel", kernel, KERNELS)
 
     @property
     def singular_values(self) -> Tensor:
@@ -101,7 +99,7 @@ class Resize(SVDOperator):
         Raises:
             ValueError: M does not tell E and `event_shape` is None, or M is not that of `event_shape`.
         """
-        *channels, h, w = measurement_shape
+        channels, h, w = picture("Resize", measurement_shape)
         if self.event_shape is not None:
             expected = tuple(_length(n, self.factor) for n in self.event_shape[-2:])
             if expected != (h, w):
@@ -109,7 +107,7 @@ class Resize(SVDOperator):
                     f"Resize: expected measurements (C, {expected[0]}, {expected[1]}) of events {self.event_shape}, "
                     f"given {tuple(measurement_shape)}; use operator.at(event_shape) of the events behind this y"
                 )
-            return (*channels, *self.event_shape[-2:])
+            return (channels, *self.event_shape[-2:])
         largest = self.largest(measurement_shape)
         if any(_length(n - 1, self.factor) == m for n, m in zip(largest[-2:], (h, w), strict=True)):
             raise ValueError(
@@ -120,8 +118,8 @@ class Resize(SVDOperator):
 
     def largest(self, measurement_shape: Shape) -> Shape:
         """The largest event shape (C, H, W) with measurements (C, h, w)."""
-        *channels, h, w = measurement_shape
-        return (*channels, int(h * self.factor), int(w * self.factor))
+        channels, h, w = picture("Resize", measurement_shape)
+        return (channels, int(h * self.factor), int(w * self.factor))
 
     def check_event_shape(self, event_shape: Shape) -> None:
         if len(event_shape) != 3:

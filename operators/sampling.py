@@ -9,6 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .arguments import choice, count, number
+from .arguments import seed as seeded
+from .arguments import shape as sizes
 from .base import Shape
 
 Kind = Literal["uniform", "variable", "equispaced"]
@@ -37,9 +40,8 @@ def cartesian(
     Raises: ValueError for an unknown kind, numbers out of range, or an acceleration that leaves fewer columns than the
     calibration takes.
     """
-    if kind not in ("uniform", "variable", "equispaced"):
-        raise ValueError(f"cartesian: kind = {kind!r}: expected 'uniform', 'variable' or 'equispaced'")
-    height, width = shape
+    choice("cartesian: kind", kind, ("uniform", "variable", "equispaced"))
+    height, width = plane(shape)
     n = _number(width, acceleration, calibration)
     middle = round(calibration * width)
     if middle > n:
@@ -47,7 +49,7 @@ def cartesian(
             f"cartesian: acceleration {acceleration:g} leaves {n} of {width} columns and the calibration takes "
             f"{middle}; lower one of them"
         )
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seeded(seed))
     start = width // 2 - middle // 2
     columns = torch.zeros(width, dtype=torch.bool)
     columns[start : start + middle] = True
@@ -72,11 +74,8 @@ def radial(shape: Shape, spokes: int) -> Tensor:
     Returns: (H, W) bool.
     Raises: TypeError or ValueError for a number of spokes that is no integer >= 1.
     """
-    if isinstance(spokes, bool) or not isinstance(spokes, int):
-        raise TypeError(f"radial: spokes = {spokes!r}: expected an integer >= 1")
-    if spokes < 1:
-        raise ValueError(f"radial: spokes = {spokes}: expected an integer >= 1")
-    height, width = shape
+    spokes = count("radial: spokes", spokes, most=2**17)
+    height, width = plane(shape)
     reach = math.ceil(math.hypot(height, width) / 2)
     radius = torch.arange(-2 * reach, 2 * reach + 1, dtype=torch.float64) / 2
     angle = GOLDEN * torch.arange(spokes, dtype=torch.float64)[:, None]
@@ -99,7 +98,7 @@ def poisson_disc(shape: Shape, acceleration: float = 4.0, calibration: float = 0
     Returns: (H, W) bool.
     Raises: ValueError for numbers out of range, or an acceleration that leaves fewer points than the calibration takes.
     """
-    height, width = shape
+    height, width = plane(shape)
     n = _number(height * width, acceleration, calibration)
     middle = np.zeros(shape, dtype=bool)
     rows, columns = round(calibration * height), round(calibration * width)
@@ -111,7 +110,7 @@ def poisson_disc(shape: Shape, acceleration: float = 4.0, calibration: float = 0
             f"poisson_disc: acceleration {acceleration:g} leaves {n} points and the calibration takes {middle.sum()}; "
             "lower one of them"
         )
-    order = torch.randperm(height * width, generator=torch.Generator().manual_seed(seed)).numpy()
+    order = torch.randperm(height * width, generator=torch.Generator().manual_seed(seeded(seed))).numpy()
     low, high, taken = 0.0, float(max(shape)), order[~middle.ravel()[order]]  # at radius 0 all are taken
     for _ in range(20):
         if len(taken) <= wanted * (1 + TOLERANCE) + 1:
@@ -145,15 +144,17 @@ def calibration_region(mask: Tensor) -> tuple[slice, slice]:
 
 
 def _number(total: int, acceleration: float, calibration: float) -> int:
-    if not 1 <= acceleration <= total:
-        raise ValueError(
-            f"acceleration = {acceleration}: expected a number from 1 to {total}, what there is to measure"
-        )
-    if not 0 <= calibration <= 1:
-        raise ValueError(
-            f"calibration = {calibration}: expected a fraction in [0, 1] of k-space, measured in the middle"
-        )
+    acceleration = number("acceleration", acceleration, f"[1, {total}]", f"{total} is what there is to measure")
+    number("calibration", calibration, "[0, 1]", "the fraction of k-space that is measured in the middle")
     return round(total / acceleration)
+
+
+def plane(shape: Shape) -> tuple[int, int]:
+    """A shape (H, W), checked."""
+    found = sizes("shape", shape)
+    if len(found) != 2:
+        raise ValueError(f"shape = {found}: expected (H, W); of events (C, H, W) it is event_shape[-2:]")
+    return found[0], found[1]
 
 
 def _darts(order: np.ndarray, middle: np.ndarray, r: float) -> np.ndarray:

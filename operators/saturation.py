@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from .arguments import number, tensor
 from .base import Operator
 from .noise import Noise
 from .registry import register
@@ -31,12 +31,11 @@ class Saturation(Operator):
 
     def __init__(self, gain: Any = 2.0, limit: float = 1.0, softness: float = 0.0, noise: Noise | None = None) -> None:
         super().__init__(noise)
-        gain = torch.as_tensor(gain, dtype=torch.get_default_dtype())
-        if gain.ndim > 1 or not bool(((gain > 0) & gain.isfinite()).all()):
-            raise ValueError(f"Saturation: gain = {gain.tolist()}: expected a number > 0, or (B,) of them")
-        if not (limit > 0 and softness >= 0):
-            raise ValueError(f"Saturation: limit = {limit}, softness = {softness}: expected limit > 0, softness >= 0")
-        self.limit, self.softness = limit, softness
+        gain = tensor("Saturation: gain", gain)
+        if gain.ndim > 1 or not bool((gain > 0).all()):
+            raise ValueError(f"Saturation: gain = {gain.tolist()!s:.60}: expected a number > 0, or (B,) of them")
+        self.limit = number("Saturation: limit", limit, "(0, inf)")
+        self.softness = number("Saturation: softness", softness, "[0, inf)")
         self.batched_buffer("gain", gain, 0)
 
     def forward(self, x: Tensor) -> Tensor:

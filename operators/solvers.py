@@ -117,7 +117,7 @@ def warn_of(residuals: Tensor, rtol: float, max_steps: int, what: str, remedy: s
         warnings.warn(
             f"{what}: relative residual {worst:.1e} after {max_steps} steps, asked for {rtol:.1e}; {remedy}",
             NotConverged,
-            stacklevel=4,
+            stacklevel=5,  # past the check that `operators.guards` puts around a method
         )
 
 
@@ -125,6 +125,7 @@ def _descend(
     apply: Map, x: Tensor, r: Tensor, limit: Tensor, max_steps: int, precondition: Map | None, plain: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Steps from x, of residual r, until <r, P r>, or <r, r> if plain, is at most `limit` (N,): x and its residual."""
+    x = x + column(0 * dot(r, r), x)  # a row with nan has no solution, and no end
     p = z = r if precondition is None else precondition(r)
     rho = dot(r, z)
     for _ in range(max_steps):
@@ -142,6 +143,7 @@ def _descend(
 
 def _descend_squares(forward: Map, adjoint: Map, x: Tensor, r: Tensor, limit: Tensor, max_steps: int) -> Tensor:
     """Steps from x, of residual r = y - A x, until |A^T r|^2 is at most `limit` (N,)."""
+    x = x + column(0 * dot(r, r), x)  # a row with nan has no solution, and no end
     p = s = adjoint(r)
     rho = dot(s, s)
     for _ in range(max_steps):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from .arguments import number, rows, tensor
 from .base import Operator, Shape
 from .noise import GaussianNoise, Noise, PoissonNoise
 from .registry import register
@@ -35,9 +37,7 @@ class Transmission(Operator):
 
     def __init__(self, noise: Noise | None = None, offset: float | Tensor = 0.0) -> None:
         super().__init__(noise)
-        offset = torch.as_tensor(offset)
-        if not bool(offset.isfinite().all()):
-            raise ValueError("Transmission: offset must be finite; it is a line integral, 0 for nothing")
+        offset = tensor("Transmission: offset", offset)
         self.batched_buffer("offset", offset, min(offset.ndim, 3))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,6 +70,9 @@ class Transmission(Operator):
                 f"Transmission.line_integrals: expected PoissonNoise, given {type(self.noise).__name__}, which counts "
                 "nothing; take -log(y) where y is far above its noise"
             )
+        rows("Transmission.line_integrals: y", y, "measurement")
+        if y.is_meta or not bool(((y >= 0) & y.isfinite()).all()):
+            raise ValueError("Transmission.line_integrals: y has nan or negative entries: expected counts / peak")
         counts = self.noise.aligned("peak", y) * y + 0.5
         line = torch.log(self.noise.aligned("peak", y) / counts) - self.aligned("offset", y)
         return line, GaussianNoise(counts.rsqrt(), event_ndim=y.ndim - 1)
@@ -88,4 +91,7 @@ def attenuation(hu: Any, water: float = WATER) -> Any:
     Returns:
         mu, in the unit of `water`, of hu's shape.
     """
+    water = number("attenuation: water", water, "(0, inf)")
+    if not isinstance(hu, Tensor | np.ndarray):
+        hu = number("attenuation: hu", hu, hint="or a tensor, in Hounsfield units")
     return water * (1 + hu / 1000)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .arguments import count, number, shape, tensor
 from .base import LinearOperator, Shape
 from .blur import Blur, Boundary
-from .kernels import disc_kernel, drawn
+from .kernels import checked, disc_kernel, drawn
 from .noise import Noise
 from .registry import register
 
@@ -36,17 +37,16 @@ class VaryingBlur(LinearOperator):
         self, kernels: Tensor, windows: Tensor, boundary: Boundary = "reflect", noise: Noise | None = None
     ) -> None:
         super().__init__(noise)
-        kernels, windows = torch.as_tensor(kernels), torch.as_tensor(windows)
+        windows = tensor("VaryingBlur: windows", windows)
+        kernels = checked("VaryingBlur: kernels", kernels)
         given = f"given kernels {tuple(kernels.shape)} and windows {tuple(windows.shape)}"
         if kernels.ndim not in (3, 4) or windows.ndim not in (3, 4) or kernels.shape[-3] != windows.shape[-3]:
             raise ValueError(
                 f"VaryingBlur: expected kernels (J, kH, kW) and windows (J, H, W), or with a leading axis of "
                 f"measurements, {given}; of one kernel everywhere is Blur, VaryingBlur.grid makes windows"
             )
-        if not bool(windows.isfinite().all()):
-            raise ValueError(f"VaryingBlur: expected finite windows, {given}; check how they were computed")
         self.blur = Blur(kernels, boundary)  # type: ignore  # Blur.__new__ makes one of its subclasses
-        self.batched_buffer("windows", windows if windows.is_floating_point() else windows.float(), 3)
+        self.batched_buffer("windows", windows, 3)
 
     @classmethod
     def grid(
@@ -61,7 +61,8 @@ class VaryingBlur(LinearOperator):
         Raises:
             ValueError: kernels of other than four axes.
         """
-        kernels = torch.as_tensor(kernels)
+        kernels = checked("VaryingBlur.grid: kernels", kernels)
+        event_shape = shape("VaryingBlur.grid: event_shape", event_shape)
         if kernels.ndim != 4:
             raise ValueError(
                 f"VaryingBlur.grid: expected kernels (rows, columns, kH, kW), given shape {tuple(kernels.shape)}; "
@@ -93,7 +94,9 @@ class VaryingBlur(LinearOperator):
         Raises:
             ValueError: fewer than two nodes.
         """
-        _check_nodes(nodes)
+        nodes = _nodes(nodes)
+        event_shape = shape("VaryingBlur.rotation: event_shape", event_shape)
+        degrees = number("VaryingBlur.rotation: degrees", degrees, "[-360, 360]")
         rows, columns = (torch.linspace(-0.5, 0.5, nodes, dtype=torch.float64) * (n - 1) for n in event_shape[-2:])
         place = torch.complex(*torch.meshgrid(columns, -rows, indexing="xy")).flatten()[:, None]  # up is positive
         angle = ((torch.arange(MOMENTS, dtype=torch.float64) + 0.5) / MOMENTS - 0.5) * math.radians(degrees)
@@ -123,9 +126,12 @@ class VaryingBlur(LinearOperator):
         Raises:
             ValueError: a radius below 0, fewer than two nodes.
         """
-        _check_nodes(nodes)
-        if not 0 <= min(top, bottom) <= max(top, bottom) < math.inf:
-            raise ValueError(f"VaryingBlur.defocus: top = {top}, bottom = {bottom}: expected radii >= 0, in pixels")
+        nodes = _nodes(nodes)
+        event_shape = shape("VaryingBlur.defocus: event_shape", event_shape)
+        top, bottom = (
+            number(f"VaryingBlur.defocus: {name}", radius, "[0, 512]", "a radius in pixels")
+            for name, radius in (("top", top), ("bottom", bottom))
+        )
         size = 2 * math.ceil(max(top, bottom)) + 1
         radii = torch.linspace(top, bottom, nodes, dtype=torch.float64).tolist()
         kernels = torch.stack([disc_kernel(radius, size) for radius in radii])
@@ -150,6 +156,5 @@ class VaryingBlur(LinearOperator):
             )
 
 
-def _check_nodes(nodes: int) -> None:
-    if nodes < 2:
-        raise ValueError(f"VaryingBlur: nodes = {nodes}: expected at least 2, on both edges of the picture")
+def _nodes(nodes: int) -> int:
+    return count("VaryingBlur: nodes", nodes, 2, 64, "on both edges of the picture")

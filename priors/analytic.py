@@ -6,11 +6,13 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from priors.arguments import finite, number, rows
+from priors.arguments import shape as sizes
 from priors.base import Prior
 from priors.conditioning import LOG_2PI, condition, read
 from priors.moments import Moments
 from priors.rng import RowRNG
-from priors.sde import SDE
+from priors.sde import SDE, TIMES, checked_sde
 
 
 class GaussianMixture(Prior, nn.Module):
@@ -33,9 +35,9 @@ class GaussianMixture(Prior, nn.Module):
     log_weights: Tensor
 
     def __init__(self, means, covariances, weights, sde: SDE, event_shape: tuple[int, ...] | None = None):
-        rounding = _eps(covariances)
         means, weights = _finite("means", means), _finite("weights", weights)
-        covariances = _finite("covariances", covariances)
+        covariances = _numbers("covariances", covariances)
+        rounding, covariances = _eps(covariances), _finite("covariances", covariances)
         if means.ndim != 2 or 0 in means.shape:
             raise ValueError(f"means of shape {tuple(means.shape)}: expected (K, d); flatten images to d = C H W")
         k, d = means.shape
@@ -56,7 +58,8 @@ class GaussianMixture(Prior, nn.Module):
     def _set(self, means, eigenvalues, basis, log_weights, sde, event_shape) -> None:
         nn.Module.__init__(self)
         d = means.shape[1]
-        self.sde, self.event_shape = sde, (d,) if event_shape is None else tuple(event_shape)
+        self.sde = checked_sde(sde)
+        self.event_shape = (d,) if event_shape is None else sizes("event_shape", event_shape)
         if math.prod(self.event_shape) != d:
             raise ValueError(f"event_shape {self.event_shape}: expected sizes of product d = {d}")
         self.register_buffer("means", means)
@@ -129,7 +132,10 @@ class GaussianMixture(Prior, nn.Module):
         """Draw x0, (n, *E) in data units; row i is the same whatever n.
 
         Arguments: n (int >= 0); seed (int >= 0); dtype of the result.
+        Raises: TypeError or ValueError for other numbers, and for a dtype that is not floating.
         """
+        if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise TypeError(f"dtype = {dtype!r:.60}: expected a floating torch.dtype, such as torch.float32")
         rng = RowRNG.rows(seed, n, device=self.device, dtype=self.means.dtype)
         edges = self.weights.cumsum(0)[:-1].contiguous()
         k = torch.searchsorted(edges, rng.uniform((n, 1))[:, 0], right=True)
@@ -181,15 +187,18 @@ class GaussianMixture(Prior, nn.Module):
         return torch.diag_embed(root) if self.basis is None else self.basis * root[:, None]
 
     def _rows(self, x: Tensor) -> Tensor:
-        if x.shape[1:] != self.event_shape or not x.is_floating_point():
-            expected = ", ".join(map(str, self.event_shape))
-            raise ValueError(f"x of shape {tuple(x.shape)} and {x.dtype}: expected floating (N, {expected})")
+        if rows("x", x, self.event_shape).device != self.device:
+            raise ValueError(f"x is on {x.device} and the prior on {self.device}: move one with .to(...)")
         return x.to(self.means.dtype).flatten(1)
 
     def _curves(self, t: Tensor | float | None, n: int) -> tuple[Tensor, Tensor]:
         """alpha and sigma, (N or 1, 1, 1)."""
         if t is None:
             return self.means.new_ones(1, 1, 1), self.means.new_zeros(1, 1, 1)
+        if isinstance(t, Tensor) and (t.is_meta or t.is_complex()):
+            raise ValueError(f"t on {t.device} of {t.dtype}: expected real times that have values")
+        if not isinstance(t, Tensor):
+            t = number("t", t, TIMES, "a time of the SDE, from data to noise")
         t = torch.as_tensor(t, dtype=self.means.dtype, device=self.device)
         if t.ndim > 1 or t.numel() not in (1, n):
             raise ValueError(f"t of shape {tuple(t.shape)}: expected a scalar or ({n},), one time per row of x")
@@ -210,8 +219,9 @@ class GaussianMixture(Prior, nn.Module):
                 "log_prob of a singular covariance (a noise-free measurement leaves one): there is no density; give "
                 "the operator some noise, a positive sigma, or log_prob a time t > 0"
             )
-        alpha, sigma = self._curves(t, len(x))
-        return self._log_joint(self._offsets(self._rows(x), alpha), self._variances(alpha, sigma))
+        rows = self._rows(x)
+        alpha, sigma = self._curves(t, len(rows))
+        return self._log_joint(self._offsets(rows, alpha), self._variances(alpha, sigma))
 
     def _log_joint(self, offsets: Tensor, variances: Tensor) -> Tensor:
         """log w_k N(x; ...), (N, K)."""
@@ -223,8 +233,9 @@ class GaussianMixture(Prior, nn.Module):
         Equal covariances make one Gaussian about the average mean, and responsibilities by matrix products: (N, d) and
         (N, K) in memory, never (N, K, d).
         """
+        x = self._rows(x)
         alpha, sigma = self._curves(t, len(x))
-        x, variances = self._rows(x), self._variances(alpha, sigma)
+        variances = self._variances(alpha, sigma)
         if len(self.eigenvalues) > 1:
             offsets = self._offsets(x, alpha)
             r = self._log_joint(offsets, variances).softmax(1)
@@ -258,7 +269,7 @@ class Gaussian(GaussianMixture):
     """
 
     def __init__(self, mean, covariance, sde: SDE, event_shape: tuple[int, ...] | None = None):
-        mean, covariance = torch.as_tensor(mean), torch.as_tensor(covariance)
+        mean, covariance = _numbers("mean", mean), _numbers("covariance", covariance)
         if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
             raise ValueError(
                 f"mean {tuple(mean.shape)} and covariance {tuple(covariance.shape)}: expected (d,) and (d, d); flatten "
@@ -267,11 +278,20 @@ class Gaussian(GaussianMixture):
         super().__init__(mean[None], covariance[None], torch.ones(1), sde, event_shape)
 
 
+def _numbers(name: str, value) -> Tensor:
+    try:
+        value = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(
+            f"{name} of type {type(value).__name__}: expected a tensor or nested lists of numbers"
+        ) from None
+    if value.is_complex() or value.dtype == torch.bool:
+        raise TypeError(f"{name} of {value.dtype}: expected real numbers")
+    return value.detach()
+
+
 def _finite(name: str, value) -> Tensor:
-    value = torch.as_tensor(value).detach().to(torch.float64)
-    if not bool(value.isfinite().all()):
-        raise ValueError(f"{name} has entries that are nan or infinite: expected finite numbers; check how it was made")
-    return value
+    return finite(name, _numbers(name, value).to(torch.float64))
 
 
 def _eps(value) -> float:

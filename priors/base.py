@@ -7,8 +7,9 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from priors.arguments import state
 from priors.moments import Moments
-from priors.sde import SDE
+from priors.sde import SDE, at_least
 from priors.spectrum import StationaryMoments
 from priors.units import Units
 
@@ -61,7 +62,9 @@ class Prior(ABC):
             raise TypeError(f"{cls.__name__} implements neither score nor denoise: implement one of them")
 
     def score(self, x: Tensor, t: Tensor | float) -> Tensor:
-        """grad log p_t(x); x (N, *E) in data units, t scalar or (N,) -> (N, *E)."""
+        """grad log p_t(x); x (N, *E) in data units, t scalar or (N,), at least the SDE's ``least`` -> (N, *E)."""
+        state(x, t, len(self.event_shape))
+        t = at_least(self.sde, t)
         alpha, sigma = expand(self.sde.alpha(t), x), expand(self.sde.sigma(t), x)
         return (alpha * self.denoise(x, t) - x) / sigma**2
 
@@ -77,6 +80,7 @@ class Prior(ABC):
         differentiated again.
         Raises: ValueError for a denoiser without a derivative.
         """
+        state(x, t, len(self.event_shape))
         again = _recorded(x)
         with torch.inference_mode(False), torch.enable_grad():
             x = x if again else (x.clone() if x.is_inference() else x.detach()).requires_grad_()

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from priors import nets
+from priors.arguments import choice, place
 from priors.data import ImageSet, read
 from priors.files import FileError, atomic, reading, regular
 from priors.importers import diffusers, score_sde
@@ -199,6 +200,7 @@ def available(kind: str = "prior") -> list[str]:
 
     Arguments: kind "prior" or "classifier".
     """
+    choice("kind", kind, ("prior", "classifier"))
     return sorted(card.parent.name for card in SHIPPED.glob(f"*/{CARD}") if read_card(card.parent)["kind"] == kind)
 
 
@@ -208,6 +210,7 @@ def locate(source: str | Path, kind: str) -> Path:
     Arguments: source; kind "prior" or "classifier".
     Raises: FileNotFoundError, naming what is shipped.
     """
+    place("source", source)
     if str(source) in available(kind):
         return SHIPPED / str(source)
     if Path(source).is_dir():
@@ -231,15 +234,15 @@ def load(
     Raises: FileNotFoundError for an unknown name or missing file; ValueError for a broken or foreign checkpoint, for an
     sde or an event_shape that the network cannot serve, and for a config that is missing, unknown or not asked for.
     """
-    kind, _, place = str(source).partition(":")
+    kind, _, where = str(place("source", source)).partition(":")
     if config is not None and kind != "score_sde":
         raise ValueError(
             f"config = {config!r} with source {str(source)!r}: only 'score_sde:FILE' takes it; leave it out"
         )
     if kind == "score_sde":
-        prior = score_sde.load(place, config)
+        prior = score_sde.load(where, config)
     elif kind == "diffusers":
-        prior = diffusers.load(place)
+        prior = diffusers.load(where)
     else:
         prior: ScorePrior = load_folder(locate(source, "prior"), "prior")  # type: ignore[assignment]
     prior = prior if event_shape is None else prior.resized(event_shape)

@@ -4,24 +4,30 @@ import os
 import platform
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import torch
 import torch.distributed as dist
 import typer
 
 from priors import checkpoints, nets, pictures, sde
+from priors.arguments import choice
 from priors.data import ImageSet, read
+from priors.losses import WEIGHTS
 from priors.objectives import OBJECTIVES, Focus, NoisyClassification, Objective
 from priors.parsing import read_toml
-from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
+from priors.score_prior import PREDICTIONS, DataRange, NoisyClassifier, ScorePrior
 from priors.training import STATE, Trainer, TrainingConfig
 from priors.units import Units
 
+NEEDED = {"kind", "name", "licence", "sde", "range", "network", "training"}
+OPTIONAL = {"prior", "units", "labels", "crops"}
+TEXTS = {"kind", "name", "licence"}
+SECTIONS = {"sde", "range", "network", "training", "prior", "units", "crops"}
+T = TypeVar("T")
 CONFIGS = Path(__file__).parent / "configs"
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
 
@@ -55,11 +61,9 @@ def train(
 ) -> None:
     """Train a prior or a noise-conditional classifier; several processes: torchrun --nproc-per-node N -m priors.cli."""
     recipe = changed(read_recipe(config), change or [])
-    overrides = {"minutes": minutes, "steps": steps, "seed": seed}
+    overrides = {k: v for k, v in {"minutes": minutes, "steps": steps, "seed": seed}.items() if v is not None}
     with blamed(config):
-        training = replace(
-            TrainingConfig(**recipe["training"]), **{k: v for k, v in overrides.items() if v is not None}
-        )
+        training = made("training", TrainingConfig, recipe["training"] | overrides)
     if (out / STATE).exists() and not resume:
         raise typer.BadParameter(f"{out} holds a training state: pass --resume to go on, or another folder")
     images = _read(data, split or None, recipe)
@@ -96,7 +100,7 @@ def train(
 def _read(path: Path, split: str | None, recipe: dict) -> ImageSet | pictures.Crops:
     """The images of a file, or random crops of its pictures as the recipe's [crops] says."""
     if "crops" in recipe:
-        return pictures.Crops(pictures.read(path, split), **recipe["crops"])
+        return made("crops", pictures.Crops, {"pictures": pictures.read(path, split)} | recipe["crops"])
     return read(path, split)
 
 
@@ -109,10 +113,30 @@ def read_recipe(config: str) -> dict:
     if not path.exists():
         names = sorted(p.stem for p in CONFIGS.glob("*.toml"))
         raise FileNotFoundError(f"no training config {config!r}: expected a TOML file or one of {names}")
-    recipe = read_toml(path, "training recipe in TOML")
-    missing = {"kind", "name", "licence", "sde", "range", "network", "training"} - set(recipe)
-    if missing:
-        raise ValueError(f"{path} lacks {sorted(missing)}")
+    return checked(read_toml(path, "training recipe in TOML"), str(path))
+
+
+def checked(recipe: dict, source: str = "the recipe") -> dict:
+    """A recipe with all entries that a training needs, and none that it would not look at.
+
+    Raises: ValueError for an entry that is missing, unknown or of another type.
+    """
+    if missing := NEEDED - set(recipe):
+        raise ValueError(f"{source} lacks {sorted(missing)}: add them, as a recipe in priors/configs has them")
+    if unknown := set(recipe) - NEEDED - OPTIONAL:
+        raise ValueError(
+            f"{source} has {sorted(unknown)}, which nothing reads: expected of {sorted(NEEDED | OPTIONAL)}"
+        )
+    for name in sorted(TEXTS | SECTIONS & set(recipe)):
+        kind, what = (str, "a text") if name in TEXTS else (dict, f"a section [{name}]")
+        if not isinstance(recipe[name], kind):
+            raise ValueError(f"{source}: {name} = {recipe[name]!r:.60}: expected {what}")
+    choice(f"{source}: kind", recipe["kind"], ("prior", "classifier"))
+    if recipe["kind"] == "classifier" and (foreign := {"prior", "units", "crops"} & set(recipe)):
+        raise ValueError(f"{source} has {sorted(foreign)}: a classifier has none; leave them out")
+    names = recipe.get("labels", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{source}: labels = {names!r:.60}: expected a list of texts, the classes' names")
     return recipe
 
 
@@ -126,6 +150,19 @@ def blamed(config: str | Path) -> Iterator[None]:
         yield
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:  # a text for a number, too large
         raise ValueError(f"{config}: {error}; correct the recipe, or leave --set out") from error
+
+
+def made(section: str, factory: Callable[..., T], entries: Mapping[str, Any]) -> T:
+    """What a section of a recipe describes.
+
+    Raises: ValueError for unknown entries, and those that the factory refuses, naming the section.
+    """
+    if not isinstance(entries, Mapping):
+        raise ValueError(f"[{section}] {entries!r:.60}: expected a section of entries")
+    try:
+        return factory(**entries)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"[{section}] {str(error).removeprefix(f'{factory.__name__}.__init__() ')}") from None
 
 
 def changed(recipe: dict, changes: list[str]) -> dict:
@@ -147,28 +184,43 @@ def changed(recipe: dict, changes: list[str]) -> dict:
             recipe[section][key] = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             recipe[section][key] = text
-    return recipe
+    return checked(recipe, "the changed recipe")
 
 
 def objective(recipe: dict, images: ImageSet | pictures.Crops) -> Objective:
     """What a recipe trains, on images of a given shape.
 
-    Raises: ValueError for an unknown kind or objective.
+    Raises: TypeError or ValueError for entries that are unknown or out of range, and for images of another shape than
+    the network's.
     """
-    network = nets.build(recipe["network"])
-    arguments = (network, sde.from_spec(recipe["sde"]), images.event_shape)
+    checked({"name": "", "licence": ""} | recipe)  # which only a card asks for
+    network, noising = nets.build(recipe["network"]), sde.from_spec(recipe["sde"])
+    _fits(network, images)
+    arguments = (network, noising, images.event_shape)
+    units_range = made("range", DataRange, recipe["range"])
     if recipe["kind"] == "classifier":
-        return NoisyClassification(NoisyClassifier(*arguments, range=DataRange(**recipe["range"])))
-    if recipe["kind"] == "prior":
-        options = dict(recipe.get("prior", {}))
-        name, weight = options.pop("objective", "denoising"), options.pop("weight", "score")
-        focus = Focus(**options.pop("focus")) if "focus" in options else None
-        if name not in OBJECTIVES:
-            raise ValueError(f"[prior] objective = {name!r}: expected one of {sorted(OBJECTIVES)}")
-        units = Units(**recipe["units"]) if "units" in recipe else None
-        prior = ScorePrior(*arguments, range=DataRange(**recipe["range"]), units=units, **options)
-        return OBJECTIVES[name](prior, weight).focused(focus)
-    raise ValueError(f"kind = {recipe['kind']!r}: expected 'prior' or 'classifier'")
+        return NoisyClassification(NoisyClassifier(*arguments, range=units_range))
+    options = {"prediction": "preconditioned", "objective": "denoising", "weight": "score"} | recipe.get("prior", {})
+    if unknown := set(options) - {"prediction", "objective", "weight", "focus"}:
+        raise ValueError(f"[prior] {sorted(unknown)}: expected of prediction, objective, weight and focus")
+    for name, known in (("prediction", PREDICTIONS), ("objective", OBJECTIVES), ("weight", WEIGHTS)):
+        choice(f"[prior] {name}", options[name], sorted(known))
+    focus = made("prior] [focus", Focus, options["focus"]) if "focus" in options else None
+    units = made("units", Units, recipe["units"]) if "units" in recipe else None
+    prior = ScorePrior(*arguments, options["prediction"], units_range, units=units)
+    return OBJECTIVES[options["objective"]](prior, options["weight"]).focused(focus)
+
+
+def _fits(network: Any, images: ImageSet | pictures.Crops) -> None:
+    """Refuse images of another shape than the network is made for."""
+    made_for = network.config
+    size = getattr(made_for, "image_size", None)
+    expected = (made_for.image_channels, *(images.event_shape[1:] if size is None else (size, size)))
+    if images.event_shape != expected:
+        raise ValueError(
+            f"images of {images.event_shape}: the recipe's [network] is for {expected}; change image_channels and "
+            "image_size there"
+        )
 
 
 def hardware(device: str) -> str:

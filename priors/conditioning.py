@@ -28,6 +28,10 @@ def read(operator, y: Tensor, event_shape: tuple[int, ...], like: Tensor) -> Mea
     Raises: ValueError for an operator that is not linear with Gaussian noise or that serves several measurements, and
     for a y of another shape or not finite.
     """
+    if not hasattr(operator, "capabilities"):
+        raise TypeError(f"operator of type {type(operator).__name__}: expected an operators.Operator")
+    if not isinstance(y, Tensor) or not y.is_floating_point():
+        raise TypeError(f"y of {getattr(y, 'dtype', type(y).__name__)}: expected a floating tensor (1, *M)")
     if missing := {"linear", "gaussian"} - set(operator.capabilities):
         raise ValueError(
             f"{type(operator).__name__} lacks {sorted(missing)}: the posterior of a mixture is known in closed form "

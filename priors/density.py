@@ -10,11 +10,13 @@ import torch
 from numpy.polynomial import legendre
 from torch import Tensor
 
+from priors.arguments import count, number, rows
 from priors.base import Prior, expand
 from priors.modes import own_modes
 from priors.moments import Moments
-from priors.ode import heun_step, karras_times
+from priors.ode import MOST_STEPS, heun_step, karras_times
 from priors.rng import signs
+from priors.sde import TIMES
 
 EXACT_UP_TO = 256  # dimensions; beyond it a determinant would take more than so many backward passes a step
 TERMS = 6  # of log(1 + e) = e - e^2 / 2 + ...
@@ -75,8 +77,11 @@ def log_density(
     Returns: (N,) nats, float64.
     Raises: ValueError for n_steps < 1.
     """
-    if n_steps < 1:
-        raise ValueError(f"n_steps = {n_steps}: expected at least 1")
+    t = _checked(prior, x, t)
+    n_steps = count("n_steps", n_steps, most=MOST_STEPS)
+    probes = None if probes is None else count("probes", probes)
+    if probes is not None and rng is None:
+        raise ValueError(f"probes = {probes} without rng: expected RowRNG.rows(seed, {len(x)}), whose signs they are")
     try:
         return prior.log_prob(x, t).double()
     except NotImplementedError:
@@ -105,6 +110,7 @@ def log_density_along(prior: Prior, x: Tensor, t: Tensor | float, nodes: int = 1
     Returns: (N,) nats, float64.
     Raises: ValueError for nodes < 1.
     """
+    t, nodes = _checked(prior, x, t), count("nodes", nodes)
     moments = (prior.moments or Moments.isotropic(prior.event_shape, prior.variance)).to(x.device, x.dtype)
     alpha, sigma2 = expand(prior.sde.alpha(t), x), expand(prior.sde.sigma(t), x) ** 2
     away = x - alpha * moments.mean
@@ -119,6 +125,18 @@ def log_density_along(prior: Prior, x: Tensor, t: Tensor | float, nodes: int = 1
     return total - 0.5 * (away * pulled(away)).flatten(1).sum(1).double()
 
 
+def _checked(prior: Prior, x: Tensor, t: Tensor | float) -> Tensor | float:
+    """The time, once it, the prior and x (N, *E) are found good."""
+    if not isinstance(prior, Prior):
+        raise TypeError(f"prior of type {type(prior).__name__}: expected a priors.Prior, for example priors.load(...)")
+    rows("x", x, prior.event_shape)
+    if isinstance(t, Tensor):
+        if t.ndim > 1 or t.numel() not in (1, len(x)):
+            raise ValueError(f"t of shape {tuple(t.shape)}: expected a time, or ({len(x)},) of them")
+        return t
+    return number("t", t, TIMES, "a time of the SDE, from data to noise")
+
+
 def radau(n: int) -> tuple[list[float], list[float]]:
     """Nodes in (0, 1], from the last, which is 1, down, and their weights: exact for polynomials of degree 2 n - 2.
 
@@ -126,8 +144,7 @@ def radau(n: int) -> tuple[list[float], list[float]]:
     Arguments: n (int >= 1).
     Raises: ValueError for n < 1.
     """
-    if n < 1:
-        raise ValueError(f"{n} nodes: expected at least 1")
+    n = count("n", n, hint="nodes")
     last = np.zeros(n + 1)
     last[n - 1 :] = 1, -1  # P_{n-1} - P_n vanishes at the nodes
     nodes = np.sort(legendre.legroots(last).real)[::-1]

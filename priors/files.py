@@ -19,6 +19,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from priors.arguments import place
+
 REMEDY = "fetch it again, or write it anew"
 DAMAGED = (  # what the readers of HDF5, npy, npz, safetensors, JSON, TOML and pickles raise on files that are not whole
     OSError, EOFError, KeyError, IndexError, TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError,
@@ -43,7 +45,7 @@ def regular(path: str | Path, what: str, remedy: str = "") -> Path:
     Arguments: path; what is expected there ("image set"), for the message; remedy: for a missing file.
     Raises: FileNotFoundError; FileError for what is no regular file.
     """
-    path = Path(path)
+    path = Path(place("path", path))
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -99,7 +101,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     The temporary is made here, under a name that nobody can foresee, so that it is never a link to elsewhere; those
     that killed processes of this machine left in the folder are removed.
     """
-    path = Path(path)
+    path = Path(place("path", path))
     path.parent.mkdir(parents=True, exist_ok=True)
     clear(path.parent)
     temporary = path.with_name(f".{path.name}.{_machine()}.{os.getpid()}.{secrets.token_hex(4)}.tmp")

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from priors.arguments import choice, count, flag, number, rows
+from priors.arguments import seed as seeded
 from priors.base import VJP, Prior, expand
 from priors.modes import own_modes
 from priors.ode import Clock, check_flow
@@ -52,11 +54,12 @@ def log_likelihood(
     Raises: ValueError for x of another shape or not finite, arguments out of range, and an exact trace in over 4096
     dimensions; ArithmeticError where the tolerance cannot be reached.
     """
+    number("t_min", t_min, "(0, 1)", "a time; the paper takes 1e-5")
     check_flow(prior, x, rtol, atol, t_min, batch_size)
     d = math.prod(prior.event_shape)
     trace = _trace(probe, n_probes, d, x, seed)
     parts = torch.arange(len(x)).split(batch_size or max(1, len(x)))
-    return torch.cat([_change_of_variables(prior, x, rows, trace, d, rtol, atol, t_min) for rows in parts])
+    return torch.cat([_change_of_variables(prior, x, part, trace, d, rtol, atol, t_min) for part in parts])
 
 
 def bits_per_dim(
@@ -75,8 +78,9 @@ def bits_per_dim(
     Returns: (N,) bits per dimension, float64 on the CPU.
     Raises: ValueError for x outside [0, 1] or between levels, and as `log_likelihood`.
     """
-    if levels < 2:
-        raise ValueError(f"levels = {levels}: expected at least 2; 256 for images of 8 bits")
+    count("levels", levels, 2, hint="256 for images of 8 bits")
+    flag("dequantize", dequantize)
+    check_flow(prior, x, 1e-5, 1e-5, None, None)
     d = math.prod(prior.event_shape)
     spread = dequantise(x, seed, levels) if dequantize else x
     return -log_likelihood(prior, spread, seed, **settings) / (d * math.log(2)) + math.log2(levels)
@@ -91,6 +95,8 @@ def dequantise(x: Tensor, seed: int = 0, levels: int = 256) -> Tensor:
     Returns: (N, *E) in [0, 1).
     Raises: ValueError for x that is outside [0, 1] or between levels.
     """
+    levels = count("levels", levels, 2, hint="256 for images of 8 bits")
+    rows("x", x)
     if not bool(((x >= 0) & (x <= 1)).all()):
         raise ValueError("x has entries outside [0, 1] or nan: expected image units; clamp it, or divide by 255")
     k = ((levels - 1) * x).round()
@@ -119,6 +125,9 @@ def _change_of_variables(prior, x, rows, trace: Trace, d: int, rtol: float, atol
 
 
 def _trace(probe: str, n_probes: int, d: int, x: Tensor, seed: int) -> Trace:
+    choice("probe", probe, ("rademacher", "gaussian", "exact"))
+    n_probes = count("n_probes", n_probes)
+    seeded(seed)
     if probe == "exact":
         if d > MOST_EXACT:
             raise ValueError(
@@ -126,10 +135,6 @@ def _trace(probe: str, n_probes: int, d: int, x: Tensor, seed: int) -> Trace:
                 f"{MOST_EXACT}; take probe='rademacher'"
             )
         return _exact_trace
-    if probe not in ("rademacher", "gaussian"):
-        raise ValueError(f"probe = {probe!r}: expected 'rademacher', 'gaussian' or 'exact'")
-    if n_probes < 1:
-        raise ValueError(f"n_probes = {n_probes}: expected at least 1")
     rng, shape = RowRNG.rows(seed, len(x), device=x.device, dtype=x.dtype), (len(x), n_probes, *x.shape[1:])
     probes = rng.normal(shape) if probe == "gaussian" else signs(rng, shape)
 

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from priors.arguments import choice, rows
 from priors.base import Prior, expand
-from priors.sde import SDE, LadderSDE
+from priors.sde import LEAST, SDE, LadderSDE
 
 Weight = Callable[[SDE, Tensor, float], Tensor]
-T_TRAIN = 1e-5  # the least time that networks are trained at, as in the paper
+T_TRAIN = LEAST
 
 
 def _score(sde: SDE, t: Tensor, variance: float) -> Tensor:
@@ -44,7 +45,15 @@ WEIGHTS: dict[str, Weight] = {"score": _score, "likelihood": _likelihood, "unit"
 
 
 def perturb(sde: SDE, x0: Tensor, t: Tensor, z: Tensor) -> Tensor:
-    """x_t = alpha(t) x0 + sigma(t) z under the sde; x0, z (N, *E), t (N,) -> (N, *E)."""
+    """x_t = alpha(t) x0 + sigma(t) z under the sde; x0, z (N, *E), t (N,) -> (N, *E).
+
+    Raises: TypeError or ValueError for tensors of other types or shapes.
+    """
+    rows("x0", x0)
+    if not isinstance(z, Tensor) or z.shape != x0.shape or z.device != x0.device:
+        raise ValueError(f"z: expected a tensor of x0's shape {tuple(x0.shape)} on {x0.device}, standard normal noise")
+    if not isinstance(t, Tensor) or t.shape not in ((len(x0),), (1,), ()) or t.is_complex() or t.is_meta:
+        raise ValueError(f"t: expected a tensor ({len(x0)},) of times, one per row of x0")
     return expand(sde.alpha(t), x0) * x0 + expand(sde.sigma(t), x0) * z
 
 
@@ -57,6 +66,7 @@ def denoising_score_matching(prior: Prior, x0: Tensor, t: Tensor, z: Tensor, wei
     name in `WEIGHTS`).
     Raises: ValueError for an unknown weight.
     """
+    _known(prior)
     error = prior.denoise(perturb(prior.sde, x0, t, z), t) - x0
     return _weight(prior, t, weight).to(x0) * error.flatten(1).square().mean(1)
 
@@ -72,6 +82,7 @@ def sliced_score_matching(prior: Prior, x0: Tensor, t: Tensor, z: Tensor, v: Ten
     x0 and z, such as signs.
     Raises: ValueError for an unknown weight.
     """
+    _known(prior)
     trained = torch.is_grad_enabled()
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
         x = perturb(prior.sde, x0, t, z).detach().requires_grad_()
@@ -111,10 +122,13 @@ def ddpm(prior: Prior, x0: Tensor, level: Tensor, z: Tensor) -> Tensor:
     return ((x - alpha * prior.denoise(x, t)) / sigma - z).flatten(1).square().mean(1)
 
 
+def _known(prior: Prior) -> None:
+    if not isinstance(prior, Prior):
+        raise TypeError(f"prior of type {type(prior).__name__}: expected a priors.Prior")
+
+
 def _weight(prior: Prior, t: Tensor, weight: str) -> Tensor:
-    if weight not in WEIGHTS:
-        raise ValueError(f"weight = {weight!r}: expected one of {sorted(WEIGHTS)}")
-    return WEIGHTS[weight](prior.sde, t, prior.variance)
+    return WEIGHTS[choice("weight", weight, sorted(WEIGHTS))](prior.sde, t, prior.variance)
 
 
 def _levels(prior: Prior) -> int:

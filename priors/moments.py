@@ -8,6 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from priors.arguments import count, finite, number, rows
+from priors.arguments import shape as sizes
+
 RANK = 256  # principal components that are kept of a training set
 MOST_DIRECT = 4096  # dimensions up to which a covariance is a matrix; above, so many images stand for all
 
@@ -21,6 +24,7 @@ class Moments:
     units squared.
     Attributes: rough: whether they are a law of all pictures, rather than measured on those of the prior, and not worth
     many iterations.
+    Raises: TypeError for what are no tensors; ValueError for shapes that do not fit.
     """
 
     mean: Tensor
@@ -29,9 +33,23 @@ class Moments:
     rest: Tensor
     rough: ClassVar[bool] = False
 
+    def __post_init__(self):
+        if not all(isinstance(value, Tensor) for value in vars(self).values()):
+            raise TypeError("Moments: expected tensors: mean (*E), basis (d, k), variances (k,) and rest (0-d)")
+        found = (self.basis.shape, self.variances.shape, self.rest.shape)
+        if self.basis.ndim != 2 or found != ((self.mean.numel(), self.basis.shape[1]), self.basis.shape[1:], ()):
+            raise ValueError(
+                f"Moments: mean {tuple(self.mean.shape)}, basis, variances and rest {tuple(map(tuple, found))}: "
+                "expected (*E), (d, k), (k,) and (), d the product of E; Moments.of_images makes them"
+            )
+
     @classmethod
     def isotropic(cls, event_shape: tuple[int, ...], variance: float = 1.0) -> "Moments":
-        """Mean 0 and covariance ``variance`` I, of a prior of which no more is known; event_shape (E)."""
+        """Mean 0 and covariance ``variance`` I, of a prior of which no more is known; event_shape (E).
+
+        Raises: TypeError or ValueError for what is no shape, and for a variance that is negative or not finite.
+        """
+        event_shape, variance = sizes("event_shape", event_shape), number("variance", variance, "[0, inf)")
         d = math.prod(event_shape)
         empty = torch.zeros(d, 0, dtype=torch.float32)
         mean, rest = empty.new_zeros(event_shape), empty.new_tensor(variance)
@@ -39,16 +57,25 @@ class Moments:
 
     @classmethod
     def of_covariance(cls, mean: Tensor, covariance: Tensor) -> "Moments":
-        """From mean (*E) and covariance (d, d), data units; all d components are kept."""
-        variances, basis = torch.linalg.eigh(covariance.double())
+        """From mean (*E) and covariance (d, d), data units; all d components are kept.
+
+        Raises: ValueError for a covariance of another shape, or not finite.
+        """
+        d = mean.numel() if isinstance(mean, Tensor) else 0
+        if not isinstance(covariance, Tensor) or tuple(covariance.shape) != (d, d):
+            given = tuple(covariance.shape) if isinstance(covariance, Tensor) else type(covariance).__name__
+            raise ValueError(f"covariance {given}: expected a tensor {(d, d)}, for a mean of {d} numbers (a tensor)")
+        variances, basis = torch.linalg.eigh(finite("covariance", covariance.double()))
         return cls(mean.float(), basis.float(), variances.clamp_min(0.0).float(), torch.zeros((), dtype=torch.float32))
 
     @classmethod
     def of_images(cls, images: Tensor, rank: int = RANK) -> "Moments":
         """From images (n, *E), data units: their leading principal components, and one variance for all else.
 
-        Raises: ValueError for fewer than 2 images.
+        Raises: TypeError for images that are no floating tensor; ValueError for fewer than 2, or not finite.
         """
+        rank = count("rank", rank, 0)
+        finite("images", rows("images", images))
         if len(images) < 2:
             raise ValueError(f"{len(images)} images: expected at least 2, a covariance needs a spread")
         flat = images.flatten(1).float()

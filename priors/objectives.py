@@ -11,10 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from priors.arguments import choice, settings
 from priors.data import rounded
 from priors.files import atomic
 from priors.losses import (
     T_TRAIN,
+    WEIGHTS,
     ddpm,
     denoising_score_matching,
     likelihood_density,
@@ -65,8 +67,7 @@ class Focus:
     share: float = 0.75
 
     def __post_init__(self):
-        if self.sigma <= 0 or self.spread <= 0 or not 0 <= self.share <= 1:
-            raise ValueError(f"{self}: expected sigma and spread > 0, share in [0, 1]")
+        settings(self, sigma="(0, inf)", spread="(0, inf)", share="[0, 1]")
 
     def times(self, sde: SDE, u: Tensor) -> Tensor:
         """Times on [T_TRAIN, 1] of the sde from uniform numbers u (N,); (N,)."""
@@ -90,7 +91,7 @@ class PriorObjective(Objective):
 
     def __init__(self, prior: ScorePrior, weight: str = "score"):
         super().__init__()
-        self.trained, self.weight = prior, weight
+        self.trained, self.weight = prior, choice("weight", weight, sorted(WEIGHTS))
 
     def focused(self, focus: Focus | None) -> "PriorObjective":
         """This objective with times drawn by a focus from now on; None: as the weight says.

@@ -5,10 +5,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from priors.arguments import count, finite, flag, number, rows
 from priors.base import Prior, expand
 from priors.modes import own_modes
 from priors.runge_kutta import integrate
 from priors.sde import SDE
+
+MOST_STEPS = 1_000_000
 
 
 def heun_step(prior: Prior, x: Tensor, t: Tensor | float, s: Tensor | float) -> Tensor:
@@ -36,6 +39,7 @@ def karras_times(sde: SDE, t: Tensor | float, s: Tensor | float, n: int, rho: fl
     larger, the more steps at little noise.
     Returns: (n + 1,) float64.
     """
+    n, rho = count("n", n, most=MOST_STEPS, hint="steps"), number("rho", rho, "(0, inf)")
     ends = [torch.as_tensor(u, dtype=torch.float64) for u in (t, s)]
     first, last = ((sde.sigma(u) / sde.alpha(u)) ** (1 / rho) for u in ends)
     parts = torch.linspace(0, 1, n + 1, dtype=torch.float64, device=first.device)
@@ -80,8 +84,8 @@ def encode(
     SDE's); batch_size: rows at a time, default all.
     Returns: (N, *E): x at t = 1 in data units. They are about N(0, sigma(1)^2 I) for x drawn from the law at t_min;
     clean images lack its noise (of size .01 for VESDE), and their latents are shorter.
-    Raises: ValueError for x of another shape, no floats or not finite, and for arguments out of range; ArithmeticError
-    where the tolerance cannot be reached.
+    Raises: TypeError or ValueError for x of another shape, no floats or not finite, and for arguments out of range;
+    ArithmeticError where the tolerance cannot be reached.
     """
     return _transport(prior, x, True, n_steps, rtol, atol, t_min, batch_size)
 
@@ -107,6 +111,7 @@ def decode(
     Returns: (N, *E) in data units: x at t_min, or its denoised version.
     Raises: as `encode`.
     """
+    flag("denoise", denoise)
     x = _transport(prior, z, False, n_steps, rtol, atol, t_min, batch_size)
     if not denoise:
         return x
@@ -123,6 +128,8 @@ def slerp(z0: Tensor, z1: Tensor, weight: Tensor | float) -> Tensor:
     Returns: (N, *E).
     Raises: ValueError for different shapes, and for opposite latents, between which no great circle is the shortest.
     """
+    rows("z0", z0)
+    rows("z1", z1)
     if z0.shape != z1.shape:
         raise ValueError(
             f"latents {tuple(z0.shape)} and {tuple(z1.shape)}: expected the same shape; expand one of them"
@@ -131,6 +138,10 @@ def slerp(z0: Tensor, z1: Tensor, weight: Tensor | float) -> Tensor:
     angle = 2 * torch.atan2((a - b).norm(dim=1), (a + b).norm(dim=1))  # exact for small angles, unlike arccos
     if bool((angle > torch.pi - 1e-6).any()):
         raise ValueError("latents of a row are opposite: every great circle is as short; move one of them")
+    if not isinstance(weight, Tensor):
+        number("weight", weight, hint="0 gives z0 and 1 gives z1, or a tensor (N,) of such")
+    elif weight.ndim > 1 or weight.numel() not in (1, len(z0)) or not bool(weight.isfinite().all()):
+        raise ValueError(f"weight of shape {tuple(weight.shape)}: expected a finite number, or ({len(z0)},) of them")
     w = torch.as_tensor(weight, dtype=torch.float64, device=z0.device).expand(len(z0))
     small = angle < 1e-9
     angle = torch.where(small, 1.0, angle)
@@ -146,11 +157,9 @@ def temper(z: Tensor, temperature: float) -> Tensor:
     Source: Song et al. 2021, section 4.3 and appendix D.3; Kingma & Dhariwal 2018 (Glow).
     Arguments: z (N, *E) latents; temperature (float >= 0).
     Returns: (N, *E).
-    Raises: ValueError for a negative temperature.
+    Raises: TypeError or ValueError for a temperature that is no number >= 0, and for no latents.
     """
-    if not 0 <= temperature < float("inf"):
-        raise ValueError(f"temperature = {temperature!r}: expected a finite number >= 0; 1 leaves the latents")
-    return temperature * z
+    return number("temperature", temperature, "[0, inf)", "1 leaves the latents") * rows("z", z)
 
 
 class Clock:
@@ -184,8 +193,7 @@ class Clock:
 
 def _transport(prior, x: Tensor, up: bool, n_steps, rtol, atol, t_min, batch_size) -> Tensor:
     t_min = check_flow(prior, x, rtol, atol, t_min, batch_size)
-    if n_steps is not None and n_steps < 1:
-        raise ValueError(f"n_steps = {n_steps}: expected at least 1")
+    n_steps = None if n_steps is None else count("n_steps", n_steps, most=MOST_STEPS)
     parts = x.split(batch_size or max(1, len(x)))
     if n_steps is None:
         return torch.cat([_adaptive(prior, part, up, t_min, rtol, atol) for part in parts])
@@ -216,19 +224,16 @@ def check_flow(prior: Prior, x: Tensor, rtol: float, atol: float, t_min: float |
     """The least time of a flow, once its arguments are found good.
 
     Arguments: prior, x (N, *E), rtol, atol, t_min, batch_size: as `encode`.
-    Raises: ValueError, naming the argument.
+    Raises: TypeError or ValueError, naming the argument.
     """
-    expected = ", ".join(map(str, prior.event_shape))
-    if x.shape[1:] != tuple(prior.event_shape) or not x.is_floating_point():
-        raise ValueError(f"x of shape {tuple(x.shape)} and {x.dtype}: expected floating (N, {expected})")
-    if not bool(x.isfinite().all()):
-        raise ValueError("x has entries that are nan or infinite: expected finite numbers in the prior's units")
+    if not isinstance(prior, Prior):
+        raise TypeError(f"prior of type {type(prior).__name__}: expected a priors.Prior, for example priors.load(...)")
+    finite("x", rows("x", x, prior.event_shape))
+    if x.device != prior.device:
+        raise ValueError(f"x is on {x.device} and the prior on {prior.device}: move one with .to(...)")
     for name, value in (("rtol", rtol), ("atol", atol)):
-        if not 0 < value < 1:
-            raise ValueError(f"{name} = {value!r}: expected a number in (0, 1); the paper takes 1e-5")
+        number(name, value, "(0, 1)", "the paper takes 1e-5")
+    if batch_size is not None:
+        count("batch_size", batch_size, hint="or None for all rows at once")
     t_min = prior.sde.t_min if t_min is None else t_min
-    if not 0 < t_min < 1:
-        raise ValueError(f"t_min = {t_min!r}: expected a time in (0, 1); the paper takes 1e-5 or 1e-3")
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size = {batch_size}: expected at least 1, or None for all rows at once")
-    return t_min
+    return number("t_min", t_min, "(0, 1)", "a time; the paper takes 1e-5 or 1e-3")

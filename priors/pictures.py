@@ -2,6 +2,7 @@
 
 import shutil
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from priors.arguments import flag, number, settings
 from priors.data import DTYPES, ImageSet, floats, rounded, scale_of
 from priors.files import FileError, atomic
 from priors.hdf5 import opened
@@ -133,9 +135,13 @@ class Crops:
     turns: bool = True
 
     def __post_init__(self):
-        object.__setattr__(self, "scales", tuple(self.scales))
-        if not self.scales or not all(0 < scale <= 1 for scale in self.scales):
-            raise ValueError(f"scales = {self.scales}: expected numbers in (0, 1], at least one")
+        if not isinstance(self.pictures, Pictures):
+            raise TypeError(f"pictures of type {type(self.pictures).__name__}: expected Pictures, as `read` reads them")
+        settings(self, size=1)
+        flag("turns", self.turns)
+        if not isinstance(self.scales, Sequence) or isinstance(self.scales, str) or len(self.scales) == 0:
+            raise ValueError(f"scales = {self.scales!r:.60}: expected a list of numbers in (0, 1], at least one")
+        object.__setattr__(self, "scales", tuple(number("scales, a scale", s, "(0, 1]") for s in self.scales))
         named = zip(self.pictures.names, self.pictures.pictures, strict=True)
         if small := [name for name, p in named if min(p.shape[1:]) < self.size]:
             raise ValueError(f"crops of {self.size} pixels: smaller pictures {small[:3]}; leave them out or crop less")

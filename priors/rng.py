@@ -7,6 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from priors.arguments import count
+from priors.arguments import seed as seeded
+
 
 class RowRNG:
     """One random stream per row, so that a sample is the same whatever shares its batch, and on any device.
@@ -29,19 +32,20 @@ class RowRNG:
         dtype: torch.dtype = torch.float32,
         mirrored: Sequence[bool] = (),
     ):
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-            raise TypeError(f"seed = {seed!r}: expected an integer >= 0")
-        if not 0 <= seed < 2**63:  # more would not fit into the HDF5 attribute that a solution keeps it in
-            raise ValueError(f"seed = {seed}: expected an integer >= 0 and < 2^63")
+        seed = seeded(seed)
         self.device, self.dtype = torch.device(device), dtype
-        sequences = (np.random.SeedSequence(int(seed), spawn_key=tuple(key)) for key in keys)
+        try:
+            keys = [tuple(count("a number of a key", part, 0, 2**63 - 1) for part in key) for key in keys]
+        except TypeError:
+            raise TypeError("keys: expected tuples of integers >= 0, one per row, such as [(0,), (1,)]") from None
+        sequences = (np.random.SeedSequence(seed, spawn_key=key) for key in keys)
         self._mirrored = torch.tensor(list(mirrored), device=self.device) if any(mirrored) else None
         self._generators = [np.random.Generator(np.random.PCG64(sequence)) for sequence in sequences]
 
     @classmethod
     def rows(cls, seed: int, n: int, **kwargs) -> "RowRNG":
         """The streams of rows 0..n-1."""
-        return cls(seed, ((row,) for row in range(n)), **kwargs)
+        return cls(seed, ((row,) for row in range(count("n", n, 0))), **kwargs)
 
     def normal(self, shape: tuple[int, ...]) -> Tensor:
         """Standard normal draws of ``shape`` (N, ...), row n from stream n."""
@@ -55,7 +59,7 @@ class RowRNG:
         return self._draw(shape, np.random.Generator.random)
 
     def _draw(self, shape, fill) -> Tensor:
-        if shape[0] != len(self._generators):
+        if len(shape) == 0 or shape[0] != len(self._generators):
             raise ValueError(f"shape {tuple(shape)}: expected {len(self._generators)} rows, one per stream")
         out = np.empty(shape, np.float64 if self.dtype == torch.float64 else np.float32)
         for row, generator in zip(out.reshape(len(out), math.prod(shape[1:])), self._generators, strict=True):

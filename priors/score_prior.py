@@ -7,9 +7,11 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
+from priors.arguments import choice, rows, settings, state
+from priors.arguments import shape as sizes
 from priors.base import Prior, expand
 from priors.moments import Moments
-from priors.sde import SDE
+from priors.sde import SDE, at_least, checked_sde
 from priors.spectrum import Spectrum, StationaryMoments
 from priors.units import Units
 
@@ -70,10 +72,17 @@ PREDICTIONS: dict[str, Prediction] = {
 @dataclass(frozen=True)
 class DataRange:
     """Data units from the network's: x0 = shift + scale u0. (1/2, 1/2) for a network trained on 2x - 1; the mean and
-    standard deviation of the data for a preconditioned one."""
+    standard deviation of the data for a preconditioned one.
+
+    Arguments: shift (float); scale (float > 0), in data units.
+    Raises: TypeError or ValueError for other numbers.
+    """
 
     shift: float = 0.0
     scale: float = 1.0
+
+    def __post_init__(self):
+        settings(self, shift="(-inf, inf)", scale="(0, inf)")
 
 
 def _dtype_of(network: nn.Module, otherwise: torch.dtype) -> torch.dtype:
@@ -122,8 +131,14 @@ class ScorePrior(Prior, nn.Module):
         spectrum: Spectrum | None = None,
     ):
         nn.Module.__init__(self)
-        if not callable(prediction) and prediction not in PREDICTIONS:
-            raise ValueError(f"prediction = {prediction!r}: expected one of {sorted(PREDICTIONS)}")
+        if not callable(prediction):
+            choice("prediction", prediction, sorted(PREDICTIONS))
+        event_shape = _checked(network, sde, event_shape, range)
+        for name, value, kind in (("moments", moments, Moments | StationaryMoments), ("units", units, Units)):
+            if not isinstance(value, kind | None):
+                raise TypeError(f"{name} of type {type(value).__name__}: expected {kind}, or None")
+        if not isinstance(spectrum, Spectrum | None):
+            raise TypeError(f"spectrum of type {type(spectrum).__name__}: expected a priors.Spectrum, or None")
         if moments is None and spectrum is not None:
             moments = spectrum.sized(event_shape)
         if moments is not None and moments.mean.shape != tuple(event_shape):
@@ -134,6 +149,8 @@ class ScorePrior(Prior, nn.Module):
         self.variance = range.scale**2
 
     def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
+        state(x, t, len(self.event_shape), self.device)
+        t = at_least(self.sde, t)
         alpha, sigma = expand(self.sde.alpha(t), x), expand(self.sde.sigma(t), x)
         shift, scale = self.range.shift, self.range.scale
         times = _rows(torch.as_tensor(t, dtype=x.dtype, device=x.device), len(x))
@@ -168,7 +185,7 @@ class ScorePrior(Prior, nn.Module):
         Arguments: event_shape (tuple (C, H, W)). The network is shared, not copied; moments of one size are left out.
         Raises: ValueError for a network of one size, for another number of channels and for a size below its least.
         """
-        shape = tuple(int(n) for n in event_shape)
+        shape = sizes("event_shape", event_shape)
         if shape == self.event_shape:
             return self
         minimum = self.least_size
@@ -193,7 +210,17 @@ class ScorePrior(Prior, nn.Module):
     @property
     def device(self) -> torch.device:
         tensors = chain(self.network.parameters(), self.network.buffers())
-        return next((w.device for w in tensors), torch.device("cpu"))
+        return next((tensor.device for tensor in tensors), torch.device("cpu"))
+
+
+def _checked(network, sde, event_shape, range) -> tuple[int, ...]:
+    """The event shape of a trained network, once all about it is of its type."""
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"network of type {type(network).__name__}: expected a torch.nn.Module")
+    if not isinstance(range, DataRange):
+        raise TypeError(f"range = {range!r:.60}: expected a DataRange(shift, scale)")
+    checked_sde(sde)
+    return sizes("event_shape", event_shape)
 
 
 class NoisyClassifier(nn.Module):
@@ -208,7 +235,8 @@ class NoisyClassifier(nn.Module):
 
     def __init__(self, network: nn.Module, sde: SDE, event_shape: tuple[int, ...], range: DataRange):
         super().__init__()
-        self.network, self.sde, self.event_shape, self.range = network, sde, tuple(event_shape), range
+        self.event_shape = _checked(network, sde, event_shape, range)
+        self.network, self.sde, self.range = network, sde, range
         self.n_classes: int = network.config.classes  # type: ignore[union-attr, assignment]
 
     def forward(self, x: Tensor, t: Tensor | float) -> Tensor:
@@ -225,6 +253,7 @@ class NoisyClassifier(nn.Module):
         return function(u.to(_dtype_of(self.network, u.dtype)), label).to(x.dtype)
 
     def _scaled(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor]:
+        rows("x", x, self.event_shape)
         t = torch.as_tensor(t).clamp_min(self.sde.t_min)
         alpha = expand(self.sde.alpha(t), x)
         sigma = expand(self.sde.sigma(t), x) / self.range.scale

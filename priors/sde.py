@@ -6,13 +6,20 @@ Everything downstream asks only for these curves. They are in the units of the d
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import ClassVar
 
 import torch
 from torch import Tensor
+
+from priors.arguments import count, number, settings
+
+TIMES = "[-1e-6, 1.000001]"  # with what rounding does to the ends, 0 and 1
+LEAST = 1e-5  # the least time that networks are trained at, as in the paper
+UNITS = "in the data's own units"
+MOST_LEVELS = 100_000
 
 
 class SDE(ABC):
@@ -25,6 +32,7 @@ class SDE(ABC):
     """
 
     t_min: ClassVar[float]  # where sampling stops, as in the paper
+    least: ClassVar[float] = 0.0  # the least time at which there is noise
 
     @abstractmethod
     def alpha(self, t: Tensor | float) -> Tensor:
@@ -77,13 +85,35 @@ class SDE(ABC):
 
 
 def _time(t: Tensor | float) -> Tensor:
-    return t if isinstance(t, Tensor) else torch.tensor(float(t), dtype=torch.float64)
+    """A time as a tensor. Numbers are checked; tensors are not, whose values would cost time at every step and which
+    other people's solvers may step beyond the ends."""
+    if isinstance(t, Tensor):
+        if t.is_complex():
+            raise TypeError(f"t of {t.dtype}: expected real times")
+        return t
+    return torch.tensor(number("t", t, TIMES, "a time of the SDE, from data to noise"), dtype=torch.float64)
 
 
-def _positive(**values: float) -> None:
-    for name, value in values.items():
-        if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} = {value!r}: expected a finite number > 0; pass it in the data's own units")
+def at_least(sde: SDE, t: Tensor | float) -> Tensor | float:
+    """A time, or the SDE's least one where it is less: without noise networks' labels and scores are 0 / 0.
+
+    Arguments: sde; t (a number, 0-d or (N,)).
+    Raises: TypeError or ValueError for a number that is no time.
+    """
+    if isinstance(t, Tensor):
+        return t.clamp_min(sde.least) if sde.least else t
+    return max(number("t", t, TIMES, "a time of the SDE, from data to noise"), sde.least)
+
+
+def checked_sde(sde) -> SDE:
+    """An SDE as it is.
+
+    Arguments: sde (SDE).
+    Raises: TypeError for anything else.
+    """
+    if not isinstance(sde, SDE):
+        raise TypeError(f"sde = {sde!r:.60}: expected a priors.SDE, such as priors.VESDE()")
+    return sde
 
 
 @dataclass(frozen=True)
@@ -101,7 +131,7 @@ class VESDE(SDE):
     t_min: ClassVar[float] = 1e-5
 
     def __post_init__(self):
-        _positive(sigma_min=self.sigma_min, sigma_max=self.sigma_max)
+        settings(self, sigma_min="(0, inf)", sigma_max="(0, inf)")
         if self.sigma_min >= self.sigma_max:
             raise ValueError(
                 f"sigma_min = {self.sigma_min} >= sigma_max = {self.sigma_max}: expected sigma_min below it"
@@ -139,9 +169,10 @@ class VPSDE(SDE):
     beta_max: float = 20.0
     scale: float = 1.0
     t_min: ClassVar[float] = 1e-3
+    least: ClassVar[float] = LEAST
 
     def __post_init__(self):
-        _positive(beta_min=self.beta_min, beta_max=self.beta_max, scale=self.scale)
+        settings(self, beta_min="(0, inf)", beta_max="(0, inf)", scale="(0, inf)")
         if self.beta_min > self.beta_max:
             raise ValueError(f"beta_min = {self.beta_min} > beta_max = {self.beta_max}: beta must not fall with time")
 
@@ -198,11 +229,21 @@ class LadderSDE(SDE):
 
     def __post_init__(self):
         for name in ("alphas", "sigmas"):
-            object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
+            levels = getattr(self, name)
+            if isinstance(levels, str) or not isinstance(levels, Sequence):
+                raise TypeError(f"{name} = {levels!r:.60}: expected a sequence of numbers, one per level")
+            object.__setattr__(self, name, tuple(number(f"{name}, a level", value) for value in levels))
         if len(self.alphas) != len(self.sigmas) or len(self.alphas) < 2:
             raise ValueError(f"{len(self.alphas)} alphas and {len(self.sigmas)} sigmas: expected one of each per level")
+        if 0 in self.alphas:
+            raise ValueError(
+                "alphas: expected numbers > 0, and a level of 0 has no signal at all (zero terminal SNR): leave that "
+                "level out, alphas[:-1] and sigmas[:-1]"
+            )
         if not all(value > 0 for value in self.alphas + self.sigmas):
-            raise ValueError("alphas and sigmas: expected numbers > 0; leave out the level without noise")
+            raise ValueError(
+                "alphas and sigmas: expected numbers > 0; leave out a level without noise, alphas[1:] and sigmas[1:]"
+            )
         if not bool((self._table("cpu")[1] - self._table("cpu")[0]).diff().gt(0).all()):
             raise ValueError(
                 "sigmas / alphas: expected each level noisier than the one before; reverse a falling ladder"
@@ -211,18 +252,37 @@ class LadderSDE(SDE):
     @classmethod
     def smld(cls, sigma_min: float = 0.01, sigma_max: float = 50.0, n: int = 1000) -> "LadderSDE":
         """n geometric noise levels from sigma_min to sigma_max, data units (Song & Ermon 2019)."""
-        ratio = (sigma_max / sigma_min) ** (1 / max(1, n - 1))
+        sigma_min, sigma_max = number("sigma_min", sigma_min, "(0, inf)"), number("sigma_max", sigma_max, "(0, inf)")
+        n = count("n", n, 2, MOST_LEVELS, "levels")
+        ratio = (sigma_max / sigma_min) ** (1 / (n - 1))
         return cls((1.0,) * n, tuple(sigma_min * ratio**i for i in range(n)))
 
     @classmethod
     def ddpm(cls, beta_min: float = 0.1, beta_max: float = 20.0, n: int = 1000, scale: float = 1.0) -> "LadderSDE":
         """n levels of beta_i linear from beta_min / n to beta_max / n (Ho et al. 2020); scale as in `VPSDE`."""
+        beta_min, beta_max = number("beta_min", beta_min, "(0, inf)"), number("beta_max", beta_max, "(0, inf)")
+        n = count("n", n, 2, MOST_LEVELS, "levels")
+        if not beta_max < n:
+            raise ValueError(f"beta_max = {beta_max} with n = {n}: expected beta_max < n; take more levels")
         betas = torch.linspace(beta_min / n, beta_max / n, n, dtype=torch.float64)
         return cls.from_alphas_bar((1 - betas).cumprod(0).tolist(), scale)
 
     @classmethod
     def from_alphas_bar(cls, alphas_bar: Sequence[float], scale: float = 1.0) -> "LadderSDE":
         """alpha^2 = alpha-bar and sigma^2 = scale^2 (1 - alpha-bar), level 1 first; scale as in `VPSDE`."""
+        scale = number("scale", scale, "(0, inf)", UNITS)
+        if isinstance(alphas_bar, str) or not isinstance(alphas_bar, Sequence):
+            raise TypeError(f"alphas_bar = {alphas_bar!r:.60}: expected a sequence of numbers, one per level")
+        alphas_bar = [number("alphas_bar, a level", a, "[0, 1]") for a in alphas_bar]
+        if 0 in alphas_bar:
+            raise ValueError(
+                "alphas_bar: a level of 0 has no signal at all (zero terminal SNR), expected numbers > 0: leave that "
+                "level out, alphas_bar[:-1]"
+            )
+        if 1 in alphas_bar:
+            raise ValueError(
+                "alphas_bar: a level of 1 has no noise, expected numbers < 1: leave it out, alphas_bar[1:]"
+            )
         return cls(tuple(a**0.5 for a in alphas_bar), tuple(scale * (1 - a) ** 0.5 for a in alphas_bar))
 
     @property
@@ -238,7 +298,7 @@ class LadderSDE(SDE):
         """Logarithms and their derivatives, both (2, *t.shape) float64; the first line goes on below level 1."""
         table, n = self._table(t.device), len(self.alphas)
         place = n * t.double() - 1
-        left = place.detach().floor().clamp(0, n - 2).long()
+        left = place.detach().nan_to_num().floor().clamp(0, n - 2).long()  # of nan, nan comes out
         rise = table[:, left + 1] - table[:, left]
         return table[:, left] + (place - left) * rise, n * rise
 
@@ -278,11 +338,13 @@ def from_spec(spec: dict) -> SDE:
     Arguments: spec (dict): {"type": a name in `SDES` or `LADDERS`, and that one's arguments}.
     Raises: ValueError for an unknown type or unknown arguments.
     """
+    if not isinstance(spec, Mapping):
+        raise TypeError(f"sde = {spec!r:.60}: expected a table with a type, such as {{'type': 'VESDE'}}")
     arguments = dict(spec)
     name, makers = arguments.pop("type", None), {**SDES, **LADDERS}
-    if name not in makers:
+    if not isinstance(name, str) or name not in makers:
         raise ValueError(f"SDE type {name!r}: expected one of {sorted(makers)}")
     try:
         return makers[name](**arguments)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"arguments {arguments} of {name}: {error}") from None

@@ -9,6 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from priors.arguments import finite, rows, shape
+
 FLOORS = 200  # tried, in equal ratios
 
 
@@ -34,8 +36,10 @@ class Spectrum:
 
         Power and slope by least squares of logarithms, rings of frequency counting as their width; the floor is where
         pixels then have the variance that they have.
-        Raises: ValueError for fewer than 2 crops.
+        Raises: TypeError for crops that are no floating tensor; ValueError for fewer than 2, or not finite.
         """
+        if finite("crops", rows("crops", crops)).ndim != 4 or min(crops.shape[2:]) < 8:
+            raise ValueError(f"crops of shape {tuple(crops.shape)}: expected (n, C, H, W) of at least 8 x 8 pixels")
         if len(crops) < 2:
             raise ValueError(f"{len(crops)} crops: expected at least 2, a covariance needs a spread")
         x = crops.double()
@@ -57,8 +61,14 @@ class Spectrum:
         return cls(tuple(mean.tolist()), tuple(map(tuple, colours.tolist())), *lists)
 
     def sized(self, event_shape: tuple[int, ...]) -> "StationaryMoments":
-        """The moments of pictures of one size, (C, H, W)."""
-        c, h, w = event_shape
+        """The moments of pictures of one size, (C, H, W).
+
+        Raises: TypeError or ValueError for what is no such shape.
+        """
+        found = shape("event_shape", event_shape)
+        if len(found) != 3 or found[0] != len(self.mean):
+            raise ValueError(f"event_shape = {found}: expected ({len(self.mean)}, H, W)")
+        c, h, w = found
         f = frequencies(h, w)
         laws = zip(self.power, self.slope, self.floor, strict=True)
         variances = torch.stack([power / f.clamp_min(floor) ** slope for power, slope, floor in laws])

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from priors.base import Wrapped
+from priors.arguments import count
+from priors.base import Prior, Wrapped
 from priors.score_prior import ScorePrior
 
 
@@ -26,6 +27,10 @@ class Tiled(Wrapped):
     prior: ScorePrior
 
     def __init__(self, prior: ScorePrior, tile: int = 512):
+        if not isinstance(prior, Prior):
+            raise TypeError(
+                f"prior of type {type(prior).__name__}: expected a priors.Prior, for example priors.load(...)"
+            )
         super().__init__(prior)
         radius = getattr(getattr(prior, "network", None), "receptive_radius", None)
         if radius is None:
@@ -33,8 +38,7 @@ class Tiled(Wrapped):
                 f"{type(prior).__name__}: its network does not say how far it sees, and only a bounded receptive field "
                 "can be tiled; take a prior of any size, such as 'natural', or solve untiled"
             )
-        if tile < 1:
-            raise ValueError(f"tile = {tile}: expected at least 1 pixel")
+        tile = count("tile", tile, hint="pixels of a side")
         stride: int = prior.network.stride  # type: ignore[assignment]
         self.margin, self.tile = -(-int(radius) // stride) * stride, -(-tile // stride) * stride
 

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from priors import checkpoints
+from priors.arguments import choice, flag, settings
+from priors.arguments import seed as seeded
 from priors.data import ImageSet
 from priors.files import FileError, atomic, reading
 from priors.moments import Moments
@@ -39,7 +41,7 @@ class TrainingConfig:
     a half cosine over the run where ``cosine``; warmup (steps); clip (gradient norm); ema (decay); precision "float32",
     "bfloat16" or "float16"; held_out (images kept from the training set for the held-out loss); flip: mirror half of
     the images, left to right; save_minutes between checkpoints; seed.
-    Raises: ValueError for values out of range.
+    Raises: TypeError or ValueError, naming the entry, for another type or a value out of range.
     """
 
     steps: int = 0
@@ -57,12 +59,14 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self):
-        if self.steps <= 0 and self.minutes <= 0:
+        settings(self, steps=0, warmup=0, batch_size=1, held_out=1, minutes="[0, inf)", save_minutes="[0, inf)")
+        settings(self, lr="(0, inf)", clip="(0, inf)", ema="[0, 1)")
+        for name in ("cosine", "flip"):
+            flag(name, getattr(self, name))
+        choice("precision", self.precision, ("float32", "bfloat16", "float16"))
+        seeded(self.seed)
+        if self.steps == 0 and self.minutes == 0:
             raise ValueError("neither steps nor minutes is positive: say how long to train")
-        if self.batch_size < 1 or self.lr <= 0 or not 0 <= self.ema < 1 or self.held_out < 1:
-            raise ValueError(f"{self}: expected batch_size and held_out >= 1, lr > 0, 0 <= ema < 1")
-        if self.precision not in ("float32", "bfloat16", "float16"):
-            raise ValueError(f"precision = {self.precision!r}: expected float32, bfloat16 or float16")
 
     def progress(self, step: int, seconds: float) -> float:
         """The fraction of the run that is done, in [0, 1]."""

@@ -1,8 +1,9 @@
 """What image units mean where they have a meaning outside: Hounsfield units, kelvin, metres."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
+
+from priors.arguments import settings
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,10 @@ class Units:
     one: float
 
     def __post_init__(self):
-        if not (math.isfinite(self.zero) and math.isfinite(self.one)) or self.zero == self.one:
+        if not isinstance(self.name, str):
+            raise TypeError(f"name = {self.name!r:.60}: expected the unit's name, such as 'HU'")
+        settings(self, zero="(-inf, inf)", one="(-inf, inf)")
+        if self.zero == self.one:
             raise ValueError(f"{self}: expected two finite values that differ, of 0 and of 1 in image units")
 
     def physical(self, x: Any) -> Any:

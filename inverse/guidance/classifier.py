@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from inverse.protocols import Guidance, GuidedPosterior
+from priors.arguments import settings
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,7 @@ class NoisyLikelihood(Guidance):
     )
 
     def __post_init__(self):
-        if self.weight <= 0:
-            raise ValueError(f"weight = {self.weight}: expected a number > 0")
+        settings(self, weight="(0, inf)")
 
     def posterior(self, prior, operator, y, rng=None):
         return NoisyLikelihoodPosterior(prior, operator, y, self.weight)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from inverse.protocols import Guidance, Posterior
 from inverse.types import Gaussian
+from priors.arguments import settings
 from priors.base import expand
 from priors.ode import shoot
 
@@ -37,8 +38,7 @@ class DAPS(Guidance):
     )
 
     def __post_init__(self):
-        if min(self.ode_steps, self.langevin_steps) < 1 or not 0 < self.lr < 2 or self.tau <= 0:
-            raise ValueError(f"{self}: expected steps >= 1, lr in (0, 2) and tau > 0")
+        settings(self, ode_steps=1, langevin_steps=1, lr="(0, 2)", tau="(0, inf)")
 
     def posterior(self, prior, operator, y, rng=None):
         return DAPSPosterior(prior, operator, y, self, rng)

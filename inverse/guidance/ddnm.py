@@ -8,6 +8,7 @@ from torch import Tensor
 from inverse.guidance.spectral import SpectralPosterior
 from inverse.protocols import Guidance
 from inverse.types import Gaussian
+from priors.arguments import settings
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,7 @@ class DDNM(Guidance):
     citation = "Wang, Yu, Zhang: Zero-Shot Image Restoration Using Denoising Diffusion Null-Space Model, ICLR 2023"
 
     def __post_init__(self):
-        if not 0 < self.eta <= 1:
-            raise ValueError(f"eta = {self.eta}: expected a number in (0, 1]")
+        settings(self, eta="(0, 1]")
 
     def posterior(self, prior, operator, y, rng=None):
         return DDNMPosterior(prior, operator, y, self.eta)

@@ -8,6 +8,7 @@ from torch import Tensor
 from inverse.guidance.spectral import SpectralPosterior
 from inverse.protocols import Guidance
 from inverse.types import Gaussian
+from priors.arguments import settings
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,7 @@ class DDRM(Guidance):
     citation = "Kawar, Elad, Ermon, Song: Denoising Diffusion Restoration Models, NeurIPS 2022"
 
     def __post_init__(self):
-        for name in ("eta", "eta_b"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} = {getattr(self, name)}: expected a number in [0, 1]")
+        settings(self, eta="[0, 1]", eta_b="[0, 1]")
 
     def posterior(self, prior, operator, y, rng=None):
         return DDRMPosterior(prior, operator, y, self.eta, self.eta_b)

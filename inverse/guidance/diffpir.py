@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from inverse.protocols import Guidance, Posterior
+from priors.arguments import settings
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,7 @@ class DiffPIR(Guidance):
     )
 
     def __post_init__(self):
-        if self.weight <= 0:
-            raise ValueError(f"weight = {self.weight}: expected a number > 0")
+        settings(self, weight="(0, inf)")
 
     def posterior(self, prior, operator, y, rng=None):
         return DiffPIRPosterior(prior, operator, y, self.weight)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from inverse.protocols import Guidance, GuidedPosterior
+from priors.arguments import settings
 from priors.base import expand
 
 
@@ -33,8 +34,7 @@ class DPS(Guidance):
     )
 
     def __post_init__(self):
-        if self.zeta <= 0:
-            raise ValueError(f"zeta = {self.zeta}: expected a number > 0")
+        settings(self, zeta="(0, inf)")
 
     def posterior(self, prior, operator, y, rng=None):
         return DPSPosterior(prior, operator, y, self.zeta)

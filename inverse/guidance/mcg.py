@@ -9,6 +9,7 @@ from inverse.guidance.dps import DPSPosterior
 from inverse.guidance.replacement import ReplacementPosterior
 from inverse.protocols import Guidance, GuidedPosterior
 from inverse.types import Gaussian
+from priors.arguments import settings
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,7 @@ class MCG(Guidance):
     )
 
     def __post_init__(self):
-        if self.zeta <= 0:
-            raise ValueError(f"zeta = {self.zeta}: expected a number > 0")
+        settings(self, zeta="(0, inf)")
 
     def posterior(self, prior, operator, y, rng=None):
         return MCGPosterior(prior, operator, y, self.zeta)

@@ -10,6 +10,7 @@ from inverse.guidance.covariance import draw, measured_draw
 from inverse.guidance.wiener import WienerPosterior
 from inverse.protocols import Guidance
 from operators.solvers import dot
+from priors.arguments import settings
 from priors.base import VJP, expand
 
 
@@ -38,8 +39,7 @@ class MMPS(Guidance):
     citation = "Rozet, Andry, Lanusse, Louppe: Learning Diffusion Priors from Observations by EM, NeurIPS 2024"
 
     def __post_init__(self):
-        if self.steps < 1:
-            raise ValueError(f"steps = {self.steps}: expected at least 1")
+        settings(self, steps=1, tolerance="[0, 1)")
 
     def posterior(self, prior, operator, y, rng=None):
         return MMPSPosterior(prior, operator, y, self)

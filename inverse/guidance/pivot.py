@@ -8,6 +8,7 @@ from torch import Tensor
 
 from inverse.guidance.mmps import MMPS, MMPSPosterior
 from inverse.guidance.tweedie import TweediePosterior
+from priors.arguments import settings
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,7 @@ class Pivot(MMPS):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.most < 0 or not 0 < self.share <= 1:
-            raise ValueError(f"most = {self.most}, share = {self.share}: expected most >= 0 and a share in (0, 1]")
+        settings(self, most=0, share="(0, 1]")
 
     @property
     def largest(self) -> float:

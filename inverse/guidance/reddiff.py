@@ -7,6 +7,7 @@ from torch import Tensor
 
 from inverse.protocols import Guidance, Posterior
 from inverse.types import Gaussian
+from priors.arguments import settings
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,7 @@ class REDDiff(Guidance):
     samples = False
 
     def __post_init__(self):
-        if min(self.weight, self.lr) <= 0:
-            raise ValueError(f"weight = {self.weight}, lr = {self.lr}: expected numbers > 0")
+        settings(self, weight="(0, inf)", lr="(0, inf)")
 
     def posterior(self, prior, operator, y, rng=None):
         return REDDiffPosterior(prior, operator, y, self.weight, self.lr)

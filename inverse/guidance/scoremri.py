@@ -8,6 +8,7 @@ from torch import Tensor
 from inverse.guidance.spectral import SpectralPosterior
 from inverse.protocols import Guidance
 from inverse.types import Gaussian
+from priors.arguments import settings
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,7 @@ class ScoreMRI(Guidance):
     )
 
     def __post_init__(self):
-        if not 0 < self.weight <= 1:
-            raise ValueError(f"weight = {self.weight}: expected a number in (0, 1]")
+        settings(self, weight="(0, 1]")
 
     def posterior(self, prior, operator, y, rng=None):
         return ScoreMRIPosterior(prior, operator, y, self.weight)

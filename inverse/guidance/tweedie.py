@@ -9,6 +9,7 @@ from torch import Tensor
 from inverse.guidance.covariance import draw
 from inverse.guidance.tds import TDSPosterior
 from inverse.protocols import Guidance, Posterior
+from priors.arguments import settings
 from priors.base import VJP, expand
 
 RIDGE = 1e-6  # of r^2 A A': keeps a noise-free measurement of what is known already from a division by 0
@@ -39,8 +40,7 @@ class Tweedie(Guidance):
     calibrated = evidence = True
 
     def __post_init__(self):
-        if self.most < 0:
-            raise ValueError(f"most = {self.most}: expected a number of measured numbers >= 0")
+        settings(self, most=0)
 
     def posterior(self, prior, operator, y, rng=None):
         assert operator is not None and y is not None

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from priors.arguments import choice, flag, number, shape, state
 from priors.base import VJP, NoDerivative, Prior, expand
 from priors.importers.calling import FORMS, Form, find_form, has_derivative, picture_of, sigma_as, trial_level
 from priors.modes import own_modes
 from priors.moments import Moments
-from priors.sde import SDE, VESDE
+from priors.sde import SDE, VESDE, checked_sde
 from priors.spectrum import Spectrum, StationaryMoments
 
 
@@ -44,19 +45,23 @@ class DenoiserPrior(Prior, nn.Module):
         nn.Module.__init__(self)
         if not callable(denoiser):
             raise TypeError(f"denoiser of type {type(denoiser).__name__}: expected a callable (x, sigma) -> x0")
-        if not 0 <= sigma_min < sigma_max:
-            raise ValueError(f"sigma_min = {sigma_min}, sigma_max = {sigma_max}: expected 0 <= sigma_min < sigma_max")
-        if form is not None and form not in FORMS:
-            raise ValueError(f"sigma_as = {form!r}: expected one of {list(FORMS)}, or None to find out")
+        checked_sde(sde)
+        _check_levels(sigma_min, sigma_max)
+        number("variance", variance, "(0, inf)", "in data units squared")
+        if form is not None:
+            choice("sigma_as", form, FORMS)
+        if differentiable is not None:
+            flag("differentiable", differentiable)
         largest = float(sde.sigma(1.0) / sde.alpha(1.0))
         if largest > sigma_max * (1 + 1e-6):
+            least = max(sigma_min, min(0.01, sigma_max / 10))
             raise ValueError(
                 f"sampling with {sde} asks the denoiser for sigma up to {largest:g}, and it serves {sigma_max:g}: give "
-                f"sde = VESDE({max(sigma_min, 0.01):g}, {sigma_max:g}), whose first state is noise of that size alone, "
+                f"sde = VESDE({least:g}, {sigma_max:g}), whose first state is noise of that size alone, "
                 "with moments (priors.Moments.of_images or a priors.Spectrum of such pictures) a draw of their "
                 "Gaussian too, or a denoiser trained further"
             )
-        self.denoiser, self.sde, self.event_shape = denoiser, sde, tuple(event_shape)
+        self.denoiser, self.sde, self.event_shape = denoiser, sde, shape("event_shape", event_shape)
         self.sigma_min, self.sigma_max, self.variance = sigma_min, sigma_max, variance
         if moments is not None and tuple(moments.mean.shape) != self.event_shape:
             raise ValueError(f"moments of {tuple(moments.mean.shape)}: expected events of {self.event_shape}")
@@ -69,6 +74,7 @@ class DenoiserPrior(Prior, nn.Module):
         self.register_buffer("anchor", like.new_empty(0), persistent=False)
 
     def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
+        state(x, t, len(self.event_shape), self.device)
         alpha, sigma = self.sde.alpha(t), self.sde.sigma(t)
         return self._denoised(x / expand(alpha, x), (sigma / alpha).clamp_min(self.sigma_min))
 
@@ -152,11 +158,23 @@ def from_denoiser(
     does not serve, for an output of another shape, for a denoiser that fails in every form and, in methods that need
     it, for a missing derivative.
     """
+    event_shape = shape("event_shape", event_shape)
+    _check_levels(sigma_min, sigma_max)
     if isinstance(moments, Spectrum):
-        moments = moments.sized(tuple(event_shape))
+        moments = moments.sized(event_shape)
+    if not isinstance(moments, Moments | StationaryMoments | None):
+        raise TypeError(f"moments of type {type(moments).__name__}: expected priors.Moments, a priors.Spectrum or None")
     if variance is None:
         variance = 0.25 if moments is None else moments.average(lambda variances: variances)
     if sde is None:
         least = max(sigma_min, 0.01)
         sde = VESDE(least, 50.0 if moments is None or sigma_max <= least else min(50.0, sigma_max))
     return DenoiserPrior(denoiser, sde, event_shape, sigma_min, sigma_max, variance, sigma_as, differentiable, moments)
+
+
+def _check_levels(sigma_min: float, sigma_max: float) -> None:
+    number("sigma_min", sigma_min, "[0, inf)", "in data units")
+    if not (isinstance(sigma_max, float) and sigma_max == math.inf):
+        number("sigma_max", sigma_max, "(0, inf)", "in data units, or math.inf for no bound")
+    if not sigma_min < sigma_max:
+        raise ValueError(f"sigma_min = {sigma_min}, sigma_max = {sigma_max}: expected 0 <= sigma_min < sigma_max")

@@ -29,6 +29,9 @@ NUMPY_FLOAT = [
 ]
 
 
+LAST = "priors.importers.score_sde.load(path, config, ema=False) takes the weights of the last step"
+
+
 @dataclass(frozen=True)
 class Entry:
     """One tensor of the official network: our name of it, its official shape, whether it was trained."""
@@ -106,7 +109,7 @@ def read(path: Path, ema: bool) -> dict[str, Tensor]:
         return weights
     shadow = file["ema"].get("shadow_params") if isinstance(file.get("ema"), dict) else None
     if not isinstance(shadow, list):
-        raise ValueError(f"{path} holds {held}: no moving averages ema['shadow_params']; load it with ema=False")
+        raise ValueError(f"{path} holds {held}: no moving averages ema['shadow_params']; {LAST}")
     trained = [name for name in weights if name != "sigmas" and not _frozen(name, weights[name])]
     averages = dict(zip(trained, shadow, strict=False))
     wrong = [name for name, value in averages.items() if tuple(value.shape) != tuple(weights[name].shape)]
@@ -114,7 +117,8 @@ def read(path: Path, ema: bool) -> dict[str, Tensor]:
         raise ValueError(
             f"{path} has {len(shadow)} moving averages for {len(trained)} trained tensors"
             + (f", the first of another shape at {wrong[0]}" if wrong else "")
-            + ": the file is damaged or not an official one; load it with ema=False"
+            + ": the file is damaged or not an official one; "
+            + LAST
         )
     return weights | averages
 

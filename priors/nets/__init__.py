@@ -1,5 +1,7 @@
 """Networks (x, label) -> output. They know nothing of SDEs, data ranges or measurements."""
 
+from collections.abc import Mapping
+
 from priors.nets.encoder import Encoder, EncoderConfig
 from priors.nets.local import LocalConfig, LocalUNet
 from priors.nets.ncsnpp import NCSNpp, UNetConfig
@@ -13,14 +15,16 @@ def build(spec: dict):
     Arguments: spec (dict): {"type": a name in `NETWORKS`, and the fields of its config}.
     Raises: ValueError for an unknown type or unknown fields.
     """
+    if not isinstance(spec, Mapping):
+        raise TypeError(f"network = {spec!r:.60}: expected a table with a type, such as {{'type': 'ncsnpp'}}")
     fields = dict(spec)
     name = fields.pop("type", None)
-    if name not in NETWORKS:
+    if not isinstance(name, str) or name not in NETWORKS:
         raise ValueError(f"network type {name!r}: expected one of {sorted(NETWORKS)}")
     network, config = NETWORKS[name]
     try:
         return network(config(**fields))
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"fields {sorted(fields)} of network {name!r}: {error}") from None
 
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from priors.arguments import counts, settings
 from priors.nets.layers import FourierEmbedding, ResBlock, conv, group_norm, linear
 
 
@@ -15,7 +16,7 @@ class EncoderConfig:
 
     Arguments: image_channels, image_size (pixels, square); channels and ``multipliers`` per level (each level after the
     first halves the image); res_blocks per level; patch (pixels) as in `UNetConfig`; classes (int); dropout.
-    Raises: ValueError for sizes that do not divide.
+    Raises: TypeError or ValueError for entries of another type or out of range, and for sizes that do not divide.
     """
 
     image_channels: int = 3
@@ -29,7 +30,9 @@ class EncoderConfig:
     classes: int = 10
 
     def __post_init__(self):
-        object.__setattr__(self, "multipliers", tuple(self.multipliers))
+        settings(self, image_channels=1, image_size=1, channels=1, res_blocks=1, patch=1, classes=1)
+        settings(self, fourier_scale="(0, inf)", dropout="[0, 1)")
+        object.__setattr__(self, "multipliers", counts("multipliers", self.multipliers))
         total = self.patch * 2 ** (len(self.multipliers) - 1)
         if self.image_size % total:
             raise ValueError(f"image_size {self.image_size}: expected a multiple of {total}; use fewer multipliers")

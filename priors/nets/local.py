@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from priors.arguments import counts, settings
 from priors.nets.layers import FourierEmbedding, init_, linear
 
 
@@ -27,11 +28,11 @@ class LocalConfig:
     fourier_scale: float = 1.0
 
     def __post_init__(self):
-        object.__setattr__(self, "channels", tuple(self.channels))
-        object.__setattr__(self, "blocks", tuple(self.blocks))
-        numbers = (self.image_channels, self.embedding, *self.channels, *self.blocks)
-        if not self.channels or len(self.blocks) != len(self.channels) or min(numbers) < 1:
-            raise ValueError(f"{self}: expected channels and blocks of every level, all numbers at least 1")
+        settings(self, image_channels=1, embedding=1, fourier_scale="(0, inf)")
+        for name in ("channels", "blocks"):
+            object.__setattr__(self, name, counts(name, getattr(self, name)))
+        if len(self.blocks) != len(self.channels):
+            raise ValueError(f"channels = {self.channels}, blocks = {self.blocks}: expected both of every level")
 
     def spec(self) -> dict:
         """The config as plain data, for a checkpoint's card."""

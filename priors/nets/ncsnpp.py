@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from priors.arguments import counts, flag, settings
 from priors.nets.layers import (
     SQRT_HALF,
     Attention,
@@ -31,7 +32,8 @@ class UNetConfig:
     (C patch^2) channels at 1/patch of its size, which is how a network gets lean; embedding "positional" or "fourier";
     block "biggan" or "ddpm"; input_pyramid None, "sum" or "residual"; output_pyramid (bool); fir (bool): [1,3,3,1]
     resampling.
-    Raises: ValueError for sizes that do not divide or an unknown choice.
+    Raises: TypeError or ValueError for entries of another type or out of range, sizes that do not divide, or an unknown
+    choice.
     """
 
     image_channels: int = 3
@@ -50,8 +52,12 @@ class UNetConfig:
     dropout: float = 0.1
 
     def __post_init__(self):
-        object.__setattr__(self, "multipliers", tuple(self.multipliers))
-        object.__setattr__(self, "attention", tuple(self.attention))
+        settings(self, image_channels=1, image_size=1, channels=1, res_blocks=1, patch=1)
+        settings(self, fourier_scale="(0, inf)", dropout="[0, 1)")
+        object.__setattr__(self, "multipliers", counts("multipliers", self.multipliers))
+        object.__setattr__(self, "attention", counts("attention", self.attention, fewest=0))
+        for name in ("fir", "output_pyramid"):
+            flag(name, getattr(self, name))
         total = self.patch * 2 ** (len(self.multipliers) - 1)
         if self.image_size % total:
             raise ValueError(

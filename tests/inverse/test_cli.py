@@ -141,9 +141,9 @@ def test_an_image_of_another_size(prior, tmp_path):
     [
         ("wavelet", ["'wavelet'", "masking"]),
         ("masking:keep=half", ["keep=half", "number"]),
-        ("masking:keep=3", ["keep must lie in [0, 1]"]),
+        ("masking:keep=3", ["keep = 3: expected a number in [0, 1]"]),
         ("masking:colour=1", ["colour"]),
-        ("blur:sigma=-1", ["sigma_px must be > 0"]),
+        ("blur:sigma=-1", ["sigma_px = -1: expected a finite number > 0"]),
         ("classifier:name=nobody", ["'nobody'"]),
     ],
 )

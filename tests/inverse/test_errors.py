@@ -151,12 +151,12 @@ MISTAKES = {
         lambda: GaussianMixture(ZEROS[:, None], torch.ones(2, 1, 1), [1.0, 0.0], VESDE()), ValueError, "positive",
     ),
     # parts of a composition
-    "no conjugate gradients": (lambda: MMPS(steps=0), ValueError, "steps = 0", "at least 1"),
+    "no conjugate gradients": (lambda: MMPS(steps=0), ValueError, "steps = 0", ">= 1"),
     "zeta 0": (lambda: DPS(0.0), ValueError, "zeta = 0.0", "> 0"),
     "weight negative": (lambda: NoisyLikelihood(-1.0), ValueError, "weight = -1.0", "> 0"),
     "eta 2": (lambda: DDIM(2.0), ValueError, "eta = 2.0", "[0, 1]"),
     "snr 1": (lambda: Langevin(1.0), ValueError, "snr = 1.0", "(0, 0.5)"),
-    "annealed snr 1": (lambda: AnnealedLangevin(1.0), ValueError, "snr = 1.0", "(0, 0.707)"),
+    "annealed snr 1": (lambda: AnnealedLangevin(1.0), ValueError, "snr = 1.0", "(0, 0.707"),
 }  # fmt: skip
 
 

@@ -113,7 +113,7 @@ def test_the_density_of_a_prior_that_states_none(sde):
     assert errors[1] < 0.05 and errors[1] < 0.5 * errors[0]
     noisy = log_density(hidden, x, t, 40, 4, RowRNG.rows(0, 200, dtype=F64))
     assert float((noisy - truth).mean().abs()) < 0.3 and float((noisy - truth).abs().mean()) > 0.01
-    with pytest.raises(ValueError, match="n_steps = 0: expected at least 1"):
+    with pytest.raises(ValueError, match="n_steps = 0: expected an integer >= 1"):
         log_density(prior, x, t, 0)
 
 
@@ -282,7 +282,7 @@ def test_resampled_samples_have_equal_weights():
     torch.testing.assert_close(x.mean(1), solution.mean, atol=0.02, rtol=0)
     assert solution.resample(10, seed=3).shape == (2, 10, D)
     assert torch.equal(solution.resample(seed=3), x) and not torch.equal(solution.resample(seed=4), x)
-    with pytest.raises(ValueError, match="n = 0: expected at least 1"):
+    with pytest.raises(ValueError, match="n = 0: expected an integer >= 1"):
         solution.resample(0)
 
 
@@ -292,10 +292,10 @@ def test_resampled_samples_have_equal_weights():
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: Flow(probes=0), "probes = 0: expected at least 1"),
-        (lambda: Flow(exact_up_to=-1), "exact_up_to = -1: expected a number of dimensions >= 0"),
-        (lambda: Importance(n_steps=0), "expected n_steps and probes >= 1"),
-        (lambda: Tweedie(-1), "most = -1: expected a number of measured numbers >= 0"),
+        (lambda: Flow(probes=0), "probes = 0: expected an integer >= 1"),
+        (lambda: Flow(exact_up_to=-1), "exact_up_to = -1: expected an integer >= 0"),
+        (lambda: Importance(n_steps=0), "n_steps = 0: expected an integer >= 1"),
+        (lambda: Tweedie(-1), "most = -1: expected an integer >= 0"),
     ],
 )
 def test_numbers_out_of_range(make, match):

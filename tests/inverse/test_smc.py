@@ -347,7 +347,7 @@ def test_particles_see_their_own_measurement_alone(name):
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.5, float("nan")])
 def test_a_threshold_out_of_range(threshold):
-    with pytest.raises(ValueError, match=rf"threshold = {threshold}: expected a fraction in \[0, 1\]"):
+    with pytest.raises(ValueError, match=rf"threshold = {threshold}: expected a number in \[0, 1\]"):
         SMC(threshold)
 
 

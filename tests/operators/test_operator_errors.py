@@ -44,7 +44,7 @@ REFUSED = {
     "gray weights": (lambda: Grayscale(weights=(0.0, 0.0, 0.0)), ValueError, "not all 0"),
     "downsampling factor": (lambda: Downsampling(0), ValueError, "side of a block"),
     "downsampling by a half": (lambda: Downsampling(0.5), TypeError, "integer"),  # type: ignore
-    "blur boundary": (lambda: Blur(torch.ones(3, 3), boundary="zero"), ValueError, "circular.*reflect|must be one of"),
+    "blur boundary": (lambda: Blur(torch.ones(3, 3), boundary="zero"), ValueError, "circular, reflect, valid"),
     "blur kernel": (lambda: Blur(torch.ones(3)), ValueError, r"Blur\.gaussian"),
     "blur width": (lambda: Blur.gaussian(0.0), ValueError, "width in pixels"),
     "matrix": (lambda: LinearMap(torch.ones(3)), ValueError, r"matrix\[None\]"),
@@ -62,20 +62,20 @@ REFUSED = {
     "resize kernel": (lambda: Resize(2, "cubic"), ValueError, "expected one of bilinear, bicubic, lanczos"),
     "varying blur of one": (lambda: VaryingBlur(uniform(3, 3), uniform(6, 5)), ValueError, "grid makes windows"),
     "varying blur of 2 and 3": (lambda: VaryingBlur(uniform(2, 3, 3), uniform(3, 6, 5)), ValueError, r"\(J, H, W\)"),
-    "varying blur windows": (lambda: VaryingBlur(uniform(3, 3, 3), NAN[1]), ValueError, "finite windows"),
+    "varying blur windows": (lambda: VaryingBlur(uniform(3, 3, 3), NAN[1]), ValueError, "windows must be finite"),
     "varying blur grid": (lambda: VaryingBlur.grid(uniform(4, 3, 3), (1, 8, 8)), ValueError, r"kernels\[:, None\]"),
-    "rotation nodes": (lambda: VaryingBlur.rotation((1, 8, 8), nodes=1), ValueError, "at least 2"),
-    "defocus radius": (lambda: VaryingBlur.defocus((1, 8, 8), top=-1.0), ValueError, "radii >= 0"),
+    "rotation nodes": (lambda: VaryingBlur.rotation((1, 8, 8), nodes=1), ValueError, "integer >= 2"),
+    "defocus radius": (lambda: VaryingBlur.defocus((1, 8, 8), top=-1.0), ValueError, "radius in pixels"),
     "sensing keep": (lambda: CompressedSensing(0.0), ValueError, "fraction measured"),
     "sensing transform": (lambda: CompressedSensing(transform="fft"), ValueError, "dct, hartley, hadamard"),
     "bayer pattern": (lambda: Bayer("RGB"), ValueError, "such as RGGB"),
     "jpeg quality": (lambda: JPEG(0), ValueError, "from 1 to 100"),
     "jpeg subsampling": (lambda: JPEG(50, "4:2:2"), ValueError, "4:2:0, 4:4:4"),
     "jpeg rounding": (lambda: JPEG(50, rounding="hard"), ValueError, "smooth, sharp"),
-    "phase oversampling": (lambda: PhaseRetrieval(0.5), ValueError, ">= 1"),
+    "phase oversampling": (lambda: PhaseRetrieval(0.5), ValueError, "2 as a rule"),
     "phase masks": (lambda: PhaseRetrieval(masks=uniform(6, 5)), ValueError, r"mask\[None\]"),
     "saturation gain": (lambda: Saturation(-1.0), ValueError, "gain = -1.0: expected a number > 0"),
-    "saturation limit": (lambda: Saturation(limit=0.0), ValueError, "limit > 0"),
+    "saturation limit": (lambda: Saturation(limit=0.0), ValueError, "limit = 0"),
     # x
     "x a list": (lambda: Masking(torch.ones(6, 5))([1.0]), TypeError, "torch.as_tensor"),  # type: ignore
     "x of integers": (lambda: Masking(torch.ones(6, 5))(X.long()), TypeError, "float"),
@@ -134,7 +134,7 @@ def test_adjoint_of_a_y_of_another_shape():
         def forward(self, x):
             return x[..., ::2]
 
-    with pytest.raises(ValueError, match=r"expected y of shape \(2, 3, 6, 3\).*operator\.at"):
+    with pytest.raises(ValueError, match=r"expected y of shape \(N, 3, 6, 3\).*operator\.at"):
         Half().at((3, 6, 5)).adjoint(X)
 
 

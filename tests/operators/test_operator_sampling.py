@@ -94,7 +94,7 @@ def test_the_region_that_is_measured_whole():
     [
         (lambda: cartesian((8, 8), kind="random"), ValueError, "kind = 'random'"),
         (lambda: cartesian((8, 8), 0.5), ValueError, "acceleration = 0.5"),
-        (lambda: cartesian((8, 8), 9), ValueError, "from 1 to 8"),
+        (lambda: cartesian((8, 8), 9), ValueError, r"in \[1, 8\]"),
         (lambda: cartesian((8, 8), 2, 1.2), ValueError, "calibration = 1.2"),
         (lambda: cartesian((8, 40), 8, 0.5), ValueError, "leaves 5 of 40 columns and the calibration takes 20"),
         (lambda: poisson_disc((8, 8), 16, 0.9), ValueError, "leaves 4 points and the calibration takes 49"),

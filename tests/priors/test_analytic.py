@@ -238,9 +238,9 @@ def test_bad_mixtures_are_refused(arguments, message):
     [
         (
             lambda p: p.score(torch.zeros(2, 4), 0.5),
-            r"shape \(2, 4\) and torch.float32: expected floating \(N, 3\)",
+            r"shape \(2, 4\): expected \(N, 3\)$",
         ),
-        (lambda p: p.denoise(torch.zeros(3), 0.5), r"expected floating \(N, 3\)"),
+        (lambda p: p.denoise(torch.zeros(3), 0.5), r"expected \(N, 3\); x\[None\]"),
         (lambda p: p.log_prob(torch.zeros(2, 3, dtype=torch.int64)), "torch.int64"),
         (lambda p: p.score(torch.zeros(2, 3), torch.zeros(3)), r"t of shape \(3,\): expected a scalar or \(2,\)"),
         (lambda p: mixture(VPSDE(), event_shape=(2, 2)), r"event_shape \(2, 2\): expected sizes of product d = 3"),
@@ -248,7 +248,7 @@ def test_bad_mixtures_are_refused(arguments, message):
     ],
 )
 def test_bad_calls_are_refused(call, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         call(mixture(VPSDE()))
 
 

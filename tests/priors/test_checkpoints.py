@@ -99,7 +99,7 @@ def test_image_units_are_linear_in_physical_ones():
     torch.testing.assert_close(HU.image(HU.physical(x)), x)
     assert HU.image(-1024.0) == 0.0
     for zero, one in ((1.0, 1.0), (0.0, float("nan"))):
-        with pytest.raises(ValueError, match="two finite values that differ"):
+        with pytest.raises(ValueError, match=r"two finite values that differ|one = nan: expected a finite number"):
             Units("K", zero, one)
 
 

@@ -128,7 +128,7 @@ def test_options_override_the_recipe(run, tmp_path):
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        (PRIOR.replace('kind = "prior"', 'kind = "flow"'), "kind = 'flow': expected 'prior' or 'classifier'"),
+        (PRIOR.replace('kind = "prior"', 'kind = "flow"'), "kind = 'flow': expected one of prior, classifier"),
         (PRIOR.replace("[range]\nshift = 0.5\nscale = 0.5", ""), r"lacks \['range'\]"),
         (PRIOR.replace('"score"', '"snr"'), "weight = 'snr': expected one of"),
         (PRIOR.replace('"VPSDE"', '"Heat"'), "SDE type 'Heat'"),

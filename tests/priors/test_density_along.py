@@ -73,5 +73,5 @@ def test_moments_take_what_they_explain_from_the_nodes():
 
 
 def test_no_nodes():
-    with pytest.raises(ValueError, match="0 nodes: expected at least 1"):
+    with pytest.raises(ValueError, match="nodes = 0: expected an integer >= 1"):
         log_density_along(mixture(SDES["vp"], d=4), draws(3, 4), T, 0)

@@ -203,7 +203,7 @@ def test_dequantisation_fills_each_cell_evenly_by_row():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"probe": "normal"}, "probe = 'normal': expected 'rademacher', 'gaussian' or 'exact'"),
+        ({"probe": "normal"}, "probe = 'normal': expected one of rademacher, gaussian, exact"),
         ({"n_probes": 0}, "n_probes = 0"),
         ({"rtol": -1.0}, "rtol = -1.0"),
         ({"t_min": 2.0}, "t_min = 2.0"),

@@ -217,7 +217,7 @@ def test_no_rows_are_no_work():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n_steps": 0}, "n_steps = 0: expected at least 1"),
+        ({"n_steps": 0}, "n_steps = 0: expected an integer >= 1"),
         ({"rtol": 0.0}, "rtol = 0.0: expected a number in"),
         ({"atol": float("nan")}, "atol = nan"),
         ({"t_min": 0.0}, "t_min = 0.0"),
@@ -240,7 +240,7 @@ def test_x_that_is_not_finite_is_refused(exact):
 
 @pytest.mark.parametrize("x", [torch.zeros(3), torch.zeros(2, 4), torch.zeros(2, 3, dtype=torch.int64)])
 def test_other_events_are_refused(exact, x):
-    with pytest.raises(ValueError, match=r"expected floating \(N, 3\)"):
+    with pytest.raises((ValueError, TypeError), match=r"expected (a real floating tensor )?\(N, 3\)"):
         encode(exact, x)
 
 

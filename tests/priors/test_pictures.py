@@ -160,7 +160,7 @@ def test_a_loss_is_measured_on_fixed_crops():
     ("fields", "message"),
     [
         ({"size": 10}, r"crops of 10 pixels: smaller pictures \['00001'\]"),
-        ({"size": 8, "scales": (1.5,)}, r"scales = \(1.5,\): expected numbers in \(0, 1\]"),
+        ({"size": 8, "scales": (1.5,)}, r"scales, a scale = 1.5: expected a number in \(0, 1\]"),
         ({"size": 8, "scales": ()}, "at least one"),
     ],
 )

@@ -70,5 +70,5 @@ def test_memory_is_that_of_a_tile():
 def test_what_cannot_be_tiled_is_refused():
     with pytest.raises(ValueError, match="does not say how far it sees"):
         Tiled(score_prior())
-    with pytest.raises(ValueError, match="tile = 0: expected at least 1 pixel"):
+    with pytest.raises(ValueError, match="tile = 0: expected an integer >= 1; pixels"):
         Tiled(prior(), 0)

@@ -166,11 +166,11 @@ def test_a_time_limit_ends_a_run(tmp_path):
     ("fields", "message"),
     [
         ({"steps": 0}, "neither steps nor minutes"),
-        ({"batch_size": 0}, "expected batch_size and held_out >= 1"),
-        ({"lr": 0.0}, "lr > 0"),
-        ({"ema": 1.0}, "0 <= ema < 1"),
+        ({"batch_size": 0}, "batch_size = 0: expected an integer >= 1"),
+        ({"lr": 0.0}, "lr = 0.0: expected a finite number > 0"),
+        ({"ema": 1.0}, r"ema = 1.0: expected a number in \[0, 1\)"),
         ({"held_out": 0}, "held_out"),
-        ({"precision": "int8"}, "precision = 'int8': expected float32, bfloat16 or float16"),
+        ({"precision": "int8"}, "precision = 'int8': expected one of float32, bfloat16, float16"),
     ],
 )
 def test_bad_configs_are_refused(fields, message):

@@ -1,0 +1,209 @@
+"""Checks of arguments, so that a bad one is refused where it is given, by name.
+
+Each check returns the value, and raises TypeError for another type and ValueError for another value. bool is no number
+here: ``True`` for a width or a count is a mistake. numpy's numbers and tensors without axes are numbers.
+(`priors.arguments` has the same scalars: the two rooms do not know each other.)
+"""
+
+import math
+from collections.abc import Collection, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import torch
+from torch import Tensor
+
+MOST = 2**31 - 1
+
+
+def number(name: str, value: Any, interval: str = "(-inf, inf)", hint: str = "") -> float:
+    """A finite real number in an interval.
+
+    Arguments: name, as the message gives it; interval: such as "(0, 1]", where inf stands for no bound; hint: what the
+    number is, or how to get a good one.
+    Raises: TypeError for what is no real number; ValueError for nan, infinity and numbers outside.
+    """
+    if isinstance(value, Tensor) and value.ndim == 0 and not (value.is_complex() or value.dtype == torch.bool):
+        value = value.item()
+    expected = f"expected {_words(interval)}{'; ' + hint if hint else ''}"
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} = {_shown(value)}: {expected}")
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    found = float(value)
+    above = found >= low if interval[0] == "[" else found > low
+    below = found <= high if interval[-1] == "]" else found < high
+    if not (math.isfinite(found) and above and below):
+        raise ValueError(f"{name} = {value}: {expected}")
+    return found
+
+
+def count(name: str, value: Any, least: int = 1, most: int = MOST, hint: str = "") -> int:
+    """A whole number from ``least`` to ``most``.
+
+    Arguments: name; value; least, most (int); hint: as `number`.
+    Raises: TypeError for what is no integer; ValueError for one outside.
+    """
+    bound = "" if most == MOST else f" and <= {most}"
+    expected = f"expected an integer >= {least}{bound}{'; ' + hint if hint else ''}"
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} = {_shown(value)}: {expected}")
+    if not least <= int(value) <= most:
+        raise ValueError(f"{name} = {value}: {expected}")
+    return int(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False, and no text such as "no", which would count as true.
+
+    Raises: TypeError for anything else.
+    """
+    if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):  # numpy's is called either
+        raise TypeError(f"{name} = {_shown(value)}: expected True or False")
+    return bool(value)
+
+
+def seed(value: Any) -> int:
+    """An integer from 0 to 2^63 - 1: more would not fit into the HDF5 attribute that a solution keeps it in.
+
+    Raises: TypeError for what is no integer; ValueError for one outside.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"seed = {_shown(value)}: expected an integer >= 0")
+    if not 0 <= int(value) < 2**63:
+        raise ValueError(f"seed = {value}: expected an integer >= 0 and < 2^63")
+    return int(value)
+
+
+def choice(name: str, value: Any, options: Collection[str]) -> str:
+    """One of some names.
+
+    Raises: TypeError for what is no text; ValueError for another name, listing those there are.
+    """
+    expected = f"expected one of {', '.join(options)}"
+    if not isinstance(value, str):
+        raise TypeError(f"{name} = {_shown(value)}: {expected}")
+    if value not in options:
+        raise ValueError(f"{name} = {value!r:.60}: {expected}")
+    return value
+
+
+def shape(name: str, value: Any) -> tuple[int, ...]:
+    """A shape of at least one axis, all of at least one entry.
+
+    Raises: TypeError for what is no sequence of integers; ValueError for none, or one below 1.
+    """
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise TypeError(f"{name} = {_shown(value)}: expected a tuple of integers such as (1, 28, 28)")
+    if len(value) == 0:
+        raise ValueError(f"{name} = {_shown(value)}: expected at least one axis, such as (1, 28, 28)")
+    return tuple(count(f"{name} = {_shown(value)}, an entry", size) for size in value)
+
+
+def rows(name: str, x: Any, what: str) -> Tensor:
+    """A real floating tensor of rows, (N, *E) or (N, *M); its values are not looked at.
+
+    Arguments: name, which ends in that of the variable; x; what: "event" or "measurement".
+    Raises: TypeError for what is none; ValueError for too few axes, or no row.
+    """
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        given, variable = x.dtype if isinstance(x, Tensor) else type(x).__name__, name.rpartition(" ")[2]
+        stacked = f"torch.stack(({variable}.real, {variable}.imag), -3) makes two channels of the two parts"
+        remedy = f"convert it with torch.as_tensor({variable}).float()"
+        remedy = stacked if isinstance(x, Tensor) and x.is_complex() else remedy
+        raise TypeError(f"{name} must be a floating tensor, given {given}; {remedy}")
+    if x.ndim < 2 or len(x) == 0:
+        raise ValueError(
+            f"{name}: expected shape (N, *{what}) with N >= 1, given {tuple(x.shape)}; x[None] adds the axis"
+        )
+    return x
+
+
+def variance(name: str, value: Any, n: int) -> Tensor | float:
+    """A variance, or one for each of n rows: finite and >= 0.
+
+    Raises: TypeError for what is no number or floating tensor; ValueError for a negative number, nan, infinity or
+    another shape than (n,).
+    """
+    if not isinstance(value, Tensor) or value.ndim == 0:
+        number(name, value, "[0, inf)", "it is a variance")
+        return value
+    if not value.is_floating_point():
+        raise TypeError(f"{name} of {value.dtype}: expected floating numbers")
+    if value.shape != (n,) or not bool(((value >= 0) & value.isfinite()).all()):
+        raise ValueError(
+            f"{name} of shape {tuple(value.shape)}: expected a number, or ({n},) of them, finite and >= 0; it is a "
+            "variance"
+        )
+    return value
+
+
+def tensor(name: str, value: Any, complex_: bool = False) -> Tensor:
+    """A parameter as a floating tensor without nan and infinity, from anything `torch.as_tensor` takes; not empty.
+
+    Arguments: name; value: a tensor, an array, nested lists or a number; complex_: whether it may be complex.
+    Raises: TypeError for what is no tensor of numbers, or complex; ValueError for an empty one and one not finite.
+    """
+    try:
+        made = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name} = {_shown(value)}: expected a tensor, an array or nested lists of numbers") from None
+    if made.dtype == torch.bool or (made.is_complex() and not complex_):
+        kinds = "real or complex" if complex_ else "real"
+        raise TypeError(f"{name} of {made.dtype}: expected {kinds} numbers; .float() makes numbers of bools")
+    made = made if made.is_floating_point() or made.is_complex() else made.float()
+    _has_values(name, made)
+    if made.numel() == 0 or not bool(made.isfinite().all()):
+        given = f"shape {tuple(made.shape)}" if made.numel() != 1 else str(made.item())
+        raise ValueError(f"{name} must be finite and not empty, given {given}; check how it was computed")
+    return made
+
+
+def picture(name: str, measurement_shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """A measurement's shape (C, H, W).
+
+    Raises: ValueError for another number of axes.
+    """
+    if len(measurement_shape) != 3:
+        raise ValueError(f"{name}: expected measurements (N, C, H, W), given (N, *{tuple(measurement_shape)})")
+    channels, height, width = measurement_shape
+    return channels, height, width
+
+
+def mask(name: str, value: Any) -> Tensor:
+    """A bool tensor, from bools or numbers that are 0 or 1, 1 where something was measured; not empty.
+
+    Raises: TypeError for what is no tensor; ValueError for another number, or an empty one.
+    """
+    try:
+        made = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name} = {_shown(value)}: expected a tensor, an array or nested lists of 0 and 1") from None
+    if made.is_complex():
+        raise TypeError(f"{name} of {made.dtype}: expected bools, or numbers that are 0 or 1")
+    _has_values(name, made)
+    if made.numel() == 0 or not bool(((made == 0) | (made == 1)).all()):
+        raise ValueError(
+            f"{name}: a mask holds 0 and 1 only (1 where measured) and is not empty, given shape {tuple(made.shape)}; "
+            "threshold it first, e.g. mask > 0.5"
+        )
+    return made.bool()
+
+
+def _has_values(name: str, value: Tensor) -> None:
+    if value.is_meta:
+        raise ValueError(f"{name} is on the meta device, which keeps no values: expected a tensor on another one")
+
+
+def _words(interval: str) -> str:
+    low, high = (end.strip() for end in interval[1:-1].split(","))
+    if "inf" not in (low.strip("-"), high):
+        return f"a number in {interval}"
+    if high != "inf":
+        return f"a finite number {'<=' if interval[-1] == ']' else '<'} {high}"
+    return "a finite number" if low == "-inf" else f"a finite number {'>=' if interval[0] == '[' else '>'} {low}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)} and {value.dtype}"
+    return f"{value!r:.60}"

@@ -1,0 +1,213 @@
+"""Checks of arguments, so that a bad one is refused where it is given, by name.
+
+Each check returns the value, and raises TypeError for another type and ValueError for another value. bool is no number
+here: ``True`` for a width or a count is a mistake. numpy's numbers and tensors without axes are numbers.
+"""
+
+import math
+from collections.abc import Collection, Sequence
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+MOST = 2**31 - 1
+
+
+def number(name: str, value: Any, interval: str = "(-inf, inf)", hint: str = "") -> float:
+    """A finite real number in an interval.
+
+    Arguments: name, as the message gives it; interval: such as "(0, 1]", where inf stands for no bound; hint: what the
+    number is, or how to get a good one.
+    Raises: TypeError for what is no real number; ValueError for nan, infinity and numbers outside.
+    """
+    if isinstance(value, Tensor) and value.ndim == 0 and not (value.is_complex() or value.dtype == torch.bool):
+        value = value.item()
+    expected = f"expected {_words(interval)}{'; ' + hint if hint else ''}"
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} = {_shown(value)}: {expected}")
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    found = float(value)
+    above = found >= low if interval[0] == "[" else found > low
+    below = found <= high if interval[-1] == "]" else found < high
+    if not (math.isfinite(found) and above and below):
+        raise ValueError(f"{name} = {value}: {expected}")
+    return found
+
+
+def count(name: str, value: Any, least: int = 1, most: int = MOST, hint: str = "") -> int:
+    """A whole number from ``least`` to ``most``.
+
+    Arguments: name; value; least, most (int); hint: as `number`.
+    Raises: TypeError for what is no integer; ValueError for one outside.
+    """
+    bound = "" if most == MOST else f" and <= {most}"
+    expected = f"expected an integer >= {least}{bound}{'; ' + hint if hint else ''}"
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} = {_shown(value)}: {expected}")
+    if not least <= int(value) <= most:
+        raise ValueError(f"{name} = {value}: {expected}")
+    return int(value)
+
+
+def settings(of: Any, **expected: str | int) -> None:
+    """The fields of a dataclass, frozen or not, checked and in Python's own types.
+
+    Arguments: of; expected, of each field: an interval for a `number`, or the least of a `count`.
+    Raises: as `number` and `count`.
+    """
+    for name, what in expected.items():
+        value = getattr(of, name)
+        found = number(name, value, what) if isinstance(what, str) else count(name, value, what)
+        object.__setattr__(of, name, found)
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False, and no text such as "no", which would count as true.
+
+    Raises: TypeError for anything else.
+    """
+    if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):  # numpy's is called either
+        raise TypeError(f"{name} = {_shown(value)}: expected True or False")
+    return bool(value)
+
+
+def seed(value: Any) -> int:
+    """An integer from 0 to 2^63 - 1: more would not fit into the HDF5 attribute that a solution keeps it in.
+
+    Raises: TypeError for what is no integer; ValueError for one outside.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"seed = {_shown(value)}: expected an integer >= 0")
+    if not 0 <= int(value) < 2**63:
+        raise ValueError(f"seed = {value}: expected an integer >= 0 and < 2^63")
+    return int(value)
+
+
+def choice(name: str, value: Any, options: Collection[str]) -> str:
+    """One of some names.
+
+    Raises: TypeError for what is no text; ValueError for another name, listing those there are.
+    """
+    expected = f"expected one of {', '.join(options)}"
+    if not isinstance(value, str):
+        raise TypeError(f"{name} = {_shown(value)}: {expected}")
+    if value not in options:
+        raise ValueError(f"{name} = {value!r:.60}: {expected}")
+    return value
+
+
+def sequence(name: str, values: Any) -> tuple[Any, ...]:
+    """A list, a tuple or another sequence, and no text.
+
+    Raises: TypeError for anything else.
+    """
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise TypeError(f"{name} = {_shown(values)}: expected a list")
+    return tuple(values)
+
+
+def counts(name: str, values: Any, least: int = 1, fewest: int = 1) -> tuple[int, ...]:
+    """A list of whole numbers, each at least ``least``, and at least ``fewest`` of them.
+
+    Raises: TypeError for what is no list of integers; ValueError for too few, or one out of range.
+    """
+    if len(found := sequence(name, values)) < fewest:
+        raise ValueError(f"{name} = {_shown(values)}: expected a list of at least {fewest} integers")
+    return tuple(count(f"{name} = {_shown(values)}, an entry", value, least) for value in found)
+
+
+def shape(name: str, value: Any) -> tuple[int, ...]:
+    """A shape of at least one axis, all of at least one entry.
+
+    Raises: TypeError for what is no sequence of integers; ValueError for none, or one below 1.
+    """
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise TypeError(f"{name} = {_shown(value)}: expected a tuple of integers such as (1, 28, 28)")
+    if len(value) == 0:
+        raise ValueError(f"{name} = {_shown(value)}: expected at least one axis, such as (1, 28, 28)")
+    return counts(name, value)
+
+
+def rows(name: str, x: Any, event_shape: tuple[int, ...] | None = None) -> Tensor:
+    """A real floating tensor (N, *E), of any number of rows; its values are not looked at.
+
+    Raises: TypeError for what is none; ValueError for another shape.
+    """
+    expected = f"(N, {', '.join(map(str, event_shape))})" if event_shape is not None else "(N, *event)"
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name} of type {type(x).__name__}: expected a floating tensor {expected}")
+    if not x.is_floating_point():
+        stacked = f"torch.stack(({name}.real, {name}.imag), -3) makes two channels of the parts"
+        remedy = stacked if x.is_complex() else f"convert it with {name}.float()"
+        raise TypeError(f"{name} of {x.dtype}: expected a real floating tensor {expected}; {remedy}")
+    shape = tuple(x.shape)
+    if len(shape) < 2 or (event_shape is not None and shape[1:] != tuple(event_shape)):
+        remedy = f"; {name}[None] adds the first axis" if event_shape in (None, shape) else ""
+        raise ValueError(f"{name} of shape {shape}: expected {expected}{remedy}")
+    return x
+
+
+def state(x: Any, t: Any, axes: int, device: torch.device | None = None) -> None:
+    """Refuse a state x (N, *E) of ``axes`` axes in E, or times t (0-d or (N,)), of another type, shape or device.
+
+    Values are not looked at: priors are asked at every step.
+    Raises: TypeError or ValueError.
+    """
+    rows("x", x)
+    if x.ndim != 1 + axes:
+        raise ValueError(f"x of shape {tuple(x.shape)}: expected (N, *event) with events of {axes} axes")
+    if device is not None and x.device != device:
+        raise ValueError(f"x is on {x.device} and the prior on {device}: move one with .to(...)")
+    if not isinstance(t, Tensor):
+        number("t", t, hint="a time of the SDE")
+    elif t.is_complex() or t.dtype == torch.bool or t.ndim > 1 or t.numel() not in (1, len(x)):
+        raise ValueError(f"t of shape {tuple(t.shape)} and {t.dtype}: expected a scalar or ({len(x)},), a time per row")
+
+
+def function(name: str, value: Any, method: str = "__call__") -> None:
+    """Refuse what has not a method, by default what cannot be called, and classes.
+
+    Raises: TypeError.
+    """
+    if isinstance(value, type) or not callable(getattr(value, method, None)):
+        raise TypeError(f"{name} = {_shown(value)}: expected an object with {method}")
+
+
+def place(name: str, value: Any) -> str | Path:
+    """A path, as a text or a `Path`.
+
+    Raises: TypeError for anything else.
+    """
+    if not isinstance(value, str | Path):
+        raise TypeError(f"{name} = {_shown(value)}: expected a path")
+    return value
+
+
+def finite(name: str, value: Tensor) -> Tensor:
+    """A tensor without nan and infinity.
+
+    Raises: ValueError.
+    """
+    if value.is_meta:
+        raise ValueError(f"{name} is on the meta device, which keeps no values: expected a tensor on another one")
+    if not bool(value.isfinite().all()):
+        raise ValueError(f"{name} has entries that are nan or infinite: expected finite numbers; check how it was made")
+    return value
+
+
+def _words(interval: str) -> str:
+    low, high = (end.strip() for end in interval[1:-1].split(","))
+    if "inf" not in (low.strip("-"), high):
+        return f"a number in {interval}"
+    if high != "inf":
+        return f"a finite number {'<=' if interval[-1] == ']' else '<'} {high}"
+    return "a finite number" if low == "-inf" else f"a finite number {'>=' if interval[0] == '[' else '>'} {low}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)} and {value.dtype}"
+    return f"{value!r:.60}"
