@@ -251,7 +251,8 @@ def measurement_numbers(numbers: Sequence[int] | None, n: int) -> list[int]:
         return list(range(n))
     given = numbers.tolist() if isinstance(numbers, Tensor | np.ndarray) else numbers
     expected = "one for each measurement in y"
-    found = [count("numbers, an entry", b, 0, 2**63 - 1, expected) for b in sequence("numbers", given)]
+    entry = f"numbers = {numbers!r:.60}, an entry"
+    found = [count(entry, b, 0, 2**63 - 1, expected) for b in sequence("numbers", given)]
     if len(found) != n or len(set(found)) != n:
         raise ValueError(
             f"numbers = {numbers!r:.80}: expected {n} different integers >= 0, {expected}; equal ones would share "

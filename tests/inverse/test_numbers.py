@@ -40,7 +40,7 @@ def test_with_masks_of_their_own_pairs_and_a_file(tmp_path):
 
 @pytest.mark.parametrize("wrong", [[0], [0, 0, 1], [-1, 0, 1], [0, 1, True], 3, [0.0, 1.0, 2.0], "012"])
 def test_numbers_out_of_range(wrong):
-    with pytest.raises((TypeError, ValueError), match=r"numbers = .*expected 3"):
+    with pytest.raises((TypeError, ValueError), match=r"numbers = .*expected"):
         solve(Untouchable((1, 8, 8)), *problem("mmps")[1:], method="mmps", numbers=wrong, **STEPS)
 
 
