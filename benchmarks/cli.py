@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markdown import Markdown
 
 import priors
@@ -37,6 +36,7 @@ from benchmarks.suite import cli as suite
 from benchmarks.suite import report_cli
 from inverse.choice import EVIDENCE
 from priors.data import read
+from priors.terminal import console, say
 
 SMALL_PRIORS = Path(__file__).parent / "priors"  # trained alike under several SDEs: priors/configs/fashion-mnist-small
 LIKELIHOOD_PRIORS = ("ve", "vp", "subvp", "vp-likelihood", "subvp-likelihood")
@@ -51,7 +51,6 @@ run.command("suite")(suite.run_suite)
 run.command("large")(large.run_large)
 run.command("matrix")(matrix.run_matrix)
 run.command("spread")(spread.run_spread)
-console = Console()
 
 Out = Annotated[Path, typer.Option(help="folder of the tables")]
 Seed = Annotated[int, typer.Option(help="of measurements and samples")]
@@ -374,7 +373,7 @@ def moments(data: Annotated[Path, typer.Option(help="the training images, HDF5 o
     """Fit the Gaussian prior that linear MMSE takes: mean and covariance of the training images."""
     images = read(data, split or None)
     baselines.fit_moments(images)
-    console.print(f"moments of {len(images)} images in {baselines.MOMENTS}")
+    say(f"moments of {len(images)} images in {baselines.MOMENTS}")
 
 
 def _folders(given: list[Path] | None, names: tuple[str, ...]) -> dict[str, Path]:
@@ -390,7 +389,7 @@ def _folders(given: list[Path] | None, names: tuple[str, ...]) -> dict[str, Path
 def _finish(name: str, title: str, table: list[dict[str, str]], notes: str, out: Path, **settings) -> None:
     path = write_table(name, title, table, provenance(**settings), notes, out)
     console.print(Markdown(path.read_text()))
-    console.print(f"written to {path}")
+    say(f"written to {path}")
 
 
 if __name__ == "__main__":

@@ -1,22 +1,17 @@
 """`inverse-bench measure` and `inverse-bench run suite`: measurement sets, and the methods on them."""
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from benchmarks.suite import measurements, problems, runner, units
 from benchmarks.suite.clock import Clock
 from benchmarks.suite.methods import TRUTH
 from benchmarks.suite.problems import CONFIGS
 from benchmarks.suite.records import load
-
-console = Console()
+from priors.terminal import console, explained, say
 
 ConfigArgument = Annotated[Path, typer.Argument(help="the benchmark's TOML; default: what is shipped")]
 DataOption = Annotated[
@@ -43,7 +38,7 @@ def measure(
             path = out / f"{name}.h5"
             measured = measurements.make(held, tuple(units.prior_of(held).event_shape))
             measurements.write(measured, path)
-            console.print(f"{path}: {len(measured.y)} measurements of {held.task}", highlight=False)
+            say(f"{path}: {len(measured.y)} measurements of {held.task}")
 
 
 def run_suite(
@@ -78,11 +73,9 @@ def run_suite(
             _say(chosen, left_out, records)
             return
         ended = runner.run(chosen, records, retry, console if runner.first() else None)
-        console.print(
+        say(
             f"{ended.done} units done, {ended.found} found, {ended.failed} failed, {ended.elsewhere} left to other "
-            f"processes; records are in {records}",
-            highlight=False,
-            soft_wrap=True,
+            f"processes; records are in {records}"
         )
 
 
@@ -92,18 +85,8 @@ def _say(chosen: list[units.Unit], left_out: list[str], folder: Path) -> None:
     for record in load(folder) if folder.is_dir() else ():
         clock.add(record)
     for name, count in Counter(unit.task.problem.name for unit in chosen).items():
-        console.print(f"{name}: {count} units", highlight=False)
-    console.print(f"{len(left_out)} rows left out, of operators that they do not serve", highlight=False)
+        say(f"{name}: {count} units")
+    say(f"{len(left_out)} rows left out, of operators that they do not serve")
     pending = [unit for unit in chosen if not (folder / unit.file).exists()]
     text = clock.left(pending, runner.processes())
-    console.print(f"{len(chosen)} units, {len(pending)} to do: {text}", highlight=False)
-
-
-@contextmanager
-def explained() -> Iterator[None]:
-    """Turns the errors that a user can mend into one line and exit status 2."""
-    try:
-        yield
-    except (ValueError, TypeError, FileNotFoundError) as error:
-        console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, markup=True, soft_wrap=True)
-        raise typer.Exit(2) from error
+    say(f"{len(chosen)} units, {len(pending)} to do: {text}")

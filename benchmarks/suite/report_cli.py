@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.provenance import provenance
@@ -17,10 +15,9 @@ from benchmarks.suite.records import load
 from benchmarks.suite.report import write_report
 from benchmarks.suite.report.gallery import SHOWN
 from benchmarks.suite.report.tables import duration, number, title
+from priors.terminal import console, explained, printable, say
 
 STYLES = {"REGRESSION": "bold red", "worse, tolerated": "yellow", "better": "green", "within chance": "dim"}
-BAD_INPUT = 2
-console = Console()
 
 
 def report(
@@ -34,12 +31,10 @@ def report(
 ) -> None:
     """Tables, plots and galleries of a benchmark's records, to look at and to cite."""
     facts = {key: str(value) for key, value in provenance().items()}
-    try:
+    with explained():
         written = write_report(load(records), out, facts, markdown, csv, heading, baseline, pictures)
-    except (FileNotFoundError, ValueError) as error:
-        raise _refused(error) from None
     for path in written:
-        console.print(f"written to {path} ({path.stat().st_size / 1e6:.1f} MB)", highlight=False)
+        say(f"written to {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
 def compare(
@@ -58,10 +53,8 @@ def compare(
     everything: Annotated[bool, typer.Option("--all", help="also what stayed the same or within chance")] = False,
 ) -> None:
     """What changed between two folders of records; exit 1 on a significant regression, 2 on bad input."""
-    try:
+    with explained():
         found = compare_records(load(first), load(second), parse(tolerance or []), costs)
-    except (FileNotFoundError, ValueError) as error:
-        raise _refused(error) from None
     show(found, everything)
     if found.regressions:
         raise typer.Exit(1)
@@ -108,23 +101,23 @@ def show(found: Comparison, everything: bool = False) -> None:
             table.add_row(c.problem, c.row, c.name, duration(c.before), duration(c.after), ratio, style=style)
         console.print(table)
     for where, row, side in found.only:
-        console.print(f"only in the {side}: {escape(' / '.join(filter(None, (where, row))))}")
+        say(f"only in the {side}: {' / '.join(filter(None, (where, row)))}")
     for where, row in found.apart:
-        console.print(f"no image and seed in common: {escape(where)} / {escape(row)}")
+        say(f"no image and seed in common: {where} / {row}")
     for where, row, metric in found.gone:
-        console.print(f"no longer measured: {escape(where)} / {escape(row)} / {escape(metric)}")
+        say(f"no longer measured: {where} / {row} / {metric}")
     for folder, where, row, error in dict.fromkeys(found.failed):
-        console.print(f"failed in the {folder}: {escape(where)} / {escape(row)}: {escape(error)}")
+        say(f"failed in the {folder}: {where} / {row}: {error}")
     for where, row, units in found.failing:
-        console.print(f"[bold red]REGRESSION[/]: {escape(where)} / {escape(row)}: {units} images and seeds fail now")
+        say(f"REGRESSION: {where} / {row}: {units} images and seeds fail now", "bold red")
     verdicts = [c.verdict for c in found.changes]
     counts = ", ".join(f"{verdicts.count(v)} {v.lower()}" for v in dict.fromkeys(verdicts))
-    console.print(f"{len(verdicts)} figures compared: {counts or 'nothing in common'}.", highlight=False)
-    console.print(f"{found.regressions or 'no'} regression{'s' * (found.regressions != 1)}", highlight=False)
+    say(f"{len(verdicts)} figures compared: {counts or 'nothing in common'}.")
+    say(f"{found.regressions or 'no'} regression{'s' * (found.regressions != 1)}")
 
 
 def _table(where: tuple[str, str, str], changes: Sequence[Change]) -> Table:
-    table = Table("method", "metric", title=escape(f"{where[0]} ({where[1]}, {where[2]})"), title_justify="left")
+    table = Table("method", "metric", title=printable(f"{where[0]} ({where[1]}, {where[2]})"), title_justify="left")
     for head in ("first", "second", "change", "95 % interval"):
         table.add_column(head, justify="right")
     table.add_column("images", justify="right")
@@ -133,12 +126,7 @@ def _table(where: tuple[str, str, str], changes: Sequence[Change]) -> Table:
         d = c.difference
         interval = f"{number(d.low, c.scale, True)} … {number(d.high, c.scale, True)}" if math.isfinite(d.low) else "-"
         table.add_row(
-            escape(c.row), escape(title(c.scale)), number(c.before, c.scale), number(c.after, c.scale),
+            printable(c.row), title(c.scale), number(c.before, c.scale), number(c.after, c.scale),
             number(d.change, c.scale, True), interval, str(d.n), c.verdict, style=STYLES.get(c.verdict),
         )  # fmt: skip
     return table
-
-
-def _refused(error: Exception) -> typer.Exit:
-    Console(stderr=True).print(f"[red]{escape(str(error))}[/]", highlight=False)
-    return typer.Exit(BAD_INPUT)
