@@ -100,7 +100,10 @@ def posed(cell: Cell) -> tuple[Prior, Operator, Tensor, Tensor] | None:
     if cell.operator == "classifier" and cell.prior != "fashion-mnist":
         return None
     operator = OPERATORS[cell.operator](tuple(prior.event_shape))
-    return None if operator is None else (prior, operator, truth, operator.measure(truth, seed=0))
+    if operator is None:
+        return None
+    operator = operator.at(tuple(prior.event_shape))  # a measurement does not always give the picture's size
+    return prior, operator, truth, operator.measure(truth, seed=0)
 
 
 def execute(cell: Cell) -> dict:

@@ -33,6 +33,14 @@ def test_finished_cells_are_read_and_the_table_counts(tmp_path, monkeypatch):
     assert (whole["method"], whole["runs"], whole["right"], whole["silent and wrong"]) == ("all", "3", "1", "1")
 
 
+@pytest.mark.parametrize("kind", matrix.OPERATORS)
+def test_every_linear_problem_has_a_pseudo_inverse_of_its_size(kind):
+    for name in ("fashion-mnist", "natural"):
+        given = matrix.posed(matrix.Cell(name, kind, "mmps"))
+        if given is not None and isinstance(given[1], operators.LinearOperator):
+            assert given[1].pinv(given[3]).shape == given[2].shape
+
+
 @pytest.mark.parametrize("name", ["mmps", "pigdm", "ddrm", "ddnm"])
 def test_a_blur_of_a_small_picture_is_right(name):
     record = matrix.execute(matrix.Cell("fashion-mnist", "blur", name))
