@@ -41,7 +41,9 @@ def test_every_linear_problem_has_a_pseudo_inverse_of_its_size(kind):
             assert given[1].pinv(given[3]).shape == given[2].shape
 
 
-@pytest.mark.parametrize("name", ["mmps", "pigdm", "ddrm", "ddnm"])
+@pytest.mark.parametrize(
+    "name", ["ddrm", *(pytest.param(n, marks=pytest.mark.slow) for n in ("mmps", "pigdm", "ddnm"))]
+)
 def test_a_blur_of_a_small_picture_is_right(name):
     record = matrix.execute(matrix.Cell("fashion-mnist", "blur", name))
     assert record["outcome"] == "right", record

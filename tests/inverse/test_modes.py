@@ -80,26 +80,31 @@ def test_samples_do_not_depend_on_the_caller_s_modes(kind, name, mode, plain):
     close(samples, plain(kind, name))
 
 
+def all_else(prior, y):
+    """What is computed besides `solve`."""
+    return [
+        *(sample(prior, 2, name, n_steps=STEPS, progress=False) for name in UNCONDITIONAL),
+        priors.log_likelihood(prior, y, rtol=0.1, atol=0.1),
+        priors.encode(prior, y, 2),
+        priors.decode(prior, y, 2),
+        priors.log_density(prior, y, 0.5, 1),
+        priors.log_density_along(prior, y, 0.5, 2),
+    ]
+
+
+@pytest.fixture(scope="module")
+def all_else_plain():
+    return all_else(score_prior(), measured(operator_for("mmps")))
+
+
 @pytest.mark.parametrize("mode", MODES)
-def test_what_else_is_computed_does_not_depend_on_them(mode):
+def test_what_else_is_computed_does_not_depend_on_them(mode, all_else_plain):
     prior, operator = score_prior(), operator_for("mmps")
     y = measured(operator)
-
-    def all_of_them():
-        return [
-            *(sample(prior, 2, name, n_steps=STEPS, progress=False) for name in UNCONDITIONAL),
-            priors.log_likelihood(prior, y, rtol=0.1, atol=0.1),
-            priors.encode(prior, y, 2),
-            priors.decode(prior, y, 2),
-            priors.log_density(prior, y, 0.5, 1),
-            priors.log_density_along(prior, y, 0.5, 2),
-        ]
-
-    expected = all_of_them()
     with MODES[mode]():
-        found = all_of_them()
+        found = all_else(prior, y)
         assert plan(prior, operator, y, 2, "mmps", STEPS).nfe > 0
-    for a, b in zip(found, expected, strict=True):
+    for a, b in zip(found, all_else_plain, strict=True):
         assert a.dtype == b.dtype
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-5)
 

@@ -41,7 +41,9 @@ def slopes(method) -> list[float]:
     return [np.polyfit(np.log(SIZES), column, 1)[0] for column in found.T]
 
 
-@pytest.mark.parametrize("scheme", sorted(RESAMPLINGS))
+@pytest.mark.parametrize(
+    "scheme", [s if s == "systematic" else pytest.param(s, marks=pytest.mark.slow) for s in sorted(RESAMPLINGS)]
+)
 def test_particles(scheme):
     """Evidence and mean, resampled at every other step or so."""
     method = replace(METHODS["tds"], population=SMC(0.9, RESAMPLINGS[scheme]), n_steps=80)

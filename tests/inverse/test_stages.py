@@ -153,6 +153,7 @@ def test_it_draws_the_posterior_of_a_gaussian(sde, share):
     assert w2_ratio(draw(prior, method, 400, 48, operator, y), prior.posterior(operator, y)) < 1.25
 
 
+@pytest.mark.slow
 def test_modes_get_their_shares_where_moment_matching_errs():
     """Of the image mixture through 16 random combinations, four instances; which they are depends on the processor."""
     problem = find("image-mixture-matrix")[0]

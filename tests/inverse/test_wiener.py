@@ -82,7 +82,7 @@ def test_a_walk_starts_where_the_moments_say(operator):
     assert float(x.var(0).mean()) == pytest.approx(float(sigma**2 + truth.covariance.trace() / 64), rel=0.02)
 
 
-@pytest.mark.parametrize("n_steps", [None, 9])
+@pytest.mark.parametrize("n_steps", [pytest.param(None, marks=pytest.mark.slow), 9])
 def test_wide_modes_are_not_missed(n_steps):
     """What a missing box leaves open of smooth colour pictures is found in place and as wide, by few steps too."""
     line = torch.arange(12, dtype=F64)

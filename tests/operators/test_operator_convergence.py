@@ -52,10 +52,10 @@ def missed(op, y, v, r2):
 def test_the_residual_is_reached_or_warned_of(case):
     original = case.make()
     x = uniform(original.batch or 1, *case.event_shape)
-    for sigma in (1e-3, 1e-2, 1e-1):
+    for sigma in (1e-3, 1e-1):
         op = noisy(original, sigma).at(case.event_shape)
         y = op.measure(x, seed=1)
-        for r2 in (1e-4, 1e-2, 1.0):
+        for r2 in (1e-4, 1.0):
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 v = op.solve_gram(y, r2)
