@@ -76,7 +76,7 @@ def examine(
     for b, texts in enumerate(found):
         # of the many numbers of a large picture a residual is extreme long before it matters
         if predicted is not None and chi2 is not None:
-            text = misfit(float(chi2[b]), float(predicted[b]), (1 - SLIGHT, 1 + SLIGHT), EXTREME)
+            text = misfit(float(chi2[b]), float(predicted[b]), (1 - SLIGHT, 1 + SLIGHT), EXTREME, solution.calibrated)
             texts += [text] if text else []
         if covered is not None and covered[b] <= EXTREME:
             texts.append(

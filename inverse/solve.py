@@ -119,7 +119,7 @@ def solve(
         _warn_of(solution.check(), UnreliableWeights)
     sde = prior.sde
     floor = float(sde.sigma(sde.t_min) / sde.alpha(sde.t_min))
-    _warn_of(misfits(operator, y, solution.samples, log_w, floor), PoorFit)
+    _warn_of(misfits(operator, y, solution.samples, log_w, floor, solution.calibrated), PoorFit)
     return solution
 
 

@@ -8,7 +8,7 @@ import torch
 from inverse import METHODS, PoorFit, solve
 from inverse.guidance import DPS
 from inverse.methods import Method, replace
-from inverse.quality import misfits
+from inverse.quality import misfit, misfits
 from operators import Categorical, Composition, GaussianNoise, Grayscale, LinearMap, Masking, PoissonNoise
 from priors import VPSDE, Gaussian
 from tests.cases import gaussian, normal
@@ -89,5 +89,13 @@ def test_solve_warns_with_figure_and_remedy_and_is_silent_where_all_is_well():
         warnings.simplefilter("error", PoorFit)
         solve(prior, operator, y, 4, "mmps", progress=False)
     idle: Method = replace(METHODS["dps"], guidance=DPS(1e-6))  # next to no guidance
-    with pytest.warns(PoorFit, match=r"measurement 0: .*chi\^2 .*n_steps.*and 1 more, see inverse\.examine"):
+    with pytest.warns(PoorFit, match=r"measurement 0: .*chi\^2 .*more steps.*and 1 more, see inverse\.examine"):
         solve(prior, operator, y, 4, idle, 10, progress=False)
+
+
+def test_no_other_method_is_suggested_to_a_calibrated_one():
+    """Of `mmps` itself the remedy "method mmps" would be empty."""
+    for chi2, p in ((4.0, 0.0), (0.2, 1.0)):
+        assert "mmps" in misfit(chi2, p, (0.5, 2.0), 0.01)
+        assert "mmps" not in misfit(chi2, p, (0.5, 2.0), 0.01, calibrated=True)
+    assert misfit(1.0, 0.5, (0.5, 2.0), 0.01) == ""
