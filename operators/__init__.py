@@ -16,7 +16,7 @@ from .linear import LinearMap
 from .masking import Masking
 from .noise import Categorical, GaussianNoise, Noise, PoissonNoise
 from .phase_retrieval import PhaseRetrieval
-from .radon import Radon
+from .radon import Radon, TransposedSinogram
 from .registry import available, get, make, register
 from .resize import Resize
 from .saturation import Saturation
@@ -52,6 +52,7 @@ __all__ = [
     "Saturation",
     "Stack",
     "Transmission",
+    "TransposedSinogram",
     "VaryingBlur",
     "attenuation",
     "available",
