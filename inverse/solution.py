@@ -14,7 +14,7 @@ from inverse.types import weighted_mean
 from inverse.weights import complaints, effective_size, kinship, pareto_k, systematic
 from priors import RowRNG
 from priors.arguments import count, number
-from priors.files import FileError, atomic
+from priors.files import FileError, atomic, hdf5_path
 from priors.hdf5 import SEAL, checksum, opened
 
 # optional but the first two
@@ -191,7 +191,9 @@ class Solution:
         """Write to HDF5, atomically.
 
         Arguments: path; facts: what else the file should tell, tensors as datasets and the rest as attributes.
+        Raises: ValueError for a path that names another format, such as "run.npz".
         """
+        path = hdf5_path(path, "solution")
         attrs = {name: getattr(self, name) for name in RECORDED}
         arrays = {name: x.cpu().numpy() for name in ARRAYS if (x := getattr(self, name)) is not None}
         with atomic(path) as temporary, h5py.File(temporary, "w") as file:

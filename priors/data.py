@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from priors.files import FileError, atomic
+from priors.files import FileError, atomic, hdf5_path
 from priors.hdf5 import Hdf5, opened
 from priors.parsing import opened_npz
 
@@ -92,7 +92,11 @@ def read(path: str | Path, split: str | None = None) -> ImageSet:
 
 
 def write(path: str | Path, data: ImageSet) -> None:
-    """Write an image set as compressed HDF5, atomically."""
+    """Write an image set as compressed HDF5, atomically.
+
+    Raises: ValueError for a path that names another format.
+    """
+    path = hdf5_path(path, "image set")
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
         file.create_dataset("images", data=data.images.numpy(), compression="gzip", chunks=(1, *data.event_shape))
         if data.labels is not None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from priors.arguments import flag, number, settings
 from priors.data import DTYPES, ImageSet, floats, rounded, scale_of
-from priors.files import FileError, atomic
+from priors.files import FileError, atomic, hdf5_path
 from priors.hdf5 import opened
 
 GROUP, WHAT = "pictures", "HDF5 file of pictures"
@@ -65,8 +65,10 @@ def write(path: str | Path, data: Pictures, split: str | None = None, add: bool 
 
     Arguments: path; data; split: with it the group is ``{split}_pictures``; add: keep the other groups of a file that
     is there.
-    Raises: FileNotFoundError where there is none to add to; ValueError where it has that group.
+    Raises: FileNotFoundError where there is none to add to; ValueError where it has that group, and for a path that
+    names another format.
     """
+    path = hdf5_path(path, "set of pictures")
     if add and not Path(path).exists():
         raise FileNotFoundError(f"no file at {path} to add pictures to: leave add out and write the first part")
     if add and holds(path, split):

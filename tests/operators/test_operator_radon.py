@@ -121,7 +121,7 @@ def test_tigres_geometry():
         for w, r, c in spots
     )
     op = Radon.tigre(n, alpha[:, 0], detectors, cor=cor, off_origin=(down, across))
-    assert rms(op(x[None, None])[0, 0] - expected) < 1e-3 * rms(expected)
+    assert rms(op(x[None, None])[0, 0] - expected) < 0.01 * rms(expected)  # a wrong sign gives 0.4
     first = Radon.tigre(n, 4, n)(x[None, None])[0, 0, 0]  # at angle 0 rays run along rows
     torch.testing.assert_close(first, x.sum(1))
 
