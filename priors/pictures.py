@@ -51,6 +51,21 @@ class Pictures:
     def __getitem__(self, index: slice) -> "Pictures":
         return Pictures(self.pictures[index], self.names[index], self.source)
 
+    def stacked(self) -> ImageSet:
+        """Pictures of one size as an image set.
+
+        Raises: ValueError for pictures of several sizes.
+        """
+        sizes = sorted({tuple(p.shape[1:]) for p in self.pictures})
+        if len(sizes) > 1:
+            least = min(min(size) for size in sizes)
+            raise ValueError(
+                f"pictures of {len(sizes)} sizes, from {sizes[0]} to {sizes[-1]} pixels: a recipe without a section "
+                f"[crops] trains on pictures of one size; add one, with size of at most {least}, and [network] type = "
+                '"local", or pack pictures of one size'
+            )
+        return ImageSet(torch.stack(self.pictures), None, self.source)
+
     @property
     def channels(self) -> int:
         return self.pictures[0].shape[0]
