@@ -10,14 +10,15 @@ from inverse.solution import Solution
 from operators import Operator
 from priors import Prior
 from priors.arguments import rows
+from priors.wording import Concise
 
 EXTREME = 0.01  # a p-value below it is warned of, and of the residual one above 1 - EXTREME too
 SLIGHT = 0.1  # of the noise's variance: what a residual may differ by without a warning
 FEWEST_DRAWS = 99  # of the prior: with fewer its p-value, at least 1 / (n + 1), cannot be extreme
 
 
-@dataclass(frozen=True)
-class Examination:
+@dataclass(frozen=True, repr=False)
+class Examination(Concise):
     """The figures of `examine`, one per measurement, and what they warn of.
 
     Attributes: chi2 (B,): mean squared residual of the samples in units of the noise, about 1; predictive_p (B,): of

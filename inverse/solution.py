@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from priors import RowRNG
 from priors.arguments import count, number
 from priors.files import FileError, atomic, hdf5_path
 from priors.hdf5 import SEAL, checksum, opened
+from priors.wording import Concise
 
 # optional but the first two
 ARRAYS = ("samples", "log_weights", "log_evidence", "log_evidence_std", "lineages", "numbers")
@@ -29,8 +30,8 @@ class UncalibratedSpread(UserWarning):
     """A standard deviation of samples whose method is not known to have the spread of the posterior."""
 
 
-@dataclass(frozen=True)
-class Solution:
+@dataclass(frozen=True, repr=False)
+class Solution(Concise):
     """Samples of p(x0 | y) and what they cost.
 
     Attributes: samples (B, K, *E), data units; log_weights (B, K), zeros where samples are equally weighted; method
@@ -44,14 +45,14 @@ class Solution:
     """
 
     samples: Tensor
-    log_weights: Tensor
+    log_weights: Tensor = field(repr=False)
     method: str
     nfe: int
     nvjp: int
     seconds: float
     seed: int
-    citation: str = ""
-    reason: str = ""
+    citation: str = field(default="", repr=False)
+    reason: str = field(default="", repr=False)
     antithetic: bool = False
     calibrated: bool = True
     log_evidence: Tensor | None = None

@@ -12,6 +12,7 @@ from torch import Tensor
 from priors.files import FileError, atomic, hdf5_path
 from priors.hdf5 import Hdf5, opened
 from priors.parsing import opened_npz
+from priors.wording import Concise
 
 PARTS = ("train", "test")  # what 0 and 1 in a file's ``split`` stand for
 
@@ -34,8 +35,8 @@ def scale_of(dtype: torch.dtype) -> str:
     return f"{DTYPES[dtype]}, {torch.iinfo(dtype).max} is 1 in image units"
 
 
-@dataclass(frozen=True)
-class ImageSet:
+@dataclass(frozen=True, repr=False)
+class ImageSet(Concise):
     """Images uint8 or uint16 (n, C, H, W), labels int64 (n,) or None, and where they come from."""
 
     images: Tensor

@@ -16,14 +16,15 @@ from priors.arguments import flag, number, settings
 from priors.data import DTYPES, ImageSet, floats, rounded, scale_of
 from priors.files import FileError, atomic, hdf5_path
 from priors.hdf5 import opened
+from priors.wording import Concise
 
 GROUP, WHAT = "pictures", "HDF5 file of pictures"
 NUMBERS = 4  # uniform numbers that a crop takes: scale, row, column, symmetry
 MEASURED = 8  # crops of a picture that a loss is measured on
 
 
-@dataclass(frozen=True)
-class Pictures:
+@dataclass(frozen=True, repr=False)
+class Pictures(Concise):
     """Pictures uint8 or uint16 (C, H, W), of any H and W each, their names, and where they come from.
 
     Raises: ValueError for none, for other shapes or dtypes, and for another number of names.
@@ -136,8 +137,8 @@ def _group(split: str | None) -> str:
     return f"{split}_{GROUP}" if split else GROUP
 
 
-@dataclass(frozen=True)
-class Crops:
+@dataclass(frozen=True, repr=False)
+class Crops(Concise):
     """Random square crops of pictures, one picture a row: what `Trainer` takes in place of an image set.
 
     A row's crop is a function of the row and of `NUMBERS` uniform numbers: so a step's crops come from (seed, step).
