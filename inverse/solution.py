@@ -79,8 +79,8 @@ class Solution(Concise):
         if not self.calibrated:
             warnings.warn(
                 f"the spread of {self.method!r} samples is not that of the posterior in general: on some problems "
-                "with a known posterior it is off by over 25 % (inverse-bench run spread); for intervals take method "
-                "'mmps', 'auto' or 'exact'",
+                "with a known posterior it is off by over 25 % (inverse-bench run spread); for intervals take 'mmps' "
+                "or 'exact', where the operator is linear with Gaussian noise and the denoiser has a derivative",
                 UncalibratedSpread,
                 stacklevel=2,
             )
