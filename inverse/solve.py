@@ -241,10 +241,9 @@ def check_antithetic(method: Method, n_samples: int, first: int = 0) -> None:
             f"antithetic samples come in pairs: n_samples = {n_samples} and first = {first} must be even numbers"
         )
     if method.population.weighs:
-        weighing = sorted(name for name, m in METHODS.items() if m.population.weighs)
         raise ValueError(
             f"method {method.name!r} weighs its samples as independent draws: antithetic pairs are not; leave "
-            f"antithetic out, or take another method than {weighing}"
+            f"antithetic out, or take a method without weights, such as {'mmps' if method.differentiates else 'ddrm'!r}"
         )
 
 
