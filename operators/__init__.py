@@ -11,6 +11,7 @@ from .downsampling import Downsampling
 from .estimation import estimate_sigma
 from .fourier import Fourier
 from .grayscale import Grayscale
+from .identity import Identity
 from .jpeg import JPEG
 from .linear import LinearMap
 from .masking import Masking
@@ -37,6 +38,7 @@ __all__ = [
     "Fourier",
     "GaussianNoise",
     "Grayscale",
+    "Identity",
     "LinearMap",
     "LinearOperator",
     "Masking",
