@@ -29,7 +29,8 @@ LEVELS = (  # inside `inverse`: a room imports from the levels above it in this 
     {"figures", "plan", "scans"},
     {"demo", "folder", "scan_cli"},
     {"reading"},
-    {"own"},
+    {"operator_text"},
+    {"operator_help", "own"},
     {"cli"},
 )
 OPTIONAL = {"PIL", "deepinv", "diffusers", "lpips", "matplotlib", "scipy", "skimage", "tifffile", "torchvision"}
