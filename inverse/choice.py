@@ -1,5 +1,6 @@
 """method="auto": the choice of a method by what the oracle measured, kept beside the code as evidence.json."""
 
+import difflib
 import json
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -162,7 +163,9 @@ def resolve(
         if method == "auto":
             return choose(operator, event_shape, n_samples, "balanced" if budget is None else budget, differentiable)
         if method not in METHODS:
-            raise ValueError(f"method {method!r}: expected 'auto', a Method or one of {sorted(METHODS)}")
+            close = difflib.get_close_matches(method.lower(), METHODS, n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise ValueError(f"method {method!r}{hint}: expected 'auto', a Method or one of {sorted(METHODS)}")
         method = METHODS[method]
     if not isinstance(method, Method):
         raise TypeError(f"method of type {type(method).__name__}: expected a name or an inverse.Method")
