@@ -38,6 +38,7 @@ OPERATORS: dict[str, Callable[[Shape], Operator | None]] = {
     "photons": lambda shape: operators.Masking(torch.ones(shape), noise=PoissonNoise(30.0)),
     "downsampling": lambda shape: operators.Downsampling(2, noise=GaussianNoise(0.02)),
     "resize": lambda shape: operators.Resize(2, noise=GaussianNoise(0.02)),
+    "identity": lambda shape: operators.Identity(GaussianNoise(0.1)),
     "grayscale": lambda shape: operators.Grayscale(noise=GaussianNoise(0.02)) if shape[0] == 3 else None,
     "bayer": lambda shape: operators.Bayer(noise=GaussianNoise(0.02)) if shape[0] == 3 else None,
     "fourier": lambda shape: (

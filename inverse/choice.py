@@ -1,5 +1,6 @@
 """method="auto": the choice of a method by what the oracle measured, kept beside the code as evidence.json."""
 
+import difflib
 import json
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -85,7 +86,7 @@ def choose(
         raise ValueError(f"budget {budget!r:.60}: expected one of {sorted(BUDGETS)}")
     numbers = prod(operator.measurement_shape(event_shape))
     known = (METHODS | VARIANTS).items()
-    candidates = {name: m for name, m in known if serves(m, operator, differentiable) and numbers <= m.guidance.largest}
+    candidates = {name: m for name, m in known if serves(m, operator, differentiable, numbers)}
     rows, nearest = (
         ([], []) if "noisy_likelihood" in operator.capabilities else _alike(operator, event_shape, n_samples)
     )
@@ -123,10 +124,18 @@ def choose(
     )
 
 
-def serves(method: Method, operator: Operator, differentiable: bool = True) -> bool:
-    """Whether a method is conditional and has what it needs of the operator and of the prior (differentiable)."""
-    able = differentiable or not method.differentiates
+def serves(method: Method, operator: Operator, differentiable: bool = True, numbers: int = 0) -> bool:
+    """Whether a method is conditional and has what it needs of the operator, of a measurement of so many numbers and of
+    the prior (differentiable)."""
+    able = (differentiable or not method.differentiates) and numbers <= method.guidance.largest
     return able and method.conditional and method.needs <= operator.capabilities
+
+
+def alternative(operator: Operator, event_shape: tuple[int, ...], used: str, differentiable: bool) -> str:
+    """The name of a method to try where ``used`` failed, one that can serve; "" where there is none."""
+    numbers = prod(operator.measurement_shape(event_shape))
+    named = (name for name in FALLBACK if name != used)
+    return next((name for name in named if serves(METHODS[name], operator, differentiable, numbers)), "")
 
 
 def _alike(operator: Operator, event_shape: tuple[int, ...], n: int) -> tuple[list[dict], list[dict]]:
@@ -162,7 +171,9 @@ def resolve(
         if method == "auto":
             return choose(operator, event_shape, n_samples, "balanced" if budget is None else budget, differentiable)
         if method not in METHODS:
-            raise ValueError(f"method {method!r}: expected 'auto', a Method or one of {sorted(METHODS)}")
+            close = difflib.get_close_matches(method.lower(), METHODS, n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise ValueError(f"method {method!r}{hint}: expected 'auto', a Method or one of {sorted(METHODS)}")
         method = METHODS[method]
     if not isinstance(method, Method):
         raise TypeError(f"method of type {type(method).__name__}: expected a name or an inverse.Method")
@@ -170,14 +181,14 @@ def resolve(
         raise ValueError(f"budget = {budget!r} with method {method.name!r}: a budget is for 'auto'; give n_steps")
     if not method.conditional:
         raise ValueError(f"method {method.name!r} ignores y: use it with sample(), or choose a guided method here")
+    numbers = prod(operator.measurement_shape(event_shape))
+    able = sorted(name for name, m in METHODS.items() if serves(m, operator, differentiable, numbers))
     if missing := method.needs - operator.capabilities:
-        able = sorted(name for name, m in METHODS.items() if serves(m, operator, differentiable))
         raise ValueError(
             f"method {method.name!r} needs an operator that is {sorted(missing)}; {type(operator).__name__} is "
             f"{sorted(operator.capabilities)}: methods that serve it are {able}"
         )
     if method.differentiates and not differentiable:
-        able = sorted(name for name, m in METHODS.items() if serves(m, operator, False))
         raise ValueError(
             f"method {method.name!r} needs the derivative of the prior's denoiser, and this one has none: take 'auto' "
             f"or one that serves {type(operator).__name__} without it, {able}; or let the denoiser compute in torch "

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,8 @@ from inverse.examination import FEWEST_DRAWS, Examination, examine
 from inverse.figures import Column, drawing, gallery
 from inverse.folder import write_folder
 from inverse.methods import METHODS
-from inverse.own import Problem, draw, finished, pose
+from inverse.operator_help import show
+from inverse.own import Problem, draw, finished, pictures_in, pose
 from inverse.plan import Plan, span
 from inverse.plan import plan as make_plan
 from inverse.quality import psnr
@@ -30,7 +32,7 @@ from priors.data import ImageSet, rounded, write
 from priors.likelihood import T_MIN
 from priors.terminal import console, explained, printable, say
 
-app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False, no_args_is_help=True, help=__doc__)
+app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False, no_args_is_help=True)
 LIKELIHOOD_BATCH, MOST_ROWS = 16, 20  # images at a time; images that are listed one by one
 
 PriorOption = Annotated[
@@ -48,6 +50,21 @@ SeedOption = Annotated[int, typer.Option("--seed")]
 StepsOption = Annotated[int | None, typer.Option("--steps", help="default: the method's")]
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        say(f"inverse {metadata.version('score-inverse')}, torch {torch.__version__}, Python {sys.version.split()[0]}")
+        raise typer.Exit
+
+
+@app.callback(help=__doc__)
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="say the version, and stop")
+    ] = False,
+) -> None:
+    """What all commands share."""
+
+
 @app.command()
 def demo(out: OutOption = Path("demo"), images: int = 4, samples: int = 4, seed: SeedOption = 0) -> None:
     """Solve every task of the demo on pictures beside the shipped priors; pictures, solutions and a table."""
@@ -60,18 +77,21 @@ def demo(out: OutOption = Path("demo"), images: int = 4, samples: int = 4, seed:
 @app.command()
 def solve(
     image: Annotated[
-        Path, typer.Argument(help="a PNG or JPEG; with --measured, the measurement: the same or an .npy (1, *M)")
+        Path,
+        typer.Argument(
+            help="a PNG, JPEG or TIFF, or a folder of such; with --measured, measurements: the same or .npy (1, *M)"
+        ),
     ],
     operator: Annotated[
         str,
         typer.Option(
             help="name:key=value,... or name.constructor:key=value,... such as masking:keep=0.3, blur:sigma=1.5, "
-            "blur:motion=15,seed=3 or masking:file=mask.png"
+            "blur:length=15,angle=30, blur:file=kernel.npy or masking:file=mask.png; see `inverse operators NAME`"
         ),
     ],
     sigma: Annotated[
         str | None,
-        typer.Option(help="standard deviation of the noise, or auto with --measured; default .05"),
+        typer.Option(help="standard deviation of the noise; default: of a measurement auto, its estimate, else .05"),
     ] = None,
     prior: Annotated[
         str | None, typer.Option("--prior", help="as of the other commands; default: by the picture's size")
@@ -86,6 +106,10 @@ def solve(
     out: OutOption = Path("solution"),
     measured: Annotated[bool, typer.Option(help="the file is the measurement itself, not an image to measure")] = False,
     resize: Annotated[bool, typer.Option(help="resize the image to the prior's size")] = False,
+    size: Annotated[
+        str | None,
+        typer.Option(help="HEIGHTxWIDTH or CHANNELSxHEIGHTxWIDTH of the picture, where a measurement does not tell it"),
+    ] = None,
     tile: Annotated[
         int | None, typer.Option(help="pixels of tiles, for less memory; default: none where --memory is enough")
     ] = None,
@@ -98,9 +122,34 @@ def solve(
     Says first what it will do and how long it will take. Killed, it goes on with the same command from the samples that
     were finished.
     """
+    with explained():
+        paths = pictures_in(image, measured) if image.is_dir() else [image]
+    failed = []
+    for path in paths:
+        if image.is_dir():
+            say(f"{path.name}:", "bold")
+        try:
+            _solve_one(
+                path, operator, sigma, prior, config, samples, method, budget, steps, antithetic, seed,
+                out / path.name if image.is_dir() else out, measured, resize, size, tile, memory, dry, overwrite,
+            )  # fmt: skip
+        except typer.Exit:  # its reason was printed
+            failed.append(path.name)
+    if failed:
+        if image.is_dir():
+            say(f"error: {len(failed)} of {len(paths)} were not solved: {', '.join(failed)}", "red")
+        raise typer.Exit(2)
+
+
+def _solve_one(
+    image: Path, operator: str, sigma: str | None, prior: str | None, config: str | None, samples: int, method: str,
+    budget: str | None, steps: int | None, antithetic: bool, seed: int, out: Path, measured: bool, resize: bool,
+    size: str | None, tile: int | None, memory: float, dry: bool, overwrite: bool,
+) -> None:  # fmt: skip
+    """One picture or measurement of `solve`, in a folder of its own."""
     file = out / "solution.h5"
     with explained():
-        problem = pose(image, operator, sigma, prior, config, seed, measured, resize, tile, memory * 1e9)
+        problem = pose(image, operator, sigma, prior, config, seed, measured, resize, tile, memory * 1e9, size)
         given = (problem.prior, problem.operator, problem.y, samples, method, steps, seed, None, budget)
         chosen = make_plan(*given, antithetic)
         if overwrite and not dry:
@@ -119,10 +168,11 @@ def solve(
         )  # fmt: skip
         checked = _examined(solution, problem)
         cautions = checked.warnings[0]
+        kept = [*filter(None, [problem.caution]), *cautions]  # the first was printed before
         figures = _figures(solution, problem, chosen, checked) | problem.facts | {"command": command}
         with drawing(out):
             title = printable(f"{image.name}: {operator}")
-            write_folder(out, title, solution, problem.y, problem.truth, figures, cautions)
+            write_folder(out, title, solution, problem.y, problem.truth, figures, kept, problem.dtype)
     if problem.truth is not None:
         say(f"PSNR of the posterior mean: {psnr(solution.mean, problem.truth).item():.2f} dB")
     say(
@@ -204,8 +254,14 @@ def list_priors() -> None:
 
 
 @app.command("operators")
-def list_operators() -> None:
+def list_operators(
+    name: Annotated[str | None, typer.Argument(help="what this one takes, its constructors, two examples")] = None,
+) -> None:
     """The operators, plug-ins included."""
+    if name is not None:
+        with explained():
+            show(name)
+        return
     rows = []
     for name in operators.available():
         summary = (operators.get(name).__doc__ or "").strip().split("\n")[0]

@@ -5,19 +5,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from inverse.choice import alternative
+from inverse.methods import METHODS
 from inverse.quality import misfit, predictive_p, prior_predictive_p, residual_chi2
 from inverse.solution import Solution
 from operators import Operator
 from priors import Prior
 from priors.arguments import rows
+from priors.wording import Concise
 
 EXTREME = 0.01  # a p-value below it is warned of, and of the residual one above 1 - EXTREME too
 SLIGHT = 0.1  # of the noise's variance: what a residual may differ by without a warning
 FEWEST_DRAWS = 99  # of the prior: with fewer its p-value, at least 1 / (n + 1), cannot be extreme
 
 
-@dataclass(frozen=True)
-class Examination:
+@dataclass(frozen=True, repr=False)
+class Examination(Concise):
     """The figures of `examine`, one per measurement, and what they warn of.
 
     Attributes: chi2 (B,): mean squared residual of the samples in units of the noise, about 1; predictive_p (B,): of
@@ -73,10 +76,13 @@ def examine(
     if prior is not None and draws is not None:
         covered = prior_predictive_p(prior, operator, y, draws)
     found = [[text] if text else [] for text in solution.check()]
+    used = METHODS.get(solution.method)  # one that goes through the denoiser shows that this has a derivative
+    differentiable = prior.differentiable if prior is not None else used is not None and used.differentiates
+    other = alternative(operator, tuple(solution.samples.shape[2:]), solution.method, differentiable)
     for b, texts in enumerate(found):
         # of the many numbers of a large picture a residual is extreme long before it matters
         if predicted is not None and chi2 is not None:
-            text = misfit(float(chi2[b]), float(predicted[b]), (1 - SLIGHT, 1 + SLIGHT), EXTREME, solution.calibrated)
+            text = misfit(float(chi2[b]), float(predicted[b]), (1 - SLIGHT, 1 + SLIGHT), EXTREME, other)
             texts += [text] if text else []
         if covered is not None and covered[b] <= EXTREME:
             texts.append(

@@ -48,12 +48,16 @@ def write_folder(
     truth: Tensor | None,
     figures: dict[str, str],
     cautions: list[str],
+    dtype: str = "uint8",
 ) -> None:
     """Write mean.png, std.png (with its scale), sample-K.png, measurement.png and truth.png where these are pictures,
     solution.png (the contact sheet) and index.html, which holds all and asks nothing of the network.
 
+    The PNG files have 8 bits, to look at. Of a picture of more, mean.tif and sample-K.tif beside them have its 16 bits,
+    or 32 of floating point.
     Arguments: out (folder); title; solution of one measurement; y (1, *M); truth (1, *E) or None; figures: what the
-    page tells, label -> text; cautions: what speaks against the samples. Events that are no pictures have no files.
+    page tells, label -> text; cautions: what speaks against the samples; dtype: of the numbers in the picture's file.
+    Events that are no pictures have no files.
     """
     samples, cells = solution.samples[0], {"mean": solution.mean[0]}
     if samples.ndim != 4 or samples.shape[1] not in (1, 3):
@@ -66,6 +70,9 @@ def write_folder(
     shown = [Picture(name, _pixels(cell)) for name, cell in cells.items()]
     for picture in shown:
         _save(out / f"{picture.name.replace(' ', '-')}.png", picture.pixels)
+    if dtype == "uint16" or dtype.startswith("float"):
+        for name, x in {"mean": solution.mean[0], **{f"sample-{k}": x for k, x in enumerate(samples, 1)}}.items():
+            _save_deep(out / f"{name}.tif", x, dtype)
     kept = ["truth", "measurement", *(f"sample {k}" for k in range(1, SHEET + 1)), "mean"]
     columns = [Column(name, cells[name][None]) for name in kept if name in cells]
     if len(samples) > 1:
@@ -94,6 +101,17 @@ def _save(path: Path, pixels: np.ndarray) -> None:
 
     with atomic(path) as temporary:
         Image.fromarray(pixels).save(temporary, "png")
+
+
+def _save_deep(path: Path, picture: Tensor, dtype: str) -> None:
+    """(C, H, W) in image units as a TIFF of 16 bits, or of floating point, whose numbers are not clipped."""
+    import tifffile
+
+    x = picture.detach().cpu()
+    pixels = (rounded(x, torch.uint16) if dtype == "uint16" else x.float()).permute(1, 2, 0).numpy()
+    grey = pixels.shape[2] == 1
+    with atomic(path) as temporary:
+        tifffile.imwrite(temporary, pixels[..., 0] if grey else pixels, photometric="minisblack" if grey else "rgb")
 
 
 def _magma(share: np.ndarray) -> np.ndarray:

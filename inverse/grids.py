@@ -11,6 +11,7 @@ from priors import SDE
 from priors.arguments import count, function, number, settings
 from priors.ode import MOST_STEPS, karras_times
 from priors.sde import checked_sde
+from priors.wording import Concise
 
 Grid = Callable[..., Tensor]  # (sde, n, start=1, end=None) -> times in float64, from start to end (or t_min)
 
@@ -58,8 +59,8 @@ def log_snr(sde: SDE, n: int, start: float = 1.0, end: float | None = None) -> T
     return times
 
 
-@dataclass(frozen=True)
-class TimeTravel:
+@dataclass(frozen=True, repr=False)
+class TimeTravel(Concise):
     """A grid in blocks of ``jump`` steps, each walked ``repeats`` times: back up at once, and down again.
 
     Source: Lugmayr et al. 2022 (RePaint), figure 9; there jump 10 and repeats 10.
@@ -89,8 +90,8 @@ class TimeTravel:
         return torch.cat([times[:1], *parts])
 
 
-@dataclass(frozen=True)
-class Sawtooth:
+@dataclass(frozen=True, repr=False)
+class Sawtooth(Concise):
     """Down from t = 1, and then again and again from ever lower noise levels rho = sigma / alpha down to t_min.
 
     Formula: rho_k = max(first decay^k, last) in units of the least level of the SDE, which is chosen to be little

@@ -47,6 +47,7 @@ from inverse.types import State
 from operators import Operator
 from priors import Prior
 from priors.arguments import choice, function, number, sequence, settings
+from priors.wording import Concise
 
 ORDERS = ("predict-first", "correct-first")
 REPAINT = (
@@ -55,8 +56,8 @@ REPAINT = (
 )
 
 
-@dataclass(frozen=True)
-class Method:
+@dataclass(frozen=True, repr=False)
+class Method(Concise):
     """A composition that `solve` and `sample` can run; make your own with ``replace(METHODS["mmps"], predictor=...)``.
 
     Arguments: name; guidance; predictor (None: correctors alone); correctors, in turn at every time that a predictor
@@ -209,8 +210,8 @@ class Method:
         return self.guidance.conditional
 
 
-@dataclass(frozen=True)
-class Handover:
+@dataclass(frozen=True, repr=False)
+class Handover(Concise):
     """Where rows are handed over, and to which method.
 
     Arguments: method, of which n_steps and head are not asked; foot (float > 0): where sigma / alpha is this fraction

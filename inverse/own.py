@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,18 +12,21 @@ from typing import Any
 from torch import Tensor
 
 import priors
+from inverse.operator_text import Named, named
 from inverse.plan import Plan, activations
 from inverse.quality import PoorFit
-from inverse.reading import as_event, read_measurement, read_operator
+from inverse.reading import as_event, measured_picture, read_measurement
 from inverse.solution import Solution
 from inverse.solve import solve
-from operators import Operator, Resize, estimate_sigma
+from operators import Categorical, Operator, Resize, estimate_sigma
+from operators.base import UnknownEventShape
 from priors import Prior, ScorePrior, Tiled
-from priors.decoding import decode
+from priors.decoding import Decoded, decode
 from priors.terminal import printable
 
 SIZED: dict[tuple[int, ...], str] = {(1, 28, 28): "fashion-mnist", (3, 32, 32): "cifar10"}  # pictures of a prior's
 ANY_SIZE = {1: "natural-grey"}  # by channels; all others: "natural"
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".jp2", ".avif")
 SIGMA, TILE = 0.05, 512  # of a picture that is measured here; pixels
 
 
@@ -31,7 +35,9 @@ class Problem:
     """What is to be solved, and how each part of it was chosen.
 
     Attributes: prior; operator; y (1, *M); truth (1, *E), or None for a measurement from elsewhere; sigma; facts: what
-    a user is told of picture, prior, operator, sigma and tiles, as texts.
+    a user is told of picture, prior, operator, sigma and tiles, as texts; identity: what the samples depend on beside
+    the tensors of prior and operator, y and sigma; dtype: of the numbers in the picture's file, such as "uint16";
+    caution: of an instrument that was drawn by chance.
     """
 
     prior: Prior
@@ -40,16 +46,33 @@ class Problem:
     truth: Tensor | None
     sigma: float
     facts: dict[str, str]
+    identity: tuple[Any, ...] = ()
+    dtype: str = "uint8"
+    caution: str = ""
 
     def key(self, chosen: Plan, seed: int) -> str:
         """A name of the problem and of all that its samples depend on but their number."""
         how = (chosen.method.name, chosen.n_steps, chosen.nfe, chosen.nvjp, chosen.antithetic, seed)
-        digest = hashlib.sha256(repr((how, self.sigma, self.facts)).encode())
+        digest = hashlib.sha256(repr((how, self.sigma, self.identity)).encode())
         inner = self.prior.prior if isinstance(self.prior, Tiled) else self.prior
         weights = inner.state_dict().values() if isinstance(inner, ScorePrior) else ()
-        for tensor in (self.y, *weights):
+        for tensor in (self.y, *weights, *self.operator.state_dict().values()):
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+def pictures_in(folder: Path, measured: bool = False) -> list[Path]:
+    """The picture files of a folder by name, with ``measured`` also its .npy files; what lies in folders of it is not.
+
+    Raises: ValueError for a folder without any.
+    """
+    wanted = SUFFIXES + ((".npy",) if measured else ())
+    found = sorted(
+        p for p in folder.iterdir() if p.suffix.lower() in wanted and not p.name.startswith(".") and p.is_file()
+    )
+    if not found:
+        raise ValueError(f"{folder} is a folder without pictures: expected a file, or a folder of {', '.join(wanted)}")
+    return found
 
 
 def pose(
@@ -63,50 +86,77 @@ def pose(
     resize: bool = False,
     tile: int | None = None,
     memory: float = math.inf,
+    size: str | None = None,
 ) -> Problem:
     """The problem that a command line states. What it leaves open is chosen here, and said in `Problem.facts`.
 
     Arguments: path of a picture, or with ``measured`` of a measurement (.npy or a picture); operator: see
-    `read_operator`; sigma: a number, "auto" (of a measurement: `operators.estimate_sigma`), or None for .05; prior: as
-    `priors.load`, or None for the one of the picture's size; config: of it; seed: of the noise that a picture is
-    measured with; resize: to the prior's size; tile: pixels of tiles, None for none where ``memory`` (bytes) is enough.
+    `inverse.operator_text.named`; sigma: a number, "auto" (of a measurement: `operators.estimate_sigma`), or None for
+    auto of a measurement, else .05; prior: as `priors.load`, or None for the one of the picture's size; config: of it;
+    seed: of the noise that a picture is measured with; resize: to the prior's size; tile: pixels of tiles, None for
+    none where ``memory`` (bytes) is enough; size: of the picture behind a measurement, HEIGHTxWIDTH or
+    CHANNELSxHEIGHTxWIDTH, None where operator or prior tell it.
     Raises: FileNotFoundError; ValueError for what cannot be read, does not fit together or cannot be estimated.
     """
     if not measured and path.suffix.lower() == ".npy":
         raise ValueError(f"{path} is an array, no picture: pass --measured if it is the measurement itself")
-    picture = None if measured else decode(path).opaque().ranged()
-    given = read_measurement(path) if picture is None else as_event(picture, (None, None, None))
+    if not measured and (size is not None or sigma == "auto"):
+        what = "--size" if size is not None else "sigma auto"
+        raise ValueError(
+            f"{what} is for a measurement, --measured: a picture is measured here, with a sigma in numbers"
+        )
+    stated = named(operator, measured)
+    picture = None if path.suffix.lower() == ".npy" else decode(path).opaque()
+    given = _given(path, picture, measured)
     if len(given) != 1:
         raise ValueError(
             f"{path} holds {len(given)} measurements: expected one, of shape (1, *M); solve them one by one"
         )
-    shape = _shape_behind(operator, given) if measured else tuple(given.shape[1:])
+    p = priors.load(prior, config=config) if prior else None
+    shape = tuple(given.shape[1:])
+    if measured:
+        if p is not None and getattr(p, "least_size", None) is None and shape == tuple(p.event_shape):
+            stated = stated.bordered("reflect")  # the prior takes no larger picture
+        shape = _shape_behind(stated, shape, p, size)
     name, why = (prior, "as asked for") if prior else _prior_for(shape)
-    p = priors.load(name, config=config)
-    if shape is not None and not resize and getattr(p, "least_size", None) is not None:  # it takes the picture's size
+    p = p or priors.load(name, config=config)
+    if not resize and getattr(p, "least_size", None) is not None:  # it takes the picture's size
         p = p.resized((p.event_shape[0], *shape[1:]))  # type: ignore[union-attr]
-    number = None if sigma == "auto" else _number(SIGMA if sigma is None else sigma)
-    op = read_operator(operator, 1.0 if number is None else number, p.event_shape)
-    if number is None and not measured:
-        raise ValueError("sigma auto is for a measurement, --measured: a picture is measured here, give it a number")
-    if measured and given.ndim == 4 and len(op.measurement_shape(p.event_shape)) == 3:
-        _check_channels(path, given, op.measurement_shape(p.event_shape)[0])
-    how = "as asked for" if sigma else "the default: --sigma takes a number, or auto for a measurement"
-    if number is None:
+    estimated = measured and sigma in (None, "auto")
+    number = 1.0 if estimated else _number(SIGMA if sigma is None else sigma)
+    op = stated.build(number, p.event_shape)
+    if measured:
+        _check_shape(path, given, op, p.event_shape)
+        op.validate_y(given, tuple(p.event_shape))
+    how = "as asked for" if sigma else "the default of a picture that is measured here: --sigma takes a number"
+    if "gaussian" not in op.noise.capabilities:
+        number, how = 0.0, f"none: the noise is {type(op.noise).__name__}"
+    elif estimated:
         number = round(estimate_sigma(given, op).mean().item(), 5)
-        op, how = read_operator(operator, number, p.event_shape), "estimated from the measurement's smooth places"
-    truth = None if picture is None else as_event(picture, p.event_shape, resize)
+        op, how = stated.build(number, p.event_shape), "estimated from the measurement's smooth places"
+    truth = None if measured or picture is None else as_event(picture, p.event_shape, resize)
     y = given if truth is None else op.measure(truth, seed=seed)
     p, tiles = _tiled(p, tile, memory)
     notes = () if picture is None else picture.notes
+    used = stated.used()
     facts = {
         "picture": "; ".join([_described(path.name, given, p.event_shape, measured), *notes]),
         "prior": f"{name}, {why}; pictures of {' x '.join(map(str, p.event_shape[1:]))} pixels",
-        "operator": f"{operator} ({type(op).__name__}), {' x '.join(map(str, y.shape[1:]))} numbers",
+        "operator": f"{operator}, which is {used}; {' x '.join(map(str, y.shape[1:]))} numbers",
         "sigma": f"{number:.4g}, {how}",
         "tiles": tiles,
     }
-    return Problem(p, op, y, truth, number, {name: printable(text) for name, text in facts.items()})
+    facts = {name: printable(text) for name, text in facts.items()}
+    identity = (name, config, tuple(p.event_shape), used, p.tile if isinstance(p, Tiled) else None)
+    dtype = "uint8" if picture is None else picture.values.dtype.name
+    return Problem(p, op, y, truth, number, facts, identity, dtype, stated.caution if measured else "")
+
+
+def _given(path: Path, picture: Decoded | None, measured: bool) -> Tensor:
+    """What the file holds: a picture to measure (1, C, H, W), or a measurement (B, *M)."""
+    if picture is None:
+        return read_measurement(path)
+    return measured_picture(picture) if measured else as_event(picture.ranged(), (None, None, None))
 
 
 def finished(problem: Problem, chosen: Plan, seed: int, path: Path) -> Solution | None:
@@ -168,36 +218,98 @@ def _number(sigma: str | float) -> float:
         raise ValueError(f"sigma = {sigma!r}: expected a number in units of y, or auto with --measured") from None
 
 
-def _prior_for(shape: tuple[int, ...] | None) -> tuple[str, str]:
-    if shape is None:
-        raise ValueError("the operator does not tell the picture's size from its measurement: name a --prior")
+def _prior_for(shape: tuple[int, ...]) -> tuple[str, str]:
     if shape in SIZED:
         return SIZED[shape], "chosen because it is of this very size"
+    if len(shape) != 3:
+        raise ValueError(f"pictures of shape {shape}: no shipped prior is for such; name a --prior")
     return ANY_SIZE.get(shape[0], "natural"), "chosen because it takes photographs of any size"
 
 
-def _shape_behind(operator: str, y: Tensor) -> tuple[int, ...] | None:
-    """Of the picture that y was measured of, where the operator can tell; of `Resize` the largest such picture."""
-    shape = tuple(y.shape[1:])
+def _shape_behind(stated: Named, shape: tuple[int, ...], prior: Prior | None, size: str | None) -> tuple[int, ...]:
+    """Of the picture behind a measurement of this shape: by --size, by a prior of one size, or by the operator.
+
+    Raises: ValueError where none of them tells, and as the operator raises.
+    """
+    one_size = None if prior is None or getattr(prior, "least_size", None) is not None else tuple(prior.event_shape)
+    if size is not None:
+        asked = _size(size, shape, prior)
+        if one_size not in (None, asked):
+            raise ValueError(f"--size {size}: the prior's pictures are {one_size}; leave the option out")
+        return asked
+    if one_size is not None:
+        return one_size
+    if stated.takes_shape:
+        try:
+            fits = stated.build(1.0, shape).measurement_shape(shape) == shape
+        except ValueError as error:
+            raise ValueError(
+                f"{error} (of a picture of the measurement's shape {shape}; --size names another)"
+            ) from error
+        if not fits:
+            raise _unknown_size(stated, shape)
+        return shape
+    op = stated.build(1.0, None)
+    if isinstance(op, Resize):  # several sizes have this measurement
+        return op.largest(shape)
     try:
-        op = read_operator(operator, 1.0, shape)
-        return op.largest(shape) if isinstance(op, Resize) else op.event_shape_of(shape)
-    except ValueError:
-        return None
+        return op.event_shape_of(shape)
+    except UnknownEventShape:
+        pass
+    try:
+        fits = op.measurement_shape(shape) == shape
+    except Exception as error:  # whatever a `forward` raises on pictures that are not of its kind
+        raise _unknown_size(stated, shape) from error
+    if not fits:
+        raise _unknown_size(stated, shape)
+    return shape
 
 
-def _check_channels(path: Path, y: Tensor, expected: int) -> None:
-    if y.shape[1] != expected:
+def _unknown_size(stated: Named, shape: tuple[int, ...]) -> ValueError:
+    return ValueError(
+        f"operator {stated.text!r} does not tell the picture's size from a measurement of shape {shape}: give --size "
+        "HEIGHTxWIDTH (or CHANNELSxHEIGHTxWIDTH), or a --prior of one size"
+    )
+
+
+def _size(text: str, shape: tuple[int, ...], prior: Prior | None) -> tuple[int, ...]:
+    """--size as (C, H, W); channels are those of the prior or of the measurement where it does not give them."""
+    if not re.fullmatch(r"[1-9]\d{0,5}(x[1-9]\d{0,5}){1,2}", text):
+        raise ValueError(f"--size {text!r}: expected HEIGHTxWIDTH or CHANNELSxHEIGHTxWIDTH in pixels, such as 480x640")
+    sides = tuple(map(int, text.split("x")))
+    if len(sides) == 3:
+        return sides
+    if prior is not None and len(prior.event_shape) == 3:
+        return (prior.event_shape[0], *sides)
+    if len(shape) == 3 and shape[0] in (1, 3):
+        return (shape[0], *sides)
+    raise ValueError(f"--size {text}: how many channels? Give --size 1x{text} for grey or 3x{text} for colour")
+
+
+def _check_shape(path: Path, y: Tensor, op: Operator, event_shape: tuple[int, ...]) -> None:
+    expected, found = op.measurement_shape(event_shape), tuple(y.shape[1:])
+    if found == expected or isinstance(op.noise, Categorical):  # labels have no axes
+        return
+    if len(found) == len(expected) == 3 and found[0] != expected[0]:
         raise ValueError(
-            f"{path} has {y.shape[1]} channels, the measurement of such a picture has {expected}: give the file in "
+            f"{path} has {found[0]} channels, the measurement of such a picture has {expected[0]}: give the file in "
             "that form; a grey measurement of a colour picture has the operator grayscale"
         )
+    border = getattr(op, "boundary", None)
+    raise ValueError(
+        f"{path} is a measurement of shape {found}, and of pictures {event_shape} this operator makes {expected}: "
+        + ("boundary=reflect is for a picture of the measurement's own size, or " if border == "valid" else "")
+        + "give --size HEIGHTxWIDTH of the picture, or another --prior"
+    )
 
 
 def _described(name: str, given: Tensor, event_shape: tuple[int, ...], measured: bool) -> str:
     size = " x ".join(map(str, given.shape[1:]))
     if measured:
-        return f"{name}, a measurement of {size}"
+        behind = (
+            "" if tuple(given.shape[1:]) == event_shape else f" of a picture of {' x '.join(map(str, event_shape))}"
+        )
+        return f"{name}, a measurement of {size}{behind}"
     turned = {(1, 3): ": grey becomes three channels alike", (3, 1): ": colour becomes grey, the mean of its channels"}
     return f"{name}, {size}" + turned.get((given.shape[1], event_shape[0]), "")
 

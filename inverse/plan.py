@@ -4,7 +4,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from operators import Operator
 from priors import Prior, Tiled
 from priors.base import Wrapped, expand
 from priors.modes import own_modes
+from priors.wording import Concise
 
 PROBE = 64  # pixels: a network of any size keeps as much per pixel of this picture as of a large one
 LIVE = 3.4  # peak memory over what a backward pass keeps, as `inverse-bench run large` measured: two graphs, gradients
@@ -25,8 +26,8 @@ TIMED = 0.5  # seconds for which calls are timed, at least one after the first
 HALFWAY = torch.tensor(0.5)
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, repr=False)
+class Plan(Concise):
     """The cost of one solve, as `solve` takes it: ``solve(..., method=plan.method, n_steps=plan.n_steps)``.
 
     Attributes: method; n_steps; reason: of the choice, if it was "auto"'s; n_samples per measurement; rows: at a time;
@@ -36,7 +37,7 @@ class Plan:
 
     method: Method
     n_steps: int
-    reason: str
+    reason: str = field(repr=False)
     n_samples: int
     rows: int
     nfe: int

@@ -13,6 +13,7 @@ from priors.arguments import function, settings
 from priors.base import expand
 from priors.density import EXACT_UP_TO, log_density, log_density_along
 from priors.sde import SDE
+from priors.wording import Concise
 
 RAISED = 1.25  # by how much a pivot is raised at a time
 
@@ -28,8 +29,8 @@ class Independent(Population):
         return replace(state, x=x)
 
 
-@dataclass(frozen=True)
-class SMC(Population):
+@dataclass(frozen=True, repr=False)
+class SMC(Concise, Population):
     """Sequential Monte Carlo: rows are weighed by reference over proposal, and resampled where the weights are uneven.
 
     Formula: after a step drawn from q, log w += log p(x_s | x_t) - log q(x_s | x_t) + log psi_s(x_s) - log psi_t(x_t),
@@ -113,8 +114,8 @@ class SMC(Population):
         return State(state.x[flat], log_w.reshape(-1), log_z, origin)
 
 
-@dataclass(frozen=True)
-class Renoised(Independent):
+@dataclass(frozen=True, repr=False)
+class Renoised(Concise, Independent):
     """Rows that another stage carries on from a pivot: noise is put on them, and what they then are is weighed.
 
     Formula: independent rows x_0 (N, *E) of a first walk, whatever it errs by, become x_s = alpha_s x_0 + sigma_s z.
@@ -175,8 +176,8 @@ class Renoised(Independent):
             s = higher
 
 
-@dataclass(frozen=True)
-class Importance(Population):
+@dataclass(frozen=True, repr=False)
+class Importance(Concise, Population):
     """Rows carried without noise and weighed by the posterior over the density that they were carried with.
 
     Formula: log w = log p_t(x) + log p_t(y | x) - log q_t(x) at the last time t, with log q = log N(x_1; 0, sigma(1)^2)

@@ -114,6 +114,9 @@ class Guidance(ABC):
         """The most numbers that a measurement may have."""
         return math.inf
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
     @abstractmethod
     def posterior(self, prior: Prior, operator: Operator | None, y: Tensor | None, rng: Any = None) -> Posterior:
         """The prior given y (N, *M), one row per sample; operator: of those rows. Both None: no measurement. rng

@@ -76,35 +76,30 @@ def residual_chi2(operator: Operator, y: Tensor, x: Tensor) -> Tensor:
     return _mean_square(operator, y - clean, variance).to(y)
 
 
-def misfit(chi2: float, p: float, allowed: tuple[float, float], rare: float, calibrated: bool = False) -> str:
+def misfit(chi2: float, p: float, allowed: tuple[float, float], rare: float, method: str = "") -> str:
     """What a chi^2 says against samples, and what to try; nothing where it is in ``allowed`` or not that rare.
 
     Arguments: chi2; p: of a chi^2 at least as large, as `predictive_p`; allowed: least and largest chi^2; rare: p-value
-    below which chance is ruled out, and above one minus which on the other side; calibrated, as `Solution.calibrated`:
-    no other method is suggested.
+    below which chance is ruled out, and above one minus which on the other side; method: another one to try, if any.
     """
+    other = f"method {method!r}" if method else ""
     figures = f"chi^2 {chi2:.3g}, p = {p:.2g}"
     if not chi2 <= allowed[1] and not p >= rare:
         return (
             f"no sample explains y ({figures}): sigma_y is too small, the operator is another, the prior does not "
-            f"cover the picture, or the method failed: try more steps{'' if calibrated else ', or method mmps'}"
+            "cover the picture, or the method failed: try more steps (n_steps)" + (other and f", or {other}")
         )
     if chi2 < allowed[0] and p > 1 - rare:
         return (
-            f"the noise was fitted ({figures}): sigma_y is too large, the noise is clipped or correlated"
-            f"{'' if calibrated else ', or the method does not draw from the posterior: try method mmps'}"
+            f"the noise was fitted ({figures}): sigma_y is too large, the noise is clipped or correlated, or the "
+            "method does not draw from the posterior" + (other and f": try {other}")
         )
     return ""
 
 
 @torch.no_grad()
 def misfits(
-    operator: Operator,
-    y: Tensor,
-    samples: Tensor,
-    log_weights: Tensor,
-    floor: float = 0.0,
-    calibrated: bool = False,
+    operator: Operator, y: Tensor, samples: Tensor, log_weights: Tensor, floor: float = 0.0, method: str = ""
 ) -> list[str]:
     """Why the residual of the samples of each measurement cannot be that of posterior draws, empty where it can.
 
@@ -114,7 +109,7 @@ def misfits(
     only a chi^2 above 2 is reported. Without noise the residual is compared with that which noise of size ``floor``
     on x0 makes, and reported above 3 times it. Of labels nothing is.
     Arguments: operator; y (B, *M); samples (B, K, *E); log_weights (B, K); floor: sigma / alpha at which walks end;
-    calibrated, as `Solution.calibrated`.
+    method: another one to try, if any.
     Returns: B texts.
     """
     if not y.is_floating_point():
@@ -138,7 +133,7 @@ def misfits(
         chi2 += weights[:, k] * _mean_square(operator, y - clean, variance.clamp_min(torch.finfo(y.dtype).tiny))
     m = _measured(operator, y).flatten(1).sum(1).double()
     tail = torch.special.gammaincc(m / 2, (m * chi2 / 2).nan_to_num(torch.inf, torch.inf))
-    return [misfit(c, p, allowed, RARE, calibrated) for c, p in zip(chi2.tolist(), tail.tolist(), strict=True)]
+    return [misfit(c, p, allowed, RARE, method) for c, p in zip(chi2.tolist(), tail.tolist(), strict=True)]
 
 
 def predictive_p(operator: Operator, y: Tensor, samples: Tensor, log_weights: Tensor | None = None) -> Tensor:

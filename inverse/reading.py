@@ -1,9 +1,5 @@
-"""What a command line names: an operator, pictures, a measurement."""
+"""What a command line names: pictures, a mask, a kernel, a measurement."""
 
-import inspect
-import math
-import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,112 +7,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import operators
-import priors
-from inverse.demo import CLASSIFIER
-from operators import GaussianNoise, Operator
+from operators.kernels import read_kernel
 from priors.arrays import read_npy
 from priors.data import read
 from priors.decoding import Decoded, decode
 from priors.files import regular
 
-SHORT = {  # name, key: the constructor and its argument that they stand for
-    ("masking", "box"): ("box", "size"),
-    ("blur", "sigma"): ("gaussian", "sigma_px"),
-    ("blur", "motion"): ("motion", "size"),
-}
-FILES = {"masking": "mask", "blur": "kernel"}  # what a picture behind file= is to an operator
-NUMBERS = {"int", "float", "bool", "tuple", "None"}  # in the annotation of an argument that takes no word
-PATHS = ("file", "path")  # keys whose value is taken as it stands
 GREY, BETWEEN = (
     0.1,
     0.1,
 )  # of a mask: how much its channels may differ; the share of it that may be neither black nor white
-GIVEN = ("event_shape", "noise")  # not to be named in a text: the picture's and sigma's
-
-
-def read_operator(text: str, sigma: float, event_shape: tuple[int, ...]) -> Operator:
-    """An operator from a command line's ``name:key=value,...`` or ``name.constructor:key=value,...``.
-
-    Without a constructor the first is taken that has all these keys and lacks none: that of the class, then its class
-    methods. The picture's shape goes where event_shape is asked for, and Gaussian noise of ``sigma``.
-    Arguments: text, such as masking:keep=0.5 | masking:box=12 | masking:file=mask.png (white is measured) |
-    blur:sigma=1.5 | blur:motion=15,seed=3 | blur.motion:size=15 | blur:file=kernel.png (scaled to sum 1) |
-    classifier:name=NAME; values are numbers, true, false or words; a blur's boundary is "reflect" unless it is given;
-    sigma (float, the operator's units); event_shape (E).
-    Raises: ValueError for an unknown name or key, and a word where a number is expected; as the operator raises.
-    """
-    head, _, rest = text.partition(":")
-    name, _, constructor = head.partition(".")
-    # a comma that no key follows belongs to the value, as in the name of a file
-    pairs = {key: value for key, _, value in (pair.partition("=") for pair in re.split(r",(?=\w+=)", rest) if pair)}
-    if name == "classifier":
-        if unknown := set(pairs) - {"name"}:
-            raise ValueError(f"operator {text!r} has {sorted(unknown)}: expected classifier:name=NAME")
-        return operators.Classifier(priors.load_classifier(pairs.get("name", CLASSIFIER)))
-    values: dict[str, Any] = {key: value if key in PATHS else _value(value) for key, value in pairs.items()}
-    if name == "blur":
-        values = (
-            {"boundary": "reflect"} | ({} if constructor or values.keys() - {"boundary"} else {"sigma": 1.5}) | values
-        )
-    if not constructor:
-        if name in FILES and "file" in values:
-            file = Path(values.pop("file"))
-            values[FILES[name]] = read_mask(file) if name == "masking" else read_psf(file)
-        for short in [key for key in values if (name, key) in SHORT]:
-            constructor, long = SHORT[name, short]
-            values[long] = values.pop(short)
-    choices = _constructors(name)
-    if constructor and constructor not in choices:
-        raise ValueError(f"operator {text!r}: {name} has no constructor {constructor!r}, but {sorted(choices)[1:]}")
-    factory = choices[constructor] if constructor else _fitting(choices, values)
-    takes = inspect.signature(factory).parameters
-    for key, value in values.items():
-        if key not in takes or key in GIVEN:
-            of = [factory] if constructor else choices.values()
-            known = sorted({k for each in of for k in inspect.signature(each).parameters} - set(GIVEN))
-            raise ValueError(f"operator {text!r}: it takes no {key!r} here; arguments of {head} are {known}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"operator {text!r}: {key}={value}: expected a finite number")
-        if (
-            isinstance(value, str)
-            and set(re.findall(r"\w+", inspect.formatannotation(takes[key].annotation))) <= NUMBERS
-        ):
-            raise ValueError(f"operator {text!r}: {key}={value}: expected a number, such as masking:keep=0.3")
-    given = {"event_shape": tuple(event_shape), "noise": GaussianNoise(sigma)}
-    try:
-        return factory(**values, **{key: value for key, value in given.items() if key in takes})
-    except TypeError as error:
-        raise ValueError(f"operator {text!r}: {error}") from None
-
-
-def _constructors(name: str) -> dict[str, Callable[..., Any]]:
-    """The ways to make an operator: "" for itself, then its public class methods, in the order of the source."""
-    factory = operators.get(name)
-    members = [item for cls in getattr(factory, "__mro__", ()) for item in vars(cls).items()]
-    methods = [key for key, member in members if isinstance(member, classmethod) and not key.startswith("_")]
-    return {"": factory} | {key: getattr(factory, key) for key in methods}
-
-
-def _fitting(choices: dict[str, Callable[..., Any]], values: dict[str, Any]) -> Callable[..., Any]:
-    """The first constructor that takes all values and lacks none; the first of all where none does."""
-    for factory in choices.values():
-        takes = inspect.signature(factory).parameters
-        needs = {key for key, p in takes.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
-        if values.keys() <= takes.keys() and needs <= values.keys() | set(GIVEN):
-            return factory
-    return choices[""]
-
-
-def _value(text: str) -> int | float | bool | str:
-    if text in ("true", "false"):
-        return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 def read_image(path: Path, event_shape: tuple[int | None, ...], resize: bool = False) -> Tensor:
@@ -155,11 +55,13 @@ def as_event(picture: Decoded, event_shape: tuple[int | None, ...], resize: bool
 
 
 def read_mask(path: Path) -> Tensor:
-    """A mask from a picture, (H, W) bool: True, measured, where it is white.
+    """A mask from a picture, (H, W) bool: True, measured, where it is white; or from an .npy file of 0 and 1, as it is.
 
     Raises: FileNotFoundError; ValueError for no picture, and for one that is not black and white: transparent,
     coloured, grey over more than a tenth of it, black all over, or of a TIFF in which 0 is white.
     """
+    if path.suffix.lower() == ".npy":
+        return torch.from_numpy(read_npy(path, "mask"))
     picture = decode(path)
     advice = "save it as black and white, white (255) where a pixel is measured"
     if picture.alpha is not None:
@@ -182,10 +84,13 @@ def read_mask(path: Path) -> Tensor:
 
 
 def read_psf(path: Path) -> Tensor:
-    """A blur kernel from a picture, white where light falls, scaled to sum 1: (kH, kW) float32.
+    """A blur kernel from a picture, white where light falls, or from an .npy file, scaled to sum 1: (kH, kW) float32.
 
-    Raises: FileNotFoundError; ValueError for no picture, a transparent one, and for one without a positive sum.
+    Raises: FileNotFoundError; ValueError for no picture, a transparent one, and for one without a positive sum; of an
+    .npy file, as `operators.kernels.read_kernel`.
     """
+    if path.suffix.lower() == ".npy":
+        return read_kernel(path)
     values = np.atleast_3d(decode(path).opaque().floats).mean(2)
     if not values.sum() > 0:
         raise ValueError(f"{path} has the sum {values.sum():.4g}: expected a kernel, white where light falls")
@@ -223,6 +128,11 @@ def read_images(
     return names[:limit], torch.cat(parts)[:limit]
 
 
+def measured_picture(picture: Decoded) -> Tensor:
+    """A picture that is a measurement, (1, C, H, W) in image units; floating-point numbers in whatever range."""
+    return as_event(picture if picture.values.dtype.kind == "f" else picture.ranged(), (None, None, None))
+
+
 def read_measurement(path: Path) -> Tensor:
     """A measurement from an .npy file (B, *M), or from a picture, (1, C, H, W) in image units.
 
@@ -230,8 +140,7 @@ def read_measurement(path: Path) -> Tensor:
     Raises: FileNotFoundError; ValueError for another file, and for complex numbers.
     """
     if path.suffix.lower() != ".npy":
-        picture = decode(path).opaque()
-        return as_event(picture if picture.values.dtype.kind == "f" else picture.ranged(), (None, None, None))
+        return measured_picture(decode(path).opaque())
     found = read_npy(path, "measurement")
     if found.dtype.kind == "c":
         raise ValueError(

@@ -17,7 +17,7 @@ from operators import Fourier, GaussianNoise
 from operators.coils import estimate_phase, estimate_sensitivities
 from operators.kspace import fftc, ifftc, to_channels, to_complex
 from operators.sampling import Kind, cartesian
-from priors.files import FileError, atomic
+from priors.files import FileError, atomic, hdf5_path
 from priors.hdf5 import NUMBERS, SEAL, Hdf5, checksum, opened
 
 SENSITIVITIES = ("sensitivity", "sensitivities", "sens_maps")  # names that files give them
@@ -286,8 +286,9 @@ def write_reconstruction(
     Arguments: path; found: by number of the slice, at least one; provenance: of all of them, as attributes. Datasets:
     "slices" (S,), their numbers; "reconstruction" (S, H, W), the magnitude of the mean, as fastMRI names it; and the
     attributes of `Reconstruction`, with an axis of slices before them.
+    Raises: ValueError for a path that names another format.
     """
-    order = sorted(found)
+    path, order = hdf5_path(path, "reconstruction"), sorted(found)
     arrays: dict[str, Any] = {"slices": np.asarray(order)}
     arrays["reconstruction"] = np.stack([found[n].mean.abs().cpu().numpy() for n in order])
     for name in ARRAYS:

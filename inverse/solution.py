@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from inverse.types import weighted_mean
 from inverse.weights import complaints, effective_size, kinship, pareto_k, systematic
 from priors import RowRNG
 from priors.arguments import count, number
-from priors.files import FileError, atomic
+from priors.files import FileError, atomic, hdf5_path
 from priors.hdf5 import SEAL, checksum, opened
+from priors.wording import Concise
 
 # optional but the first two
 ARRAYS = ("samples", "log_weights", "log_evidence", "log_evidence_std", "lineages", "numbers")
@@ -29,8 +30,8 @@ class UncalibratedSpread(UserWarning):
     """A standard deviation of samples whose method is not known to have the spread of the posterior."""
 
 
-@dataclass(frozen=True)
-class Solution:
+@dataclass(frozen=True, repr=False)
+class Solution(Concise):
     """Samples of p(x0 | y) and what they cost.
 
     Attributes: samples (B, K, *E), data units; log_weights (B, K), zeros where samples are equally weighted; method
@@ -44,14 +45,14 @@ class Solution:
     """
 
     samples: Tensor
-    log_weights: Tensor
+    log_weights: Tensor = field(repr=False)
     method: str
     nfe: int
     nvjp: int
     seconds: float
     seed: int
-    citation: str = ""
-    reason: str = ""
+    citation: str = field(default="", repr=False)
+    reason: str = field(default="", repr=False)
     antithetic: bool = False
     calibrated: bool = True
     log_evidence: Tensor | None = None
@@ -78,8 +79,8 @@ class Solution:
         if not self.calibrated:
             warnings.warn(
                 f"the spread of {self.method!r} samples is not that of the posterior in general: on some problems "
-                "with a known posterior it is off by over 25 % (inverse-bench run spread); for intervals take method "
-                "'mmps', 'auto' or 'exact'",
+                "with a known posterior it is off by over 25 % (inverse-bench run spread); for intervals take 'mmps' "
+                "or 'exact', where the operator is linear with Gaussian noise and the denoiser has a derivative",
                 UncalibratedSpread,
                 stacklevel=2,
             )
@@ -191,7 +192,9 @@ class Solution:
         """Write to HDF5, atomically.
 
         Arguments: path; facts: what else the file should tell, tensors as datasets and the rest as attributes.
+        Raises: ValueError for a path that names another format, such as "run.npz".
         """
+        path = hdf5_path(path, "solution")
         attrs = {name: getattr(self, name) for name in RECORDED}
         arrays = {name: x.cpu().numpy() for name in ARRAYS if (x := getattr(self, name)) is not None}
         with atomic(path) as temporary, h5py.File(temporary, "w") as file:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from inverse.choice import Choice, resolve
+from inverse.choice import Choice, alternative, resolve
 from inverse.methods import METHODS, Method
 from inverse.quality import PoorFit, misfits
 from inverse.scale import ImplausibleScale, implausible
@@ -119,7 +119,12 @@ def solve(
         _warn_of(solution.check(), UnreliableWeights)
     sde = prior.sde
     floor = float(sde.sigma(sde.t_min) / sde.alpha(sde.t_min))
-    _warn_of(misfits(operator, y, solution.samples, log_w, floor, solution.calibrated), PoorFit)
+    fit = misfits(operator, y, solution.samples, log_w, floor)
+    if any(fit):
+        differentiable = chosen.differentiates or prior.differentiable
+        other = alternative(operator, tuple(prior.event_shape), chosen.name, differentiable)
+        fit = misfits(operator, y, solution.samples, log_w, floor, other)
+    _warn_of(fit, PoorFit)
     return solution
 
 
@@ -238,7 +243,7 @@ def check_antithetic(method: Method, n_samples: int, first: int = 0) -> None:
     if method.population.weighs:
         raise ValueError(
             f"method {method.name!r} weighs its samples as independent draws: antithetic pairs are not; leave "
-            "antithetic out, or take a method without weights, such as 'mmps'"
+            f"antithetic out, or take a method without weights, such as {'mmps' if method.differentiates else 'ddrm'!r}"
         )
 
 

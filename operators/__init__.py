@@ -11,12 +11,13 @@ from .downsampling import Downsampling
 from .estimation import estimate_sigma
 from .fourier import Fourier
 from .grayscale import Grayscale
+from .identity import Identity
 from .jpeg import JPEG
 from .linear import LinearMap
 from .masking import Masking
 from .noise import Categorical, GaussianNoise, Noise, PoissonNoise
 from .phase_retrieval import PhaseRetrieval
-from .radon import Radon
+from .radon import Radon, TransposedSinogram
 from .registry import available, get, make, register
 from .resize import Resize
 from .saturation import Saturation
@@ -37,6 +38,7 @@ __all__ = [
     "Fourier",
     "GaussianNoise",
     "Grayscale",
+    "Identity",
     "LinearMap",
     "LinearOperator",
     "Masking",
@@ -52,6 +54,7 @@ __all__ = [
     "Saturation",
     "Stack",
     "Transmission",
+    "TransposedSinogram",
     "VaryingBlur",
     "attenuation",
     "available",

@@ -62,6 +62,12 @@ class Operator(Batched, ABC):
             raise TypeError(f"noise: expected an operators.Noise, given {noise!r:.60}; e.g. GaussianNoise(0.05)")
         self.noise = GaussianNoise(0.0) if noise is None else noise
 
+    def _facts(self) -> dict[str, Any]:
+        facts = super()._facts()
+        noise = facts.pop("noise", None)  # last, after the shape that `at` may have given
+        shape = {} if self.event_shape is None else {"event_shape": self.event_shape}
+        return facts | shape | ({} if noise is None else {"noise": noise})
+
     @property
     def capabilities(self) -> frozenset[str]:
         """What methods may rely on: "linear", "svd", "orthogonal_rows", "differentiable", "gaussian", "isotropic",

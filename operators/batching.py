@@ -9,6 +9,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from .wording import arguments_of, call
+
 
 class Batched(nn.Module):
     """A module whose tensors either serve every measurement or have a leading axis, one entry per measurement.
@@ -93,6 +95,13 @@ class Batched(nn.Module):
         if len(index) and not 0 <= int(index.min()) <= int(index.max()) < batch:
             raise ValueError(f"rows: measurement numbers must lie in 0..{batch - 1}, given {index.tolist()[:8]}")
         return shallow(self, index)
+
+    def __repr__(self) -> str:
+        return call(type(self).__name__, self._facts())
+
+    def _facts(self) -> dict[str, Any]:
+        """What its text shows, by name: by default the arguments of its constructor."""
+        return arguments_of(self)
 
     def _is_batched(self, name: str) -> bool:
         return getattr(self, name).ndim > self._event_ndims[name]

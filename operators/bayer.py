@@ -36,6 +36,7 @@ class Bayer(SVDOperator):
                 f"Bayer: pattern = {pattern!r:.60}: expected four of the letters R, G, B, each at least once, such as "
                 "RGGB; of one colour alone use Masking"
             )
+        self.pattern = pattern
         colours = torch.tensor(["RGB".index(letter) for letter in pattern]).reshape(2, 2)
         self.register_buffer("filters", torch.arange(3)[:, None, None] == colours)  # (3, 2, 2)
 

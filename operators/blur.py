@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from .arguments import choice, number, picture
 from .base import LinearOperator, Shape
 from .kept import Kept
-from .kernels import LARGEST, checked, motion_kernel, read_kernel
+from .kernels import LARGEST, checked, line_kernel, motion_kernel, read_kernel
 from .noise import Noise
 from .registry import register
 from .solvers import Map, column
@@ -89,23 +89,38 @@ class Blur(LinearOperator):
     @classmethod
     def motion(
         cls,
-        size: int,
+        size: int | None = None,
         seed: int = 0,
         length: float | None = None,
         boundary: Boundary = "circular",
         noise: Noise | None = None,
+        angle: float | None = None,
     ) -> Self:
-        """The kernel of a random camera shake, of `size` x `size` pixels and sum 1; see `kernels.motion_kernel`.
+        """The kernel of a moving camera, of sum 1: along a straight line, by `length` and `angle` (see
+        `kernels.line_kernel`), or of a random shake, by `size` and `seed` (see `kernels.motion_kernel`).
 
         Arguments:
-            size: side of the kernel in pixels, odd.
-            seed: of the camera's path: a seed is a kernel.
-            length: of the path in pixels; default `size`.
+            size: side of the kernel in pixels, odd; of a straight line by default the least that holds it.
+            seed: of a random path: a seed is a kernel. Such a kernel is for simulations.
+            length: of the line or path in pixels; of a random path by default `size`.
+            angle: of a straight line in degrees, counter-clockwise from a movement along the rows.
 
         Raises:
-            TypeError or ValueError: a size that is no odd integer >= 3, a length that is not positive.
+            TypeError or ValueError: neither `angle` with `length` nor `size`; an angle with a seed; a size that is no
+                odd integer >= 3 or does not hold the line, a length that is not positive.
         """
-        return cls(motion_kernel(size, seed, length), boundary, noise)
+        if angle is None:
+            if size is None:
+                raise ValueError(
+                    "Blur.motion: expected length and angle, of a straight line, or size and seed, of a random shake"
+                )
+            return cls(motion_kernel(size, seed, length), boundary, noise)
+        if length is None or seed != 0:
+            raise ValueError(
+                f"Blur.motion: angle = {angle}, length = {length}, seed = {seed}: expected a length in pixels with an "
+                "angle, and no seed: a straight line is not drawn by chance"
+            )
+        return cls(line_kernel(length, angle, size), boundary, noise)
 
     @classmethod
     def from_file(cls, path: str | Path, boundary: Boundary = "circular", noise: Noise | None = None) -> Self:

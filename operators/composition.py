@@ -37,6 +37,9 @@ class Composition(Operator):
         self.outer, self.inner = outer, inner
         self.structure = outer.structure & inner.structure & {"differentiable", "linear"}
 
+    def __repr__(self) -> str:
+        return f"{self.outer!r} @ {self.inner!r}"
+
     def _set_noise(self, noise: Any) -> None:
         pass  # the outer's, which may be moved or indexed later
 
@@ -120,6 +123,9 @@ class Stack(Operator):
         if not operators:
             raise ValueError("Stack: expected at least one operator, given none; list the parts to measure together")
         self.structure = frozenset.intersection(*(op.structure for op in operators)) & {"differentiable", "linear"}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}([{', '.join(map(repr, self.parts))}])"
 
     def _set_noise(self, noise: Any) -> None:
         pass  # made of the parts' (below), which may be moved or indexed later

@@ -11,11 +11,20 @@ from .blur import Blur
 from .composition import Composition
 from .downsampling import Downsampling
 from .grayscale import Grayscale
+from .identity import Identity
 from .masking import Masking
 from .resize import Resize
 from .varying_blur import VaryingBlur
 
-PICTURES = (Blur, Downsampling, Grayscale, Masking, Resize, VaryingBlur)  # they measure pictures with white noise
+PICTURES = (
+    Blur,
+    Downsampling,
+    Grayscale,
+    Identity,
+    Masking,
+    Resize,
+    VaryingBlur,
+)  # they measure pictures with white noise
 QUIET, NEAR, FEWEST = 0.25, 5, 400  # the share of quads that is used, quads that are averaged over, quads needed
 NORMAL_MAD = 0.6744897501960817  # median of |z|, z ~ N(0, 1)
 # orthonormal, so that white noise is independent in the three: left - right, top - bottom, and the diagonals
@@ -35,7 +44,7 @@ def estimate_sigma(y: Tensor, operator: Operator | None = None) -> Tensor:
     texture is taken for noise (28 % too large after downsampling by 4). Of masks of 30 % it was 13 % too small to 20 %
     too large, of files of 8 bits with clipping up to 13 % too small. Noise that is not white is underestimated.
     Arguments: y (B, C, H, W); operator that measured it, which must be a `Blur`, `VaryingBlur`, `Downsampling`,
-    `Resize`, `Grayscale`, `Masking` or a composition of such. None: y is a picture that is measured everywhere.
+    `Resize`, `Grayscale`, `Identity`, `Masking` or a composition of such. None: a picture that is measured everywhere.
     Returns: (B,), in units of y.
     Raises: TypeError for a y that is no floating tensor; ValueError for one that is no picture, for another operator,
     and where fewer than 400 quads are left.

@@ -83,6 +83,9 @@ class Fourier(LinearOperator):
         axes = 1 if self.coils is None else 2  # of a measurement before its pixels
         self.batched_buffer("mask", mask.bool().reshape(*mask.shape[:-2], *[1] * axes, *mask.shape[-2:]), axes + 2)
 
+    def _facts(self) -> dict[str, Any]:
+        return ({} if self.coils is None else {"coils": self.coils}) | super()._facts()
+
     @classmethod
     def cartesian(
         cls,

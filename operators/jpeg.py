@@ -63,6 +63,7 @@ class JPEG(Operator):
             raise ValueError(
                 f"JPEG: quality = {quality.tolist()!s:.60}: expected a number from 1 to 100, or (B,) of them"
             )
+        self.quality = quality.tolist()  # as given, to be shown
         self.subsampling = choice("JPEG: subsampling", subsampling, SUBSAMPLINGS)
         self.rounding = choice("JPEG: rounding", rounding, ROUNDINGS)
         self.batched_buffer("luminance", _table(LUMINANCE, quality), 2)

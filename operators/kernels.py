@@ -42,6 +42,28 @@ def motion_kernel(size: int, seed: int = 0, length: float | None = None) -> Tens
     return drawn(path, size)
 
 
+def line_kernel(length: float, angle: float, size: int | None = None) -> Tensor:
+    """The kernel of a camera that moves along a straight line at constant speed while the shutter is open.
+
+    Formula: the time that a point on a line of ``length`` pixels through the centre spends on each pixel, shared
+    bilinearly between the four neighbours.
+    Arguments: length, in pixels; angle, in degrees, counter-clockwise from a movement along the rows; the opposite
+    direction is the same kernel; size (odd int >= 3): side of the kernel in pixels, default the least that holds it.
+    Returns: (size, size) float32, of sum 1.
+    Raises: TypeError for what is no number; ValueError for a length that is not positive or beyond 4094 pixels, and for
+    a size that is even or too small.
+    """
+    length = number("line_kernel: length", length, f"(0, {LARGEST - 3}]", "in pixels")
+    angle = math.radians(number("line_kernel: angle", angle, hint="in degrees"))
+    along = torch.tensor([-math.sin(angle), math.cos(angle)], dtype=torch.float64) * length / 2
+    least = 2 * max(1, math.ceil(along.abs().max().item() - 1e-9)) + 1
+    size = least if size is None else count("line_kernel: size", size, 3, LARGEST, "an odd number, the side in pixels")
+    if size % 2 == 0 or size < least:
+        raise ValueError(f"line_kernel: size = {size}: expected an odd integer >= {least}, which holds the whole line")
+    moments = (torch.arange(STEPS, dtype=torch.float64) + 0.5) / STEPS * 2 - 1
+    return drawn(moments[:, None] * along + (size - 1) / 2, size)
+
+
 def checked(name: str, kernel: Any) -> Tensor:
     """A kernel, or several, as a floating tensor.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -155,8 +156,10 @@ class Masking(SVDOperator):
         mask = tuple(self.mask.shape[1:] if self._is_batched("mask") else self.mask.shape)
         full = len(mask) == len(event_shape) or (len(mask) < len(event_shape) and not self._is_batched("mask"))
         if not full or any(m not in (1, e) for m, e in zip(mask[::-1], event_shape[::-1], strict=False)):
+            many = len(mask) == len(event_shape) == 3 and mask[1:] == tuple(event_shape[1:])
             raise ValueError(
                 f"Masking: the mask {mask} does not broadcast to events {event_shape}; give one of the picture's size"
+                + (f", or for one mask for each of {mask[0]} measurements mask[:, None], (B, 1, H, W)" if many else "")
             )
 
 
@@ -170,6 +173,7 @@ def _plane(name: str, event_shape: Any) -> tuple[int, int]:
 
 def _pair(name: str, value: Any) -> tuple[int, int]:
     """Two numbers of pixels, or one that stands for both."""
+    value = value.tolist() if isinstance(value, np.ndarray | Tensor) else value
     pair = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value, value)
     if len(pair) != 2:
         raise ValueError(f"{name} = {value!r:.60}: expected a number of pixels, or two: of rows and of columns")

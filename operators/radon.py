@@ -5,34 +5,41 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from numbers import Integral
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd import Function
 
-from .arguments import choice, count, flag, number, rows, shape, tensor
+from .arguments import choice, count, number, rows, shape, tensor
 from .backprojection import back_project, ramp, shares
 from .base import LinearOperator, Shape
+from .geometries import LARGEST, MOST_VIEWS, Angles, Geometries
 from .kept import Kept
 from .noise import Noise
+from .projection import Product, as_torch, joseph
 from .registry import register
 
-LARGEST, MOST_VIEWS = 2**14, 2**17  # pixels of a side or detectors, and views: more is a mistake
 MIDDLE = "in pixels; leave it out where the axis of rotation is in the middle"
+
+UNEVEN = 5.0  # how much less the sums over one axis of a sinogram must vary than those over the other
+
+
+class TransposedSinogram(UserWarning):
+    """A sinogram whose sums over its first axis are all alike, as those of views are: its axes look swapped."""
 
 
 @register("radon")
-class Radon(LinearOperator):
+class Radon(Geometries, LinearOperator):
     """The X-ray transform of square pictures along parallel rays: a sinogram.
 
     y[a, j] = p integral of x along the ray at s_j of view a; (N, C, n, n) -> (N, C, views, detectors). With columns u
     to the right and rows v upwards, both from the origin and in pixels, that ray is u cos a + v sin a = s_j,
-    s_j = j - centre: view 0 sums over columns, and views turn as in skimage.transform.radon, whose origin and centre
-    `Radon.skimage` has. Every ray steps along the axis that it is nearest to and interpolates linearly
-    between two pixels (Joseph 1982). The weights are one sparse matrix, made at the first use of a size and kept
-    for two, and the adjoint is its transpose.
+    s_j = j - centre: view 0 sums over columns, and views turn as in skimage.transform.radon. `Radon.skimage`,
+    `Radon.astra` and `Radon.tigre` have these toolkits' angles and axes of rotation. Every ray steps along the axis
+    that it is nearest to and interpolates linearly between two pixels (Joseph 1982). The weights are one sparse matrix,
+    made at the first use of a size and kept for two, and the adjoint is its transpose.
 
     `pinv` is the least-squares x, exact and slow; `fbp` approximates it in one pass, well with many views and little
     noise, and smooths the noise by its filter. `solve_gram` takes the more iterations the smaller sigma_y^2 / r2 is:
@@ -59,7 +66,7 @@ class Radon(LinearOperator):
 
     def __init__(
         self,
-        angles: int | Sequence[float] | Tensor,
+        angles: Angles,
         size: int | None = None,
         detectors: int | None = None,
         noise: Noise | None = None,
@@ -72,9 +79,11 @@ class Radon(LinearOperator):
             if n is not None:
                 count(f"Radon: {name}", n, most=LARGEST, hint="leave it out to have it from the picture")
         super().__init__(noise)
-        if isinstance(angles, int | np.integer):
+        if unit is not None:
+            choice("Radon: unit", unit, ("degrees", "radians"))
+        if isinstance(angles, Integral):
             views = count("Radon: angles", angles, most=MOST_VIEWS, hint="an integer is the number of views")
-            angles = torch.arange(views, dtype=torch.float64) * (180 / views)
+            angles, unit = torch.arange(views, dtype=torch.float64) * (180 / views), "degrees"
         angles = tensor("Radon: angles", angles).double()
         if angles.ndim != 1:
             raise ValueError(
@@ -88,72 +97,15 @@ class Radon(LinearOperator):
         self.angles = _degrees(angles.cpu(), unit)  # on the CPU wherever the pictures are: it alone reads them
         self._matrices = Kept()
 
-    @classmethod
-    def skimage(
-        cls,
-        size: int,
-        angles: int | Sequence[float] | Tensor = 180,
-        circle: bool = True,
-        noise: Noise | None = None,
-        **kwargs: Any,
-    ) -> Self:
-        """The geometry of skimage.transform.radon, whose axis of rotation is pixel n // 2 of every axis.
-
-        For even n the default geometry is half a pixel off this one. Of skimage's sinogram (detectors, views) the
-        measurement is `torch.from_numpy(sinogram.T)[None, None]`.
-
-        Arguments:
-            size: n, pixels.
-            angles: skimage's theta, degrees.
-            circle: as skimage's: n detectors, else ceil(sqrt(2) n).
-            noise, kwargs: as of `Radon`.
-        """
-        size, circle = count("Radon.skimage: size", size, most=LARGEST), flag("Radon.skimage: circle", circle)
-        detectors = size if circle else math.ceil(math.sqrt(2) * size)
-        axis = {"centre": detectors // 2, "origin": (size // 2, size // 2)}
-        return cls(angles, size, detectors, noise, **(axis | kwargs))
-
-    @classmethod
-    def sparse_view(cls, size: int, views: int, noise: Noise | None = None, **kwargs: Any) -> Self:
-        """Few views, spread evenly over [0, 180) degrees.
-
-        Arguments:
-            size: n, pixels.
-            views: how many.
-            noise, kwargs: as of `Radon`.
-        """
-        return cls(count("Radon.sparse_view: views", views, most=MOST_VIEWS), size, noise=noise, **kwargs)
-
-    @classmethod
-    def limited_angle(
-        cls, size: int, degrees: float, views: int, noise: Noise | None = None, start: float = 0.0, **kwargs: Any
-    ) -> Self:
-        """Views of a part of the half circle: the rest is a missing wedge.
-
-        Arguments:
-            size: n, pixels.
-            degrees: the part that is seen, in (0, 180].
-            views: how many, spread evenly over [start, start + degrees).
-            noise, kwargs: as of `Radon`.
-            start: the first view, degrees.
-
-        Raises:
-            ValueError: degrees outside (0, 180], or below 2 pi and no `unit` ("degrees": they are meant).
-        """
-        degrees = number("Radon.limited_angle: degrees", degrees, "(0, 180]", "180 is all there is")
-        views = count("Radon.limited_angle: views", views, most=MOST_VIEWS)
-        start = number("Radon.limited_angle: start", start)
-        return cls(start + torch.arange(views) * (degrees / views), size, noise=noise, **kwargs)
-
     def forward(self, x: Tensor) -> Tensor:
         matrix, transpose = self._matrix(x)
-        y = _Product.apply(x.reshape(-1, matrix.shape[1]), matrix, transpose)
+        y = Product.apply(x.reshape(-1, matrix.shape[1]), matrix, transpose)
         return y.view(*x.shape[:2], len(self.angles), -1)  # type: ignore[union-attr]
 
     def adjoint(self, y: Tensor) -> Tensor:
         size = self._size_of(y)
         matrix, transpose = self._matrix(y.new_empty(0, 1, size, size))
-        x = _Product.apply(y.reshape(-1, matrix.shape[0]), transpose, matrix)
+        x = Product.apply(y.reshape(-1, matrix.shape[0]), transpose, matrix)
         return x.view(*y.shape[:2], size, size)  # type: ignore[union-attr]
 
     def fbp(self, y: Tensor, filter: str = "ramp") -> Tensor:
@@ -209,10 +161,9 @@ class Radon(LinearOperator):
             ValueError: the detectors were given and the size was not, or they are those of no size.
         """
         if len(measurement_shape) != 3 or measurement_shape[1] != len(self.angles):
-            swapped = len(measurement_shape) == 3 and measurement_shape[2] == len(self.angles)
-            hint = "; it looks transposed: y.transpose(-1, -2)" if swapped else "; give one angle for each view"
             raise ValueError(
-                f"Radon: expected sinograms (C, {len(self.angles)}, detectors), given {tuple(measurement_shape)}{hint}"
+                f"Radon: expected sinograms (C, {len(self.angles)}, detectors), given {tuple(measurement_shape)}; "
+                + self._remedy((1, *measurement_shape), None)
             )
         channels, _, seen = measurement_shape
         size = self.size if self.event_shape is None else self.event_shape[-1]
@@ -226,10 +177,47 @@ class Radon(LinearOperator):
         if seen != self.detectors_for(size):
             raise ValueError(
                 f"Radon: expected sinograms (C, {len(self.angles)}, {self.detectors_for(size)}) of pictures of {size} "
-                f"pixels, given {tuple(measurement_shape)}; give Radon(..., detectors={seen}) for these, or use "
-                "operator.at((C, n, n)) of the pictures behind this y"
+                f"pixels, given {tuple(measurement_shape)}; {self._remedy((1, *measurement_shape), size)}"
             )
         return (channels, size, size)
+
+    def validate_y(self, y: Tensor, event_shape: Shape) -> None:
+        """Refuse a y (B, C, views, detectors) that this operator cannot have measured, with what would make it fit.
+
+        Warns:
+            TransposedSinogram: views and detectors are as many, and y looks transposed.
+
+        Raises:
+            TypeError or ValueError: as of `Operator`.
+        """
+        expected = self.measurement_shape(event_shape)
+        fits = not isinstance(y, Tensor) or y.ndim < 2 or expected[-1] in y.shape[-2:]  # in this or in another order
+        if not fits and len(self.angles) in y.shape[-2:]:
+            raise ValueError(
+                f"y: expected a sinogram of shape (B, {', '.join(map(str, expected))}), that is (measurements, "
+                f"channels, views, detectors), given {tuple(y.shape)}; {self._remedy(tuple(y.shape), event_shape[-1])}"
+            )
+        super().validate_y(y, event_shape)
+        if y.shape[-2] == y.shape[-1] > 2 and _uneven(y.sum(-1)) > max(UNEVEN * _uneven(y.sum(-2)), 0.02):
+            warnings.warn(
+                "the sums of every column of this sinogram are alike and those of its rows are not, and a view's sum "
+                "is that of the picture: y looks transposed; if it is, give y.transpose(-1, -2)",
+                TransposedSinogram,
+                stacklevel=2,
+            )
+
+    def _remedy(self, given: Shape, size: int | None) -> str:
+        """What makes a sinogram (..., views, detectors) of another shape fit pictures of a size, or of any."""
+        views, seen = given[-2:]
+        swapped = views != len(self.angles)
+        if swapped and seen != len(self.angles):
+            return "give one angle for each view"
+        seen, missing = views if swapped else seen, "[None]" * (4 - len(given))
+        moved = f"y{'.transpose(-1, -2)' if swapped else ''}{missing}"
+        remedies = [f"it looks transposed: give {moved}" if swapped else f"give {moved}"] * (moved != "y")
+        if size is not None and seen != self.detectors_for(size):
+            remedies.append(f"give Radon(..., detectors={seen}), or operator.at((C, n, n)) of the pictures behind y")
+        return ", and ".join(remedies)
 
     def _size_of(self, y: Tensor) -> int:
         return self.event_shape_of(tuple(y.shape[1:]))[-1]
@@ -242,13 +230,14 @@ class Radon(LinearOperator):
             with torch.inference_mode(False):
                 weights = joseph(self.angles, size, self.detectors_for(size), self.pixel, *self._axis(size))
                 # Both are kept: a product with the transpose of compressed rows would convert them every time.
-                return _as_torch(weights, x), _as_torch(weights.T.tocsr(), x)
+                return as_torch(weights, x), as_torch(weights.T.tocsr(), x)
 
         return self._matrices.get((size, x.dtype, x.device), make)
 
 
 def _place(origin: Any) -> tuple[float, float]:
     """A place (row, column) in a picture, in pixels."""
+    origin = origin.tolist() if isinstance(origin, np.ndarray | Tensor) else origin
     if isinstance(origin, str) or not isinstance(origin, Sequence) or len(origin) != 2:
         raise ValueError(f"Radon: origin = {origin!r:.60}: expected a place (row, column) {MIDDLE}")
     row, column = (number("Radon: origin, an entry", part, hint=MIDDLE) for part in origin)
@@ -256,9 +245,7 @@ def _place(origin: Any) -> tuple[float, float]:
 
 
 def _degrees(angles: Tensor, unit: str | None) -> Tensor:
-    """Angles in degrees, their unit checked."""
-    if unit is not None:
-        choice("Radon: unit", unit, ("degrees", "radians"))
+    """Angles in degrees; those that look like radians are refused where no unit is given."""
     if unit == "radians":
         return angles.rad2deg()
     largest = float(angles.abs().max())
@@ -270,51 +257,6 @@ def _degrees(angles: Tensor, unit: str | None) -> Tensor:
     return angles
 
 
-def joseph(angles: Tensor, size: int, detectors: int, pixel: float, centre: float, origin: tuple[float, float]) -> Any:
-    """Joseph's weights, scipy's compressed sparse rows (views * detectors, size * size), float64.
-
-    Arguments: angles in degrees; centre and origin: the axis of rotation, see `Radon`.
-    """
-    from scipy.sparse import csr_array
-
-    s = torch.arange(detectors, dtype=torch.float64)[:, None] - centre
-    line = torch.arange(size)[:, None]
-    weights, pixels, counts = [], [], []
-    for angle in angles.double().deg2rad().tolist():
-        cos, sin = math.cos(angle), math.sin(angle)
-        steep = abs(cos) >= abs(sin)  # the ray crosses every row once, else every column
-        major, slope = (cos, sin / cos) if steep else (-sin, cos / sin)
-        along, across_at = origin if steep else origin[::-1]
-        place = s / major + slope * (line.T - along) + across_at  # (detectors, size): where rays cross the lines
-        low = place.floor()
-        across = torch.stack([low, low + 1], -1).long()
-        weight = torch.stack([low + 1 - place, place - low], -1) * (pixel / abs(major))
-        seen = (across >= 0) & (across < size) & (weight > 0)
-        weights.append(weight[seen])
-        pixels.append((line * size + across if steep else across * size + line)[seen].int())
-        counts.append(seen.sum((1, 2)))
-    ends = torch.cat([torch.zeros(1, dtype=torch.int64), torch.cat(counts).cumsum(0)]).int()
-    arrays = (torch.cat(weights).numpy(), torch.cat(pixels).numpy(), ends.numpy())
-    matrix = csr_array(arrays, shape=(len(ends) - 1, size**2))
-    matrix.sort_indices()
-    return matrix
-
-
-def _as_torch(matrix: Any, like: Tensor) -> Tensor:
-    ends, places, weights = (torch.from_numpy(a).to(like.device) for a in (matrix.indptr, matrix.indices, matrix.data))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(ends, places, weights.to(like), matrix.shape, check_invariants=False)
-
-
-class _Product(Function):
-    """Rows (N, d) times the transpose of a sparse matrix (m, d), with a derivative by the kept transpose."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, matrix: Tensor, transpose: Tensor) -> Tensor:
-        ctx.swapped = transpose, matrix
-        return (matrix @ rows.T).T.contiguous()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, None, None]:
-        return _Product.apply(gradients[0], *ctx.swapped), None, None
+def _uneven(sums: Tensor) -> float:
+    """How much sums (B, C, n) vary from one to the next: their standard deviation over the size of their mean."""
+    return float(sums.double().std(-1).mean() / sums.double().mean(-1).abs().mean().clamp_min(1e-30))

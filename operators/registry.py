@@ -9,6 +9,7 @@ A package offers operators by an entry point, in its pyproject.toml:
 from __future__ import annotations
 
 import difflib
+import re
 import warnings
 from collections.abc import Callable
 from importlib import metadata
@@ -19,6 +20,19 @@ if TYPE_CHECKING:
 
 GROUP = "inverse.operators"
 REGISTRY: dict[str, Callable[..., Any]] = {}
+SUGGESTIONS = {  # names of problems and of other toolkits' operators: those of ours that they are
+    "inpainting": "masking", "missing": "masking", "mask": "masking", "superresolution": "resize' or 'downsampling",
+    "sr": "resize' or 'downsampling", "upscaling": "resize' or 'downsampling", "upsampling": "resize' or 'downsampling",
+    "denoising": "identity", "denoise": "identity", "noise": "identity", "colorization": "grayscale",
+    "colourization": "grayscale", "colourisation": "grayscale", "color": "grayscale", "gray": "grayscale",
+    "grey": "grayscale", "greyscale": "grayscale", "deblurring": "blur", "deblur": "blur", "deconvolution": "blur",
+    "convolution": "blur", "motion": "blur", "motionblur": "blur", "gaussian": "blur", "gaussianblur": "blur",
+    "defocus": "varying_blur", "demosaicing": "bayer", "demosaicking": "bayer", "mosaic": "bayer", "mri": "fourier",
+    "kspace": "fourier", "fft": "fourier", "ct": "radon", "tomography": "radon", "xray": "radon",
+    "sinogram": "radon", "hdr": "saturation", "clipping": "saturation", "matrix": "linear", "linearmap": "linear",
+    "dejpeg": "jpeg", "compression": "jpeg", "phaseretrieval": "phase_retrieval",
+    "compressedsensing": "compressed_sensing", "classification": "classifier", "label": "classifier",
+}  # fmt: skip
 _visited: set[tuple[str, str]] = set()  # entry points loaded or refused, so that each warns once
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
@@ -58,14 +72,15 @@ def get(name: str) -> Callable[..., Any]:
         name: one of `available()`.
 
     Raises:
-        ValueError: no such name; lists those there are.
+        ValueError: no such name; lists those there are, and names the one that was probably meant.
     """
     if not isinstance(name, str):
         raise TypeError(f"operator name = {name!r:.60}: expected a text, one of operators.available()")
     _discover()
     if name not in REGISTRY:
-        close = difflib.get_close_matches(name, REGISTRY, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        plain = re.sub(r"[\W_]", "", name).lower()
+        close = [SUGGESTIONS[plain]] if plain in SUGGESTIONS else difflib.get_close_matches(name.lower(), REGISTRY, n=1)
+        hint = f" Did you mean '{close[0]}'?" if close else ""
         raise ValueError(f"no operator named {name!r}.{hint} Available: {', '.join(sorted(REGISTRY))}")
     return REGISTRY[name]
 

@@ -48,6 +48,9 @@ class VaryingBlur(LinearOperator):
         self.blur = Blur(kernels, boundary)  # type: ignore  # Blur.__new__ makes one of its subclasses
         self.batched_buffer("windows", windows, 3)
 
+    def _facts(self) -> dict[str, Any]:
+        return {"kernels": self.blur.kernel, "boundary": self.blur.boundary} | super()._facts()
+
     @classmethod
     def grid(
         cls, kernels: Tensor, event_shape: Shape, boundary: Boundary = "reflect", noise: Noise | None = None

@@ -2,6 +2,7 @@
 
 import math
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +70,9 @@ class GaussianMixture(Prior, nn.Module):
         within = self.weights @ eigenvalues.sum(1).expand(len(means))
         between = self.weights @ (means - self.weights @ means).square().sum(1)
         self.variance = float(within + between) / d
+
+    def _facts(self) -> dict[str, Any]:
+        return ({"components": len(self.means)} if len(self.means) > 1 else {}) | super()._facts()
 
     @property
     def weights(self) -> Tensor:

@@ -3,6 +3,7 @@
 from abc import ABC
 from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from priors.moments import Moments
 from priors.sde import SDE, at_least
 from priors.spectrum import StationaryMoments
 from priors.units import Units
+from priors.wording import call
 
 VJP = Callable[[Tensor], Tensor]
 
@@ -60,6 +62,14 @@ class Prior(ABC):
         super().__init_subclass__(**kwargs)
         if cls.score is Prior.score and cls.denoise is Prior.denoise:
             raise TypeError(f"{cls.__name__} implements neither score nor denoise: implement one of them")
+
+    def __repr__(self) -> str:
+        return call(type(self).__name__, self._facts())
+
+    def _facts(self) -> dict[str, Any]:
+        """What its text shows, by name."""
+        facts = {"event_shape": getattr(self, "event_shape", None), "sde": getattr(self, "sde", None)}
+        return facts | ({} if self.units is None else {"units": self.units})
 
     def score(self, x: Tensor, t: Tensor | float) -> Tensor:
         """grad log p_t(x); x (N, *E) in data units, t scalar or (N,), at least the SDE's ``least`` -> (N, *E)."""
@@ -122,6 +132,9 @@ class Wrapped(Prior):
         self.prior, self.sde, self.event_shape = prior, prior.sde, prior.event_shape
         self.variance, self.units = prior.variance, prior.units
 
+    def _facts(self) -> dict[str, Any]:
+        return {"prior": self.prior}
+
     @property
     def device(self) -> torch.device:
         return self.prior.device
@@ -157,6 +170,9 @@ class Evaluations(Wrapped):
         self._nfe = self._nvjp = Fraction(0)
         self._key: tuple | None = None
         self._value: tuple[Tensor, VJP | None] | None = None
+
+    def _facts(self) -> dict[str, Any]:
+        return super()._facts() | {"nfe": self.nfe, "nvjp": self.nvjp}
 
     @property
     def nfe(self) -> int:

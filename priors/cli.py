@@ -13,13 +13,15 @@ import torch
 import torch.distributed as dist
 import typer
 
-from priors import checkpoints, nets, pictures, sde
+from priors import checkpoints, nets, sde, sets
 from priors.arguments import choice
-from priors.data import ImageSet, read
+from priors.data import ImageSet
 from priors.losses import WEIGHTS
 from priors.objectives import OBJECTIVES, Focus, NoisyClassification, Objective
 from priors.parsing import read_toml
+from priors.pictures import Crops
 from priors.score_prior import PREDICTIONS, DataRange, NoisyClassifier, ScorePrior
+from priors.terminal import explained, say
 from priors.training import STATE, Trainer, TrainingConfig
 from priors.units import Units
 
@@ -33,17 +35,20 @@ app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
 
 
 @app.command()
+@explained()
 def train(
-    config: Annotated[str, typer.Argument(help="a TOML file, or the name of one in priors/configs")],
+    config: Annotated[str, typer.Argument(help="a recipe: a TOML file, or the name of one in priors/configs")],
     data: Annotated[
         Path,
         typer.Option(
-            help="image set: HDF5 or npz with images (n, C, H, W) uint8 or uint16 and labels (n,); for a config with "
-            "\\[crops], pictures of any sizes as inverse-pack writes them"
+            help="pictures as inverse-pack writes them: of one size, or of any sizes for a recipe with \\[crops]; or "
+            "an image set, HDF5 or npz with images (n, C, H, W) uint8 or uint16 and labels (n,)"
         ),
     ],
     out: Annotated[Path, typer.Option(help="folder of the checkpoint, the state, the log and the sample sheet")],
-    split: Annotated[str, typer.Option(help="prefix of the names in the file")] = "train",
+    split: Annotated[
+        str | None, typer.Option(help="prefix of the names in the file; default: train, or all where there is none")
+    ] = None,
     test_split: Annotated[
         str | None, typer.Option(help="prefix of the test images: their loss goes on the card")
     ] = None,
@@ -66,6 +71,7 @@ def train(
         training = made("training", TrainingConfig, recipe["training"] | overrides)
     if (out / STATE).exists() and not resume:
         raise typer.BadParameter(f"{out} holds a training state: pass --resume to go on, or another folder")
+    split = sets.training_split(data) if split is None else split
     images = _read(data, split or None, recipe)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     distributed = "RANK" in os.environ
@@ -92,16 +98,16 @@ def train(
     if test_split:
         trainer.test(_read(data, test_split, recipe))
     if trainer.rank == 0:
-        print(f"{trainer.step} steps, {trainer.seconds:.0f} s, losses {trainer.losses}, checkpoint in {out}")
+        say(f"{trainer.step} steps, {trainer.seconds:.0f} s, losses {trainer.losses}, checkpoint in {out}")
     if distributed:
         dist.destroy_process_group()
 
 
-def _read(path: Path, split: str | None, recipe: dict) -> ImageSet | pictures.Crops:
+def _read(path: Path, split: str | None, recipe: dict) -> ImageSet | Crops:
     """The images of a file, or random crops of its pictures as the recipe's [crops] says."""
-    if "crops" in recipe:
-        return made("crops", pictures.Crops, {"pictures": pictures.read(path, split)} | recipe["crops"])
-    return read(path, split)
+    if "crops" not in recipe:
+        return sets.read_images(path, split)
+    return made("crops", Crops, {"pictures": sets.read_pictures(path, split)} | recipe["crops"])
 
 
 def read_recipe(config: str) -> dict:
@@ -187,7 +193,7 @@ def changed(recipe: dict, changes: list[str]) -> dict:
     return checked(recipe, "the changed recipe")
 
 
-def objective(recipe: dict, images: ImageSet | pictures.Crops) -> Objective:
+def objective(recipe: dict, images: ImageSet | Crops) -> Objective:
     """What a recipe trains, on images of a given shape.
 
     Raises: TypeError or ValueError for entries that are unknown or out of range, and for images of another shape than
@@ -211,7 +217,7 @@ def objective(recipe: dict, images: ImageSet | pictures.Crops) -> Objective:
     return OBJECTIVES[options["objective"]](prior, options["weight"]).focused(focus)
 
 
-def _fits(network: Any, images: ImageSet | pictures.Crops) -> None:
+def _fits(network: Any, images: ImageSet | Crops) -> None:
     """Refuse images of another shape than the network is made for."""
     made_for = network.config
     size = getattr(made_for, "image_size", None)

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from priors.files import FileError, atomic
+from priors.files import FileError, atomic, hdf5_path
 from priors.hdf5 import Hdf5, opened
 from priors.parsing import opened_npz
+from priors.wording import Concise
 
 PARTS = ("train", "test")  # what 0 and 1 in a file's ``split`` stand for
 
@@ -34,8 +35,8 @@ def scale_of(dtype: torch.dtype) -> str:
     return f"{DTYPES[dtype]}, {torch.iinfo(dtype).max} is 1 in image units"
 
 
-@dataclass(frozen=True)
-class ImageSet:
+@dataclass(frozen=True, repr=False)
+class ImageSet(Concise):
     """Images uint8 or uint16 (n, C, H, W), labels int64 (n,) or None, and where they come from."""
 
     images: Tensor
@@ -92,7 +93,11 @@ def read(path: str | Path, split: str | None = None) -> ImageSet:
 
 
 def write(path: str | Path, data: ImageSet) -> None:
-    """Write an image set as compressed HDF5, atomically."""
+    """Write an image set as compressed HDF5, atomically.
+
+    Raises: ValueError for a path that names another format.
+    """
+    path = hdf5_path(path, "image set")
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
         file.create_dataset("images", data=data.images.numpy(), compression="gzip", chunks=(1, *data.event_shape))
         if data.labels is not None:

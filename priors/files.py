@@ -32,6 +32,12 @@ KINDS = {
     stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }  # fmt: skip
+HDF5 = (".h5", ".hdf5", ".he5", ".hdf")
+OTHERS = {  # endings that promise another format
+    ".npz", ".npy", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".safetensors", ".zip", ".gz", ".tar", ".json", ".csv",
+    ".txt", ".toml", ".mat", ".nii", ".dcm", ".fits", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif",
+    ".html", ".pdf",
+}  # fmt: skip
 TEMPORARY = re.compile(r"\..+\.(?P<machine>[0-9a-f]{8})\.(?P<pid>\d+)\.[0-9a-f]{8}\.tmp")
 
 
@@ -94,20 +100,39 @@ def check_size(path: Path, declared: int) -> None:
         )
 
 
+def hdf5_path(path: str | Path, what: str) -> Path:
+    """The path of an HDF5 file to write, whose name does not say that it is of another format.
+
+    Arguments: path, of which other endings than `HDF5`'s are refused where they promise a format (`OTHERS`); what is
+    written ("solution"), for the message.
+    Raises: ValueError.
+    """
+    path = Path(place("path", path))
+    if path.suffix.lower() in OTHERS:
+        raise ValueError(
+            f"{path}: a {what} is written as HDF5, and {path.suffix} is another format; name it "
+            f"{path.with_suffix(HDF5[0]).name}"
+        )
+    return path
+
+
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that replaces it when the block ends well, and is removed when it does not.
 
     The temporary is made here, under a name that nobody can foresee, so that it is never a link to elsewhere; those
-    that killed processes of this machine left in the folder are removed.
+    that killed processes of this machine left in the folder are removed. The file has the mode of any new file (the
+    umask's), whatever mode the block's writer gave it: safetensors' can be read by its owner alone.
     """
     path = Path(place("path", path))
     path.parent.mkdir(parents=True, exist_ok=True)
     clear(path.parent)
     temporary = path.with_name(f".{path.name}.{_machine()}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666))
+    mode = stat.S_IMODE(temporary.stat().st_mode)
     try:
         yield temporary
+        os.chmod(temporary, mode)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from priors.arguments import count, finite, number, rows
 from priors.arguments import shape as sizes
+from priors.wording import Concise
 
 RANK = 256  # principal components that are kept of a training set
 MOST_DIRECT = 4096  # dimensions up to which a covariance is a matrix; above, so many images stand for all
 
 
-@dataclass(frozen=True)
-class Moments:
+@dataclass(frozen=True, repr=False)
+class Moments(Concise):
     """E[x0] and Cov[x0] = V diag(lambda) V' + rest (I - V V'), the columns of V orthonormal.
 
     Source: Tipping & Bishop 1999 (probabilistic principal components).

@@ -10,9 +10,9 @@ import torch
 import typer
 
 from priors.arrays import open_npz
-from priors.data import rounded
+from priors.data import floats, rounded
 from priors.decoding import Decoded, decode
-from priors.files import regular
+from priors.files import hdf5_path, regular
 from priors.pictures import Pictures, write
 from priors.terminal import explained, printable, say
 from priors.units import Units
@@ -40,10 +40,12 @@ def pack(
 ) -> None:
     """Pack the colour pictures of the sources, in their order; those with transparency, and grey ones unless --grey,
     are left out. With --units, the one-channel pictures of archives of physical values, in 16 bits."""
+    out = hdf5_path(out, "set of pictures")
     meaning = Units(*units) if units else None
     grey = grey or meaning is not None
     wanted, unwanted = _names(only), _names(leave_out) or set()
     kept: dict[str, torch.Tensor] = {}
+    left: list[str] = []
     for place in sources:
         for key, encoded in entries(place, split, meaning):
             if key in unwanted or (wanted is not None and key not in wanted):
@@ -52,6 +54,7 @@ def pack(
                 encoded if isinstance(encoded, np.ndarray) else decode(encoded, f"{place}: {key}"), grey
             )
             if picture is None:
+                left.append(key)
                 continue
             if key in kept:
                 raise ValueError(
@@ -67,7 +70,27 @@ def pack(
     source += f" ({meaning.name}: 0 is {meaning.zero:g}, 1 is {meaning.one:g})" if meaning else ""
     packed = Pictures(tuple(kept.values()), tuple(map(printable, kept)), printable(source))
     write(out, packed, name or None, add)
-    say(f"{len(kept)} pictures in {out}")
+    say(f"{len(kept)} pictures in {out}: {described(packed)}")
+    if left:
+        names = ", ".join(left[:3]) + (", ..." if len(left) > 3 else "")
+        say(f"{len(left)} left out, {names}: transparent" + ("" if grey else ", or grey: --grey takes these"), "yellow")
+
+
+def described(packed: Pictures) -> str:
+    """What a training recipe has to know of pictures, in its own words."""
+    sizes = sorted(tuple(p.shape[1:]) for p in packed.pictures)
+    n, total, squares = 0, 0.0, 0.0
+    for picture in packed.pictures:
+        values = floats(picture).double()
+        n, total, squares = n + values.numel(), total + float(values.sum()), squares + float(values.square().sum())
+    mean = total / n
+    spread = max(squares / n - mean**2, 0.0) ** 0.5
+    smallest, least = " x ".join(map(str, sizes[0])), min(min(size) for size in sizes)
+    extent = smallest if sizes[0] == sizes[-1] else f"{smallest} to {' x '.join(map(str, sizes[-1]))}"
+    return (
+        f"{extent} pixels. In a recipe: [range] shift = {mean:.3g}, scale = {spread:.3g}; [network] image_channels = "
+        f"{packed.channels}; [crops] size of at most {least}"
+    )
 
 
 def entries(

@@ -14,16 +14,17 @@ from torch import Tensor
 
 from priors.arguments import flag, number, settings
 from priors.data import DTYPES, ImageSet, floats, rounded, scale_of
-from priors.files import FileError, atomic
+from priors.files import FileError, atomic, hdf5_path
 from priors.hdf5 import opened
+from priors.wording import Concise
 
 GROUP, WHAT = "pictures", "HDF5 file of pictures"
 NUMBERS = 4  # uniform numbers that a crop takes: scale, row, column, symmetry
 MEASURED = 8  # crops of a picture that a loss is measured on
 
 
-@dataclass(frozen=True)
-class Pictures:
+@dataclass(frozen=True, repr=False)
+class Pictures(Concise):
     """Pictures uint8 or uint16 (C, H, W), of any H and W each, their names, and where they come from.
 
     Raises: ValueError for none, for other shapes or dtypes, and for another number of names.
@@ -51,6 +52,21 @@ class Pictures:
     def __getitem__(self, index: slice) -> "Pictures":
         return Pictures(self.pictures[index], self.names[index], self.source)
 
+    def stacked(self) -> ImageSet:
+        """Pictures of one size as an image set.
+
+        Raises: ValueError for pictures of several sizes.
+        """
+        sizes = sorted({tuple(p.shape[1:]) for p in self.pictures})
+        if len(sizes) > 1:
+            least = min(min(size) for size in sizes)
+            raise ValueError(
+                f"pictures of {len(sizes)} sizes, from {sizes[0]} to {sizes[-1]} pixels: a recipe without a section "
+                f"[crops] trains on pictures of one size; add one, with size of at most {least}, and [network] type = "
+                '"local", or pack pictures of one size'
+            )
+        return ImageSet(torch.stack(self.pictures), None, self.source)
+
     @property
     def channels(self) -> int:
         return self.pictures[0].shape[0]
@@ -65,8 +81,10 @@ def write(path: str | Path, data: Pictures, split: str | None = None, add: bool 
 
     Arguments: path; data; split: with it the group is ``{split}_pictures``; add: keep the other groups of a file that
     is there.
-    Raises: FileNotFoundError where there is none to add to; ValueError where it has that group.
+    Raises: FileNotFoundError where there is none to add to; ValueError where it has that group, and for a path that
+    names another format.
     """
+    path = hdf5_path(path, "set of pictures")
     if add and not Path(path).exists():
         raise FileNotFoundError(f"no file at {path} to add pictures to: leave add out and write the first part")
     if add and holds(path, split):
@@ -119,8 +137,8 @@ def _group(split: str | None) -> str:
     return f"{split}_{GROUP}" if split else GROUP
 
 
-@dataclass(frozen=True)
-class Crops:
+@dataclass(frozen=True, repr=False)
+class Crops(Concise):
     """Random square crops of pictures, one picture a row: what `Trainer` takes in place of an image set.
 
     A row's crop is a function of the row and of `NUMBERS` uniform numbers: so a step's crops come from (seed, step).

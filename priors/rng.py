@@ -42,6 +42,9 @@ class RowRNG:
         self._mirrored = torch.tensor(list(mirrored), device=self.device) if any(mirrored) else None
         self._generators = [np.random.Generator(np.random.PCG64(sequence)) for sequence in sequences]
 
+    def __repr__(self) -> str:
+        return f"RowRNG({len(self._generators)} rows, {self.dtype}, {self.device})"
+
     @classmethod
     def rows(cls, seed: int, n: int, **kwargs) -> "RowRNG":
         """The streams of rows 0..n-1."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from priors.moments import Moments
 from priors.sde import SDE, at_least, checked_sde
 from priors.spectrum import Spectrum, StationaryMoments
 from priors.units import Units
+from priors.wording import call
 
 # Each maps (network, u, alpha, sigma, t) to E[u0 | u_t]; u = alpha u0 + sigma z in the network's units, alpha and sigma
 # shaped to multiply u, t (N,).
@@ -148,6 +150,9 @@ class ScorePrior(Prior, nn.Module):
         self.predict: Prediction = prediction if callable(prediction) else PREDICTIONS[prediction]
         self.variance = range.scale**2
 
+    def _facts(self) -> dict[str, Any]:
+        return {"network": self.network} | super()._facts()
+
     def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
         state(x, t, len(self.event_shape), self.device)
         t = at_least(self.sde, t)
@@ -238,6 +243,10 @@ class NoisyClassifier(nn.Module):
         self.event_shape = _checked(network, sde, event_shape, range)
         self.network, self.sde, self.range = network, sde, range
         self.n_classes: int = network.config.classes  # type: ignore[union-attr, assignment]
+
+    def __repr__(self) -> str:
+        facts = {"network": self.network, "classes": self.n_classes, "event_shape": self.event_shape, "sde": self.sde}
+        return call(type(self).__name__, facts)
 
     def forward(self, x: Tensor, t: Tensor | float) -> Tensor:
         """Logits of log p(label | x_t), (N, classes)."""

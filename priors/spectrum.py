@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from priors.arguments import finite, rows, shape
+from priors.wording import Concise
 
 FLOORS = 200  # tried, in equal ratios
 
 
-@dataclass(frozen=True)
-class Spectrum:
+@dataclass(frozen=True, repr=False)
+class Spectrum(Concise):
     """Pictures of any size: colours that do not correlate, each of a power law of spatial frequency.
 
     Formula: in the orthonormal cosine transform over rows and columns, and in the colour axes ``colours``, coordinates
@@ -76,8 +77,8 @@ class Spectrum:
         return StationaryMoments(mean, f.new_tensor(self.colours), variances)
 
 
-@dataclass(frozen=True)
-class StationaryMoments:
+@dataclass(frozen=True, repr=False)
+class StationaryMoments(Concise):
     """E[x0] and Cov[x0] of pictures that are diagonal in cosines and colour axes: rough `Moments` for any size.
 
     Arguments: mean (*E) = (C, H, W), data units; colours (C, C), orthonormal columns; variances (*E), their squares.

@@ -1,6 +1,7 @@
 """Large pictures in tiles: the same denoiser in bounded memory."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,6 +42,9 @@ class Tiled(Wrapped):
         tile = count("tile", tile, hint="pixels of a side")
         stride: int = prior.network.stride  # type: ignore[assignment]
         self.margin, self.tile = -(-int(radius) // stride) * stride, -(-tile // stride) * stride
+
+    def _facts(self) -> dict[str, Any]:
+        return super()._facts() | {"tile": self.tile, "margin": self.margin}
 
     def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
         h, w = x.shape[-2:]

@@ -103,7 +103,10 @@ class Trainer:
         if config.batch_size % self.world:
             raise ValueError(f"batch_size {config.batch_size} does not divide among {self.world} processes")
         if len(data) < config.held_out + config.batch_size:
-            raise ValueError(f"{len(data)} images: too few for held_out {config.held_out} and one batch")
+            raise ValueError(
+                f"{len(data)} images: too few for held_out = {config.held_out} and one batch of {config.batch_size}; "
+                "lower these in [training], or take more images"
+            )
         self.config, self.out, self.notes = config, Path(out), notes or {}
         self.device = torch.device(device)
         self.held_out, self.data = data[-config.held_out :].measured(), data[: -config.held_out]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import inverse
@@ -15,7 +16,9 @@ import operators
 import priors
 from benchmarks.suite import methods, metrics
 from operators import registry
+from priors import pictures
 from priors.cli import app as train
+from priors.packing import app as pack
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -90,20 +93,24 @@ def read_toml(block: str) -> None:
 
 
 def read_bash(block: str) -> None:
-    """Trainings run; of other lines, what `uv run` starts must exist."""
+    """Packing and trainings of what is there run, the latter in two steps unless they say how many; of other lines,
+    what `uv run` starts must exist."""
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     for line in block.splitlines():
         words = shlex.split(line, comments=True)
         if words[:2] == ["uv", "run"]:
             assert words[2] in {*scripts, "pytest", "pre-commit", "ruff", "pyright", "python"}, line
-        if words[:3] == ["uv", "run", "inverse-train"] and Path(words[3]).exists():
-            result = CliRunner().invoke(train, words[3:])
+        command, arguments = words[2:3], words[3:]
+        app = {"inverse-train": train, "inverse-pack": pack}.get(command[0]) if words[:2] == ["uv", "run"] else None
+        if app is not None and Path(arguments[0]).exists():
+            timed = app is pack or "steps" in tomllib.loads(Path(arguments[0]).read_text())["training"]
+            result = CliRunner().invoke(app, arguments if timed else [*arguments, "--steps", "2"])
             assert result.exit_code == 0, result.output + repr(result.exception)
 
 
 def test_contributing_runs(session):
     run_examples(ROOT / "CONTRIBUTING.md")
-    assert "average" in operators.available() and Path("runs/stars/card.json").exists()
+    assert "average" in operators.available()
 
 
 def test_readme_runs(short):
@@ -123,8 +130,27 @@ def test_a_block_without_its_prior_is_left_out(session, tmp_path):
         run_examples(document)
 
 
-@pytest.mark.parametrize("document", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
-def test_pages_run_and_their_links_lead_somewhere(document, short):
+def test_a_folder_of_pictures_becomes_a_prior(short):
+    """docs/training.md with the steps that it names, none left out: pack, train, load, solve."""
+    run_examples(ROOT / "docs" / "training.md")
+    photos = Path("photos.h5"), Path("runs/photos/card.json"), Path("runs/stars/card.json")
+    assert all(path.exists() for path in photos)
+    recipe = tomllib.loads(Path("photos.toml").read_text())
+    made = pictures.read("photos.h5")
+    values = torch.cat([p.flatten() for p in made.pictures]).double() / 255
+    assert recipe["range"]["shift"] == pytest.approx(values.mean().item(), abs=0.006)
+    assert recipe["range"]["scale"] == pytest.approx(values.std().item(), abs=0.006)
+
+
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.parametrize("document", [p for p in PAGES if p.stem != "training"], ids=lambda path: path.name)
+def test_pages_run(document, short):
     run_examples(document)
-    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text())
+
+
+@pytest.mark.parametrize("document", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(document):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", document.read_text())
     assert [link for link in links if not (document.parent / link).exists()] == []

@@ -22,14 +22,15 @@ LEVELS = (  # inside `inverse`: a room imports from the levels above it in this 
     {"protocols", "solution"},
     {"grids", "predictors", "correctors", "guidance"},
     {"population", "flow", "quality", "scale"},
-    {"engine", "examination"},
+    {"engine"},
     {"methods"},
     {"choice", "kspace_checks"},
-    {"solve"},
+    {"solve", "examination"},
     {"figures", "plan", "scans"},
     {"demo", "folder", "scan_cli"},
     {"reading"},
-    {"own"},
+    {"operator_text"},
+    {"operator_help", "own"},
     {"cli"},
 )
 OPTIONAL = {"PIL", "deepinv", "diffusers", "lpips", "matplotlib", "scipy", "skimage", "tifffile", "torchvision"}

@@ -73,6 +73,9 @@ class DenoiserPrior(Prior, nn.Module):
         like = next(iter(tensors), torch.empty(0, device="cpu")) if weight is None else weight.detach()
         self.register_buffer("anchor", like.new_empty(0), persistent=False)
 
+    def _facts(self) -> dict[str, Any]:
+        return {"denoiser": self.denoiser} | super()._facts()
+
     def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
         state(x, t, len(self.event_shape), self.device)
         alpha, sigma = self.sde.alpha(t), self.sde.sigma(t)

@@ -76,6 +76,7 @@ def of_operators() -> Iterator[Good]:
         Good("Blur", operators.Blur, {"kernel": KERNEL, "boundary": "circular", "noise": G}),
         Good("Blur.gaussian", operators.Blur.gaussian, {"sigma_px": 1.0, "boundary": "valid", "truncate": 3.0}),
         Good("Blur.motion", operators.Blur.motion, {"size": 5, "seed": 0, "length": 3.0, "boundary": "circular"}),
+        Good("Blur.motion, straight", operators.Blur.motion, {"size": 5, "length": 3.0, "angle": 30.0}),
         Good("Downsampling", operators.Downsampling, {"factor": 2, "noise": G}),
         Good("Resize", operators.Resize, {"factor": 2.0, "kernel": "bicubic", "noise": G}),
         Good("Grayscale", operators.Grayscale, {"noise": G, "weights": (0.3, 0.3, 0.4)}),
@@ -145,6 +146,7 @@ def of_operators() -> Iterator[Good]:
         Good("get", operators.get, {"name": "blur"}),
         Good("make", operators.make, {"name": "masking", "mask": MASK}),
         Good("register", operators.register, {"name": "masking"}),
+        Good("line_kernel", kernels.line_kernel, {"length": 3.0, "angle": 30.0, "size": 5}),
         Good("motion_kernel", kernels.motion_kernel, {"size": 5, "seed": 0, "length": 3.0}),
         Good(
             "sampling.cartesian",

@@ -120,3 +120,8 @@ def test_the_reason_is_told(capfd):
 def test_a_wrong_budget(arguments, message):
     with pytest.raises(ValueError, match=message):
         solve(picture(SDES["vp"]), MASK, torch.zeros(1, *SHAPE), progress=False, **arguments)
+
+
+def test_a_method_in_capitals():
+    with pytest.raises(ValueError, match=r"method 'DPS' \(did you mean 'dps'\?\): expected 'auto'"):
+        choice.resolve("DPS", MASK, SHAPE, 4, None, True)

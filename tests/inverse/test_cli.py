@@ -11,11 +11,13 @@ from typer.testing import CliRunner
 import operators
 from inverse import METHODS, Solution
 from inverse.cli import app
-from inverse.reading import read_image, read_images, read_operator
+from inverse.operator_text import read_operator
+from inverse.reading import read_image, read_images
 from operators import Blur, Masking
 from priors import VESDE, ScorePrior, nets, samples
 from priors.checkpoints import save
 from priors.data import ImageSet, read, write
+from priors.decoding import decode
 from tests.cases import normal, score_prior
 
 FAST = ["--steps", "3"]
@@ -100,7 +102,8 @@ def test_solve_is_the_library_s(prior, image, tmp_path, pairs):
 def test_solve_a_measurement(prior, tmp_path, dtype):
     """A measurement of one's own, in numpy's precision: no truth, hence no PSNR."""
     np.save(tmp_path / "y.npy", np.zeros((1, 1, 8, 8), dtype))
-    arguments = ["--operator", "masking", "--prior", prior, "--samples", 1, "--out", tmp_path, "--measured", *FAST]
+    arguments = ["--operator", "masking:keep=0.5,seed=0", "--sigma", 0.05, "--prior", prior, "--samples", 1, *FAST]
+    arguments += ["--out", tmp_path, "--measured"]
     result = call("solve", tmp_path / "y.npy", *arguments)
     assert result.exit_code == 0, result.output
     assert "PSNR" not in result.output
@@ -113,7 +116,7 @@ def test_solve_says_what_speaks_against_its_samples(tmp_path):
     found = {}
     for name, y in (("cloth", samples("fashion-mnist").floats()[:1] + 0.1 * noise), ("noise", noise)):
         np.save(tmp_path / f"{name}.npy", y.numpy())
-        arguments = ["--operator", "masking:keep=1", "--samples", 1, "--steps", 16, "--measured"]
+        arguments = ["--operator", "identity", "--samples", 1, "--steps", 16, "--measured"]
         arguments += ["--out", tmp_path / f"solved {name}"]
         result = call("solve", tmp_path / f"{name}.npy", "--sigma", 0.1, "--method", "mmps", *arguments)
         assert result.exit_code == 0, result.output
@@ -175,7 +178,7 @@ def test_files_that_are_no_images(prior, tmp_path):
     np.save(tmp_path / "y.npy", np.zeros((1, 1, 8, 8)))
     refused(call("solve", tmp_path / "y.npy", *rest), "is an array, no picture", "--measured")
     refused(call("solve", tmp_path / "[none].png", *rest), "no image at", "[none].png")
-    refused(call("solve", tmp_path / "none.npy", *rest, "--measured"), "none.npy")
+    refused(call("solve", tmp_path / "none.npy", *rest, "--measured", "--operator", "identity"), "none.npy")
 
 
 RAMP = np.linspace(0, 1, 64).reshape(8, 8)
@@ -203,7 +206,7 @@ def test_operators_from_text():
     blur, mask, plane = (
         read_operator(t, 0.1, (1, 8, 8)) for t in ("blur:sigma=0.5,truncate=2", "masking:keep=0.25,seed=3", "grayscale")
     )
-    assert isinstance(blur, Blur) and blur.kernel_size == (3, 3) and blur.boundary == "reflect"
+    assert isinstance(blur, Blur) and blur.kernel_size == (3, 3) and blur.boundary == "circular"
     assert isinstance(mask, Masking) and int(mask.mask.sum()) == 16
     assert torch.equal(mask.mask, Masking.random((1, 8, 8), 0.25, seed=3).mask)
     assert all(float(op.noise.sigma) == pytest.approx(0.1) for op in (blur, mask, plane))
@@ -308,8 +311,54 @@ def test_more_samples_are_added_to_those_there_are(prior, image, tmp_path):
 def test_a_measured_picture_and_its_noise(prior, image, tmp_path):
     """8 x 8 pixels are too few to tell the noise by."""
     arguments = ["solve", image, "--operator", "blur:sigma=0.5", "--prior", prior, "--samples", 1, "--measured", *FAST]
-    assert call(*arguments, "--out", tmp_path / "o").exit_code == 0
+    assert call(*arguments, "--sigma", 0.05, "--out", tmp_path / "o").exit_code == 0
     assert not (tmp_path / "o" / "truth.png").exists() and (tmp_path / "o" / "measurement.png").exists()
-    refused(call(*arguments, "--sigma", "auto", "--out", tmp_path / "p"), "quads", "as a number")
-    refused(call(*arguments, "--budget", "cheap", "--out", tmp_path / "p"), "cheap")
+    for sigma in ([], ["--sigma", "auto"]):
+        refused(call(*arguments, *sigma, "--out", tmp_path / "p"), "quads", "as a number")
+    refused(call(*arguments, "--sigma", 0.05, "--budget", "cheap", "--out", tmp_path / "p"), "cheap")
     assert not (tmp_path / "p").exists()
+
+
+def test_a_folder_of_pictures(prior, tmp_path):
+    """One folder each; a file that is no picture does not stop the others, and a second call goes on."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for k, name in enumerate(("a.png", "b.png", "b.tif")):
+        pixels = (255 * normal(8, 8, seed=k).sigmoid().numpy()).astype(np.uint8)
+        imsave(folder / name, pixels, check_contrast=False)
+    (folder / "c.png").write_text("hello")
+    (folder / "notes.txt").write_text("hello")
+    (folder / "inner").mkdir()
+    arguments = ["--operator", "masking", "--prior", prior, *FAST, "--method", "mmps"]
+    result = call("solve", folder, *arguments, "--samples", 1, "--out", out)
+    assert result.exit_code == 2 and "1 of 4 were not solved: c.png" in result.output
+    assert {path.name for path in out.iterdir()} == {"a.png", "b.png", "b.tif"}
+    first = {path.name: Solution.load(path / "solution.h5").samples for path in out.iterdir()}
+    (folder / "c.png").unlink()
+    again = call("solve", folder, *arguments, "--samples", 2, "--out", out)
+    assert again.exit_code == 0 and again.output.count("finished before") == 3
+    for name, x in first.items():
+        samples = Solution.load(out / name / "solution.h5").samples
+        assert samples.shape[1] == 2 and torch.equal(samples[:, :1], x)
+    alone = call("solve", folder / "a.png", *arguments, "--samples", 1, "--out", tmp_path / "alone")
+    assert alone.exit_code == 0
+    assert torch.equal(Solution.load(tmp_path / "alone" / "solution.h5").samples, first["a.png"])
+
+
+def test_16_bits_come_back(prior, tmp_path):
+    imsave(tmp_path / "deep.png", (RAMP * 65535).astype(np.uint16), check_contrast=False)
+    arguments = ["--operator", "masking", "--prior", prior, "--samples", 1, "--out", tmp_path / "o", *FAST]
+    assert call("solve", tmp_path / "deep.png", *arguments).exit_code == 0
+    mean = Solution.load(tmp_path / "o" / "solution.h5").mean[0, 0].clamp(0, 1).numpy()
+    for name in ("mean.tif", "sample-1.tif"):
+        np.testing.assert_allclose(decode(tmp_path / "o" / name).values, mean * 65535, atol=0.51)
+
+
+def test_a_kernel_drawn_by_chance_is_cautioned_of(prior, image, tmp_path):
+    arguments = ["solve", image, "--measured", "--sigma", 0.05, "--prior", prior, "--samples", 1, *FAST]
+    drawn = call(*arguments, "--operator", "blur:motion=3,seed=3", "--out", tmp_path)
+    assert drawn.exit_code == 0 and drawn.output.count("drawn by chance") == 1
+    assert "drawn by chance" in (tmp_path / "index.html").read_text()
+    straight = call(*arguments, "--operator", "blur:length=2,angle=30", "--dry")
+    assert straight.exit_code == 0 and "drawn by chance" not in straight.output
+    assert "Blur.motion: length=2, boundary=reflect (default), angle=30" in " ".join(straight.output.split())

@@ -15,7 +15,7 @@ import inverse.demo
 from benchmarks.cli import app as bench
 from inverse import Solution
 from inverse.figures import Column, NotDrawn, drawing, gallery
-from inverse.reading import read_operator
+from inverse.operator_text import read_operator
 from operators import Masking
 from priors.checkpoints import save
 from priors.cli import app as train

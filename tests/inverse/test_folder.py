@@ -7,6 +7,7 @@ from PIL import Image
 
 from inverse import Solution
 from inverse.folder import write_folder
+from priors.decoding import decode
 from tests.benchmarks.suite.browser import CHROMIUM, DRIVER, browser
 from tests.benchmarks.suite.test_report_page import faults_of, outside
 
@@ -59,6 +60,25 @@ def test_large_pictures_are_made_small_on_the_page_alone(tmp_path):
     assert Image.open(tmp_path / "mean.png").size == (1300, 600)
     text = (tmp_path / "index.html").read_text()
     assert "data:image/jpeg" in text and len(text) < 4e6
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", ["uint16", "float32", "float64"])
+def test_a_picture_of_more_than_8_bits_comes_back_as_such(tmp_path, channels, dtype):
+    found = solution(channels, 8, 9)
+    write_folder(tmp_path, "deep", found, torch.rand(1, 7), None, {}, [], dtype)
+    for name, x in {"mean": found.mean[0], "sample-2": found.samples[0, 1]}.items():
+        pixels = decode(tmp_path / f"{name}.tif").values
+        expected = x.permute(1, 2, 0).squeeze(-1).numpy()
+        if dtype == "uint16":
+            assert pixels.dtype == np.uint16
+            np.testing.assert_allclose(pixels, expected.clip(0, 1) * 65535, atol=0.51)
+        else:
+            assert pixels.dtype == np.float32
+            np.testing.assert_array_equal(pixels, expected)
+        assert np.array(Image.open(tmp_path / f"{name}.png")).dtype == np.uint8
+    write_folder(tmp_path / "plain", "p", found, torch.rand(1, 7), None, {}, [], "uint8")
+    assert not list((tmp_path / "plain").glob("*.tif"))
 
 
 @pytest.fixture(scope="module")

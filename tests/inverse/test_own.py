@@ -1,6 +1,7 @@
 """One's own picture: what is chosen and said, and samples that are kept as they finish."""
 
 import importlib
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -13,6 +14,7 @@ from skimage.transform import resize
 from inverse import Solution, solve
 from inverse.own import draw, finished, pose
 from inverse.plan import plan
+from operators import Blur, LinearOperator, Masking, registry
 from priors import Tiled
 
 MASK = "masking:keep=0.5"
@@ -107,14 +109,114 @@ def test_grey_becomes_colour_where_the_prior_is_and_it_is_said(tmp_path):
 def test_measurements_that_do_not_fit_are_refused(tmp_path):
     imsave(tmp_path / "grey.png", picture(24, 32, 1), check_contrast=False)
     with pytest.raises(ValueError, match="has 1 channels, the measurement of such a picture has 3"):
-        pose(tmp_path / "grey.png", "blur", "0.1", "natural", measured=True)
-    assert pose(tmp_path / "grey.png", "grayscale", "0.1", measured=True).prior.event_shape == (3, 24, 32)
+        pose(tmp_path / "grey.png", "blur:sigma=1", "0.1", "natural", measured=True)
+    mean = "grayscale:weights=0.33,0.33,0.34"
+    assert pose(tmp_path / "grey.png", mean, "0.1", measured=True).prior.event_shape == (3, 24, 32)
     np.save(tmp_path / "two.npy", np.zeros((2, 3, 24, 32), np.float32))
     with pytest.raises(ValueError, match="holds 2 measurements"):
-        pose(tmp_path / "two.npy", "blur", "0.1", measured=True)
+        pose(tmp_path / "two.npy", "blur:sigma=1", "0.1", measured=True)
     np.save(tmp_path / "label.npy", np.zeros(1, np.int64))
-    with pytest.raises(ValueError, match="name a --prior"):
-        pose(tmp_path / "label.npy", "classifier", measured=True)
+    with pytest.raises(ValueError, match=r"does not tell the picture's size .* give --size .* or a --prior"):
+        pose(tmp_path / "label.npy", "classifier:name=fashion-mnist-classifier", measured=True)
+    np.save(tmp_path / "small.npy", np.zeros((1, 1, 28, 28), np.float32))
+    with pytest.raises(ValueError, match="boundary=reflect is for a picture of the measurement's own size"):
+        pose(tmp_path / "small.npy", "blur:sigma=1,boundary=valid", "0.1", "fashion-mnist", measured=True)
+    found = pose(tmp_path / "small.npy", "blur:sigma=1", "0.1", "fashion-mnist", measured=True)
+    assert found.operator.boundary == "reflect" and "boundary=reflect (default)" in found.facts["operator"]
+
+
+@pytest.mark.parametrize(
+    ("operator", "fragment"),
+    [
+        ("motion", "no operator named 'motion'. Did you mean 'blur'"),
+        ("blur:motion=8,seed=1", "size = 8: expected an odd integer"),
+        ("blur:motion=9,angel=30", "no 'angel' here .did you mean 'angle'"),
+        ("blur:file=kernel.npy", "no kernel at kernel.npy"),
+        ("blur:kernel=kernel.png", "no image at kernel.png"),
+        ("blur:sigma=wide", "expected a number"),
+        ("blur:sigma=-1", "sigma_px = -1"),
+        ("masking:box=99", "a box of 99 x 99 .* does not fit"),
+        ("downsampling:factor=0", "factor = 0"),
+        ("resize:factor=0.5,kernel=bicubic", "factor = 0.5"),
+        ("compressed_sensing:keep=7,transform=dct,seed=0", "keep = 7"),
+        ("varying_blur.rotation:degrees=nan", "degrees=nan"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::inverse.operator_text.DrawnInstrument")
+def test_a_mistake_in_an_operator_is_told_first_of_a_measurement_too(tmp_path, operator, fragment):
+    """Not that the operator does not tell the picture's size."""
+    imsave(tmp_path / "y.png", picture(24, 32), check_contrast=False)
+    with pytest.raises((ValueError, FileNotFoundError), match=f"^[^;]*{fragment}"):
+        pose(tmp_path / "y.png", operator, "0.1", measured=True)
+
+
+def test_the_border_of_a_measurement_is_not_made_up(tmp_path):
+    """Valid: a crop is explained by a picture that reaches beyond it. Of a picture, the border is Python's default."""
+    imsave(tmp_path / "y.png", picture(24, 32), check_contrast=False)
+    problem = pose(tmp_path / "y.png", "blur:length=5,angle=0", "0.1", measured=True)
+    assert problem.operator.boundary == "valid" and problem.prior.event_shape == (3, 24 + 6, 32 + 6)
+    assert "boundary=valid (default)" in problem.facts["operator"] and "3 x 30 x 38" in problem.facts["picture"]
+    assert pose(tmp_path / "y.png", "blur:sigma=1").operator.boundary == Blur.gaussian(1.0).boundary
+    reflect = pose(tmp_path / "y.png", "blur:sigma=1,boundary=reflect", "0.1", measured=True)
+    assert reflect.prior.event_shape == (3, 24, 32)
+
+
+def test_sigma_of_a_measurement_is_estimated_unless_told(tmp_path):
+    blurred = resize(astronaut(), (96, 96), anti_aliasing=True) * 0.8 + 0.1
+    y = blurred + 0.04 * np.random.default_rng(0).standard_normal(blurred.shape)
+    np.save(tmp_path / "y.npy", y.transpose(2, 0, 1)[None].astype(np.float32))
+    told, open_ = (pose(tmp_path / "y.npy", "identity", s, measured=True) for s in ("auto", None))
+    assert told.sigma == open_.sigma == pytest.approx(0.04, rel=0.3) and "estimated" in open_.facts["sigma"]
+    np.save(tmp_path / "k.npy", np.zeros((1, 2, 64, 64), np.float32))
+    given = "fourier.radial:spokes=9"
+    with pytest.raises(ValueError, match="give sigma as a number"):
+        pose(tmp_path / "k.npy", given, prior="brain-mri", measured=True, size="64x64")
+
+
+@pytest.fixture
+def plug_in(monkeypatch):
+    """A stranger's operators: one says nothing of its pictures' size, one has their shape."""
+
+    class Slopes(LinearOperator):
+        def forward(self, x):
+            return x[..., 1:] - x[..., :-1]
+
+    class Negative(LinearOperator):
+        def forward(self, x):
+            return 1 - x
+
+    monkeypatch.setitem(registry.REGISTRY, "slopes", Slopes)
+    monkeypatch.setitem(registry.REGISTRY, "negative", Negative)
+
+
+@pytest.mark.parametrize(
+    ("size", "prior", "shape"),
+    [("24x33", None, (3, 24, 33)), ("3x24x33", None, (3, 24, 33)), ("24x33", "natural", (3, 24, 33))],
+)
+def test_a_plug_in_measures_pictures_of_the_size_that_is_told(plug_in, tmp_path, size, prior, shape):
+    np.save(tmp_path / "y.npy", np.zeros((1, 3, 24, 32), np.float32))
+    found = pose(tmp_path / "y.npy", "slopes", "0.1", prior, measured=True, size=size)
+    assert tuple(found.prior.event_shape) == shape and found.operator.measurement_shape(shape) == (3, 24, 32)
+    assert pose(tmp_path / "y.npy", "negative", "0.1", measured=True).prior.event_shape == (3, 24, 32)
+
+
+@pytest.mark.parametrize(
+    ("given", "fragment"),
+    [
+        ({}, "does not tell the picture's size from a measurement of shape .3, 24, 32.: give --size"),
+        ({"size": "24"}, "expected HEIGHTxWIDTH"),
+        ({"size": "24x0"}, "expected HEIGHTxWIDTH"),
+        ({"size": "24x32"}, "this operator makes .3, 24, 31.: give --size"),
+        ({"size": "24x33", "prior": "cifar10"}, "leave the option out"),
+        ({"size": "24x33", "measured": False}, "--size is for a measurement"),
+    ],
+)
+def test_a_size_that_is_none(plug_in, tmp_path, given, fragment):
+    np.save(tmp_path / "y.npy", np.zeros((1, 3, 24, 32), np.float32))
+    imsave(tmp_path / "y.png", picture(24, 32), check_contrast=False)
+    path = tmp_path / ("y.npy" if given.get("measured", True) else "y.png")
+    with pytest.raises(ValueError, match=fragment):
+        pose(**({"path": path, "operator": "slopes", "sigma": "0.1", "measured": True} | given))
 
 
 @pytest.fixture
@@ -184,3 +286,12 @@ def test_samples_of_another_problem_are_not_mixed_in(posed, photo, tmp_path):
     file.write_bytes(b"something else")
     with pytest.raises(ValueError, match="no readable solution"):
         finished(problem, chosen, 0, file)
+
+
+def test_the_key_of_a_problem_is_not_its_words(posed):
+    """Another wording of the plan, or an update of it, does not throw finished samples away; another mask does."""
+    problem, chosen = posed
+    key = problem.key(chosen, 0)
+    assert replace(problem, facts={"picture": "in other words"}).key(chosen, 0) == key
+    other = replace(problem, operator=Masking.random((3, 24, 32), 0.5, seed=1, noise=problem.operator.noise))
+    assert other.key(chosen, 0) != key and replace(problem, sigma=0.2).key(chosen, 0) != key

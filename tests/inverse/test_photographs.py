@@ -5,7 +5,7 @@ import torch
 
 from benchmarks.problems import smooth_covariance
 from inverse import solve
-from inverse.reading import read_operator
+from inverse.operator_text import read_operator
 from operators import (
     JPEG,
     Bayer,

@@ -1,16 +1,28 @@
 """After each solve: samples that do not explain y, or explain its noise, are warned of; right ones never are."""
 
+import re
 import warnings
 
 import pytest
 import torch
+from torch.nn.functional import avg_pool2d
 
-from inverse import METHODS, PoorFit, solve
+from inverse import METHODS, PoorFit, examine, solve
 from inverse.guidance import DPS
 from inverse.methods import Method, replace
-from inverse.quality import misfit, misfits
-from operators import Categorical, Composition, GaussianNoise, Grayscale, LinearMap, Masking, PoissonNoise
-from priors import VPSDE, Gaussian
+from inverse.quality import misfits
+from operators import (
+    Blur,
+    Categorical,
+    Composition,
+    GaussianNoise,
+    Grayscale,
+    LinearMap,
+    Masking,
+    PhaseRetrieval,
+    PoissonNoise,
+)
+from priors import VPSDE, Gaussian, from_denoiser
 from tests.cases import gaussian, normal
 
 EQUAL = torch.zeros(1, 2)
@@ -89,13 +101,44 @@ def test_solve_warns_with_figure_and_remedy_and_is_silent_where_all_is_well():
         warnings.simplefilter("error", PoorFit)
         solve(prior, operator, y, 4, "mmps", progress=False)
     idle: Method = replace(METHODS["dps"], guidance=DPS(1e-6))  # next to no guidance
-    with pytest.warns(PoorFit, match=r"measurement 0: .*chi\^2 .*more steps.*and 1 more, see inverse\.examine"):
+    with pytest.warns(PoorFit, match=r"measurement 0: .*chi\^2 .*n_steps.*and 1 more, see inverse\.examine"):
         solve(prior, operator, y, 4, idle, 10, progress=False)
 
 
-def test_no_other_method_is_suggested_to_a_calibrated_one():
-    """Of `mmps` itself the remedy "method mmps" would be empty."""
-    for chi2, p in ((4.0, 0.0), (0.2, 1.0)):
-        assert "mmps" in misfit(chi2, p, (0.5, 2.0), 0.01)
-        assert "mmps" not in misfit(chi2, p, (0.5, 2.0), 0.01, calibrated=True)
-    assert misfit(1.0, 0.5, (0.5, 2.0), 0.01) == ""
+def smoothing(x, sigma):
+    return avg_pool2d(x, 3, 1, 1)
+
+
+WITHOUT = from_denoiser(torch.no_grad()(smoothing), event_shape=(1, 8, 8))  # no derivative
+WITH = from_denoiser(smoothing, event_shape=(1, 8, 8))
+SMALL = GaussianNoise(1e-3)  # so small that no sample explains y
+
+
+@pytest.mark.parametrize("prior", [WITH, WITHOUT], ids=["derivative", "none"])
+@pytest.mark.parametrize(
+    "operator", [Blur.gaussian(0.5, noise=SMALL), PhaseRetrieval(noise=SMALL)], ids=["linear", "not linear"]
+)
+def test_the_method_that_a_warning_names_is_another_one_that_serves(prior, operator):
+    y = operator.measure(torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)), seed=0)
+    used = "daps" if "linear" not in operator.capabilities else "diffpir"
+    few = {"n_samples": 2, "n_steps": 3, "progress": False}
+    with pytest.warns(PoorFit, match=r"method '\w+'") as caught:
+        solution = solve(prior, operator, y, method=used, **few)
+    texts = [str(w.message) for w in caught] + examine(solution, operator, y).warnings[0]
+    named = [re.search(r"method '(\w+)'", text) for text in texts]
+    for found in filter(None, named):
+        assert found[1] != used
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            solve(prior, operator, y, method=found[1], **few)
+    assert any(named)
+
+
+def test_methods_that_a_refusal_names_serve_the_size_too():
+    """ "pivot" takes 64 numbers at most: of 256 it is no way out."""
+    operator = Blur.gaussian(0.5, noise=GaussianNoise(0.1))
+    for size, there in ((8, True), (16, False)):
+        prior = from_denoiser(smoothing, event_shape=(1, size, size))
+        with pytest.raises(ValueError, match="methods that serve it are") as refused:
+            solve(prior, operator, torch.zeros(1, 1, size, size), method="replacement", progress=False)
+        assert ("'pivot'" in str(refused.value)) == there

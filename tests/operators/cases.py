@@ -70,6 +70,13 @@ CASES: dict[str, list[Case]] = {
         Case("negative red", lambda: operators.Grayscale(noise=G(0.1), weights=(-1.0, 0.0, 0.0)), IMAGE),
         Case("difference", lambda: operators.Grayscale(noise=G(0.1), weights=(-1.0, 2.0)), (2, 4, 4)),
     ],
+    "identity": [
+        Case("colour", lambda: operators.Identity(G(0.1)), IMAGE),
+        Case("vectors, noiseless", lambda: operators.Identity(), (9,)),
+        Case("batched", lambda: operators.Identity(G(torch.tensor([0.1, 0.2, 0.3]))), (1, 4, 5)),
+        Case("sigma per entry", lambda: operators.Identity(G(PER_ENTRY, event_ndim=3)), IMAGE),
+        Case("photons", lambda: operators.Identity(PoissonNoise(30.0)), IMAGE),
+    ],
     "downsampling": [
         Case("by 2", lambda: operators.Downsampling(2, noise=G(0.1)), (3, 6, 10)),
         Case("by 3", lambda: operators.Downsampling(3, noise=G(0.1)), (3, 9, 6)),
@@ -86,6 +93,7 @@ CASES: dict[str, list[Case]] = {
         Case("circular", lambda: operators.Blur(peaked(3, 4), noise=G(0.1)), IMAGE),
         Case("circular gaussian", lambda: operators.Blur.gaussian(0.6, noise=G(0.05)), (2, 8, 7)),
         Case("motion", lambda: operators.Blur.motion(5, seed=1, noise=G(0.05)), IMAGE),
+        Case("straight motion", lambda: operators.Blur.motion(length=3, angle=30, noise=G(0.05)), IMAGE),
         Case("motion, reflect", lambda: operators.Blur.motion(3, seed=2, boundary="reflect", noise=G(0.05)), IMAGE),
         Case("circular with a null space", lambda: operators.Blur(torch.ones(2, 2) / 4, noise=G(0.1)), (1, 6, 6)),
         Case("circular per channel", lambda: operators.Blur(peaked(3, 3, 2), noise=G(0.1)), IMAGE),

@@ -20,6 +20,25 @@ def test_check(case):
     assert expected <= set(report)
 
 
+@pytest.mark.parametrize("case", [case for _, case in ALL], ids=[label for label, _ in ALL])
+def test_it_shows_itself_in_one_line(case):
+    """Its arguments and its noise, never the numbers of a tensor or an address."""
+    operator = case.make()
+    text = repr(operator)
+    assert "\n" not in text and "tensor(" not in text and " at 0x" not in text and len(text) < 600
+    made_of_parts = isinstance(operator, operators.Composition | operators.Stack | operators.Classifier)
+    assert made_of_parts or repr(operator.noise) in text
+
+
+def test_what_it_shows():
+    noise = operators.GaussianNoise(0.05)
+    mask = operators.Masking.random((1, 8, 8), keep=0.25, noise=noise)
+    assert repr(mask) == "Masking(mask=<25 % of (1, 8, 8)>, noise=GaussianNoise(sigma=0.05))"
+    two = operators.Downsampling(2, operators.PoissonNoise(100.0)) @ operators.Resize(3)
+    assert repr(two).startswith("Downsampling(factor=2, noise=PoissonNoise(peak=100)) @ Resize(factor=3, ")
+    assert "event_shape=(1, 8, 8)" in repr(operators.Downsampling(2).at((1, 8, 8)))
+
+
 @pytest.mark.parametrize(
     ("name", "label", "structure"),
     [

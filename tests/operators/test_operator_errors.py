@@ -1,5 +1,6 @@
 """What is refused, and whether the message says what to do."""
 
+import numpy as np
 import pytest
 import torch
 from operator_cases import TinyClassifier, uniform
@@ -175,3 +176,24 @@ def test_make():
     op = operators.make("masking", mask=torch.ones(2, 2), noise=G)
     assert isinstance(op, Masking) and op.noise is G
     assert operators.get("blur") is Blur
+
+
+def test_one_mask_for_each_measurement_without_channels():
+    """(N, H, W) for pictures of one channel is what a data loader gives: the message has the reshape, which works."""
+    masks = (uniform(4, 8, 8) > 0.5).numpy()
+    x = uniform(4, 1, 8, 8)
+    with pytest.raises(ValueError, match=r"4 measurements mask\[:, None\]"):
+        operators.Masking(masks)(x)
+    assert operators.Masking(masks[:, None])(x).shape == x.shape
+
+
+def test_numbers_of_numpy_are_numbers():
+    n, x = np.int64, uniform(1, 1, 8, 8)
+    for made, same in (
+        (operators.Masking.box((n(1), n(8), n(8)), np.array([3, 2])), operators.Masking.box((1, 8, 8), (3, 2))),
+        (operators.Masking.box((1, 8, 8), n(3), torch.tensor([1, 2])), operators.Masking.box((1, 8, 8), 3, (1, 2))),
+        (operators.Downsampling(n(2)), operators.Downsampling(2)),
+        (operators.Radon(n(5), n(8), n(9), origin=np.array([3.0, 4.0])), operators.Radon(5, 8, 9, origin=(3.0, 4.0))),
+        (operators.Blur.motion(n(3), seed=n(1)), operators.Blur.motion(3, seed=1)),
+    ):
+        torch.testing.assert_close(made(x), same(x))

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from operators import Blur, Masking
-from operators.kernels import motion_kernel, read_kernel
+from operators.kernels import line_kernel, motion_kernel, read_kernel
 
 
 @pytest.mark.parametrize("size", [3, 9, 21])
@@ -46,6 +46,43 @@ def test_a_path_is_as_long_as_told():
     """A straight camera: a path whose length is its extent is as many pixels long, and touches about as many."""
     kernel = motion_kernel(33, 7, 30.0)
     assert 20 < int((kernel > 1e-4).sum()) < 120
+
+
+def test_a_straight_movement_by_length_and_angle():
+    """Along a row: the hat of bilinear sharing, averaged over 9 pixels. Turned, its moments are those of the line."""
+    weights = torch.tensor([1 / 8, 7 / 8, *[1.0] * 7, 7 / 8, 1 / 8]) / 9
+    kernel = line_kernel(9, 0)
+    torch.testing.assert_close(kernel[5], weights, atol=1e-4, rtol=0)
+    assert kernel.shape == (11, 11) and kernel.sum().item() == pytest.approx(1) and kernel[5].sum().item() > 0.999
+    torch.testing.assert_close(line_kernel(9, 90), kernel.T, atol=1e-4, rtol=0)
+    torch.testing.assert_close(line_kernel(9, 210), line_kernel(9, 30), atol=1e-5, rtol=0)
+    kernel = line_kernel(12, 30, 21)
+    place = torch.arange(21.0) - 10
+    up, right = -place[:, None], place
+    variances = [float((kernel * product).sum()) for product in (right**2, up**2, up * right)]
+    line = [12**2 / 12 * c for c in (0.75, 0.25, 0.75**0.5 / 2)]  # cos^2, sin^2, cos sin
+    np.testing.assert_allclose(variances, np.add(line, [1 / 6, 1 / 6, 0]), atol=0.05)  # sharing adds f (1 - f)
+    assert torch.equal(Blur.motion(length=12, angle=30, size=21).kernel[0], kernel)
+    assert Blur.motion(length=9, angle=0, boundary="valid").kernel_size == (11, 11)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "expected length and angle, of a straight line, or size and seed"),
+        ({"angle": 30}, "expected a length"),
+        ({"size": 9, "angle": 30}, "expected a length"),
+        ({"length": 9, "angle": 30, "seed": 1}, "no seed"),
+        ({"length": 9, "angle": 30, "size": 8}, "an odd integer >= 9"),
+        ({"length": 9, "angle": 0, "size": 9}, "an odd integer >= 11"),
+        ({"length": 0, "angle": 0}, "length = 0"),
+        ({"length": 9, "angle": float("nan")}, "angle = nan"),
+        ({"length": 5000, "angle": 0}, "length = 5000"),
+    ],
+)
+def test_a_movement_that_is_none(given, message):
+    with pytest.raises(ValueError, match=message):
+        Blur.motion(**given)
 
 
 @pytest.mark.parametrize(

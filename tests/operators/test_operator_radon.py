@@ -1,6 +1,7 @@
 """Radon against closed forms and scikit-image, and filtered back-projection against the pictures."""
 
 import math
+import warnings
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +12,8 @@ from skimage.transform import iradon, radon
 from torch.nn import functional as F
 
 import operators
-from operators import Radon
+import priors
+from operators import Radon, TransposedSinogram
 from operators.backprojection import WINDOWS, ramp, shares
 
 # (weight, width, column, row upwards), the picture's side being 1: bumps and their closed-form line integrals
@@ -84,6 +86,81 @@ def test_scikit_images_transform(n, circle):
     assert rms((op.fbp(expected)[0, 0] - theirs)[inside]) < 0.01 * rms(x)
     if n % 2 == 0:  # the default axis of rotation is half a pixel away
         assert rms(Radon(angles, n, y.shape[-1])(x) - expected) > 0.05 * rms(expected)
+
+
+# A picture of 5 x 5 pixels and its sinogram by ASTRA 2.5 (create_proj_geom("parallel", 1.0, 6, [0.1, 0.9, 2.5]),
+# projector "linear").
+ASTRAS_PICTURE = [[0, 1, 0, 0, 0], [0, 0, 0, 2, 0], [0, 0, 0, 0, 0], [0, 0, 3, 0, 0], [0, 0, 0, 0, 0]]
+ASTRAS_SINOGRAM = [
+    [0.0, 0.293264, 2.509187, 2.005837, 1.191559, 0.0],
+    [0.0, 0.325882, 2.444585, 0.551308, 2.615539, 0.0],
+    [0.0, 0.0, 4.854307, 0.306848, 0.472173, 0.466216],
+]
+
+
+def test_astras_geometry():
+    x = torch.tensor(ASTRAS_PICTURE).double()[None, None]
+    angles = [0.1, 0.9, 2.5]  # which without a unit would be refused
+    y = Radon.astra(5, angles, 6)(x)[0, 0]
+    torch.testing.assert_close(y, torch.tensor(ASTRAS_SINOGRAM).double(), atol=2e-6, rtol=0)
+    torch.testing.assert_close(Radon.astra(5, np.int64(60), 6).angles, Radon(60).angles)
+
+
+def test_tigres_geometry():
+    """Its rays, as its source has them: p on them has p . (-sin, cos) = u - COR with p = (column, row) + offOrigin."""
+    n, detectors, cor, down, across = 40, 70, 1.3, 2.0, -1.5
+    alpha = torch.linspace(0, math.pi, 9, dtype=torch.float64)[:, None] + 0.2
+    u = torch.arange(detectors, dtype=torch.float64) - (detectors - 1) / 2
+    place, spots = torch.arange(n, dtype=torch.float64) - (n - 1) / 2, ((1.0, 8.0, -5.0), (0.6, -3.0, 7.0))
+    x = sum(w * torch.exp(-((place[:, None] - r) ** 2 + (place - c) ** 2) / 18) for w, r, c in spots)  # sigma 3
+    expected = sum(
+        w
+        * 3
+        * math.sqrt(2 * math.pi)
+        * torch.exp(-((u + cor - ((r + down) * alpha.cos() - (c + across) * alpha.sin())) ** 2) / 18)
+        for w, r, c in spots
+    )
+    op = Radon.tigre(n, alpha[:, 0], detectors, cor=cor, off_origin=(down, across))
+    assert rms(op(x[None, None])[0, 0] - expected) < 0.01 * rms(expected)  # a wrong sign gives 0.4
+    first = Radon.tigre(n, 4, n)(x[None, None])[0, 0, 0]  # at angle 0 rays run along rows
+    torch.testing.assert_close(first, x.sum(1))
+
+
+def test_a_number_of_views_has_no_unit():
+    for unit in ("radians", "degrees", None):
+        torch.testing.assert_close(Radon(60, unit=unit).angles, torch.arange(60) * 3.0, check_dtype=False)
+
+
+def test_posterior_means_of_skimages_sinograms_at_even_and_odd_sizes():
+    """With the axis of rotation half a pixel off, the error at even sizes is several times that at odd ones."""
+    errors = {}
+    for n in (16, 17):
+        place = torch.stack(torch.meshgrid(torch.arange(n), torch.arange(n), indexing="ij"), -1).view(-1, 2).double()
+        covariance = 0.02 * torch.exp(-torch.cdist(place, place).square() / 18) + 1e-6 * torch.eye(n * n)
+        prior = priors.Gaussian(torch.zeros(n * n).double(), covariance, sde=priors.VESDE(), event_shape=(1, n, n))
+        x = prior.sample(4, seed=1).double()
+        angles = np.linspace(0, 180, 24, endpoint=False)
+        seen = np.stack([radon(picture[0].numpy(), angles, circle=False).T for picture in x])[:, None]
+        y = torch.from_numpy(seen) + 0.05 * torch.randn(seen.shape, generator=torch.Generator().manual_seed(0))
+        named = Radon.skimage(n, angles, circle=False, noise=operators.GaussianNoise(0.05))
+        plain = Radon(angles, n, y.shape[-1], noise=operators.GaussianNoise(0.05))
+        errors[n] = [
+            rms(torch.stack([prior.posterior(op, one[None].float()).mean.view(n, n) for one in y]) - x[:, 0])
+            for op in (named, plain)
+        ]
+    assert errors[16][0] < 1.1 * errors[17][0]
+    assert errors[16][1] > 2 * errors[16][0]
+
+
+def test_a_square_sinogram_that_is_transposed():
+    op = Radon(32, 32, 32, noise=operators.GaussianNoise(0.05))
+    y = op.measure(bumps(32).float(), seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        op.validate_y(y, (1, 32, 32))
+        op.validate_y(torch.randn(y.shape), (1, 32, 32))  # noise alone has no axes to swap
+    with pytest.warns(TransposedSinogram, match=r"y\.transpose\(-1, -2\)"):
+        op.validate_y(y.mT, (1, 32, 32))
 
 
 def test_the_axis_of_rotation():
@@ -209,6 +286,12 @@ def test_partial_views():
         (lambda: Radon(4, 8).fbp(uniform(1, 1, 12, 4)), r"y\.transpose\(-1, -2\)"),
         (lambda: Radon(4, 8).validate_y(uniform(1, 1, 12, 4), (1, 8, 8)), r"y\.permute\(0, 1, 3, 2\) fits"),
         (lambda: Radon(4, 8).validate_y(uniform(12, 4), (1, 8, 8)), r"y\.permute\(1, 0\)\[None\]\[None\] fits"),
+        (lambda: Radon(4, 8).validate_y(uniform(1, 1, 8, 4), (1, 8, 8)), r"y\.transpose\(-1, -2\), and .*detectors=8"),
+        (lambda: Radon(4, 8).validate_y(uniform(8, 4), (1, 8, 8)), r"y\.transpose\(-1, -2\)\[None\]\[None\], and"),
+        (lambda: Radon(4, 8).validate_y(uniform(1, 1, 4, 9), (1, 8, 8)), r"; give Radon\(\.\.\., detectors=9\)"),
+        (lambda: Radon(4, 8).validate_y(uniform(4, 9), (1, 8, 8)), r"; give y\[None\]\[None\], and"),
+        (lambda: Radon.limited_angle(8, 60, 4, unit="radians"), "its angles are degrees"),
+        (lambda: Radon.tigre(8, [0.0, 1.0], 9, unit="degrees"), "np.deg2rad"),
         (lambda: Radon(4, 8).fbp(uniform(1, 1, 4, 12), "hanning"), "hamming, hann"),
     ],
 )

@@ -2,16 +2,19 @@
 
 import os
 import secrets
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from benchmarks.records import Records
 from benchmarks.suite import problems, records
 from inverse import Solution
-from inverse.scans import read_reconstruction, read_scan
+from inverse.scans import read_reconstruction, read_scan, write_reconstruction
 from operators.kernels import read_kernel
 from priors import data, load, pictures
 from priors.checkpoints import read_card
@@ -48,6 +51,45 @@ def left_by(folder, code):
     words = f"import os, signal\nfrom pathlib import Path\nfrom priors.files import atomic\n{code}"
     subprocess.run([sys.executable, "-c", words], cwd=ROOT, check=False, timeout=120)
     return [path.name for path in folder.iterdir()]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes are POSIX's")
+@pytest.mark.parametrize("mask", [0o022, 0o007])
+def test_files_have_the_mode_of_any_new_file(tmp_path, mask):
+    """safetensors makes files that nobody but their owner can read."""
+    before = os.umask(mask)
+    try:
+        with atomic(tmp_path / "weights.safetensors") as temporary:
+            save_file({"a": torch.zeros(1)}, temporary)
+        (tmp_path / "any").write_text("")
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("weights.safetensors", "any")]
+    assert modes == [0o666 & ~mask] * 2
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.pt", "a.png", "A.NPY"])
+def test_names_of_another_format_are_refused(tmp_path, name):
+    """Each writer of HDF5: nothing is left behind, and no other program opens HDF5 as what its name says."""
+    one, path = torch.zeros(1, 1, 1, 2, 2), tmp_path / name
+    solution = Solution(one, torch.zeros(1, 1), "mmps", 1, 0, 0.1, 0)
+    images = data.ImageSet(torch.zeros(1, 1, 2, 2, dtype=torch.uint8))
+    writers = (
+        lambda: solution.save(path),
+        lambda: data.write(path, images),
+        lambda: pictures.write(path, pictures.Pictures(tuple(images.images))),
+        lambda: write_reconstruction(path, {}, {}),
+    )
+    for write in writers:
+        with pytest.raises(ValueError, match=r"HDF5, and \.\w+ is another format; name it \w\.h5"):
+            write()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.HDF5", "a", "a.samples"])
+def test_other_names_are_for_the_user_to_choose(tmp_path, name):
+    Solution(torch.zeros(1, 1, 1, 2, 2), torch.zeros(1, 1), "mmps", 1, 0, 0.1, 0).save(tmp_path / name)
+    assert Solution.load(tmp_path / name).method == "mmps"
 
 
 def test_temporaries_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path):

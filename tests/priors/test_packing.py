@@ -53,6 +53,21 @@ def test_sources_in_their_order_without_grey_ones(places):
     assert [int(p.max()) for p in data.pictures] == [2, 1, 10, 11, 12, 20]
 
 
+def test_what_a_recipe_has_to_know_is_printed(places):
+    """Mean, standard deviation, channels and the least side, and what was left out: no guess is needed."""
+    values = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, "png")
+    (places / "folder" / "c.png").write_bytes(buffer.getvalue())
+    result, data = packed(places, places / "folder")
+    every = np.concatenate([p.numpy().ravel() for p in data.pictures]) / 255
+    assert f"shift = {every.mean():.3g}, scale = {every.std():.3g}" in result.output
+    assert "4 x 6 to 9 x 7 pixels" in result.output and "image_channels = 3" in result.output
+    assert "size of at most 3" in result.output and "1 left out, grey: transparent, or grey: --grey" in result.output
+    result, _ = packed(places, places / "folder", "--grey")
+    assert "image_channels = 1" in result.output and "left out" not in result.output
+
+
 def test_grey_versions_are_means_of_the_colours(places):
     pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
     buffer = io.BytesIO()

@@ -1,0 +1,141 @@
+"""Constructors of `Radon`: which views are taken, and the conventions of other toolkits' sinograms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from .arguments import count, flag, number, tensor
+from .noise import Noise
+
+LARGEST, MOST_VIEWS = 2**14, 2**17  # pixels of a side or detectors, and views: more is a mistake
+Angles = int | Sequence[float] | Tensor
+
+
+class Geometries:
+    """What `Radon` is made by. Every further keyword is one of `Radon`'s arguments, and takes the place of the one that
+    the constructor would give."""
+
+    @classmethod
+    def _made(cls, angles: Angles, size: int, **kwargs: Any) -> Self:
+        radon: Any = cls
+        return radon(angles, size, **kwargs)
+
+    @classmethod
+    def skimage(
+        cls, size: int, angles: Angles = 180, circle: bool = True, noise: Noise | None = None, **kwargs: Any
+    ) -> Self:
+        """The geometry of skimage.transform.radon, whose axis of rotation is pixel n // 2 of every axis.
+
+        For even n the default geometry is half a pixel off this one. Of skimage's sinogram (detectors, views) the
+        measurement is `torch.from_numpy(sinogram.T)[None, None].float()`.
+
+        Arguments:
+            size: n, pixels.
+            angles: skimage's theta, degrees.
+            circle: as skimage's: n detectors, else ceil(sqrt(2) n).
+            noise, kwargs: as of `Radon`.
+        """
+        size, circle = count("Radon.skimage: size", size, most=LARGEST), flag("Radon.skimage: circle", circle)
+        detectors = size if circle else math.ceil(math.sqrt(2) * size)
+        geometry = {"detectors": detectors, "centre": detectors // 2, "origin": (size // 2, size // 2)}
+        return cls._made(angles, size, noise=noise, **(geometry | kwargs))
+
+    @classmethod
+    def astra(cls, size: int, angles: Angles, detectors: int, noise: Noise | None = None, **kwargs: Any) -> Self:
+        """The geometry of ASTRA's create_proj_geom('parallel', 1.0, detectors, angles), angles in radians.
+
+        ASTRA's axis of rotation is the middle of the picture and of the detectors, as the default here is; only the
+        angles have another unit. Of its sinogram (views, detectors) the measurement is
+        `torch.from_numpy(sinogram)[None, None].float()`. Its projector 'linear' is Joseph's, the same to rounding.
+
+        Arguments:
+            size: n, pixels, of create_vol_geom(n, n).
+            angles: (views,), radians; or their number, spread evenly over half a turn.
+            detectors: det_count. Their spacing must be a pixel's side.
+            noise, kwargs: as of `Radon`; of a volume with pixels of another side than 1, `pixel` is that side.
+        """
+        return cls._made(angles, size, detectors=detectors, noise=noise, **({"unit": "radians"} | kwargs))
+
+    @classmethod
+    def tigre(
+        cls,
+        size: int,
+        angles: Angles,
+        detectors: int,
+        noise: Noise | None = None,
+        cor: float = 0.0,
+        off_origin: tuple[float, float] = (0.0, 0.0),
+        **kwargs: Any,
+    ) -> Self:
+        """The geometry of one slice of TIGRE's parallel beam (Python, geo.mode = "parallel").
+
+        TIGRE's source stands on the axis of columns at angle 0 and turns from it towards rising rows, so that view 0
+        sums over the columns of every row; its angle alpha is -90 degrees - alpha here. Of its projections
+        (views, nDetector[0], nDetector[1]) the measurement of slice k is
+        `torch.from_numpy(projections[:, k])[None, None]`, where the detector's rows are those of the volume.
+
+        Arguments:
+            size: n, pixels: nVoxel[1] and nVoxel[2].
+            angles: (views,), radians; or their number, spread evenly over half a turn.
+            detectors: nDetector[1]. dDetector must be dVoxel, one pixel's side.
+            noise, kwargs: as of `Radon`; lengths in y are pixels, or those of `pixel`, which is dVoxel.
+            cor: geo.COR in pixels.
+            off_origin: geo.offOrigin of (rows, columns), in pixels. geo.offDetector tilts TIGRE's rays, and has no
+                counterpart here.
+
+        Raises:
+            ValueError: `unit` other than "radians".
+        """
+        detectors = count("Radon.tigre: detectors", detectors, most=LARGEST)
+        size, cor = count("Radon.tigre: size", size, most=LARGEST), number("Radon.tigre: cor", cor, hint="in pixels")
+        if kwargs.pop("unit", "radians") != "radians":
+            raise ValueError("Radon.tigre: TIGRE's angles are radians; leave unit out, and give np.deg2rad(angles)")
+        down, across = (number("Radon.tigre: off_origin, an entry", part, hint="in pixels") for part in off_origin)
+        if isinstance(angles, Integral):
+            views = count("Radon.tigre: angles", angles, most=MOST_VIEWS)
+            angles = torch.arange(views, dtype=torch.float64) * (math.pi / views)
+        turned = -90.0 - tensor("Radon.tigre: angles", angles).double().rad2deg()
+        middle = (size - 1) / 2
+        axis = {"centre": (detectors - 1) / 2 - cor, "origin": (middle - down, middle - across)}
+        return cls._made(turned, size, detectors=detectors, noise=noise, unit="degrees", **(axis | kwargs))
+
+    @classmethod
+    def sparse_view(cls, size: int, views: int, noise: Noise | None = None, **kwargs: Any) -> Self:
+        """Few views, spread evenly over [0, 180) degrees.
+
+        Arguments:
+            size: n, pixels.
+            views: how many.
+            noise, kwargs: as of `Radon`.
+        """
+        return cls._made(count("Radon.sparse_view: views", views, most=MOST_VIEWS), size, noise=noise, **kwargs)
+
+    @classmethod
+    def limited_angle(
+        cls, size: int, degrees: float, views: int, noise: Noise | None = None, start: float = 0.0, **kwargs: Any
+    ) -> Self:
+        """Views of a part of the half circle: the rest is a missing wedge.
+
+        Arguments:
+            size: n, pixels.
+            degrees: the part that is seen, in (0, 180].
+            views: how many, spread evenly over [start, start + degrees).
+            noise, kwargs: as of `Radon`.
+            start: the first view, degrees.
+
+        Raises:
+            ValueError: degrees outside (0, 180], or below 2 pi and no `unit` ("degrees": they are meant); `unit` other
+                than "degrees".
+        """
+        degrees = number("Radon.limited_angle: degrees", degrees, "(0, 180]", "180 is all there is")
+        views = count("Radon.limited_angle: views", views, most=MOST_VIEWS)
+        start = number("Radon.limited_angle: start", start)
+        if kwargs.get("unit", "degrees") not in (None, "degrees"):
+            raise ValueError("Radon.limited_angle: its angles are degrees; leave unit out, and convert what you give")
+        return cls._made(start + torch.arange(views) * (degrees / views), size, noise=noise, **kwargs)
