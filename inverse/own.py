@@ -17,8 +17,10 @@ from inverse.reading import as_event, read_measurement, read_operator
 from inverse.solution import Solution
 from inverse.solve import solve
 from operators import Operator, Resize, estimate_sigma
+from operators.estimation import rounding_level
 from priors import Prior, ScorePrior, Tiled
 from priors.decoding import decode
+from priors.rounding import Rounding, rounding
 from priors.terminal import printable
 
 SIZED: dict[tuple[int, ...], str] = {(1, 28, 28): "fashion-mnist", (3, 32, 32): "cifar10"}  # pictures of a prior's
@@ -93,8 +95,8 @@ def pose(
         _check_channels(path, given, op.measurement_shape(p.event_shape)[0])
     how = "as asked for" if sigma else "the default: --sigma takes a number, or auto for a measurement"
     if number is None:
-        number = round(estimate_sigma(given, op).mean().item(), 5)
-        op, how = read_operator(operator, number, p.event_shape), "estimated from the measurement's smooth places"
+        number, how = _estimated(path, given, op)
+        op = read_operator(operator, number, p.event_shape)
     truth = None if picture is None else as_event(picture, p.event_shape, resize)
     y = given if truth is None else op.measure(truth, seed=seed)
     p, tiles = _tiled(p, tile, memory)
@@ -159,6 +161,18 @@ def draw(
         on_samples(solution.samples.shape[1])
     assert solution is not None
     return solution
+
+
+def _estimated(path: Path, y: Tensor, operator: Operator) -> tuple[float, str]:
+    """Sigma by `operators.estimate_sigma`, never below what rounding left in the file; and how it was found."""
+    file = Rounding(0.0, "its numbers") if path.suffix.lower() == ".npy" else rounding(path)
+    floor = file.level or rounding_level(y).item()
+    found = estimate_sigma(y, operator, floor).item()
+    if not found > 0:
+        raise ValueError(f"{path}: neither noise nor rounding is found in it: give --sigma a number, in units of y")
+    at_floor = found <= floor * (1 + 1e-6)  # y is in single precision
+    how = f"the rounding of {file.text}" if at_floor else "estimated from the measurement's smooth places"
+    return float(f"{found:.4g}"), how
 
 
 def _number(sigma: str | float) -> float:
