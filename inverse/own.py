@@ -26,6 +26,7 @@ from priors.terminal import printable
 SIZED: dict[tuple[int, ...], str] = {(1, 28, 28): "fashion-mnist", (3, 32, 32): "cifar10"}  # pictures of a prior's
 ANY_SIZE = {1: "natural-grey"}  # by channels; all others: "natural"
 SIGMA, TILE = 0.05, 512  # of a picture that is measured here; pixels
+AT_FLOOR = 1.1  # times the rounding of JPEG: noise that adds less than this is not named
 
 
 @dataclass(frozen=True)
@@ -164,14 +165,19 @@ def draw(
 
 
 def _estimated(path: Path, y: Tensor, operator: Operator) -> tuple[float, str]:
-    """Sigma by `operators.estimate_sigma`, never below what rounding left in the file; and how it was found."""
+    """Sigma by `operators.estimate_sigma`, never below what rounding left in the file; and how it was found.
+
+    The rounding of JPEG hides the details that the estimate looks at, so that what is seen there comes on top.
+    """
     file = Rounding(0.0, "its numbers") if path.suffix.lower() == ".npy" else rounding(path)
     floor = file.level or rounding_level(y).item()
-    found = estimate_sigma(y, operator, floor).item()
+    found = estimate_sigma(y, operator, 0.0 if file.hides else floor).item()
+    found = math.hypot(found, floor) if file.hides else found
     if not found > 0:
         raise ValueError(f"{path}: neither noise nor rounding is found in it: give --sigma a number, in units of y")
-    at_floor = found <= floor * (1 + 1e-6)  # y is in single precision
+    at_floor = found <= floor * (AT_FLOOR if file.hides else 1 + 1e-6)  # y is in single precision
     how = f"the rounding of {file.text}" if at_floor else "estimated from the measurement's smooth places"
+    how += f" and the rounding of {file.text}" if file.hides and not at_floor else ""
     return float(f"{found:.4g}"), how
 
 

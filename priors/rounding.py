@@ -11,11 +11,12 @@ from priors.decoding import decode
 from priors.files import regular
 
 JPEG = b"\xff\xd8\xff"  # what such files begin with
-BLOCK = 8  # pixels
+BLOCK, MOST_BLOCKS = 8, 2**14  # pixels a side; blocks of a plane that are looked at
 # Rec. ITU-T T.871 (JFIF): mean square error of R, G and B that an error of one grey level in Y, Cb, Cr makes
 WEIGHTS = (1.0, (0.344136**2 + 1.772**2) / 3, (1.402**2 + 0.714136**2) / 3)
 # Annex K.1 of Rec. ITU-T T.81, the mean of the luminance table: of quality 50 in libjpeg's scale
 MEAN_LUMINANCE = 57.625
+FEWEST_BLOCKS, MOST_GROUPS = 16, 4  # of a law of their own; laws of a plane
 LEAST_SCALE = 1e-3  # of a law of coefficients, grey levels
 
 
@@ -24,11 +25,13 @@ class Rounding:
     """The error that saving left in a picture file.
 
     Attributes: level: root mean square, in image units (0 of floating-point files); text: what it is of, such as
-    "8 bits" or "this JPEG (quality about 85)".
+    "8 bits" or "this JPEG (quality about 85)"; hides: whether it removed fine details, as JPEG does, and with them
+    noise.
     """
 
     level: float
     text: str
+    hides: bool = False
 
 
 def rounding(source: Path | bytes) -> Rounding:
@@ -36,7 +39,7 @@ def rounding(source: Path | bytes) -> Rounding:
 
     Formula: of b bits 1 / ((2^b - 1) sqrt(12)). Of JPEG, each DCT coefficient c was divided by its step q of the file's
     tables and rounded to k. Coefficients of a plane have Laplace laws whose scales fall with frequency r as
-    s r^-a exp(-g r^2); s, a and g have the largest likelihood of all k, zeros included. The error is the mean of
+    s r^-a exp(-g r^2); s, a and g have the largest likelihood of all k, zeros included, in blocks of like detail. The error is the mean of
     E[(c - q k)^2 given k] over coefficients: about q^2 / 12 where k is not 0, and where it is, what the law leaves
     within half a step. Errors of chroma count by the share that they have in R, G and B; rounding to 8 bits before and
     after is added. Detail of chroma that subsampling removed is not part of it.
@@ -55,9 +58,8 @@ def rounding(source: Path | bytes) -> Rounding:
         return Rounding(level, f"{bits} bits")
     planes = _planes(content)
     errors = [w * _error(*plane) for w, plane in zip(WEIGHTS, planes, strict=False)]
-    return Rounding(
-        math.sqrt(sum(errors) / 255**2 + 2 * level**2), f"this JPEG (quality about {_quality(planes[0][1])})"
-    )
+    text = f"this JPEG (quality about {_quality(planes[0][1])})"
+    return Rounding(math.sqrt(sum(errors) / 255**2 + 2 * level**2), text, True)
 
 
 def _planes(content: bytes) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -75,6 +77,7 @@ def _planes(content: bytes) -> list[tuple[np.ndarray, np.ndarray]]:
     for (_, across, down, table), plane in zip(layers, np.moveaxis(values, 2, 0), strict=False):
         plane = _blocks(plane - 128, most[0] // down, most[1] // across).mean((-2, -1))
         blocks = _blocks(plane, BLOCK, BLOCK).reshape(-1, BLOCK, BLOCK)
+        blocks = blocks[:: -(-len(blocks) // MOST_BLOCKS)]
         found.append((dctn(blocks, axes=(1, 2), norm="ortho"), np.array(tables[table], float).reshape(BLOCK, BLOCK)))
     return found
 
@@ -87,8 +90,14 @@ def _blocks(plane: np.ndarray, down: int, across: int) -> np.ndarray:
 
 
 def _error(coefficients: np.ndarray, step: np.ndarray) -> float:
-    """Mean square error of the coefficients of a plane, grey levels^2."""
+    """Mean square error of the coefficients of a plane, grey levels^2: blocks of like detail have one law."""
     k = np.abs(np.rint(coefficients / step))
+    detail = np.where(np.arange(BLOCK**2) > 0, k.reshape(len(k), -1), 0).sum(1)
+    groups = np.array_split(k[detail.argsort(kind="stable")], min(max(len(k) // FEWEST_BLOCKS, 1), MOST_GROUPS))
+    return sum(len(group) * _of_group(group, step) for group in groups) / len(k)
+
+
+def _of_group(k: np.ndarray, step: np.ndarray) -> float:
     scale = _scales(k, step)
     zeros = (k == 0).mean(0)
     inside, beyond = _left(scale, step)

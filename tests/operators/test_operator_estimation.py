@@ -134,3 +134,8 @@ def test_the_floor_is_that_of_the_values_or_the_one_given():
 def test_a_floor_that_is_none(floor):
     with pytest.raises(ValueError, match="floor"):
         estimate_sigma(PHOTOGRAPHS["coins"], floor=floor)
+
+
+def test_a_large_picture_is_thinned_out():
+    y = 0.5 + 0.03 * torch.randn(1, 1, 1100, 2000, generator=torch.Generator().manual_seed(6))
+    assert estimate_sigma(y).item() == pytest.approx(0.03, rel=0.03)
