@@ -39,10 +39,10 @@ def rounding(source: Path | bytes) -> Rounding:
 
     Formula: of b bits 1 / ((2^b - 1) sqrt(12)). Of JPEG, each DCT coefficient c was divided by its step q of the file's
     tables and rounded to k. Coefficients of a plane have Laplace laws whose scales fall with frequency r as
-    s r^-a exp(-g r^2); s, a and g have the largest likelihood of all k, zeros included, in blocks of like detail. The error is the mean of
-    E[(c - q k)^2 given k] over coefficients: about q^2 / 12 where k is not 0, and where it is, what the law leaves
-    within half a step. Errors of chroma count by the share that they have in R, G and B; rounding to 8 bits before and
-    after is added. Detail of chroma that subsampling removed is not part of it.
+    s r^-a exp(-g r^2), alike in blocks of like detail; s, a and g have the largest likelihood of all k, zeros included.
+    The error is the mean of E[(c - q k)^2 given k] over coefficients: about q^2 / 12 where k is not 0, and where it is,
+    what the law leaves within half a step. Errors of chroma count by the share that they have in R, G and B; rounding
+    to 8 bits before and after is added. Detail of chroma that subsampling removed is not part of it.
     Source: Lam & Goodman 2000 for the Laplace laws; the law of scales is ours.
     Arguments: source: path of a picture file, or its content.
     Raises: FileNotFoundError; ValueError as `priors.decoding.decode`. Losses of WebP, AVIF and JPEG 2000 are not known,
@@ -125,8 +125,8 @@ def _scales(k: np.ndarray, step: np.ndarray) -> np.ndarray:
 def _left(scale: np.ndarray, step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """E[c^2 | |c| < step / 2] of Laplace laws, and E[(c - q k)^2 | k] of k that is not 0; all (8, 8)."""
     u = (np.linspace(0, 1, 64, endpoint=False) + 1 / 128)[:, None, None]  # of half a step, or of one
-    near = np.exp(-u * step / 2 / scale)
-    far = np.exp(-u * step / scale)
+    near = np.exp(-(u - u[0]) * step / 2 / scale)  # relative to the first, so that not all of them underflow
+    far = np.exp(-(u - u[0]) * step / scale)
     inside = (near * (u * step / 2) ** 2).sum(0) / near.sum(0)
     return inside, (far * ((u - 0.5) * step) ** 2).sum(0) / far.sum(0)
 
