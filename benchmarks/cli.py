@@ -19,6 +19,7 @@ from benchmarks import (
     large,
     likelihood,
     matrix,
+    noise_level,
     oracle,
     oracle_problems,
     oracle_tables,
@@ -50,6 +51,7 @@ app.command("measure")(suite.measure)
 run.command("suite")(suite.run_suite)
 run.command("large")(large.run_large)
 run.command("matrix")(matrix.run_matrix)
+run.command("noise-level")(noise_level.run_noise_level)
 run.command("spread")(spread.run_spread)
 
 Out = Annotated[Path, typer.Option(help="folder of the tables")]

@@ -20,14 +20,17 @@ from inverse.solution import Solution
 from inverse.solve import solve
 from operators import Categorical, Operator, Resize, estimate_sigma
 from operators.base import UnknownEventShape
+from operators.estimation import rounding_level
 from priors import Prior, ScorePrior, Tiled
 from priors.decoding import Decoded, decode
+from priors.rounding import Rounding, rounding
 from priors.terminal import printable
 
 SIZED: dict[tuple[int, ...], str] = {(1, 28, 28): "fashion-mnist", (3, 32, 32): "cifar10"}  # pictures of a prior's
 ANY_SIZE = {1: "natural-grey"}  # by channels; all others: "natural"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".jp2", ".avif")
 SIGMA, TILE = 0.05, 512  # of a picture that is measured here; pixels
+AT_FLOOR = 1.1  # times the rounding of JPEG: noise that adds less than this is not named
 
 
 @dataclass(frozen=True)
@@ -132,8 +135,8 @@ def pose(
     if "gaussian" not in op.noise.capabilities:
         number, how = 0.0, f"none: the noise is {type(op.noise).__name__}"
     elif estimated:
-        number = round(estimate_sigma(given, op).mean().item(), 5)
-        op, how = stated.build(number, p.event_shape), "estimated from the measurement's smooth places"
+        number, how = _estimated(path, given, op)
+        op = stated.build(number, p.event_shape)
     truth = None if measured or picture is None else as_event(picture, p.event_shape, resize)
     y = given if truth is None else op.measure(truth, seed=seed)
     p, tiles = _tiled(p, tile, memory)
@@ -209,6 +212,23 @@ def draw(
         on_samples(solution.samples.shape[1])
     assert solution is not None
     return solution
+
+
+def _estimated(path: Path, y: Tensor, operator: Operator) -> tuple[float, str]:
+    """Sigma by `operators.estimate_sigma`, never below what rounding left in the file; and how it was found.
+
+    The rounding of JPEG hides the details that the estimate looks at, so that what is seen there comes on top.
+    """
+    file = Rounding(0.0, "its numbers") if path.suffix.lower() == ".npy" else rounding(path)
+    floor = file.level or rounding_level(y).item()
+    found = estimate_sigma(y, operator, 0.0 if file.hides else floor).item()
+    found = math.hypot(found, floor) if file.hides else found
+    if not found > 0:
+        raise ValueError(f"{path}: neither noise nor rounding is found in it: give --sigma a number, in units of y")
+    at_floor = found <= floor * (AT_FLOOR if file.hides else 1 + 1e-6)  # y is in single precision
+    how = f"the rounding of {file.text}" if at_floor else "estimated from the measurement's smooth places"
+    how += f" and the rounding of {file.text}" if file.hides and not at_floor else ""
+    return float(f"{found:.4g}"), how
 
 
 def _number(sigma: str | float) -> float:

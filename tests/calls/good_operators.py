@@ -142,7 +142,9 @@ def of_operators() -> Iterator[Good]:
         Good("GaussianNoise", GaussianNoise, {"sigma": 0.1, "event_ndim": None}),
         Good("PoissonNoise", operators.PoissonNoise, {"peak": 10.0, "event_ndim": None}),
         Good("check", operators.check, {"op": Masking(MASK, G), "event_shape": (1, 8, 8), "seed": 0, "x": X}),
-        Good("estimate_sigma", operators.estimate_sigma, {"y": torch.rand(1, 1, 64, 64), "operator": None}),
+        Good(
+            "estimate_sigma", operators.estimate_sigma, {"y": torch.rand(1, 1, 64, 64), "operator": None, "floor": 0.1}
+        ),
         Good("get", operators.get, {"name": "blur"}),
         Good("make", operators.make, {"name": "masking", "mask": MASK}),
         Good("register", operators.register, {"name": "masking"}),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from skimage.data import astronaut
+from skimage.filters import gaussian
 from skimage.io import imsave
 from skimage.transform import resize
 
@@ -74,6 +75,32 @@ def test_sigma_is_estimated_and_said(tmp_path):
     assert problem.sigma == pytest.approx(0.04, rel=0.15)
     assert float(problem.operator.noise.sigma) == pytest.approx(problem.sigma)
     assert "estimated" in problem.facts["sigma"]
+
+
+@pytest.mark.parametrize("quality", [85, 95])
+@pytest.mark.parametrize("place", [(60, 150), (200, 200), (300, 30), (380, 300)])
+def test_sigma_of_a_jpeg_is_not_0_and_its_rounding_is_named(tmp_path, quality, place):
+    """A blurred photograph without noise: what is wrong in the file is its rounding (6 of 8 such were told 0)."""
+    top, left = place
+    clean = gaussian(astronaut()[top : top + 128, left : left + 128] / 255, 1.5, channel_axis=2)
+    pixels = np.rint(255 * clean).astype(np.uint8)
+    imsave(tmp_path / "y.jpg", pixels, quality=quality, check_contrast=False)
+    problem = pose(tmp_path / "y.jpg", "blur:sigma=1.5", "auto", measured=True)
+    error = (problem.y[0].permute(1, 2, 0).numpy() - clean).std()
+    assert 0.65 * error < problem.sigma < 1.6 * error
+    assert f"the rounding of this JPEG (quality about {quality})" in problem.facts["sigma"]
+
+
+def test_sigma_of_arrays_is_not_below_their_rounding(tmp_path):
+    clean = gaussian(astronaut()[:128, 150:278] / 255, 3.0, channel_axis=2).transpose(2, 0, 1)[None]
+    np.save(tmp_path / "y.npy", (np.rint(255 * clean) / 255).astype(np.float32))
+    problem = pose(tmp_path / "y.npy", "blur:sigma=3", "auto", measured=True)
+    assert problem.sigma == pytest.approx(1 / 255 / 12**0.5, rel=0.1)
+    flat = np.full((1, 3, 64, 64), 0.5, np.float32)
+    flat[..., 0, 0], flat[..., 0, 1] = 0, 1
+    np.save(tmp_path / "y.npy", flat)
+    with pytest.raises(ValueError, match="give --sigma a number"):
+        pose(tmp_path / "y.npy", "blur:sigma=3", "auto", measured=True)
 
 
 def test_tiles_where_memory_asks_for_them(photo):
