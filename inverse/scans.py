@@ -14,7 +14,7 @@ from torch import Tensor
 from inverse.kspace_checks import EXPECTED, PADDING, check_axes, check_centre, form, measured, padding, to_complex64
 from inverse.solution import Solution
 from operators import Fourier, GaussianNoise
-from operators.coils import estimate_phase, estimate_sensitivities
+from operators.coils import estimate_sensitivities
 from operators.kspace import fftc, ifftc, to_channels, to_complex
 from operators.sampling import Kind, cartesian
 from priors.files import FileError, atomic
@@ -33,7 +33,10 @@ class Problem:
     """One slice as `solve` takes it, in units in which the picture's brightest part is 1.
 
     Attributes: operator; y (1, *M); scale: scanner units in one unit of the picture; sigma: of the noise, in scanner
-    units; zero_filled (1, 1, H, W): magnitude of the transform of what was measured, coils as root sum of squares.
+    units; zero_filled (1, 1, H, W): magnitude of the transform of what was measured, coils as root sum of squares;
+    estimated: what the file did not tell, among "sensitivities", "phase" and "sigma"; excess: mean of the variance that
+    the operator's noise has over sigma^2, above 1 where the estimates' errors are part of it (see
+    `inverse.scan_noise.with_errors`).
     """
 
     operator: Fourier
@@ -41,6 +44,8 @@ class Problem:
     scale: float
     sigma: float
     zero_filled: Tensor
+    estimated: tuple[str, ...] = ()
+    excess: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -114,8 +119,8 @@ class Scan:
     def problem(self, i: int, channels: int = 1, sigma: float | None = None) -> Problem:
         """Slice number ``slices[i]`` as a problem; what the file does not say is estimated from its k-space.
 
-        Arguments: i; channels: 1 for a prior of magnitudes, whose phase is then taken from the middle of k-space, or 2
-        for one of complex pictures; sigma: standard deviation of the noise in the real and in the imaginary part, in
+        Arguments: i; channels: 1 for a prior of magnitudes, whose phase is then estimated from the middle of k-space,
+        with the coils or alone, or 2 for one of complex pictures; sigma: standard deviation of the noise in the real and in the imaginary part, in
         scanner units; None: see `noise_level`.
         Raises: ValueError for a slice of zeros, or where k-space does not tell what is to be estimated.
         """
@@ -124,15 +129,22 @@ class Scan:
         scale = float(zero_filled.flatten().quantile(BRIGHT))
         if not scale > 0:
             raise ValueError(f"slice {self.slices[i]} holds zeros only: nothing was measured; leave it out")
+        estimated = ("sigma",) if sigma is None else ()
         sigma = noise_level(kspace, mask) if sigma is None else sigma
         y = to_channels(kspace / scale)[None]
         maps, phase = None if self.sensitivities is None else self.sensitivities[i], None
-        if self.coils is not None and maps is None:
-            maps = estimate_sensitivities(y, mask)[0]  # the phase goes into them
-        elif channels == 1:
-            phase = estimate_phase(y, mask, maps)[0]
+        if (self.coils is not None and maps is None) or channels == 1:
+            try:
+                found = estimate_sensitivities(y if self.coils is not None else y[:, None], mask, sigma=sigma / scale)
+            except ValueError as error:
+                raise ValueError(f"slice {self.slices[i]}: {error}") from None
+            if self.coils is not None and maps is None:
+                maps, estimated = found[0], ("sensitivities", *(["phase"] * (channels == 1)), *estimated)
+            else:
+                phase = (found[0] if maps is None else maps.conj() * found[0]).sum(0).angle()
+                estimated = ("phase", *estimated)
         operator = Fourier(mask, maps, phase, GaussianNoise(sigma / scale), channels)
-        return Problem(operator, y, scale, sigma, zero_filled[None, None] / scale)
+        return Problem(operator, y, scale, sigma, zero_filled[None, None] / scale, estimated)
 
 
 def read_scan(path: str | Path, slices: Sequence[int] | None = None) -> Scan:
