@@ -11,11 +11,11 @@ from typing import Any
 from torch import Tensor
 
 import priors
+from inverse.devices import solve_there
 from inverse.plan import Plan, activations
 from inverse.quality import PoorFit
 from inverse.reading import as_event, read_measurement, read_operator
 from inverse.solution import Solution
-from inverse.solve import solve
 from operators import Operator, Resize, estimate_sigma
 from priors import Prior, ScorePrior, Tiled
 from priors.decoding import decode
@@ -63,13 +63,15 @@ def pose(
     resize: bool = False,
     tile: int | None = None,
     memory: float = math.inf,
+    device: str | None = None,
 ) -> Problem:
     """The problem that a command line states. What it leaves open is chosen here, and said in `Problem.facts`.
 
     Arguments: path of a picture, or with ``measured`` of a measurement (.npy or a picture); operator: see
     `read_operator`; sigma: a number, "auto" (of a measurement: `operators.estimate_sigma`), or None for .05; prior: as
     `priors.load`, or None for the one of the picture's size; config: of it; seed: of the noise that a picture is
-    measured with; resize: to the prior's size; tile: pixels of tiles, None for none where ``memory`` (bytes) is enough.
+    measured with; resize: to the prior's size; tile: pixels of tiles, None for none where ``memory`` (bytes) is enough;
+    device: of the prior, all else is on the CPU.
     Raises: FileNotFoundError; ValueError for what cannot be read, does not fit together or cannot be estimated.
     """
     if not measured and path.suffix.lower() == ".npy":
@@ -82,7 +84,7 @@ def pose(
         )
     shape = _shape_behind(operator, given) if measured else tuple(given.shape[1:])
     name, why = (prior, "as asked for") if prior else _prior_for(shape)
-    p = priors.load(name, config=config)
+    p = priors.load(name, config=config, device=device)
     if shape is not None and not resize and getattr(p, "least_size", None) is not None:  # it takes the picture's size
         p = p.resized((p.event_shape[0], *shape[1:]))  # type: ignore[union-attr]
     number = None if sigma == "auto" else _number(SIGMA if sigma is None else sigma)
@@ -146,7 +148,7 @@ def draw(
         given = (problem.prior, problem.operator, problem.y, n, chosen.method, chosen.n_steps, seed, chosen.rows)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PoorFit)  # the command line examines all samples at the end
-            more = solve(*given, progress=progress, first=done, antithetic=chosen.antithetic)
+            more = solve_there(*given, progress=progress, first=done, antithetic=chosen.antithetic)
         more = replace(more, reason=chosen.reason)
         solution = more if solution is None else solution.followed_by(more)
         held = {"y": problem.y, "mean": solution.mean}

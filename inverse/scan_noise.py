@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from inverse.choice import VARIANTS
+from inverse.devices import solve_there
 from inverse.quality import PoorFit
 from inverse.scale import ImplausibleScale
 from inverse.scans import Problem
-from inverse.solve import solve
 from operators import GaussianNoise
 from priors import Prior
 
@@ -54,7 +54,7 @@ def with_errors(problem: Problem, prior: Prior, seed: int = 0, number: int = 0) 
         with warnings.catch_warnings():
             for known in (PoorFit, ImplausibleScale):  # of the solve that follows they matter
                 warnings.simplefilter("ignore", known)
-            pilot = solve(
+            pilot = solve_there(
                 prior, posed.operator, posed.y, PILOT_SAMPLES, PILOT, PILOT.n_steps, seed + k, progress=False,
                 numbers=[number],
             )  # fmt: skip
