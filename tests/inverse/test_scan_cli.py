@@ -129,7 +129,6 @@ def test_a_picture_of_the_file_is_compared_with(prior, tmp_path):
 
 def test_five_columns_are_calibration_enough(tmp_path):
     """A quarter of the columns of 64, as the shipped prior has them; fewer in the middle name the option."""
-    torch.manual_seed(0)
     picture = samples("brain-mri").floats()[:1]
     y = Fourier(torch.ones(64, 64), smooth_sensitivities(3, (64, 64)), noise=GaussianNoise(0.02)).measure(
         picture, seed=0
