@@ -20,8 +20,10 @@ PILOT_SAMPLES, MOST_PILOTS = 2, 5
 BANDS = 6  # of |k|, of as many measured samples each
 CLOSE = 0.05  # of a chi^2 of 1, at which the estimate ends
 RELAXATION = 1.5  # of steps to less noise, for which expectation maximisation alone is slow
+FAR = 0.8  # the chi^2 below which such steps are taken: near 1 they would enlarge what is chance
 LEAST = 0.1  # of the variance that the border of k-space told, which picture there can only have made too large
-SUSPICIOUS = 2.0  # mean variance over sigma^2, or sigma^2 over what the border told, from which it is worth a caution
+MISSED = 4.0  # mean variance over sigma^2 from which the estimates deserve a caution
+LOUD = 2.0  # sigma^2 over what the border told, likewise
 REMEDIES = {
     "sensitivities": "write the coils' sensitivities into the file",
     "phase": "take a prior of complex pictures, which needs no phase",
@@ -50,7 +52,7 @@ def with_errors(problem: Problem, prior: Prior, seed: int = 0, number: int = 0) 
     band, counts = bands(mask, BANDS if set(problem.estimated) - {"sigma"} else 1)
     v = torch.full((len(counts),), border, dtype=torch.float64)
     for k in range(MOST_PILOTS):
-        posed = _with_variances(problem, v, band)
+        posed = _with_variances(problem, v, band, given)
         with warnings.catch_warnings():
             for known in (PoorFit, ImplausibleScale):  # of the solve that follows they matter
                 warnings.simplefilter("ignore", known)
@@ -61,12 +63,12 @@ def with_errors(problem: Problem, prior: Prior, seed: int = 0, number: int = 0) 
         left = torch.stack([_residual(problem, x, band, mask, counts) for x in pilot.samples.unbind(1)]).mean(0)
         chi2 = float((left / v * counts).sum() / counts.sum())
         ratio = left / v
-        v = v * torch.where(ratio < 1, ratio**RELAXATION, ratio)
+        v = v * torch.where(ratio < 1, ratio ** (RELAXATION if chi2 < FAR else 1.0), ratio)
         least = border * LEAST if given is None else given
         v = non_increasing(v, counts).clamp_min(least)
         if abs(chi2 - 1) < CLOSE:
             break
-    return _with_variances(problem, v, band)
+    return _with_variances(problem, v, band, given)
 
 
 def bands(mask: Tensor, n: int) -> tuple[Tensor, Tensor]:
@@ -98,14 +100,14 @@ def suspects(problem: Problem, before: Problem) -> list[str]:
     Arguments: problem, as `with_errors` returned it; before: as it was given to it.
     """
     found, estimates = [], [name for name in problem.estimated if name != "sigma"]
-    if problem.excess > SUSPICIOUS:
+    if problem.excess > MISSED:
         remedies = " or ".join(REMEDIES[name] for name in estimates)
         found.append(
             f"the estimated {' and '.join(estimates)} miss y by more than its noise: the noise was taken "
             f"{problem.excess**0.5:.1f} times as large for it, most in the middle of k-space; {remedies}, or measure "
             "more of the middle (with --accelerate: --calibration)"
         )
-    if "sigma" in problem.estimated and problem.sigma**2 > SUSPICIOUS * before.sigma**2:
+    if "sigma" in problem.estimated and problem.sigma**2 > LOUD * before.sigma**2:
         found.append(
             f"samples leave {problem.sigma / before.sigma:.1f} times the noise at the border of k-space, all over it: "
             "the mask may be wrong, or the prior does not cover this picture"
@@ -113,7 +115,8 @@ def suspects(problem: Problem, before: Problem) -> list[str]:
     return found
 
 
-def _with_variances(problem: Problem, v: Tensor, band: Tensor) -> Problem:
+def _with_variances(problem: Problem, v: Tensor, band: Tensor, given: float | None) -> Problem:
+    white = float(v[-1]) if given is None else given
     operator, sigma = copy.copy(problem.operator), v.sqrt().float()
     operator._modules = dict(operator._modules)  # the copy's own, so that the problem keeps its noise
     if len(v) == 1:
@@ -122,8 +125,8 @@ def _with_variances(problem: Problem, v: Tensor, band: Tensor) -> Problem:
         plane = sigma.to(band.device)[band]
         axes = problem.y.ndim - 1
         operator.noise = GaussianNoise(plane.reshape(*[1] * (axes - 2), *plane.shape), event_ndim=axes)
-    excess = float(v.mean() / v[-1])  # bands are of one size
-    return replace(problem, operator=operator, sigma=float(sigma[-1]) * problem.scale, excess=excess)
+    excess = float(v.mean()) / white  # bands are of one size
+    return replace(problem, operator=operator, sigma=white**0.5 * problem.scale, excess=excess)
 
 
 def _residual(problem: Problem, x: Tensor, band: Tensor, mask: Tensor, counts: Tensor) -> Tensor:
