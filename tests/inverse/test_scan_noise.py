@@ -45,7 +45,6 @@ def prior():
 @pytest.mark.parametrize(
     "coils, given",
     [
-        pytest.param(None, False, marks=pytest.mark.slow),
         (4, False),
         pytest.param(8, True, marks=pytest.mark.slow),
     ],
