@@ -14,6 +14,7 @@ from rich.text import Text
 import operators
 import priors
 from inverse import demo as demonstration
+from inverse.devices import DeviceOption, moved
 from inverse.examination import FEWEST_DRAWS, Examination, examine
 from inverse.figures import Column, drawing, gallery
 from inverse.folder import write_folder
@@ -66,10 +67,12 @@ def main(
 
 
 @app.command()
-def demo(out: OutOption = Path("demo"), images: int = 4, samples: int = 4, seed: SeedOption = 0) -> None:
+def demo(
+    out: OutOption = Path("demo"), images: int = 4, samples: int = 4, seed: SeedOption = 0, device: DeviceOption = "cpu"
+) -> None:
     """Solve every task of the demo on pictures beside the shipped priors; pictures, solutions and a table."""
     with explained():
-        rows = demonstration.run(out, images, samples, seed)
+        rows = demonstration.run(out, images, samples, seed, device=device)
     console.print(_table("demo", rows))
     say(f"pictures and solutions are in {out}; all tasks on one sheet: {out / 'contact.png'}")
 
@@ -114,6 +117,7 @@ def solve(
         int | None, typer.Option(help="pixels of tiles, for less memory; default: none where --memory is enough")
     ] = None,
     memory: Annotated[float, typer.Option(help="GB that one gradient of the prior may take untiled")] = 2.0,
+    device: DeviceOption = "cpu",
     dry: Annotated[bool, typer.Option(help="say what would be done and how long it would take, and stop")] = False,
     overwrite: Annotated[bool, typer.Option(help="replace samples of another problem in the folder")] = False,
 ) -> None:
@@ -132,6 +136,7 @@ def solve(
             _solve_one(
                 path, operator, sigma, prior, config, samples, method, budget, steps, antithetic, seed,
                 out / path.name if image.is_dir() else out, measured, resize, size, tile, memory, dry, overwrite,
+                device,
             )  # fmt: skip
         except typer.Exit:  # its reason was printed
             failed.append(path.name)
@@ -144,13 +149,14 @@ def solve(
 def _solve_one(
     image: Path, operator: str, sigma: str | None, prior: str | None, config: str | None, samples: int, method: str,
     budget: str | None, steps: int | None, antithetic: bool, seed: int, out: Path, measured: bool, resize: bool,
-    size: str | None, tile: int | None, memory: float, dry: bool, overwrite: bool,
+    size: str | None, tile: int | None, memory: float, dry: bool, overwrite: bool, device: str,
 ) -> None:  # fmt: skip
     """One picture or measurement of `solve`, in a folder of its own."""
     file = out / "solution.h5"
     with explained():
-        problem = pose(image, operator, sigma, prior, config, seed, measured, resize, tile, memory * 1e9, size)
-        given = (problem.prior, problem.operator, problem.y, samples, method, steps, seed, None, budget)
+        problem = pose(image, operator, sigma, prior, config, seed, measured, resize, tile, memory * 1e9, size, device)
+        posed = (problem.prior, *moved(problem.prior.device, problem.operator, problem.y))
+        given = (*posed, samples, method, steps, seed, None, budget)
         chosen = make_plan(*given, antithetic)
         if overwrite and not dry:
             file.unlink(missing_ok=True)
@@ -193,10 +199,11 @@ def sample(
     steps: StepsOption = None,
     seed: SeedOption = 0,
     out: OutOption = Path("samples"),
+    device: DeviceOption = "cpu",
 ) -> None:
     """Unconditional samples of a prior, as a picture and as HDF5."""
     with explained():
-        p = priors.load(prior, config=config)
+        p = priors.load(prior, config=config, device=device)
         x = draw_prior(p, n_samples=n, method=method, n_steps=steps, seed=seed)
         write(
             out / "samples.h5",
@@ -205,7 +212,7 @@ def sample(
                 source=printable(f"inverse sample --prior {prior} --method {method} --seed {seed}"),
             ),
         )
-        columns = [Column("", column) for column in x.split(-(-n // 8))]
+        columns = [Column("", column) for column in x.cpu().split(-(-n // 8))]
         with drawing(out / "samples.png"):
             gallery(out / "samples.png", {printable(f"{prior}, {method}"): columns})
     say(f"{n} samples in {out}")
@@ -220,12 +227,13 @@ def likelihood(
     split: Annotated[str | None, typer.Option(help="of an image set: reads SPLIT_images, not images")] = None,
     seed: SeedOption = 0,
     resize: Annotated[bool, typer.Option(help="resize image files to the prior's size")] = False,
+    device: DeviceOption = "cpu",
 ) -> None:
     """Bits per dimension that the prior spends on images of 8 bits, by its probability flow."""
     with explained():
-        p = priors.load(prior, config=config)
+        p = priors.load(prior, config=config, device=device)
         names, x = read_images(files, p.event_shape, split, resize, images)
-        bits = priors.bits_per_dim(p, x, seed, batch_size=LIKELIHOOD_BATCH)
+        bits = priors.bits_per_dim(p, x.to(p.device), seed, batch_size=LIKELIHOOD_BATCH).cpu()
     if len(bits) <= MOST_ROWS:
         rows = [{"image": name, "bits/dim": f"{b:.3f}"} for name, b in zip(names, bits.tolist(), strict=True)]
         console.print(_table("likelihood", rows))

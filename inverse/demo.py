@@ -9,12 +9,12 @@ from torch import Tensor
 
 import operators
 import priors
+from inverse.devices import solve_there
 from inverse.figures import Column, drawing, gallery
 from inverse.guidance import MMPS, NoisyLikelihood
 from inverse.methods import METHODS, Method
 from inverse.quality import psnr, residual_chi2, ssim
 from inverse.solution import Solution
-from inverse.solve import solve
 from operators import GaussianNoise, LinearOperator, Operator
 from priors.data import ImageSet
 
@@ -88,11 +88,13 @@ TASKS: dict[str, Task] = {
 }
 
 
-def run(out: Path, n_images: int = 4, n_samples: int = 4, seed: int = 0, progress: bool = True) -> list[dict[str, str]]:
+def run(
+    out: Path, n_images: int = 4, n_samples: int = 4, seed: int = 0, progress: bool = True, device: str = "cpu"
+) -> list[dict[str, str]]:
     """Solve every task on pictures that lie beside its prior; pictures and solutions go to ``out`` task by task.
 
     Arguments: out (folder); n_images per task (photographs, and priors with fewer pictures, show fewer), n_samples
-    (int >= 2, for a standard deviation); seed; progress.
+    (int >= 2, for a standard deviation); seed; progress; device, where the priors compute.
     Returns: one row of figures per task, as texts.
     A picture that cannot be drawn is warned of (`inverse.figures.NotDrawn`).
     Raises: ValueError for too few samples or more images than any prior has.
@@ -105,13 +107,14 @@ def run(out: Path, n_images: int = 4, n_samples: int = 4, seed: int = 0, progres
         raise ValueError(f"n_images = {n_images}: expected 1 to {most}, the test images that are shipped")
     rows, sections = [], {}
     for i, (name, task) in enumerate(TASKS.items()):
-        prior, images = priors.load(task.prior), pictures[task.prior]
+        prior, images = priors.load(task.prior, device=device), pictures[task.prior]
         n = min(n_images, len(images), task.most)
         chosen = images[torch.arange(i * n, (i + 1) * n) % len(images)]
         operator, truth = task.operator(prior.event_shape), chosen.floats()
         y = _measure(operator, chosen)
         pairs = n_samples % 2 == 0  # few samples, whose mean is looked at first
-        solution = solve(prior, operator, y, n_samples, task.method, seed=seed, progress=progress, antithetic=pairs)
+        how = {"seed": seed, "progress": progress, "antithetic": pairs}
+        solution = solve_there(prior, operator, y, n_samples, task.method, **how)
         solution.save(out / f"{name}.h5")
         seen = (
             operator.at(prior.event_shape).pinv(y) if task.zero_filled and isinstance(operator, LinearOperator) else y

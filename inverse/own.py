@@ -12,12 +12,12 @@ from typing import Any
 from torch import Tensor
 
 import priors
+from inverse.devices import solve_there
 from inverse.operator_text import Named, named
 from inverse.plan import Plan, activations
 from inverse.quality import PoorFit
 from inverse.reading import as_event, measured_picture, read_measurement
 from inverse.solution import Solution
-from inverse.solve import solve
 from operators import Categorical, Operator, Resize, estimate_sigma
 from operators.base import UnknownEventShape
 from operators.estimation import rounding_level
@@ -90,6 +90,7 @@ def pose(
     tile: int | None = None,
     memory: float = math.inf,
     size: str | None = None,
+    device: str | None = None,
 ) -> Problem:
     """The problem that a command line states. What it leaves open is chosen here, and said in `Problem.facts`.
 
@@ -98,7 +99,7 @@ def pose(
     auto of a measurement, else .05; prior: as `priors.load`, or None for the one of the picture's size; config: of it;
     seed: of the noise that a picture is measured with; resize: to the prior's size; tile: pixels of tiles, None for
     none where ``memory`` (bytes) is enough; size: of the picture behind a measurement, HEIGHTxWIDTH or
-    CHANNELSxHEIGHTxWIDTH, None where operator or prior tell it.
+    CHANNELSxHEIGHTxWIDTH, None where operator or prior tell it; device: of the prior, all else is on the CPU.
     Raises: FileNotFoundError; ValueError for what cannot be read, does not fit together or cannot be estimated.
     """
     if not measured and path.suffix.lower() == ".npy":
@@ -115,14 +116,14 @@ def pose(
         raise ValueError(
             f"{path} holds {len(given)} measurements: expected one, of shape (1, *M); solve them one by one"
         )
-    p = priors.load(prior, config=config) if prior else None
+    p = priors.load(prior, config=config, device=device) if prior else None
     shape = tuple(given.shape[1:])
     if measured:
         if p is not None and getattr(p, "least_size", None) is None and shape == tuple(p.event_shape):
             stated = stated.bordered("reflect")  # the prior takes no larger picture
         shape = _shape_behind(stated, shape, p, size)
     name, why = (prior, "as asked for") if prior else _prior_for(shape)
-    p = p or priors.load(name, config=config)
+    p = p or priors.load(name, config=config, device=device)
     if not resize and getattr(p, "least_size", None) is not None:  # it takes the picture's size
         p = p.resized((p.event_shape[0], *shape[1:]))  # type: ignore[union-attr]
     estimated = measured and sigma in (None, "auto")
@@ -199,7 +200,7 @@ def draw(
         given = (problem.prior, problem.operator, problem.y, n, chosen.method, chosen.n_steps, seed, chosen.rows)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PoorFit)  # the command line examines all samples at the end
-            more = solve(*given, progress=progress, first=done, antithetic=chosen.antithetic)
+            more = solve_there(*given, progress=progress, first=done, antithetic=chosen.antithetic)
         more = replace(more, reason=chosen.reason)
         solution = more if solution is None else solution.followed_by(more)
         held = {"y": problem.y, "mean": solution.mean}

@@ -14,18 +14,19 @@ from torch import Tensor
 from inverse.kspace_checks import EXPECTED, PADDING, check_axes, check_centre, form, measured, padding, to_complex64
 from inverse.solution import Solution
 from operators import Fourier, GaussianNoise
-from operators.coils import estimate_phase, estimate_sensitivities
+from operators.coils import FEWEST, estimate_phase, estimate_sensitivities
 from operators.kspace import fftc, ifftc, to_channels, to_complex
-from operators.sampling import Kind, cartesian
+from operators.sampling import Kind, calibration_region, cartesian
 from priors.files import FileError, atomic, hdf5_path
 from priors.hdf5 import NUMBERS, SEAL, Hdf5, checksum, opened
 
+RSS = "reconstruction_rss"
 SENSITIVITIES = ("sensitivity", "sensitivities", "sens_maps")  # names that files give them
 BRIGHT = 0.995  # the quantile of the zero-filled magnitude that becomes 1: a maximum that no single pixel decides
 OUTERMOST = 0.1  # fraction of the measured samples, those farthest from k = 0, that tell the noise
 WHOLE = 0.75  # fraction of k-space that a scan must have to be taken for a whole one, padding left out
 REDO = "remove it and solve again"
-FEWEST = 50  # numbers that a noise level is estimated from
+NUMBERS_OF_NOISE = 50  # that a noise level is estimated from
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,10 @@ class Problem:
     """One slice as `solve` takes it, in units in which the picture's brightest part is 1.
 
     Attributes: operator; y (1, *M); scale: scanner units in one unit of the picture; sigma: of the noise, in scanner
-    units; zero_filled (1, 1, H, W): magnitude of the transform of what was measured, coils as root sum of squares.
+    units; zero_filled (1, 1, H, W): magnitude of the transform of what was measured, coils as root sum of squares;
+    estimated: what the file did not tell, among "sensitivities", "phase" and "sigma"; excess: mean of the variance that
+    the operator's noise has over sigma^2, above 1 where the estimates' errors are part of it (see
+    `inverse.scan_noise.with_errors`).
     """
 
     operator: Fourier
@@ -41,6 +45,8 @@ class Problem:
     scale: float
     sigma: float
     zero_filled: Tensor
+    estimated: tuple[str, ...] = ()
+    excess: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -114,9 +120,9 @@ class Scan:
     def problem(self, i: int, channels: int = 1, sigma: float | None = None) -> Problem:
         """Slice number ``slices[i]`` as a problem; what the file does not say is estimated from its k-space.
 
-        Arguments: i; channels: 1 for a prior of magnitudes, whose phase is then taken from the middle of k-space, or 2
-        for one of complex pictures; sigma: standard deviation of the noise in the real and in the imaginary part, in
-        scanner units; None: see `noise_level`.
+        Arguments: i; channels: 1 for a prior of magnitudes, whose phase is then estimated from the middle of k-space,
+        with the coils or alone, or 2 for one of complex pictures; sigma: standard deviation of the noise in the real
+        and in the imaginary part, in scanner units; None: see `noise_level`, and `inverse.scan_noise.with_errors`.
         Raises: ValueError for a slice of zeros, or where k-space does not tell what is to be estimated.
         """
         mask, zero_filled = self.mask[i], self.zero_filled(i)
@@ -124,15 +130,45 @@ class Scan:
         scale = float(zero_filled.flatten().quantile(BRIGHT))
         if not scale > 0:
             raise ValueError(f"slice {self.slices[i]} holds zeros only: nothing was measured; leave it out")
+        estimated = ("sigma",) if sigma is None else ()
         sigma = noise_level(kspace, mask) if sigma is None else sigma
         y = to_channels(kspace / scale)[None]
         maps, phase = None if self.sensitivities is None else self.sensitivities[i], None
-        if self.coils is not None and maps is None:
-            maps = estimate_sensitivities(y, mask)[0]  # the phase goes into them
+        unknown = self.coils is not None and maps is None
+        if unknown or (channels == 1 and _narrowest(mask) >= FEWEST):
+            try:
+                found = estimate_sensitivities(y if self.coils is not None else y[:, None], mask, sigma=sigma / scale)
+            except ValueError as error:
+                raise ValueError(f"slice {self.slices[i]}: {error}") from None
+            if unknown:
+                maps, estimated = found[0], ("sensitivities", *(["phase"] * (channels == 1)), *estimated)
+            else:
+                phase = (found[0] if maps is None else maps.conj() * found[0]).sum(0).angle()
         elif channels == 1:
             phase = estimate_phase(y, mask, maps)[0]
+        if phase is not None:
+            estimated = ("phase", *estimated)
         operator = Fourier(mask, maps, phase, GaussianNoise(sigma / scale), channels)
-        return Problem(operator, y, scale, sigma, zero_filled[None, None] / scale)
+        return Problem(operator, y, scale, sigma, zero_filled[None, None] / scale, estimated)
+
+
+def _narrowest(mask: Tensor) -> int:
+    return min(max(part.stop - part.start, 0) for part in calibration_region(mask))
+
+
+def read_rss(path: str | Path, number: int) -> Tensor | None:
+    """The picture "reconstruction_rss" of a slice that files of fastMRI hold, (h, w) in scanner units, or None.
+
+    Raises: FileNotFoundError; ValueError for a file that is truncated, and for other than real numbers (slices, h, w).
+    """
+    with opened(path, "scan", "fetch it again; expected HDF5 as fastMRI writes it") as file:
+        if RSS not in file:
+            return None
+        held = file.dataset(RSS)
+        if len(held.shape) != 3 or held.dtype.kind not in "fiu" or not 0 <= number < held.shape[0]:
+            raise FileError(f"{path}: {RSS!r} is {held.shape} {held.dtype}: expected real numbers (slices, h, w)")
+        file.spend(math.prod(held.shape[1:]) * held.dtype.itemsize)
+        return torch.from_numpy(np.asarray(held[number], np.float32))
 
 
 def read_scan(path: str | Path, slices: Sequence[int] | None = None) -> Scan:
@@ -240,10 +276,10 @@ def noise_level(kspace: Tensor, mask: Tensor) -> float:
     outer = distance >= distance.quantile(1 - OUTERMOST) if len(distance) else mask[mask]
     values = torch.view_as_real(kspace[..., mask][..., outer]).flatten()
     values = values[values != 0]  # padded, not measured
-    if len(values) < FEWEST:
+    if len(values) < NUMBERS_OF_NOISE:
         raise ValueError(
             f"the noise level is told by the outermost tenth of the measured samples, and these hold {len(values)} "
-            f"numbers other than 0, expected {FEWEST}; give sigma"
+            f"numbers other than 0, expected {NUMBERS_OF_NOISE}; give sigma"
         )
     return float(values.abs().median()) / 0.6745
 
@@ -272,6 +308,14 @@ class Reconstruction:
         pictures = [z[..., 0, :, :] if problem.operator.channels == 1 else to_complex(z) for z in (x, mean)]
         samples, mean, std = (problem.scale * z for z in (*pictures, std.square().sum(0).sqrt()))
         return cls(samples, solution.log_weights[0], mean, std, problem.scale, problem.sigma, solution.method)
+
+    def followed_by(self, more: "Reconstruction") -> "Reconstruction":
+        """These samples and those of a later solve of the same problem, equally weighted."""
+        samples = torch.cat((self.samples, more.samples))
+        spread = torch.view_as_real(samples) if samples.is_complex() else samples[..., None]
+        std = spread.std(0).square().sum(-1).sqrt()
+        weights = torch.cat((self.log_weights, more.log_weights))
+        return replace(self, samples=samples, log_weights=weights, mean=samples.mean(0), std=std)
 
 
 ARRAYS = tuple(f.name for f in fields(Reconstruction))

@@ -15,6 +15,7 @@ from .sampling import calibration_region, plane
 
 LOBE, TWIST = 0.7, 1.0  # of simulated coils: width in half pictures, phase in radians per half picture
 LARGEST = 24  # rows and columns of the calibration region that kernels are looked for in
+FEWEST = 5  # of them that maps are estimated from
 PER_BATCH = 2**24  # complex numbers of an eigenvalue problem at a time
 
 
@@ -34,31 +35,43 @@ def smooth_sensitivities(coils: int, shape: Shape) -> Tensor:
     return maps / _root_sum_of_squares(maps)
 
 
-def estimate_sensitivities(y: Tensor, mask: Tensor, kernel: int = 5, threshold: float = 0.05) -> Tensor:
-    """Coils from the region about k = 0 that is measured whole: ESPIRiT, sum_c |S_c|^2 = 1 everywhere.
+def estimate_sensitivities(
+    y: Tensor, mask: Tensor, kernel: int = 5, threshold: float = 0.05, sigma: float | None = None
+) -> Tensor:
+    """Coils and phase from the region about k = 0 that is measured whole: ESPIRiT, sum_c |S_c|^2 = 1 everywhere.
 
-    Formula: all windows of kernel x kernel samples of all coils span a space of few dimensions, with projection P; if
-    k-space is that of S x, averaging what P makes of its windows leaves it as it is. That average is a matrix W(r)
-    between coils at every pixel r, of which S(r) is the eigenvector of the largest eigenvalue, which is 1 where there
-    is a picture. Its phase is chosen such that the picture at low resolution is real and positive.
-    Source: Uecker et al. 2014.
-    Arguments: y (N, coils, 2, H, W); mask (H, W) bool; kernel: side of a window in samples; threshold: directions of a
-    smaller singular value, relative to the largest, do not belong to the space of windows.
+    Formula: all windows of k-space samples of all coils span a space of few dimensions, with projection P; if k-space
+    is that of S x, averaging what P makes of its windows leaves it as it is. That average is a matrix W(r) between
+    coils at every pixel r, of which S(r) is the eigenvector of the largest eigenvalue, which is 1 where there is a
+    picture. Every coil counts twice, as z(k) and as conj z(-k), the coil conj(S): then S is determined up to its sign
+    and holds the phase of the picture, which is real and positive behind it. The sign is that of the picture at low
+    resolution. Windows are ``kernel`` wide, or half as many samples as the region has where it is narrow.
+    Source: Uecker et al. 2014; Uecker & Lustig 2017 (virtual conjugate coils).
+    Arguments: y (N, coils, 2, H, W), one coil allowed; mask (H, W) bool; kernel (int >= 2): largest side of a window in
+    samples; threshold: directions of a smaller singular value, relative to the largest, do not belong to the space of
+    windows; sigma: noise in the real and in the imaginary part, in units of y: in place of the threshold, directions
+    count by the share of their power that is not noise, 1 - (e / s)^2, with s their singular value and e the largest of
+    noise alone.
     Returns: (N, coils, H, W) complex.
-    Raises: ValueError for a calibration region smaller than a window, or without signal.
+    Raises: ValueError for a calibration region of less than `FEWEST` samples each way, or without signal.
     """
-    kernel = count("estimate_sensitivities: kernel", kernel, most=64)
+    kernel = count("estimate_sensitivities: kernel", kernel, 2, most=64)
     number("estimate_sensitivities: threshold", threshold, "[0, 1)")
+    if sigma is not None:
+        number("estimate_sensitivities: sigma", sigma, "[0, inf)")
     _scan("estimate_sensitivities", y, mask, 5)
-    rows, columns = _middle(calibration_region(mask), mask.shape)
-    height, width = rows.stop - rows.start, columns.stop - columns.start
-    if min(height, width) < kernel + 2:
+    rows, columns = (_symmetric(part, n) for part, n in zip(calibration_region(mask), mask.shape, strict=True))
+    height, width = (max(part.stop - part.start, 0) for part in (rows, columns))
+    if min(height, width) < FEWEST:
         raise ValueError(
             f"estimate_sensitivities: {height} x {width} samples about k = 0 are measured whole, expected at least "
-            f"{kernel + 2} each way for windows of {kernel}; give the sensitivities, or a smaller kernel"
+            f"{FEWEST} x {FEWEST}; measure more of them, or give the sensitivities"
         )
-    maps = torch.stack([_espirit(z, mask.shape, kernel, threshold) for z in to_complex(y)[..., rows, columns]])
-    return maps * torch.polar(torch.ones(()), estimate_phase(y, mask, maps)).unsqueeze(1).to(maps)
+    window = (min(kernel, height // 2), min(kernel, width // 2))
+    z = to_complex(y)
+    maps = torch.stack([_espirit(row[..., rows, columns], mask.shape, window, threshold, sigma) for row in z])
+    negative = (maps.conj() * ifftc(z * _hann(mask).to(z.real))).sum(1, keepdim=True).real < 0
+    return torch.where(negative, -maps, maps)
 
 
 def estimate_phase(y: Tensor, mask: Tensor, sensitivities: Tensor | None = None) -> Tensor:
@@ -72,14 +85,9 @@ def estimate_phase(y: Tensor, mask: Tensor, sensitivities: Tensor | None = None)
     Raises: ValueError where k = 0 is not measured.
     """
     _scan("estimate_phase", y, mask, 4 if sensitivities is None else 5)
-    region = calibration_region(mask)
-    sizes = [part.stop - part.start for part in region]
-    if 0 in sizes:
+    if not bool(mask[mask.shape[0] // 2, mask.shape[1] // 2]):
         raise ValueError("estimate_phase: k = 0 is not measured, expected some samples about it; give the phase")
-    window = torch.zeros(mask.shape)
-    a, b = (torch.hann_window(n + 2, periodic=False)[1:-1] for n in sizes)
-    window[region] = a[:, None] * b
-    picture = ifftc(to_complex(y) * window.to(y))
+    picture = ifftc(to_complex(y) * _hann(mask).to(y))
     return (picture if sensitivities is None else (sensitivities.conj() * picture).sum(1)).angle()
 
 
@@ -95,31 +103,47 @@ def _scan(name: str, y: Tensor, mask: Tensor, axes: int) -> None:
         )
 
 
-def _middle(region: tuple[slice, slice], shape: torch.Size) -> list[slice]:
-    """At most `LARGEST` rows and columns of it, about the same middle."""
-    return [
-        slice(max(part.start, n // 2 - LARGEST // 2), min(part.stop, n // 2 + LARGEST // 2))
-        for part, n in zip(region, shape, strict=True)
-    ]
+def _symmetric(part: slice, n: int) -> slice:
+    """At most `LARGEST` of its samples, as many on both sides of k = 0."""
+    reach = min(n // 2 - part.start, part.stop - 1 - n // 2, LARGEST // 2)
+    return slice(n // 2 - reach, n // 2 + reach + 1)
 
 
-def _espirit(z: Tensor, shape: torch.Size, kernel: int, threshold: float) -> Tensor:
-    """The eigenvectors (coils, H, W) of one calibration region (coils, h, w), of arbitrary phase."""
-    coils = len(z)
-    windows = z.unfold(1, kernel, 1).unfold(2, kernel, 1).permute(1, 2, 0, 3, 4).reshape(-1, coils * kernel**2)
+def _hann(mask: Tensor) -> Tensor:
+    """A window (H, W) over the region about k = 0 that is measured whole."""
+    region, window = calibration_region(mask), torch.zeros(mask.shape)
+    a, b = (torch.hann_window(part.stop - part.start + 2, periodic=False)[1:-1] for part in region)
+    window[region] = a[:, None] * b
+    return window
+
+
+def _espirit(z: Tensor, shape: torch.Size, kernel: tuple[int, int], threshold: float, sigma: float | None) -> Tensor:
+    """The maps (coils, H, W) of one calibration region (coils, h, w), symmetric about k = 0; of arbitrary sign."""
+    coils, (p, q) = len(z), kernel
+    twice = torch.cat((z, z.flip((-2, -1)).conj()))
+    windows = twice.unfold(1, p, 1).unfold(2, q, 1).permute(1, 2, 0, 3, 4).reshape(-1, 2 * coils * p * q)
     _, s, vh = torch.linalg.svd(windows, full_matrices=False)
     if not s[0] > 0:
         raise ValueError("estimate_sensitivities: the region about k = 0 holds zeros only; is this a scan?")
-    # A window is a row, so rows of vh span them: W = sum of g g' with g their transforms, over kernel^2.
-    spanning = vh[s > threshold * s[0]].reshape(-1, coils, kernel, kernel)
+    if sigma is None:
+        share = (s > threshold * s[0]).to(s)
+    else:  # the largest singular value of white noise (Marchenko & Pastur 1967)
+        edge = sigma * math.sqrt(2) * (math.sqrt(windows.shape[0]) + math.sqrt(windows.shape[1]))
+        share = (1 - (edge / s.clamp_min(1e-30)) ** 2).clamp_min(0)
+        share[0] = share[0].clamp_min(1e-3)  # something spans the space, however much noise there is
+    # A window is a row, so rows of vh span them: W = sum of g g' with g their transforms, over the window's samples.
+    spanning = (share.sqrt()[:, None] * vh)[share > 0].reshape(-1, 2 * coils, p, q)
     height, width = shape
-    pad = (width // 2, width - width // 2 - kernel, height // 2, height - height // 2 - kernel)
-    scale = math.sqrt(height * width) / kernel
-    average = torch.zeros(height, width, coils, coils, dtype=z.dtype, device=z.device)
-    for part in spanning.split(max(1, PER_BATCH // (coils * height * width))):
-        g = ifftc(F.pad(part, pad)).permute(2, 3, 1, 0) * scale
-        average += g @ g.mH
-    return torch.linalg.eigh(average).eigenvectors[..., -1].permute(2, 0, 1)
+    pad = (width // 2, width - width // 2 - q, height // 2, height - height // 2 - p)
+    scale = math.sqrt(height * width / (p * q))
+    # In the basis of (S, conj S) with real coefficients of Re S and Im S, W is real: the phase of S is fixed.
+    average = torch.zeros(height, width, 2 * coils, 2 * coils, dtype=s.dtype, device=z.device)
+    for part in spanning.split(max(1, PER_BATCH // (2 * coils * height * width))):
+        a, b = (ifftc(F.pad(part, pad)).permute(2, 3, 1, 0) * scale).split(coils, 2)
+        g = torch.cat((a + b, (a - b) / 1j), 2) / math.sqrt(2)
+        average += (g @ g.mH).real
+    real, imaginary = torch.linalg.eigh(average).eigenvectors[..., -1].permute(2, 0, 1).split(coils)
+    return torch.complex(real, imaginary)
 
 
 def _root_sum_of_squares(maps: Tensor) -> Tensor:

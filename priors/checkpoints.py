@@ -9,6 +9,7 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
 from safetensors.torch import save_file
 from torch import nn
 
@@ -223,6 +224,7 @@ def load(
     sde: SDE | None = None,
     config: str | None = None,
     event_shape: tuple[int, ...] | None = None,
+    device: str | torch.device | None = None,
 ) -> ScorePrior:
     """A trained prior: ours, or one of other people's (see `priors.importers`).
 
@@ -230,10 +232,12 @@ def load(
     of the official PyTorch code of Song et al. 2021, or "diffusers:ID_OR_PATH" for a pipeline; sde: another noising
     than that it was trained with (see `ScorePrior.with_sde`); config: DATASET/SDE/NETWORK, which an official file does
     not say, for example "cifar10/ve/ncsnpp_continuous"; event_shape (C, H, W): the size of your pictures, for a network
-    of any size (see `ScorePrior.resized`); None: that of the checkpoint's card.
+    of any size (see `ScorePrior.resized`); None: that of the checkpoint's card; device: such as "cuda", where it
+    computes; y and operator must be there too; None: the CPU.
     Raises: FileNotFoundError for an unknown name or missing file; ValueError for a broken or foreign checkpoint, for an
     sde or an event_shape that the network cannot serve, and for a config that is missing, unknown or not asked for.
     """
+    there = None if device is None else usable(device)
     kind, _, where = str(place("source", source)).partition(":")
     if config is not None and kind != "score_sde":
         raise ValueError(
@@ -246,7 +250,32 @@ def load(
     else:
         prior: ScorePrior = load_folder(locate(source, "prior"), "prior")  # type: ignore[assignment]
     prior = prior if event_shape is None else prior.resized(event_shape)
-    return prior if sde is None else prior.with_sde(sde)
+    prior = prior if sde is None else prior.with_sde(sde)
+    return prior if there is None else prior.to(there)
+
+
+def usable(device: str | torch.device) -> torch.device:
+    """A device that torch can compute on here.
+
+    Raises: ValueError for an unknown one, and one that this machine or this build of torch does not have.
+    """
+    if not isinstance(device, str | torch.device):
+        raise TypeError(f"device of type {type(device).__name__}: expected a name such as 'cuda', or a torch.device")
+    here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    here += ["mps"] if torch.backends.mps.is_available() else []
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device {device!r}: expected one of {here}") from None
+    if found.type == "cuda" and (found.index or 0) < torch.cuda.device_count():
+        return found
+    if str(found).removesuffix(":0") not in here:
+        build = "" if found.type != "cuda" or torch.version.cuda else f", and torch {torch.__version__} has no CUDA"
+        raise ValueError(
+            f"device {str(device)!r} is not on this machine{build}: expected one of {here}; for an NVIDIA GPU its "
+            "driver and a build of torch with CUDA are needed"
+        )
+    return found
 
 
 def load_classifier(source: str | Path) -> NoisyClassifier:

@@ -7,8 +7,12 @@ from typer.testing import CliRunner
 
 from inverse.cli import app
 from inverse.scan_cli import _numbers
+from inverse.scan_noise import with_errors
 from inverse.scans import read_reconstruction, read_scan
-from priors import VESDE, DataRange, ScorePrior, nets
+from operators import Fourier, GaussianNoise
+from operators.coils import smooth_sensitivities
+from operators.kspace import to_complex
+from priors import VESDE, DataRange, ScorePrior, load, nets, samples
 from priors.checkpoints import save
 from tests.cases import score_prior
 from tests.inverse.scan_files import SIZE, made, write
@@ -52,7 +56,7 @@ def test_from_the_scanner_s_file_to_a_reconstruction(prior, tmp_path, coils, pai
     scan = read_scan(path)
     for n, one in found.items():
         assert one.samples.shape == (6, *SIZE) and one.method == "mmps"
-        problem = scan.problem(n)
+        problem = with_errors(scan.problem(n), load(prior).resized((1, *SIZE)), 0, n)
         assert (one.scale, one.sigma) == pytest.approx((problem.scale, problem.sigma), rel=1e-4)
         x, seen = (one.samples / one.scale)[:, None], scan.mask[n]
         residual = (problem.y - problem.operator(x))[..., seen] * one.scale / m.sigma
@@ -87,6 +91,54 @@ def test_what_is_done_is_not_done_again(prior, tmp_path):
     for n, one in read_reconstruction(tmp_path / "p" / "reconstruction.h5")[0].items():
         assert torch.equal(one.samples, found[n].samples)  # a killed run that goes on makes what one run makes
     refused(call(*arguments, "--seed", 3), "made otherwise (seed 0, now 3)", "another --out")
+
+
+def test_more_samples_are_added(prior, tmp_path):
+    path = write(tmp_path / "scan.h5", made(1, None).kspace)
+    rest = [path, "--prior", prior, "--steps", 4, "--method", "mmps"]
+    for n in (2, 4):
+        result = call(*rest, "--out", tmp_path / "o", "--samples", n)
+        assert result.exit_code == 0, result.output
+    assert call(*rest, "--out", tmp_path / "p", "--samples", 4).exit_code == 0
+    both, once = (read_reconstruction(tmp_path / name / "reconstruction.h5")[0][0] for name in "op")
+    for name in ("samples", "mean", "std"):
+        torch.testing.assert_close(getattr(both, name), getattr(once, name), rtol=1e-4, atol=1e-9)
+    assert "in" in call(*rest, "--out", tmp_path / "p", "--samples", 3).output
+    assert len(read_reconstruction(tmp_path / "p" / "reconstruction.h5")[0][0].samples) == 4
+
+
+def test_what_it_would_cost(prior, tmp_path):
+    path = write(tmp_path / "scan.h5", made(2, None).kspace)
+    result = call(path, "--prior", prior, "--out", tmp_path / "o", *FAST, "--dry")
+    assert result.exit_code == 0 and "for 2 slices" in result.output, result.output
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_picture_of_the_file_is_compared_with(prior, tmp_path):
+    """reconstruction_rss is of the picture's middle, and may be in other units."""
+    m = made(1, 4, 0.01)
+    rss = read_scan(write(tmp_path / "scan.h5", m.kspace)).zero_filled(0)[4:36, 2:34]
+    write(tmp_path / "scan.h5", m.kspace, reconstruction_rss=1e6 * rss[None])
+    result = call(tmp_path / "scan.h5", "--prior", prior, "--out", tmp_path / "o", *FAST)
+    assert result.exit_code == 0 and "against reconstruction_rss" in result.output, result.output
+    mean = read_reconstruction(tmp_path / "o" / "reconstruction.h5")[0][0].mean.abs()[4:36, 2:34]
+    factor = (mean * rss).sum() / mean.square().sum()
+    error = ((factor * mean).clamp(0, rss.max()) - rss).square().mean().sqrt() / rss.max()
+    assert f"PSNR of the mean {-20 * error.log10():.2f} dB" in result.output
+
+
+def test_five_columns_are_calibration_enough(tmp_path):
+    """A quarter of the columns of 64, as the shipped prior has them; fewer in the middle name the option."""
+    picture = samples("brain-mri").floats()[:1]
+    y = Fourier(torch.ones(64, 64), smooth_sensitivities(3, (64, 64)), noise=GaussianNoise(0.02)).measure(
+        picture, seed=0
+    )
+    path = write(tmp_path / "scan.h5", to_complex(y))
+    rest = [path, "--prior", white(tmp_path / "prior", 1), "--out", tmp_path / "o", "--accelerate", 4]
+    result = call(*rest, "--dry")
+    assert result.exit_code == 0 and "calibration 64 x 5" in result.output, result.output
+    refused(call(*rest, "--dry", "--calibration", 0.03), "--calibration", "expected at least 5 x 5")
+    refused(call(*rest, "--dry", "--device", "cuda:99"), "'cuda:99'", "cpu")
 
 
 def test_a_prior_of_complex_pictures(tmp_path):

@@ -70,10 +70,32 @@ def test_a_smooth_phase_is_found(coils):
     assert error[x > 0.1].abs().mean() < 0.03 and error[x > 0.1].abs().max() < 0.3
 
 
+def columns(n):
+    """The n middle columns."""
+    mask = torch.zeros(SIZE, dtype=torch.bool)
+    mask[:, SIZE[1] // 2 - n // 2 : SIZE[1] // 2 + n // 2 + 1] = True
+    return mask
+
+
+@pytest.mark.parametrize("coils", [1, 4])
+def test_coils_and_phase_of_five_columns(coils):
+    """The phase is found as such, whatever the picture's resolution; conjugate symmetry gives it to a single coil."""
+    maps, mask, x = smooth_sensitivities(coils, SIZE), columns(5), ellipses()
+    phase = 2 * smooth_phase()
+    y = Fourier(mask, maps, phase, GaussianNoise(0.005)).measure(x[None, None], seed=0)
+    found = estimate_sensitivities(y, mask, sigma=0.005)[0]
+    overlap = (found.conj() * maps * torch.polar(torch.ones(()), phase)).sum(0)[x > 0.1]
+    low = torch.polar(torch.ones(()), estimate_phase(y, mask, maps)[0] - phase)[x > 0.1]
+    assert overlap.abs().mean() > 0.99
+    assert overlap.angle().square().mean() < 0.5 * low.angle().square().mean()
+
+
 def test_refused():
     y = torch.ones(1, 2, 2, *SIZE)
-    with pytest.raises(ValueError, match="expected at least 7 each way for windows of 5"):
-        estimate_sensitivities(y, cartesian(SIZE, 4, 0.1))
+    with pytest.raises(ValueError, match="expected at least 5 x 5; measure more"):
+        estimate_sensitivities(y, columns(3))
+    with pytest.raises(ValueError, match="sigma = -1"):
+        estimate_sensitivities(y, columns(5), sigma=-1)
     with pytest.raises(ValueError, match="holds zeros only"):
         estimate_sensitivities(0 * y, torch.ones(SIZE, dtype=torch.bool))
     with pytest.raises(ValueError, match="k = 0 is not measured"):
