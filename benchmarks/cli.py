@@ -24,6 +24,7 @@ from benchmarks import (
     oracle_problems,
     oracle_tables,
     plane,
+    plan_accuracy,
     plane_figures,
     reconstruction,
     reliability,
@@ -49,6 +50,7 @@ app.command("compare")(report_cli.compare)
 app.command("measure")(suite.measure)
 run.command("suite")(suite.run_suite)
 run.command("large")(large.run_large)
+run.command("plan")(plan_accuracy.run_plan)
 run.command("matrix")(matrix.run_matrix)
 run.command("spread")(spread.run_spread)
 console = Console()

@@ -119,7 +119,7 @@ def test_measurements_that_do_not_fit_are_refused(tmp_path):
 
 @pytest.fixture
 def posed(photo, monkeypatch):
-    monkeypatch.setattr(importlib.import_module("inverse.plan"), "TIMED", 0.0)
+    monkeypatch.setattr(importlib.import_module("inverse.evaluation"), "TIMED", 0.0)
     problem = pose(photo, MASK, "0.1")
     return problem, plan(problem.prior, problem.operator, problem.y, 3, "mmps", 2, batch_size=1)
 
