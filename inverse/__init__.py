@@ -1,15 +1,21 @@
 """Samples of p(x0 | y) for imaging inverse problems, from score-SDE priors."""
 
-from inverse.examination import Examination, examine
-from inverse.methods import METHODS, Method
-from inverse.plan import Plan, plan
-from inverse.quality import PoorFit
-from inverse.scale import ImplausibleScale
-from inverse.solution import Solution, UncalibratedSpread
-from inverse.solve import sample, solve
-from inverse.types import NonFiniteState
-from inverse.weights import UnreliableWeights
+from typing import TYPE_CHECKING
 
+from priors.later import lazily
+
+if TYPE_CHECKING:
+    from inverse.examination import Examination, examine
+    from inverse.methods import METHODS, Method
+    from inverse.plan import Plan, plan
+    from inverse.quality import PoorFit
+    from inverse.scale import ImplausibleScale
+    from inverse.solution import Solution, UncalibratedSpread
+    from inverse.solve import sample, solve
+    from inverse.types import NonFiniteState
+    from inverse.weights import UnreliableWeights
+
+lazily(__name__)
 __version__ = "0.1.0"
 __all__ = [
     "METHODS",

@@ -1,34 +1,40 @@
 """`inverse`: the demo, one's own image, and lists of what there is."""
 
+from __future__ import annotations
+
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
-from rich.table import Table
-from rich.text import Text
 
-import operators
-import priors
-from inverse import demo as demonstration
-from inverse.examination import FEWEST_DRAWS, Examination, examine
-from inverse.figures import Column, drawing, gallery
-from inverse.folder import write_folder
-from inverse.methods import METHODS
-from inverse.own import Problem, draw, finished, pose
-from inverse.plan import Plan, span
-from inverse.plan import plan as make_plan
-from inverse.quality import psnr
-from inverse.reading import read_images
 from inverse.scan_cli import AntitheticOption, scan
-from inverse.solution import Solution
-from inverse.solve import sample as draw_prior
-from priors.checkpoints import SHIPPED, read_card
-from priors.data import ImageSet, rounded, write
-from priors.likelihood import T_MIN
+from priors.later import loaded, now
 from priors.terminal import console, explained, printable, say
+
+if TYPE_CHECKING or now():
+    import torch
+    from rich.table import Table
+    from rich.text import Text
+
+    import operators
+    import priors
+    from inverse import demo as demonstration
+    from inverse.examination import FEWEST_DRAWS, Examination, examine
+    from inverse.figures import Column, drawing, gallery
+    from inverse.folder import page_of, write_folder
+    from inverse.methods import METHODS
+    from inverse.own import Problem, draw, finished, pose
+    from inverse.plan import Decision, Plan, decide, span
+    from inverse.plan import plan as make_plan
+    from inverse.quality import psnr
+    from inverse.reading import read_images
+    from inverse.solution import Solution
+    from inverse.solve import sample as draw_prior
+    from priors.checkpoints import SHIPPED, read_card
+    from priors.data import ImageSet, rounded, write
+    from priors.likelihood import T_MIN
 
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False, no_args_is_help=True, help=__doc__)
 LIKELIHOOD_BATCH, MOST_ROWS = 16, 20  # images at a time; images that are listed one by one
@@ -49,6 +55,7 @@ StepsOption = Annotated[int | None, typer.Option("--steps", help="default: the m
 
 
 @app.command()
+@loaded
 def demo(out: OutOption = Path("demo"), images: int = 4, samples: int = 4, seed: SeedOption = 0) -> None:
     """Solve every task of the demo on pictures beside the shipped priors; pictures, solutions and a table."""
     with explained():
@@ -58,9 +65,13 @@ def demo(out: OutOption = Path("demo"), images: int = 4, samples: int = 4, seed:
 
 
 @app.command()
+@loaded
 def solve(
     image: Annotated[
-        Path, typer.Argument(help="a PNG or JPEG; with --measured, the measurement: the same or an .npy (1, *M)")
+        Path,
+        typer.Argument(
+            exists=True, help="a PNG or JPEG; with --measured, the measurement: the same or an .npy (1, *M)"
+        ),
     ],
     operator: Annotated[
         str,
@@ -91,6 +102,7 @@ def solve(
     ] = None,
     memory: Annotated[float, typer.Option(help="GB that one gradient of the prior may take untiled")] = 2.0,
     dry: Annotated[bool, typer.Option(help="say what would be done and how long it would take, and stop")] = False,
+    why: Annotated[bool, typer.Option("--why", help="the measurements behind the method that auto takes")] = False,
     overwrite: Annotated[bool, typer.Option(help="replace samples of another problem in the folder")] = False,
 ) -> None:
     """Samples of the posterior for your own image: measured by the operator here, or measured already.
@@ -101,14 +113,20 @@ def solve(
     file = out / "solution.h5"
     with explained():
         problem = pose(image, operator, sigma, prior, config, seed, measured, resize, tile, memory * 1e9)
+        _show(problem.facts)  # at once: the rest takes a moment
         given = (problem.prior, problem.operator, problem.y, samples, method, steps, seed, None, budget)
-        chosen = make_plan(*given, antithetic)
+        decided = decide(*given, antithetic)
         if overwrite and not dry:
             file.unlink(missing_ok=True)
-        held = None if overwrite else finished(problem, chosen, seed, file)
+        held = None if overwrite else finished(problem, decided, seed, file)
     done = 0 if held is None else held.samples.shape[1]
-    for name, text in (problem.facts | _told(chosen, done, out)).items():
-        console.print(Text.assemble((f"{name:>9}", "bold"), "  ", printable(text)), soft_wrap=True)
+    _show({"method": _method(decided)} | ({"why": decided.details} if why and decided.details else {}))
+    if done >= samples and page_of(out, file):
+        _show({"samples": f"{samples} asked for, {done} are in {file} already: nothing is left to do"})
+        return
+    with explained():
+        chosen = make_plan(*given, antithetic)
+    _show(_told(chosen, done, out))
     if dry:
         return
     with explained():
@@ -135,6 +153,7 @@ def solve(
 
 
 @app.command()
+@loaded
 def sample(
     prior: PriorOption = "fashion-mnist",
     config: ConfigOption = None,
@@ -162,8 +181,9 @@ def sample(
 
 
 @app.command()
+@loaded
 def likelihood(
-    files: Annotated[list[Path], typer.Argument(help="PNG or JPEG files, or image sets (.h5, .npz)")],
+    files: Annotated[list[Path], typer.Argument(exists=True, help="PNG or JPEG files, or image sets (.h5, .npz)")],
     prior: PriorOption = "fashion-mnist",
     config: ConfigOption = None,
     images: Annotated[int | None, typer.Option(help="only so many, the first ones; default: all")] = None,
@@ -185,6 +205,7 @@ def likelihood(
 
 
 @app.command("priors")
+@loaded
 def list_priors() -> None:
     """The shipped priors."""
     rows = []
@@ -204,6 +225,7 @@ def list_priors() -> None:
 
 
 @app.command("operators")
+@loaded
 def list_operators() -> None:
     """The operators, plug-ins included."""
     rows = []
@@ -214,6 +236,7 @@ def list_operators() -> None:
 
 
 @app.command("methods")
+@loaded
 def list_methods() -> None:
     """The methods, what they need of an operator, and their papers."""
     rows = [
@@ -223,12 +246,16 @@ def list_methods() -> None:
     console.print(_table("methods", rows))
 
 
+def _show(facts: dict[str, str]) -> None:
+    for name, text in facts.items():
+        console.print(Text.assemble((f"{name:>9}", "bold"), "  ", printable(text)), soft_wrap=True)
+
+
 def _told(chosen: Plan, done: int, out: Path) -> dict[str, str]:
-    """What a user is told of a plan, of which so many samples are finished."""
+    """What a plan costs, of which so many samples are finished."""
     left = max(0, chosen.n_samples - done)
-    there = f", {done} of them finished before" if done else ""
+    there = f", {min(done, chosen.n_samples)} of them finished before" if done else ""
     return {
-        "method": _method(chosen),
         "samples": f"{chosen.n_samples}{there}; {chosen.rows} at a time{', in antithetic pairs' * chosen.antithetic}",
         "cost": f"{chosen.nfe} evaluations of the prior + {chosen.nvjp} backward passes per sample",
         "time": f"about {span(chosen.seconds * left / chosen.n_samples)}",
@@ -237,9 +264,9 @@ def _told(chosen: Plan, done: int, out: Path) -> dict[str, str]:
     }
 
 
-def _method(chosen: Plan) -> str:
+def _method(chosen: Plan | Decision) -> str:
     steps = f"{chosen.method.name}, {chosen.n_steps} steps"
-    return f"{steps}; auto took {chosen.reason}" if chosen.reason else f"{steps}, as asked for"
+    return f"{steps}; chosen as {chosen.reason}" if chosen.reason else f"{steps}, as asked for"
 
 
 def _figures(solution: Solution, problem: Problem, chosen: Plan, checked: Examination) -> dict[str, str]:
@@ -272,7 +299,7 @@ def _examined(solution: Solution, problem: Problem) -> Examination:
     return examine(solution, operator, y, prior, pictures)
 
 
-app.command()(explained()(scan))
+app.command()(explained()(loaded(scan)))
 
 
 def _table(title: str, rows: list[dict[str, str]]) -> Table:

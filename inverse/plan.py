@@ -18,7 +18,6 @@ from priors import Prior
 from priors.modes import own_modes
 
 
-
 @dataclass(frozen=True)
 class Plan:
     """The cost of one solve, as `solve` takes it: ``solve(..., method=plan.method, n_steps=plan.n_steps)``.

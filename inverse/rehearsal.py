@@ -1,4 +1,4 @@
-"""A solve acted out at little cost: with a stand-in for the prior, and on a small picture where the own one is large."""
+"""A solve acted out at little cost: with a stand-in for the prior, and on a small picture in place of a large one."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -176,10 +176,8 @@ def _fitted(module: Batched, whole: tuple[int, ...], small: tuple[int, ...]) -> 
 
 
 def _fit_noise(operator: Operator, whole: tuple[int, ...], small: tuple[int, ...]) -> None:
-    """Cut parameters of the noise that differ from entry to entry."""
+    """Cut parameters of the noise that differ from entry to entry; whole and small: shapes M."""
     noise = operator.noise
     for name, value in noise._buffers.items():
-        axes = [side for side, full in zip(value.shape[::-1], whole[::-1], strict=False) if side == full]
-        if value is not None and len(axes) > 1:
-            cuts = [slice(0, s if n == f else None) for n, f, s in zip(value.shape[-len(axes):], whole[-len(axes):], small[-len(axes):], strict=True)]
-            noise._buffers[name] = value[(..., *cuts)]
+        if value is not None and value.ndim > 1 and value.shape[-2:] == whole[-2:]:
+            noise._buffers[name] = value[..., : small[-2], : small[-1]]

@@ -1,25 +1,31 @@
 """`inverse scan`: an MRI scan, slice by slice."""
 
+from __future__ import annotations
+
 import hashlib
 import warnings
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 from rich.console import Console
-from torch import Tensor
 
-import priors
-from inverse.choice import resolve
-from inverse.examination import examine
-from inverse.figures import Column, drawing, gallery
-from inverse.kspace_checks import KSpaceWarning
-from inverse.quality import PoorFit, psnr, ssim
-from inverse.scans import Problem, Reconstruction, Scan, read_reconstruction, read_scan, write_reconstruction
-from inverse.solution import Solution
-from inverse.solve import solve
-from operators.sampling import Kind, calibration_region
+from priors.later import now
+
+if TYPE_CHECKING or now():
+    from torch import Tensor
+
+    import priors
+    from inverse.choice import resolve
+    from inverse.examination import examine
+    from inverse.figures import Column, drawing, gallery
+    from inverse.kspace_checks import KSpaceWarning
+    from inverse.quality import PoorFit, psnr, ssim
+    from inverse.scans import Problem, Reconstruction, Scan, read_reconstruction, read_scan, write_reconstruction
+    from inverse.solution import Solution
+    from inverse.solve import solve
+    from operators.sampling import Kind, calibration_region
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
 SHOWN = 3  # samples in a picture

@@ -1,20 +1,26 @@
 """p(x0), an image before it was measured, and its noising by an SDE."""
 
-from priors.analytic import Gaussian, GaussianMixture
-from priors.base import Evaluations, Prior
-from priors.checkpoints import available, labels, load, load_classifier, samples
-from priors.density import log_density, log_density_along
-from priors.importers.denoiser import from_denoiser
-from priors.likelihood import bits_per_dim, log_likelihood
-from priors.moments import Moments
-from priors.ode import decode, encode, slerp, temper
-from priors.rng import RowRNG
-from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
-from priors.sde import SDE, VESDE, VPSDE, SubVPSDE
-from priors.spectrum import Spectrum, StationaryMoments
-from priors.tiling import Tiled
-from priors.units import Units
+from typing import TYPE_CHECKING
 
+from priors.later import lazily
+
+if TYPE_CHECKING:
+    from priors.analytic import Gaussian, GaussianMixture
+    from priors.base import Evaluations, Prior
+    from priors.checkpoints import available, labels, load, load_classifier, samples
+    from priors.density import log_density, log_density_along
+    from priors.importers.denoiser import from_denoiser
+    from priors.likelihood import bits_per_dim, log_likelihood
+    from priors.moments import Moments
+    from priors.ode import decode, encode, slerp, temper
+    from priors.rng import RowRNG
+    from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
+    from priors.sde import SDE, VESDE, VPSDE, SubVPSDE
+    from priors.spectrum import Spectrum, StationaryMoments
+    from priors.tiling import Tiled
+    from priors.units import Units
+
+lazily(__name__)
 __all__ = [
     "SDE",
     "VESDE",

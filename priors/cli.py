@@ -1,5 +1,7 @@
 """`inverse-train`: from an image set to a checkpoint folder."""
 
+from __future__ import annotations
+
 import os
 import platform
 import sys
@@ -7,21 +9,25 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-import torch
-import torch.distributed as dist
 import typer
 
-from priors import checkpoints, nets, pictures, sde
-from priors.arguments import choice
-from priors.data import ImageSet, read
-from priors.losses import WEIGHTS
-from priors.objectives import OBJECTIVES, Focus, NoisyClassification, Objective
-from priors.parsing import read_toml
-from priors.score_prior import PREDICTIONS, DataRange, NoisyClassifier, ScorePrior
-from priors.training import STATE, Trainer, TrainingConfig
-from priors.units import Units
+from priors.later import loaded, now
+
+if TYPE_CHECKING or now():
+    import torch
+    import torch.distributed as dist
+
+    from priors import checkpoints, nets, pictures, sde
+    from priors.arguments import choice
+    from priors.data import ImageSet, read
+    from priors.losses import WEIGHTS
+    from priors.objectives import OBJECTIVES, Focus, NoisyClassification, Objective
+    from priors.parsing import read_toml
+    from priors.score_prior import PREDICTIONS, DataRange, NoisyClassifier, ScorePrior
+    from priors.training import STATE, Trainer, TrainingConfig
+    from priors.units import Units
 
 NEEDED = {"kind", "name", "licence", "sde", "range", "network", "training"}
 OPTIONAL = {"prior", "units", "labels", "crops"}
@@ -33,6 +39,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
 
 
 @app.command()
+@loaded
 def train(
     config: Annotated[str, typer.Argument(help="a TOML file, or the name of one in priors/configs")],
     data: Annotated[

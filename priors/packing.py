@@ -1,21 +1,27 @@
 """`inverse-pack`: picture files, or npz archives of encoded ones or of values, as one HDF5 file to train on."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
-import torch
 import typer
 
-from priors.arrays import open_npz
-from priors.data import rounded
-from priors.decoding import Decoded, decode
-from priors.files import regular
-from priors.pictures import Pictures, write
+from priors.later import loaded, now
 from priors.terminal import explained, printable, say
-from priors.units import Units
+
+if TYPE_CHECKING or now():
+    import numpy as np
+    import torch
+
+    from priors.arrays import open_npz
+    from priors.data import rounded
+    from priors.decoding import Decoded, decode
+    from priors.files import regular
+    from priors.pictures import Pictures, write
+    from priors.units import Units
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
@@ -23,6 +29,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
 
 @app.command()
 @explained()
+@loaded
 def pack(
     sources: Annotated[list[Path], typer.Argument(help="folders of picture files, or npz archives")],
     out: Annotated[Path, typer.Option(help="the HDF5 file to write")],

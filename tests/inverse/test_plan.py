@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import priors
-from inverse import METHODS, plan, rehearsal, solve, work
+from inverse import METHODS, plan, rehearsal, solve
 from inverse.evaluation import activations
 from inverse.plan import span
 from inverse.population import SMC
