@@ -30,9 +30,9 @@ NOTES = (
     "Scikit-image's astronaut, resized and measured with sigma .03; method auto unless one is named. A process of its "
     "own for each job, one thread. Times are the processor's, of plan and solve alike, because other work shares the "
     "machine. Plan: what `inverse.plan` takes after the imports; before and after the solve. Memory is the peak "
-    "resident set less what it is after the plan. How: solve, all of it; or, where that takes long, its parts: a solve of "
-    "one step with a stand-in for the prior, one evaluation of the prior and one backward pass at full size, times their "
-    "numbers; its memory is the sum of both parts'."
+    "resident set less what it is after the plan. How: solve, all of it; or, where that takes long, its parts: a "
+    "solve of one step with a stand-in for the prior, one evaluation of the prior and one backward pass at full size, "
+    "times their numbers; its memory is the sum of both parts'."
 )
 
 

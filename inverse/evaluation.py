@@ -10,7 +10,7 @@ from inverse.work import Counted, timed
 from priors import Evaluations, Prior, Tiled
 
 PROBE = 64  # pixels: a network of any size keeps as much per pixel of this picture as of a large one
-TIMED = 0.3  # seconds that an evaluation and a backward pass may take together, where they are timed
+TIMED = 0.15  # seconds that an evaluation and a backward pass may take together, where they are timed
 HALFWAY = torch.tensor(0.5)
 
 

@@ -17,6 +17,8 @@ from operators import Operator
 from priors import Prior
 from priors.modes import own_modes
 
+OWN = 11_000_000  # bytes that torch's libraries need besides, whatever the size (`inverse-bench run plan`)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -123,7 +125,7 @@ def plan(
         done.nfe,
         done.nvjp,
         len(y) * n_samples / rows * seconds,
-        round(kept * rows / n + network.bytes) + 4 * len(y) * n_samples * math.prod(prior.event_shape),
+        OWN + round(kept * rows / n + network.bytes) + 4 * len(y) * n_samples * math.prod(prior.event_shape),
         antithetic,
     )
 
@@ -141,7 +143,7 @@ def span(seconds: float) -> str:
 def _rest(one: Scene, small: list[Scene], method: Method, n_steps: int, n: int, done: Counts) -> tuple[float, float]:
     """Seconds of all but the prior's evaluations for n rows, and bytes of its tensors."""
     # a picture that is taken as it is has been timed: there it is the memory alone that is counted
-    works = [_counted(scene, method, min(n_steps, SHORT), n) for scene in small]
+    works = [counted(scene, method, min(n_steps, SHORT), n) for scene in small]
     if not small:
         return done.seconds, 12.0 * n * one.y[0].numel() + 24.0 * n * math.prod(one.prior.event_shape)
     (start_a, step_a, _), (start_b, step_b, peak) = works
@@ -151,11 +153,11 @@ def _rest(one: Scene, small: list[Scene], method: Method, n_steps: int, n: int, 
     return seconds, peak * one.area / small[1].area
 
 
-def _counted(scene: Scene, method: Method, n_steps: int, n: int) -> tuple[Tally, Tally, int]:
+def counted(scene: Scene, method: Method, n_steps: int, n: int) -> tuple[Tally, Tally, int]:
     """The work of a short solve before its first evaluation, that of each, and the bytes alive at once."""
-    with Counted() as counted:
+    with Counted() as seen:
         marks: list[Tally] = []
-        stand_in = StandIn(scene.prior, lambda: marks.append(counted.tally.less(Tally())))
+        stand_in = StandIn(scene.prior, lambda: marks.append(seen.tally.less(Tally())))
         solution = solve(stand_in, scene.operator, scene.y, n, method, n_steps, batch_size=n, progress=False)
-    each = counted.tally.less(marks[0]).done
-    return marks[0], Tally(Counter({kind: work / solution.nfe for kind, work in each.items()})), counted.peak
+    each = seen.tally.less(marks[0]).done
+    return marks[0], Tally(Counter({kind: work / solution.nfe for kind, work in each.items()})), seen.peak

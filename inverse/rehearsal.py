@@ -18,7 +18,7 @@ from priors.base import Wrapped, expand
 AREA, LARGE = 32**2, 128**2  # pixels: of the smaller small picture, and up to which a picture is taken as it is
 UNITS = (8, 12, 20)  # of which sides are multiples, so that they divide as the picture's own do
 ALIKE = 0.3  # by how much the numbers measured per pixel may differ
-LIMIT, SHORT = 0.6, 2  # seconds, after which the rest of the steps are taken to be as those before; steps
+LIMIT, SHORT = 0.3, 2  # seconds, after which the rest of the steps are taken to be as those before; steps
 UNSERVED = (ValueError, TypeError, RuntimeError, IndexError)  # what operators raise on pictures that they do not serve
 
 
