@@ -23,6 +23,7 @@ from benchmarks import (
     oracle,
     oracle_problems,
     oracle_tables,
+    plan_accuracy,
     plane,
     plane_figures,
     reconstruction,
@@ -50,6 +51,7 @@ app.command("compare")(report_cli.compare)
 app.command("measure")(suite.measure)
 run.command("suite")(suite.run_suite)
 run.command("large")(large.run_large)
+run.command("plan")(plan_accuracy.run_plan)
 run.command("matrix")(matrix.run_matrix)
 run.command("noise-level")(noise_level.run_noise_level)
 run.command("spread")(spread.run_spread)

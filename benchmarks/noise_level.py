@@ -17,9 +17,9 @@ import priors
 from benchmarks.provenance import RESULTS, provenance, write_table
 from benchmarks.records import Records, code_behind, digest
 from inverse import METHODS, solve
+from inverse.operator_text import read_operator
 from inverse.own import Problem, pose
 from inverse.quality import psnr
-from inverse.reading import read_operator
 
 SIZE, SAMPLES, BUDGET = 64, 2, "fast"
 LEVELS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032)  # of the fixed sigmas

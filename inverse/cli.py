@@ -17,11 +17,11 @@ from inverse import demo as demonstration
 from inverse.devices import DeviceOption, moved
 from inverse.examination import FEWEST_DRAWS, Examination, examine
 from inverse.figures import Column, drawing, gallery
-from inverse.folder import write_folder
+from inverse.folder import page_of, write_folder
 from inverse.methods import METHODS
 from inverse.operator_help import show
 from inverse.own import Problem, draw, finished, pictures_in, pose
-from inverse.plan import Plan, span
+from inverse.plan import Decision, Plan, decide, span
 from inverse.plan import plan as make_plan
 from inverse.quality import psnr
 from inverse.reading import read_images
@@ -119,6 +119,7 @@ def solve(
     memory: Annotated[float, typer.Option(help="GB that one gradient of the prior may take untiled")] = 2.0,
     device: DeviceOption = "cpu",
     dry: Annotated[bool, typer.Option(help="say what would be done and how long it would take, and stop")] = False,
+    why: Annotated[bool, typer.Option("--why", help="the measurements behind the method that auto takes")] = False,
     overwrite: Annotated[bool, typer.Option(help="replace samples of another problem in the folder")] = False,
 ) -> None:
     """Samples of the posterior for your own image: measured by the operator here, or measured already.
@@ -136,7 +137,7 @@ def solve(
             _solve_one(
                 path, operator, sigma, prior, config, samples, method, budget, steps, antithetic, seed,
                 out / path.name if image.is_dir() else out, measured, resize, size, tile, memory, dry, overwrite,
-                device,
+                device, why,
             )  # fmt: skip
         except typer.Exit:  # its reason was printed
             failed.append(path.name)
@@ -150,20 +151,27 @@ def _solve_one(
     image: Path, operator: str, sigma: str | None, prior: str | None, config: str | None, samples: int, method: str,
     budget: str | None, steps: int | None, antithetic: bool, seed: int, out: Path, measured: bool, resize: bool,
     size: str | None, tile: int | None, memory: float, dry: bool, overwrite: bool, device: str,
+    why: bool,
 ) -> None:  # fmt: skip
     """One picture or measurement of `solve`, in a folder of its own."""
     file = out / "solution.h5"
     with explained():
         problem = pose(image, operator, sigma, prior, config, seed, measured, resize, tile, memory * 1e9, size, device)
+        _show(problem.facts)  # at once: the rest takes a moment
         posed = (problem.prior, *moved(problem.prior.device, problem.operator, problem.y))
         given = (*posed, samples, method, steps, seed, None, budget)
-        chosen = make_plan(*given, antithetic)
+        decided = decide(*given, antithetic)
         if overwrite and not dry:
             file.unlink(missing_ok=True)
-        held = None if overwrite else finished(problem, chosen, seed, file)
+        held = None if overwrite else finished(problem, decided, seed, file)
     done = 0 if held is None else held.samples.shape[1]
-    for name, text in (problem.facts | _told(chosen, done, out)).items():
-        console.print(Text.assemble((f"{name:>9}", "bold"), "  ", printable(text)), soft_wrap=True)
+    _show({"method": _method(decided)} | ({"why": decided.details} if why and decided.details else {}))
+    if done >= samples and page_of(out, file):
+        _show({"samples": f"{samples} asked for, {done} are in {file} already: nothing is left to do"})
+        return
+    with explained():
+        chosen = make_plan(*given, antithetic)
+    _show(_told(chosen, done, out))
     if dry:
         return
     with explained():
@@ -287,12 +295,16 @@ def list_methods() -> None:
     console.print(_table("methods", rows))
 
 
+def _show(facts: dict[str, str]) -> None:
+    for name, text in facts.items():
+        console.print(Text.assemble((f"{name:>9}", "bold"), "  ", printable(text)), soft_wrap=True)
+
+
 def _told(chosen: Plan, done: int, out: Path) -> dict[str, str]:
-    """What a user is told of a plan, of which so many samples are finished."""
+    """What a plan costs, of which so many samples are finished."""
     left = max(0, chosen.n_samples - done)
-    there = f", {done} of them finished before" if done else ""
+    there = f", {min(done, chosen.n_samples)} of them finished before" if done else ""
     return {
-        "method": _method(chosen),
         "samples": f"{chosen.n_samples}{there}; {chosen.rows} at a time{', in antithetic pairs' * chosen.antithetic}",
         "cost": f"{chosen.nfe} evaluations of the prior + {chosen.nvjp} backward passes per sample",
         "time": f"about {span(chosen.seconds * left / chosen.n_samples)}",
@@ -301,9 +313,9 @@ def _told(chosen: Plan, done: int, out: Path) -> dict[str, str]:
     }
 
 
-def _method(chosen: Plan) -> str:
+def _method(chosen: Plan | Decision) -> str:
     steps = f"{chosen.method.name}, {chosen.n_steps} steps"
-    return f"{steps}; auto took {chosen.reason}" if chosen.reason else f"{steps}, as asked for"
+    return f"{steps}; chosen as {chosen.reason}" if chosen.reason else f"{steps}, as asked for"
 
 
 def _figures(solution: Solution, problem: Problem, chosen: Plan, checked: Examination) -> dict[str, str]:

@@ -40,6 +40,12 @@ class Picture:
         return f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode()
 
 
+def page_of(out: Path, file: Path) -> bool:
+    """Whether a folder has the page of a file of samples, made since the samples were."""
+    page = out / "index.html"
+    return page.exists() and page.stat().st_mtime_ns >= file.stat().st_mtime_ns
+
+
 def write_folder(
     out: Path,
     title: str,

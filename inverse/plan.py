@@ -1,29 +1,24 @@
 """What a solve will cost, told before it starts."""
 
 import math
-import time
 import warnings
-from collections.abc import Callable
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from inverse.evaluation import evaluation
 from inverse.methods import Method
-from inverse.quality import PoorFit
-from inverse.scale import ImplausibleScale
-from inverse.solve import checked, rows_at_once, solve
-from inverse.weights import UnreliableWeights
+from inverse.rehearsal import SHORT, Counts, Scene, StandIn, counts, smaller
+from inverse.solve import check_derivatives, checked, rows_at_once, solve
+from inverse.work import Counted, Machine, Tally, scaled
 from operators import Operator
-from priors import Prior, Tiled
-from priors.base import Wrapped, expand
+from priors import Prior
 from priors.modes import own_modes
 from priors.wording import Concise
 
-PROBE = 64  # pixels: a network of any size keeps as much per pixel of this picture as of a large one
-LIVE = 3.4  # peak memory over what a backward pass keeps, as `inverse-bench run large` measured: two graphs, gradients
-TIMED = 0.5  # seconds for which calls are timed, at least one after the first
-HALFWAY = torch.tensor(0.5)
+OWN = 11_000_000  # bytes that torch's libraries need besides, whatever the size (`inverse-bench run plan`)
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,6 +42,37 @@ class Plan(Concise):
     antithetic: bool = False
 
 
+@dataclass(frozen=True)
+class Decision:
+    """What a solve will do: method (`Method`), n_steps (int), reason of "auto" in one line and its details, and whether
+    samples come in antithetic pairs."""
+
+    method: Method
+    n_steps: int
+    reason: str
+    details: str
+    antithetic: bool
+
+
+@own_modes
+def decide(
+    prior: Prior,
+    operator: Operator,
+    y: Tensor,
+    n_samples: int = 8,
+    method: str | Method = "auto",
+    n_steps: int | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    budget: str | None = None,
+    antithetic: bool = False,
+) -> Decision:
+    """What `solve` would do with these arguments; arguments and errors as `plan`, but for the operator's derivative."""
+    given = (prior, operator, y, n_samples, method, n_steps, seed, batch_size, budget, 0, antithetic)
+    choice, _ = checked(*given, derivatives=False)
+    return Decision(choice.method, n_steps or choice.n_steps, choice.reason, choice.details, antithetic)
+
+
 @own_modes
 def plan(
     prior: Prior,
@@ -60,46 +86,47 @@ def plan(
     budget: str | None = None,
     antithetic: bool = False,
 ) -> Plan:
-    """What `solve` would do with these arguments, and what it would cost.
+    """What `solve` would do with these arguments, and about what it would cost; in a few seconds for any picture.
 
-    Evaluations and passes are counted in a solve of one batch with a prior of the same shape that costs next to nothing
-    (`StandIn`); so they are exact but of methods that act by what they see: of particles, which are resampled when it
-    is time. What that solve takes is what all but the network costs; an evaluation of the network and a backward pass
-    through it are timed on rows of the real size.
-    Formula: seconds = batches (t_solve + nfe t_evaluation + nvjp t_backward). bytes = 3.4 times what autograd keeps of
-    a batch, measured on a small picture where the network takes any size, and the samples.
+    Formula: seconds = batches (t_rest + nfe t_evaluation + nvjp t_backward). nfe and nvjp are counted in a solve with a
+    stand-in for the prior. An evaluation of the network and a backward pass are timed on a small picture, and are as
+    much longer as the picture, or all its tiles with their margins, has more pixels. The rest, mostly the operator and
+    the prior's moments, is timed in that solve where the picture is small; of a large one the work of torch is counted
+    on two small ones, scaled (`inverse.work.scaled`) and divided by the speed that is measured here. bytes: the tensors
+    alive at once, counted on the small picture and scaled, and the samples.
+    Counts are exact but for methods that act by what they see, such as particles, which are resampled when it is time,
+    and those that walk long, of which the first steps stand for the rest. An operator that serves no smaller pictures
+    is applied to the picture itself.
     Arguments: as `solve`; y (B, *M).
     Returns: `Plan`.
     Raises: TypeError and ValueError as `solve`, before the prior is evaluated.
     """
-    choice, operator = checked(prior, operator, y, n_samples, method, n_steps, seed, batch_size, budget, 0, antithetic)
+    given = (prior, operator, y, n_samples, method, n_steps, seed, batch_size, budget, 0, antithetic)
+    choice, operator = checked(*given, derivatives=False)
     n_steps = n_steps or choice.n_steps
     rows = min(rows_at_once(choice.method, prior.event_shape, n_samples, batch_size), len(y) * n_samples)
     n = n_samples if choice.method.population.coupled else rows
-    one = (operator.rows(torch.zeros(1, dtype=torch.long, device=y.device)), y[:1])
+    method = choice.method.sized(n)
+    one = Scene(prior, operator.rows(torch.zeros(1, dtype=torch.long, device=y.device)), y[:1])
     with warnings.catch_warnings():
-        for known in (UnreliableWeights, PoorFit, ImplausibleScale):  # the solve itself warns
-            warnings.simplefilter("ignore", known)
-        stand_in = StandIn(prior)
-        zeros = torch.zeros(1, *prior.event_shape, device=prior.device)
-        stand_in.denoise_vjp(zeros, HALFWAY)[1](zeros)  # autograd's first call of all takes seconds
-        rehearsal = solve(stand_in, *one, n, choice.method, n_steps, seed, batch_size, progress=False)
-    x = torch.randn(rows, *prior.event_shape, generator=torch.Generator().manual_seed(seed)).to(prior.device)
-    batches = len(y) * n_samples / rows
-    network = rehearsal.nfe * _seconds(lambda: prior.denoise(x, HALFWAY))
-    if rehearsal.nvjp:
-        denoised, vjp = prior.denoise_vjp(x, HALFWAY)
-        network += rehearsal.nvjp * _seconds(lambda: vjp(denoised))
+        warnings.simplefilter("ignore")  # of a problem that is not the caller's; the solve itself warns
+        small = smaller(one)
+        first = small[0] if small else one
+        check_derivatives(first.operator, method, first.prior.event_shape)
+        done = counts(first, method, n_steps, n, seed)
+        rest, kept = _rest(one, small, method, n_steps, n, done)
+    network = evaluation(prior, rows, done.nvjp > 0)
+    seconds = rest * rows / n + done.nfe * network.seconds + done.nvjp * network.backward
     return Plan(
         choice.method,
         n_steps,
         choice.reason,
         n_samples,
         rows,
-        rehearsal.nfe,
-        rehearsal.nvjp,
-        batches * (rehearsal.seconds * rows / n + network),
-        round(LIVE * rows * activations(prior)) + 4 * len(y) * n_samples * math.prod(prior.event_shape),
+        done.nfe,
+        done.nvjp,
+        len(y) * n_samples / rows * seconds,
+        OWN + round(kept * rows / n + network.bytes) + 4 * len(y) * n_samples * math.prod(prior.event_shape),
         antithetic,
     )
 
@@ -114,55 +141,24 @@ def span(seconds: float) -> str:
     return f"{s // 60} min {s % 60} s" if s < 3600 else f"{s // 3600} h {s % 3600 // 60} min"
 
 
-class StandIn(Wrapped):
-    """Nearly a Gaussian in place of a prior: of its shape and noising, its coordinates independent.
-
-    Their variances are unlike, a hundredth of the prior's to all of it, so that iterations which end early on a simple
-    law do not; and the denoiser is slightly bent, so that a derivative of its derivative exists and is counted.
-    """
-
-    def __init__(self, prior: Prior):
-        super().__init__(prior)
-        drawn = torch.rand(prior.event_shape, generator=torch.Generator().manual_seed(0))
-        self.variances = (prior.variance * 10 ** (-2 * drawn)).to(prior.device)
-
-    def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
-        alpha, sigma = expand(self.sde.alpha(t), x), expand(self.sde.sigma(t), x)
-        variances = self.variances.to(x.dtype)
-        return alpha * variances / (alpha**2 * variances + sigma**2) * (x + 0.01 * x.sin())
+def _rest(one: Scene, small: list[Scene], method: Method, n_steps: int, n: int, done: Counts) -> tuple[float, float]:
+    """Seconds of all but the prior's evaluations for n rows, and bytes of its tensors."""
+    # a picture that is taken as it is has been timed: there it is the memory alone that is counted
+    works = [counted(scene, method, min(n_steps, SHORT), n) for scene in small]
+    if not small:
+        return done.seconds, 12.0 * n * one.y[0].numel() + 24.0 * n * math.prod(one.prior.event_shape)
+    (start_a, step_a, _), (start_b, step_b, peak) = works
+    areas, machine = (small[0].area, small[1].area), Machine(one.prior.event_shape, n, one.prior.device)  # type: ignore
+    start, step = (scaled(a, b, areas, one.area) for a, b in ((start_a, start_b), (step_a, step_b)))
+    seconds = done.seconds + machine.seconds(start) + done.nfe * machine.seconds(step)
+    return seconds, peak * one.area / small[1].area
 
 
-def activations(prior: Prior) -> int:
-    """Bytes that autograd keeps of one evaluation of one row: of one tile, of a prior that is `Tiled`."""
-    shape, share = tuple(prior.event_shape), 1.0
-    if isinstance(prior, Tiled):
-        side = prior.tile + 2 * prior.margin
-        shape, prior = (shape[0], *(min(n, side) for n in shape[1:])), prior.prior
-    if getattr(prior, "least_size", None) is not None:
-        share = shape[1] * shape[2] / PROBE**2
-        prior = prior.resized((shape[0], PROBE, PROBE))  # type: ignore[attr-defined]
-    weights = {w.untyped_storage().data_ptr() for w in getattr(prior, "parameters", tuple)()}
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        prior.denoise_vjp(torch.zeros(1, *prior.event_shape, device=prior.device), HALFWAY)
-    return round(share * sum(kept.values()))
-
-
-@torch.no_grad()
-def _seconds(call: Callable[[], object]) -> float:
-    """Of one call, the mean of several after the first."""
-    call()
-    start, calls = time.perf_counter(), 0
-    while not calls or time.perf_counter() - start < TIMED:
-        call()
-        calls += 1
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return (time.perf_counter() - start) / calls
+def counted(scene: Scene, method: Method, n_steps: int, n: int) -> tuple[Tally, Tally, int]:
+    """The work of a short solve before its first evaluation, that of each, and the bytes alive at once."""
+    with Counted() as seen:
+        marks: list[Tally] = []
+        stand_in = StandIn(scene.prior, lambda: marks.append(seen.tally.less(Tally())))
+        solution = solve(stand_in, scene.operator, scene.y, n, method, n_steps, batch_size=n, progress=False)
+    each = seen.tally.less(marks[0]).done
+    return marks[0], Tally(defaultdict(float, {kind: work / solution.nfe for kind, work in each.items()})), seen.peak

@@ -90,10 +90,10 @@ def solve(
     keys = [(b, k) for b in named for k in range(first, first + n_samples)]
     streams = [((b, k // 2), k % 2 == 1) if antithetic else ((b, k), False) for b, k in keys]
     start = time.perf_counter()
-    if progress and choice.reason:
-        Console(stderr=True).print(f"auto: {choice.reason}", highlight=False)
     chosen = choice.method.sized(n_samples)
     n_steps = n_steps or choice.n_steps
+    if progress and choice.reason:
+        Console(stderr=True).print(f"auto: {chosen.name}, {n_steps} steps: {choice.reason}", highlight=False)
     state, counter = _run(prior, operator, y, rows, streams, chosen, n_steps, seed, batch_size, progress)
     log_w = state.log_w.view(len(y), n_samples)
     log_z = None if state.log_z is None or not chosen.guidance.evidence else state.log_z.view_as(log_w)[:, 0]
@@ -140,9 +140,12 @@ def checked(
     budget: str | None,
     first: int,
     antithetic: bool,
+    derivatives: bool = True,
 ) -> tuple[Choice, Operator]:
     """What "auto" or a method's name stands for in a solve, once all its arguments are found good; as `solve`.
 
+    Arguments: as `solve`; derivatives: whether the operator's derivative is tried, which takes a moment on a large
+    picture.
     Returns: the choice, and the operator for the events of the prior.
     Raises: TypeError and ValueError, as `solve`.
     """
@@ -160,7 +163,8 @@ def checked(
     if antithetic:
         check_antithetic(chosen.method, n_samples, first)
     operator.validate_y(y, event_shape)
-    _check_derivatives(operator, chosen.method, event_shape)
+    if derivatives:
+        check_derivatives(operator, chosen.method, event_shape)
     return chosen, operator
 
 
@@ -272,7 +276,7 @@ def _differentiable(prior: Prior, method: str | Method) -> bool:
     return prior.differentiable if known is None or getattr(known, "differentiates", False) else True
 
 
-def _check_derivatives(operator: Operator, method: Method, event_shape: tuple[int, ...]) -> None:
+def check_derivatives(operator: Operator, method: Method, event_shape: tuple[int, ...]) -> None:
     """Refuse, by a ValueError, an operator whose derivative would be asked for in vain or dropped."""
     if wanted := [name for name, buffer in operator.named_buffers() if buffer.requires_grad]:
         raise ValueError(

@@ -234,14 +234,14 @@ class Operator(Batched, ABC):
             event_shape = self.event_shape_of(measurement_shape)
         except UnknownEventShape:
             return
-        if (expected := self._known_shape(event_shape)) != measurement_shape:
+        if (expected := self.known_shape(event_shape)) != measurement_shape:
             raise ValueError(
                 f"{type(self).__name__}: expected {what} of shape (N, {', '.join(map(str, expected))}) for events "
                 f"{event_shape}, given {tuple(y.shape)}; use operator.at(event_shape) of the events behind this {what}"
             )
 
-    def _known_shape(self, event_shape: Shape) -> Shape:
-        """`measurement_shape`, computed once."""
+    def known_shape(self, event_shape: Shape) -> Shape:
+        """`measurement_shape`, computed once: on a large picture it takes a moment."""
         return self._found.get(event_shape, lambda: self.measurement_shape(event_shape))
 
     def _check_home(self, what: str, x: Tensor) -> None:
@@ -270,7 +270,7 @@ class Operator(Batched, ABC):
         """
         event_shape = shape("event_shape", event_shape)
         op = self.at(event_shape)
-        op.noise.validate(y, op.measurement_shape(event_shape))
+        op.noise.validate(y, op.known_shape(event_shape))
         if self.batch not in (None, len(y)):
             raise ValueError(
                 f"{type(self).__name__}: its parameters are for {self.batch} measurements, but y has {len(y)}; give "

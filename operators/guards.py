@@ -57,7 +57,7 @@ def _of_x_and_v(method: Method) -> Method:
         self.validate(x)
         name = f"{type(self).__name__}.{method.__name__}: v"
         rows(name, v, "measurement")
-        expected = (len(x), *self._known_shape(tuple(x.shape[1:])))
+        expected = (len(x), *self.known_shape(tuple(x.shape[1:])))
         if tuple(v.shape) != expected:
             raise ValueError(f"{name} of shape {tuple(v.shape)}: expected {expected}, the shape of forward(x)")
         return method(self, x, v)

@@ -18,13 +18,13 @@ PACKAGES = {  # package: those that it may import
     "benchmarks": {"inverse", "priors", "operators"},
 }
 LEVELS = (  # inside `inverse`: a room imports from the levels above it in this list, never from its own or below
-    {"types", "weights"},
-    {"protocols", "solution"},
+    {"types", "weights", "work"},
+    {"evaluation", "protocols", "solution"},
     {"grids", "predictors", "correctors", "guidance"},
     {"population", "flow", "quality", "scale"},
     {"engine"},
     {"methods"},
-    {"choice", "kspace_checks"},
+    {"choice", "kspace_checks", "rehearsal"},
     {"solve", "examination"},
     {"devices"},
     {"figures", "plan", "scans"},

@@ -248,7 +248,7 @@ def test_a_size_that_is_none(plug_in, tmp_path, given, fragment):
 
 @pytest.fixture
 def posed(photo, monkeypatch):
-    monkeypatch.setattr(importlib.import_module("inverse.plan"), "TIMED", 0.0)
+    monkeypatch.setattr(importlib.import_module("inverse.evaluation"), "TIMED", 0.0)
     problem = pose(photo, MASK, "0.1")
     return problem, plan(problem.prior, problem.operator, problem.y, 3, "mmps", 2, batch_size=1)
 
