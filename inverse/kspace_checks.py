@@ -1,5 +1,6 @@
 """The gate for k-space of a file: complex numbers of any form, what was measured of them, and where k = 0 is."""
 
+import math
 import warnings
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from operators.kspace import ifftc
 from priors.files import FileError
 
 PADDING = ("padding_left", "padding_right")  # attributes of fastMRI
@@ -16,6 +18,9 @@ SCATTERED = 0.01  # fraction of exact zeros among what a mask calls measured, up
 CONTRADICTED = 0.5  # the fraction from which mask and k-space cannot both be right, if there is also k-space outside
 BAND = 1 / 8  # of an axis, about its middle or about its ends, in which the energy of k-space is looked for
 MOST = 0.5  # of the energy, which a picture has within the middle band
+AWAY = 2  # samples that the largest one may be from the middle: an echo comes early or late
+WRAPPED, GATHERED = 0.3, 0.18  # of a side: how far the picture's centre may be; a picture has one if so concentrated
+UNEVEN = 4.0  # the largest noise of a coil over the least, from which one level for all is wrong
 THIN = 8  # samples: fewer along H or W than this, and than slices or coils, are an axis in the wrong place
 
 
@@ -132,7 +137,8 @@ def check_centre(path: Path, kspace: Tensor, mask: Tensor) -> None:
 
     Arguments: path, for messages; kspace (S, H, W) or (S, coils, H, W); mask (S, H, W) bool.
     Raises: FileError where most of the energy is at the ends of an axis, which is k-space that has not been shifted.
-    Warns: KSpaceWarning where less than `MOST` of the energy is in the middle of an axis.
+    Warns: KSpaceWarning where less than `MOST` of the energy is in the middle of an axis, or the largest sample is more
+    than `AWAY` from it.
     """
     power = kspace.abs().double().square()
     power = torch.where(mask, power if kspace.ndim == 3 else power.sum(1), 0).sum(0)
@@ -148,7 +154,7 @@ def check_centre(path: Path, kspace: Tensor, mask: Tensor) -> None:
         middle, end = (float(part.sum()) / total for part in (profile[near], profile[near.roll(n - n // 2)]))
         if end > max(MOST, middle):
             ends.append(axis)
-        elif middle < MOST:
+        elif middle < MOST or abs(int(profile.argmax()) - n // 2) > AWAY:
             odd.append(f"{middle:.0%} along axis {axis}, whose largest sample is {int(profile.argmax())} of {n}")
     if ends:
         raise FileError(
@@ -161,6 +167,48 @@ def check_centre(path: Path, kspace: Tensor, mask: Tensor) -> None:
             f"{path}: the middle eighth of k-space has {' and '.join(odd)}: expected most of the energy there, with "
             f"k = 0 at {tuple(n // 2 for n in power.shape)}; the slice may be noise, k = 0 elsewhere (np.roll it "
             "there), an axis transformed already, or the axes in another order than (slices, coils, H, W)",
+            KSpaceWarning,
+            stacklevel=4,
+        )
+
+
+def check_picture(path: Path, kspace: Tensor, mask: Tensor) -> None:
+    """Look for a picture that is split at the border, and for coils of unlike noise; neither shows in the residual.
+
+    Formula: the centre of |x|^2 along an axis of n pixels is n / (2 pi) arg sum_j |x_j|^2 exp(2 pi i (j - n // 2) / n).
+    Arguments: path, for messages; kspace (S, H, W) or (S, coils, H, W); mask (S, H, W) bool.
+    Warns: KSpaceWarning where the centre is more than `WRAPPED` of a side from the middle, and where the outermost
+    tenth of k-space differs by more than `UNEVEN` between coils.
+    """
+    values = torch.where(mask[:, None], kspace if kspace.ndim == 4 else kspace[:, None], 0)
+    power = ifftc(values).abs().double().square().sum((0, 1))
+    if not float(power.sum()) > 0:
+        return
+    split = []
+    for axis in (-2, -1):
+        profile = power.sum(-1 if axis == -2 else -2)
+        turn = 2j * math.pi * (torch.arange(len(profile)) - len(profile) // 2) / len(profile)
+        centre = (profile * turn.exp()).sum() / profile.sum()
+        if float(centre.abs()) > GATHERED and abs(float(centre.angle())) > 2 * math.pi * WRAPPED:
+            split.append(axis)
+    if split and bool(mask.any(0)[tuple(n // 2 for n in mask.shape[-2:])]):  # without k = 0 it is no picture
+        warnings.warn(
+            f"{path}: the picture is split at the border along axes {split}: a transform without np.fft.ifftshift of "
+            "the picture makes such k-space; expected fftshift(fft2(ifftshift(picture))), or an object within the "
+            "field of view",
+            KSpaceWarning,
+            stacklevel=4,
+        )
+    y, x = ((torch.arange(n) - n // 2) / (n / 2) for n in mask.shape[-2:])
+    distance, some = torch.hypot(y[:, None], x), mask.any(0)
+    outer = some & (distance >= distance[some].quantile(0.9))
+    levels = values[..., outer].abs().transpose(0, 1).flatten(1).median(1).values
+    levels = levels[levels > 0]  # not of slices or coils of zeros
+    if len(levels) > 1 and float(levels.max() / levels.min()) > UNEVEN:
+        warnings.warn(
+            f"{path}: the noise of the coils differs by a factor of {float(levels.max() / levels.min()):.2g}, and one "
+            "level is assumed for all: divide every coil by its noise (and its sensitivity likewise), or leave the "
+            "noisy ones out",
             KSpaceWarning,
             stacklevel=4,
         )

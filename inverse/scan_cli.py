@@ -245,9 +245,15 @@ def _numbers(text: str, total: int) -> list[int]:
 
 def _sigma(text: str) -> float:
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise ValueError(f"--sigma {text!r}: expected a number in the units of the file, or auto") from None
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise ValueError(
+            f"--sigma {text!r}: expected a number above 0 in the units of the file, or auto; for a scan without noise "
+            "give the error of its numbers, such as 1e-3 of the largest"
+        )
+    return value
 
 
 def _version() -> str:

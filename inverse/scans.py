@@ -11,7 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inverse.kspace_checks import EXPECTED, PADDING, check_axes, check_centre, form, measured, padding, to_complex64
+from inverse.kspace_checks import (
+    EXPECTED,
+    PADDING,
+    check_axes,
+    check_centre,
+    check_picture,
+    form,
+    measured,
+    padding,
+    to_complex64,
+)
 from inverse.solution import Solution
 from operators import Fourier, GaussianNoise
 from operators.coils import FEWEST, estimate_phase, estimate_sensitivities
@@ -182,7 +192,8 @@ def read_scan(path: str | Path, slices: Sequence[int] | None = None) -> Scan:
     all.
     Raises: FileNotFoundError; ValueError for a file that is truncated, foreign or contradicts itself, for k-space with
     its energy at the ends, and for slices that it does not have.
-    Warns: `KSpaceWarning` for a mask that covers zeros, and for energy that is not in the middle of k-space.
+    Warns: `KSpaceWarning` for a mask that covers zeros, for energy that is not in the middle of k-space, for a picture
+    that is split at the border and for coils of unlike noise.
     """
     with opened(path, "scan", "fetch it again; expected HDF5 as fastMRI writes it") as file:
         return _read(file, slices)
@@ -216,6 +227,7 @@ def _read(file: Hdf5, slices: Sequence[int] | None) -> Scan:
     mask = _mask(file, (height, width), numbers, total) if "mask" in file else None
     mask = measured(path, values, mask, padding(path, file.attributes(PADDING), width))
     check_centre(path, values, mask)
+    check_picture(path, values, mask)
     return Scan(values, mask, maps, numbers, total)
 
 

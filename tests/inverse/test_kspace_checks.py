@@ -188,3 +188,29 @@ def test_a_single_coil_with_an_axis_is_one_coil(tmp_path):
     assert a.shape == (1, 1, 2, *SIZE)
     inside = with_axis.y.square().mean().sqrt()
     assert (a[:, 0] - b).square().mean().sqrt() < 0.2 * inside  # the estimated coil is a phase, to the noise
+
+
+def test_a_picture_that_is_split_at_the_border_is_warned_of(tmp_path):
+    """What fftshift(fft2(x)) makes, without ifftshift of x: every other sample has the other sign."""
+    h, w = SIZE
+    sign = (-1.0) ** (np.arange(h)[:, None] + np.arange(w))
+    with pytest.warns(KSpaceWarning, match=r"split at the border along axes \[-2, -1\].*ifftshift"):
+        read_scan(file(tmp_path / "a.h5", kspace=WHOLE.kspace.numpy() * sign.astype(np.complex64)))
+
+
+def test_an_echo_that_is_off_by_a_few_columns_is_warned_of(tmp_path):
+    away = np.roll(WHOLE.kspace.numpy(), 3, -1)
+    with pytest.warns(KSpaceWarning, match=f"along axis -1, whose largest sample is {SIZE[1] // 2 + 3} of"):
+        read_scan(file(tmp_path / "a.h5", kspace=away))
+
+
+def test_coils_of_unlike_noise_are_warned_of(tmp_path):
+    noisy = WHOLE.kspace.clone()
+    generator = torch.Generator().manual_seed(0)
+    level = float(noisy[:, 0].abs().median())
+    noisy[:, 0] += 8 * level * torch.randn(noisy[:, 0].shape, generator=generator, dtype=torch.complex64)
+    with pytest.warns(KSpaceWarning, match="noise of the coils differs by a factor of"):
+        read_scan(file(tmp_path / "a.h5", kspace=noisy.numpy()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_scan(file(tmp_path / "b.h5", kspace=WHOLE.kspace.numpy()))

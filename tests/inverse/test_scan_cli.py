@@ -188,7 +188,8 @@ def test_refused(prior, tmp_path):
     refused(call(path, "--prior", tmp_path / "fixed", *rest), "made for (1, 8, 8) alone")
     refused(call(path, "--prior", white(tmp_path / "colour", 3), *rest), "(3, 32, 32)", "magnitudes")
     rest = ["--prior", prior, *rest]
-    refused(call(path, *rest, "--sigma", "low"), "--sigma 'low'", "auto")
+    for sigma in ("low", "0", "nan", "inf"):
+        refused(call(path, *rest, "--sigma", sigma), f"--sigma '{sigma}'", "auto")
     refused(call(path, *rest, "--slices", "1"), "0 to 0")
     refused(call(path, *rest, "--method", "ddrm"), "svd")
     refused(call(tmp_path / "none.h5", *rest), "no scan at")
