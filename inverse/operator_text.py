@@ -90,6 +90,13 @@ class Named:
         """With another border, where the text names none."""
         return replace(self, values=self.values | {"boundary": boundary}) if "boundary" in self.supplied else self
 
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What the operator is made of, besides the tensors that it keeps: the same however the text puts it."""
+        values = {key: self.values.get(key, parameter.default) for key, parameter in takes(self.factory).items()}
+        kept = {key: value for key, value in values.items() if key not in GIVEN and not isinstance(value, Tensor)}
+        return self.name, self.constructor, tuple(sorted((key, repr(_plain(value))) for key, value in kept.items()))
+
     def used(self) -> str:
         """Every value that the operator is made with: Blur.gaussian: sigma_px=2, boundary=circular (default)."""
         texts = []
@@ -102,6 +109,10 @@ class Named:
             texts.append(f"{key}={value}" + ("" if given else " (default)"))
         head = getattr(operators.get(self.name), "__name__", self.name)
         return ".".join(filter(None, (head, self.constructor))) + (": " if texts else "") + ", ".join(texts)
+
+
+def _plain(value: Any) -> Any:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def read_operator(text: str, sigma: float, event_shape: tuple[int, ...], measured: bool = False) -> Operator:

@@ -19,7 +19,7 @@ from inverse.plan import Decision, Plan
 from inverse.quality import PoorFit
 from inverse.reading import as_event, measured_picture, read_measurement
 from inverse.solution import Solution
-from operators import Categorical, Operator, Resize, estimate_sigma
+from operators import Categorical, Masking, Operator, Resize, estimate_sigma
 from operators.base import UnknownEventShape
 from operators.estimation import rounding_level
 from priors import Prior, ScorePrior, Tiled
@@ -143,18 +143,27 @@ def pose(
     y = given if truth is None else op.measure(truth, seed=seed)
     p, tiles = _tiled(p, tile, memory)
     notes = () if picture is None else picture.notes
-    used = stated.used()
     facts = {
         "picture": "; ".join([_described(path.name, given, p.event_shape, measured), *notes]),
         "prior": f"{name}, {why}; pictures of {' x '.join(map(str, p.event_shape[1:]))} pixels",
-        "operator": f"{operator}, which is {used}; {' x '.join(map(str, y.shape[1:]))} numbers",
+        "operator": f"{operator}, which is {stated.used()}; {_numbers(op, y)}",
         "sigma": f"{number:.4g}, {how}",
         "tiles": tiles,
     }
     facts = {name: printable(text) for name, text in facts.items()}
-    identity = (name, config, tuple(p.event_shape), used, p.tile if isinstance(p, Tiled) else None)
+    identity = (name, config, tuple(p.event_shape), stated.identity, p.tile if isinstance(p, Tiled) else None)
     dtype = "uint8" if picture is None else picture.values.dtype.name
     return Problem(p, op, y, truth, number, facts, identity, dtype, stated.caution if measured else "")
+
+
+def _numbers(operator: Operator, y: Tensor) -> str:
+    """How many numbers a measurement has, and how many of them were measured: a mask may be inverted."""
+    text = f"{' x '.join(map(str, y.shape[1:]))} numbers"
+    if operator.support is None:
+        return text
+    share = float(operator.support.double().mean())
+    masked = ", where the mask is 1 or white" if isinstance(operator, Masking) else ""
+    return f"{text}, {share:.0%} of them measured{masked}"
 
 
 def _given(path: Path, picture: Decoded | None, measured: bool) -> Tensor:

@@ -322,3 +322,18 @@ def test_the_key_of_a_problem_is_not_its_words(posed):
     assert replace(problem, facts={"picture": "in other words"}).key(chosen, 0) == key
     other = replace(problem, operator=Masking.random((3, 24, 32), 0.5, seed=1, noise=problem.operator.noise))
     assert other.key(chosen, 0) != key and replace(problem, sigma=0.2).key(chosen, 0) != key
+
+
+def test_the_key_of_a_problem_is_not_how_its_operator_is_written(photo):
+    same = [pose(photo, text).identity for text in ("blur", "blur:sigma=1.5", "blur.gaussian:sigma_px=1.5,truncate=4")]
+    assert same[0] == same[1] == same[2] != pose(photo, "blur:sigma=1.4").identity
+
+
+def test_the_share_that_is_measured_is_said(photo, tmp_path):
+    """So that a mask that is inverted shows before the solve."""
+    mask = np.zeros((24, 32), np.uint8)
+    mask[:6] = 255
+    imsave(tmp_path / "mask.png", mask, check_contrast=False)
+    problem = pose(photo, f"masking:file={tmp_path / 'mask.png'}")
+    assert "25% of them measured, where the mask is 1 or white" in problem.facts["operator"]
+    assert "measured" not in pose(photo, "blur").facts["operator"]
