@@ -26,8 +26,8 @@ LEVELS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032)  # of the fixed sigm
 LOSS = 0.3  # dB, the most that an estimate may cost against the best of them
 NOISE = 0.01  # of every second picture, before it is saved
 OPERATORS = {
-    "Gaussian blur": "blur:sigma=1.5",
-    "motion blur": "blur:motion=9,seed=1",
+    "Gaussian blur": "blur:sigma=1.5,boundary=circular",
+    "motion blur": "blur:motion=9,seed=1,boundary=circular",
     "downsampling": "downsampling:factor=2",
 }
 FORMATS = ("JPEG 70", "JPEG 75", "JPEG 80", "JPEG 85", "JPEG 90", "JPEG 95", "PNG", "PNG", "TIFF 16", "TIFF 16")

@@ -138,7 +138,12 @@ def serves(method: Method, operator: Operator, differentiable: bool = True, numb
 
 
 def alternative(operator: Operator, event_shape: tuple[int, ...], used: str, differentiable: bool) -> str:
-    """The name of a method to try where ``used`` failed, one that can serve; "" where there is none."""
+    """The name of a method to try where ``used`` failed, one that can serve; "" where there is none.
+
+    Nor is there one for a method whose spread is right, such as "mmps": what else would serve is an approximation.
+    """
+    if used in METHODS and METHODS[used].guidance.calibrated:
+        return ""
     numbers = prod(operator.measurement_shape(event_shape))
     named = (name for name in FALLBACK if name != used)
     return next((name for name in named if serves(METHODS[name], operator, differentiable, numbers)), "")

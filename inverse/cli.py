@@ -157,7 +157,6 @@ def _solve_one(
     file = out / "solution.h5"
     with explained():
         problem = pose(image, operator, sigma, prior, config, seed, measured, resize, tile, memory * 1e9, size, device)
-        _show(problem.facts)  # at once: the rest takes a moment
         posed = (problem.prior, *moved(problem.prior.device, problem.operator, problem.y))
         given = (*posed, samples, method, steps, seed, None, budget)
         decided = decide(*given, antithetic)
@@ -165,7 +164,8 @@ def _solve_one(
             file.unlink(missing_ok=True)
         held = None if overwrite else finished(problem, decided, seed, file)
     done = 0 if held is None else held.samples.shape[1]
-    _show({"method": _method(decided)} | ({"why": decided.details} if why and decided.details else {}))
+    # at once: what it costs takes a moment
+    _show(problem.facts | {"method": _method(decided)} | ({"why": decided.details} if why and decided.details else {}))
     if done >= samples and page_of(out, file):
         _show({"samples": f"{samples} asked for, {done} are in {file} already: nothing is left to do"})
         return

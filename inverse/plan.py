@@ -11,7 +11,7 @@ from torch import Tensor
 from inverse.evaluation import evaluation
 from inverse.methods import Method
 from inverse.rehearsal import SHORT, Counts, Scene, StandIn, counts, smaller
-from inverse.solve import check_derivatives, checked, rows_at_once, solve
+from inverse.solve import as_taken, check_derivatives, checked, rows_at_once, solve
 from inverse.work import Counted, Machine, Tally, scaled
 from operators import Operator
 from priors import Prior
@@ -103,7 +103,7 @@ def plan(
     """
     given = (prior, operator, y, n_samples, method, n_steps, seed, batch_size, budget, 0, antithetic)
     choice, operator = checked(*given, derivatives=False)
-    n_steps = n_steps or choice.n_steps
+    n_steps, y = n_steps or choice.n_steps, as_taken(operator, y)
     rows = min(rows_at_once(choice.method, prior.event_shape, n_samples, batch_size), len(y) * n_samples)
     n = n_samples if choice.method.population.coupled else rows
     method = choice.method.sized(n)

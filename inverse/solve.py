@@ -84,7 +84,7 @@ def solve(
     n_samples, first = int(n_samples), int(first)  # of numpy's integers too
     flag("progress", progress)
     named = measurement_numbers(numbers, len(y))
-    y = _measured(operator, y)
+    y = as_taken(operator, y)
     _warn_of(implausible(prior, operator, y), ImplausibleScale)
     rows = torch.arange(len(y)).repeat_interleave(n_samples)
     keys = [(b, k) for b in named for k in range(first, first + n_samples)]
@@ -287,7 +287,7 @@ def check_derivatives(operator: Operator, method: Method, event_shape: tuple[int
         operator.check_derivative(event_shape)
 
 
-def _measured(operator: Operator, y: Tensor) -> Tensor:
+def as_taken(operator: Operator, y: Tensor) -> Tensor:
     """y as the engine takes it: float32 unless a label, and 0 where nothing was measured, whatever stood there."""
     if not y.is_floating_point():
         return y

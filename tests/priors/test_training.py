@@ -179,7 +179,7 @@ def test_bad_configs_are_refused(fields, message):
 
 
 def test_too_few_images_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="15 images: too few for held_out 8 and one batch"):
+    with pytest.raises(ValueError, match="15 images: too few for held_out = 8 and one batch of 8"):
         trainer(tmp_path, data=stripes(15))
 
 
