@@ -226,15 +226,16 @@ class _Off(TDS):
         return guided
 
 
-def test_they_warn_of_what_fails_and_of_nothing_else():
-    """Over 50 seeds: far too few samples, and a guidance switched off, always; an easy problem, never."""
+@pytest.mark.parametrize("seeds", [10, pytest.param(50, marks=pytest.mark.slow)])
+def test_they_warn_of_what_fails_and_of_nothing_else(seeds):
+    """Over all seeds: far too few samples, and a guidance switched off, always; an easy problem, never."""
     sde = SDES["vp"]
     prior = Gaussian(torch.zeros(6), torch.eye(6), sde)
     operator = LinearMap(normal(5, 6, seed=5).float(), GaussianNoise(0.1))
     y = operator.measure(prior.sample(1, seed=9), seed=3)
     off = replace(EXACT, guidance=_Off(), n_steps=6, predictor=Flow(DDIM(0.0)))
     easy = replace(EXACT, n_steps=8)
-    for seed in range(50):
+    for seed in range(seeds):
         assert warned(prior, operator, y, 300, off, seed), f"guidance off, seed {seed}"
         assert warned(prior, operator, y, 8, easy, seed), f"8 samples, seed {seed}"
         assert not warned(prior, operator, y, 300, easy, seed), f"easy, seed {seed}"

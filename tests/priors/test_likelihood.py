@@ -111,7 +111,9 @@ def test_rademacher_is_exact_for_a_diagonal_matrix():
     assert (log_likelihood(prior, x, probe="gaussian") - log_likelihood(prior, x)).abs().max() > 0.1
 
 
-@pytest.mark.parametrize("probe", ["rademacher", "gaussian", "exact"])
+@pytest.mark.parametrize(
+    "probe", ["rademacher", *(pytest.param(p, marks=pytest.mark.slow) for p in ("gaussian", "exact"))]
+)
 def test_a_row_is_the_same_whatever_shares_its_batch(probe):
     """Rows have their own probes, times and steps. A batch rounds otherwise, which moves steps: 1e-7 is allowed,
     where steps shared with the far mate would move the other rows by the tolerance, 1e-5."""
