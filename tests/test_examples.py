@@ -19,6 +19,7 @@ def loaded(name: str):
     return module
 
 
+@pytest.mark.slow
 def test_evidence_picks_the_noise_level_and_the_blur_width():
     """Of three candidates each, the one that made the measurement, by evidences that agree with the closed form."""
     example = loaded("evidence")
