@@ -144,9 +144,15 @@ def alternative(operator: Operator, event_shape: tuple[int, ...], used: str, dif
     """
     if used in METHODS and METHODS[used].guidance.calibrated:
         return ""
-    numbers = prod(operator.measurement_shape(event_shape))
+    numbers = prod(operator.known_shape(event_shape))
     named = (name for name in FALLBACK if name != used)
     return next((name for name in named if serves(METHODS[name], operator, differentiable, numbers)), "")
+
+
+def _able(operator: Operator, event_shape: tuple[int, ...], differentiable: bool) -> list[str]:
+    """The names of the methods that serve, for the text of a refusal."""
+    numbers = prod(operator.known_shape(event_shape))
+    return sorted(name for name, m in METHODS.items() if serves(m, operator, differentiable, numbers))
 
 
 def _alike(operator: Operator, event_shape: tuple[int, ...], n: int) -> tuple[list[dict], list[dict]]:
@@ -192,14 +198,13 @@ def resolve(
         raise ValueError(f"budget = {budget!r} with method {method.name!r}: a budget is for 'auto'; give n_steps")
     if not method.conditional:
         raise ValueError(f"method {method.name!r} ignores y: use it with sample(), or choose a guided method here")
-    numbers = prod(operator.measurement_shape(event_shape))
-    able = sorted(name for name, m in METHODS.items() if serves(m, operator, differentiable, numbers))
     if missing := method.needs - operator.capabilities:
         raise ValueError(
             f"method {method.name!r} needs an operator that is {sorted(missing)}; {type(operator).__name__} is "
-            f"{sorted(operator.capabilities)}: methods that serve it are {able}"
+            f"{sorted(operator.capabilities)}: methods that serve it are {_able(operator, event_shape, differentiable)}"
         )
     if method.differentiates and not differentiable:
+        able = _able(operator, event_shape, differentiable)
         raise ValueError(
             f"method {method.name!r} needs the derivative of the prior's denoiser, and this one has none: take 'auto' "
             f"or one that serves {type(operator).__name__} without it, {able}; or let the denoiser compute in torch "
