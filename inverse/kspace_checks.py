@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from operators.kspace import ifftc
+from operators.kspace import ifftc, radius
 from priors.files import FileError
 
 PADDING = ("padding_left", "padding_right")  # attributes of fastMRI
@@ -20,6 +20,7 @@ BAND = 1 / 8  # of an axis, about its middle or about its ends, in which the ene
 MOST = 0.5  # of the energy, which a picture has within the middle band
 AWAY = 2  # samples that the largest one may be from the middle: an echo comes early or late
 WRAPPED, GATHERED = 0.3, 0.18  # of a side: how far the picture's centre may be; a picture has one if so concentrated
+OUTERMOST = 0.1  # fraction of the measured samples, those farthest from k = 0, that show the noise
 UNEVEN = 4.0  # the largest noise of a coil over the least, from which one level for all is wrong
 THIN = 8  # samples: fewer along H or W than this, and than slices or coils, are an axis in the wrong place
 
@@ -172,6 +173,15 @@ def check_centre(path: Path, kspace: Tensor, mask: Tensor) -> None:
         )
 
 
+def outermost(mask: Tensor) -> Tensor:
+    """The tenth of the measured samples of a plane that is farthest from k = 0, where the noise is: (H, W) bool.
+
+    Arguments: mask (H, W) bool.
+    """
+    distance = radius((mask.shape[0], mask.shape[1])).to(mask.device)
+    return mask & (distance >= distance[mask].quantile(1 - OUTERMOST)) if bool(mask.any()) else mask
+
+
 def check_picture(path: Path, kspace: Tensor, mask: Tensor) -> None:
     """Look for a picture that is split at the border, and for coils of unlike noise; neither shows in the residual.
 
@@ -199,10 +209,7 @@ def check_picture(path: Path, kspace: Tensor, mask: Tensor) -> None:
             KSpaceWarning,
             stacklevel=4,
         )
-    y, x = ((torch.arange(n) - n // 2) / (n / 2) for n in mask.shape[-2:])
-    distance, some = torch.hypot(y[:, None], x), mask.any(0)
-    outer = some & (distance >= distance[some].quantile(0.9))
-    levels = values[..., outer].abs().transpose(0, 1).flatten(1).median(1).values
+    levels = values[..., outermost(mask.any(0))].abs().transpose(0, 1).flatten(1).median(1).values
     levels = levels[levels > 0]  # not of slices or coils of zeros
     if len(levels) > 1 and float(levels.max() / levels.min()) > UNEVEN:
         warnings.warn(

@@ -13,6 +13,7 @@ from inverse.quality import PoorFit
 from inverse.scale import ImplausibleScale
 from inverse.scans import Problem
 from operators import GaussianNoise
+from operators.kspace import radius
 from priors import Prior
 
 PILOT = VARIANTS["mmps, fast"]
@@ -76,8 +77,7 @@ def bands(mask: Tensor, n: int) -> tuple[Tensor, Tensor]:
 
     Returns: the number of every sample's band, (H, W); how many were measured of each, (n,).
     """
-    y, x = ((torch.arange(size) - size // 2) / (size / 2) for size in mask.shape)
-    distance = torch.hypot(y[:, None], x).to(mask.device)
+    distance = radius((mask.shape[0], mask.shape[1])).to(mask.device)
     ends = distance[mask].quantile(torch.linspace(0, 1, n + 1, device=mask.device)[1:-1])
     band = torch.bucketize(distance, ends)
     return band, torch.bincount(band[mask], minlength=n).double()

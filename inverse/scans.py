@@ -19,6 +19,7 @@ from inverse.kspace_checks import (
     check_picture,
     form,
     measured,
+    outermost,
     padding,
     to_complex64,
 )
@@ -33,7 +34,6 @@ from priors.hdf5 import NUMBERS, SEAL, Hdf5, checksum, opened
 RSS = "reconstruction_rss"
 SENSITIVITIES = ("sensitivity", "sensitivities", "sens_maps")  # names that files give them
 BRIGHT = 0.995  # the quantile of the zero-filled magnitude that becomes 1: a maximum that no single pixel decides
-OUTERMOST = 0.1  # fraction of the measured samples, those farthest from k = 0, that tell the noise
 WHOLE = 0.75  # fraction of k-space that a scan must have to be taken for a whole one, padding left out
 REDO = "remove it and solve again"
 NUMBERS_OF_NOISE = 50  # that a noise level is estimated from
@@ -282,11 +282,7 @@ def noise_level(kspace: Tensor, mask: Tensor) -> float:
     Arguments: kspace (H, W) or (coils, H, W) complex; mask (H, W) bool.
     Raises: ValueError where too few are measured, or they hold no noise.
     """
-    height, width = mask.shape
-    y, x = (torch.arange(n) - n // 2 for n in (height, width))
-    distance = torch.hypot(y[:, None] / (height / 2), x / (width / 2))[mask]
-    outer = distance >= distance.quantile(1 - OUTERMOST) if len(distance) else mask[mask]
-    values = torch.view_as_real(kspace[..., mask][..., outer]).flatten()
+    values = torch.view_as_real(kspace[..., outermost(mask)]).flatten()
     values = values[values != 0]  # padded, not measured
     if len(values) < NUMBERS_OF_NOISE:
         raise ValueError(

@@ -35,3 +35,9 @@ def mirrored(z: Tensor) -> Tensor:
     """z(-k) at the place of z(k), (..., H, W): what the spectrum of a real picture is the conjugate of."""
     height, width = z.shape[-2:]
     return z.flip(AXES).roll((1 - height % 2, 1 - width % 2), AXES)
+
+
+def radius(shape: tuple[int, int]) -> Tensor:
+    """How far every sample is from k = 0 at (H // 2, W // 2), in half sides: (H, W), 1 at the middle of a side."""
+    y, x = ((torch.arange(n) - n // 2) / (n / 2) for n in shape)
+    return torch.hypot(y[:, None], x)
