@@ -1,7 +1,6 @@
 """Every method on every shipped prior with every operator that it serves: finite, explained, useful, or warned of."""
 
 import math
-import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ from benchmarks.provenance import RESULTS, provenance, write_table
 from benchmarks.records import Records, code_behind, digest
 from inverse import METHODS, PoorFit, solve
 from inverse.choice import serves
+from inverse.methods import composition
 from inverse.quality import POOR, psnr, residual_chi2
 from operators import GaussianNoise, LinearOperator, Operator, PoissonNoise
 from priors import Prior, ScorePrior
@@ -69,8 +69,7 @@ class Cell:
         """Of all that its outcome depends on: the method's own code, and that of the check afterwards."""
         method = METHODS[self.method]
         parts = (type(method.guidance), type(method.predictor), type(method.population))
-        made = re.sub(r" at 0x\w+", "", repr(method))
-        return digest(vars(self), made, code_behind(parts, ("inverse.guidance",)), SIZE, SAMPLES)
+        return digest(vars(self), composition(method), code_behind(parts, ("inverse.guidance",)), SIZE, SAMPLES)
 
 
 def cells(

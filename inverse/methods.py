@@ -3,7 +3,8 @@
 import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -269,4 +270,17 @@ METHODS: dict[str, Method] = {
 }
 
 
-__all__ = ["METHODS", "Handover", "Method"]
+def composition(part: Any) -> Any:
+    """What a method is composed of, as plain data for a key: the same in every process, and not how it shows itself.
+
+    Arguments: part: a `Method`, or anything in one.
+    """
+    if is_dataclass(part):
+        return type(part).__name__, [(field.name, composition(getattr(part, field.name))) for field in fields(part)]
+    if isinstance(part, tuple | list):
+        return [composition(each) for each in part]
+    named = getattr(part, "__qualname__", None)  # of functions, such as grids, whose repr has an address
+    return repr(part) if named is None and type(part).__repr__ is not object.__repr__ else named or type(part).__name__
+
+
+__all__ = ["METHODS", "Handover", "Method", "composition"]

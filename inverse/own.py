@@ -5,7 +5,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 import priors
 from inverse.devices import solve_there
 from inverse.evaluation import activations
+from inverse.methods import composition
 from inverse.operator_text import Named, named
 from inverse.plan import Decision, Plan
 from inverse.quality import PoorFit
@@ -56,7 +57,7 @@ class Problem:
 
     def key(self, chosen: Plan | Decision, seed: int) -> str:
         """A name of the problem and of all that its samples depend on but their number."""
-        how = (parts(chosen.method), chosen.n_steps, chosen.antithetic, seed)
+        how = (composition(chosen.method), chosen.n_steps, chosen.antithetic, seed)
         digest = hashlib.sha256(repr((how, self.sigma, self.identity)).encode())
         inner = self.prior.prior if isinstance(self.prior, Tiled) else self.prior
         weights = inner.state_dict().values() if isinstance(inner, ScorePrior) else ()
@@ -171,16 +172,6 @@ def _given(path: Path, picture: Decoded | None, measured: bool) -> Tensor:
     if picture is None:
         return read_measurement(path)
     return measured_picture(picture) if measured else as_event(picture.ranged(), (None, None, None))
-
-
-def parts(part: Any) -> Any:
-    """What a method is composed of, as plain data: the same in every process."""
-    if is_dataclass(part):
-        return type(part).__name__, [(field.name, parts(getattr(part, field.name))) for field in fields(part)]
-    if isinstance(part, tuple | list):
-        return [parts(each) for each in part]
-    named = getattr(part, "__qualname__", None)  # of functions, such as grids, whose repr has an address
-    return repr(part) if named is None and type(part).__repr__ is not object.__repr__ else named or type(part).__name__
 
 
 def finished(problem: Problem, chosen: Plan | Decision, seed: int, path: Path) -> Solution | None:

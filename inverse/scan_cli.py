@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, cast, get_args
 
 import typer
-from rich.console import Console
 from torch import Tensor
 
 import priors
@@ -31,8 +30,8 @@ from inverse.scans import (
 )
 from inverse.solution import Solution
 from operators.sampling import Kind, calibration_region
+from priors.terminal import say
 
-console = Console(highlight=False, soft_wrap=True, markup=False)
 SHOWN = 3  # samples in a picture
 CALIBRATION, LEAST_COLUMNS = 0.08, 5  # middle columns of an accelerated scan: of all, and at least so many
 UNITS = 0.05  # what a reference may be off by, in scale, and still be in the same units
@@ -98,7 +97,7 @@ def scan(
     found = _done(path, provenance)
     left = [n for n in numbers if n not in found or len(found[n].samples) < samples]
     for n in sorted(set(numbers) - set(left)):
-        console.print(f"slice {n}: in {path} already")
+        say(f"slice {n}: in {path} already")
     for n in left:
         one, doubts = _read(file, n)
         whole = one if rows is None else one.cropped(rows)
@@ -116,22 +115,22 @@ def scan(
                 "give another --out"
             )
         n_steps = steps or choice.n_steps
-        console.print(_plan(one, problem, given is None) + f"; {prior}, {samples} samples by {choice.method.name}")
+        say(_plan(one, problem, given is None) + f"; {prior}, {samples} samples by {choice.method.name}")
         if choice.reason:
-            console.print(f"  auto: {choice.reason}")
+            say(f"  auto: {choice.reason}")
         if dry:
             cost = make_plan(
                 sized, *moved(p.device, problem.operator, problem.y), samples - done, choice.method, n_steps,
                 seed, antithetic=antithetic,
             )  # fmt: skip
-            console.print(
+            say(
                 f"  about {span(cost.seconds)} a slice, {span(cost.seconds * len(left))} for {len(left)} slices, and "
                 f"{cost.bytes / 1e9:.2g} GB beyond what is in use now"
             )
             return
         before, problem = problem, with_errors(problem, sized, seed, n)
         if problem is not before:
-            console.print(
+            say(
                 f"  noise by what samples leave: sigma {problem.sigma:.3g}; with the errors of the estimates "
                 f"({', '.join(problem.estimated)}) {problem.excess**0.5:.2f} times that"
             )
@@ -148,14 +147,14 @@ def scan(
             _draw(out / f"slice-{n:03d}.png", f"{file.name}, slice {n}, {solution.method}", problem, solution)
         checked = examine(solution, problem.operator, problem.y)
         chi2 = "" if checked.chi2 is None else f", mean squared residual {float(checked.chi2):.2f} sigma^2"
-        console.print(f"  {solution.nfe} evaluations + {solution.nvjp} vjp per sample, {solution.seconds:.1f} s{chi2}")
+        say(f"  {solution.nfe} evaluations + {solution.nvjp} vjp per sample, {solution.seconds:.1f} s{chi2}")
         if accelerate is not None:
-            console.print(f"  against the whole scan: {_against(whole.zero_filled(0), found[n])}")
+            say(f"  against the whole scan: {_against(whole.zero_filled(0), found[n])}")
         if (rss := read_rss(file, n)) is not None and all(a <= b for a, b in zip(rss.shape, one.size, strict=True)):
-            console.print(f"  against reconstruction_rss of the file: {_against(rss, found[n])}")
+            say(f"  against reconstruction_rss of the file: {_against(rss, found[n])}")
         for text in doubts + suspects(problem, before) + checked.warnings[0]:
-            console.print(f"  caution: {text}", style="yellow")
-    console.print(f"{len(found)} slices in {path}")
+            say(f"  caution: {text}", "yellow")
+    say(f"{len(found)} slices in {path}")
 
 
 def _posed(one: Scan, channels: int, sigma: float | None, accelerated: bool) -> Problem:
