@@ -1,5 +1,6 @@
 """Every method on every shipped prior with every operator that it serves: finite, explained, useful, or warned of."""
 
+import inspect
 import math
 import warnings
 from collections import Counter
@@ -47,7 +48,7 @@ OPERATORS: dict[str, Callable[[Shape], Operator | None]] = {
     "radon": lambda shape: operators.Radon(20, noise=GaussianNoise(0.1)) if shape[1] == shape[2] else None,
     "transmission": lambda shape: operators.Transmission(PoissonNoise(1000.0)),
     "compressed_sensing": lambda shape: operators.CompressedSensing(0.3, noise=GaussianNoise(0.02)),
-    "linear": lambda shape: operators.LinearMap(_random(20, math.prod(shape)), GaussianNoise(0.1), event_shape=shape),
+    "linear": lambda shape: operators.LinearMap(_random(60, math.prod(shape)), GaussianNoise(0.1), event_shape=shape),
     "varying_blur": lambda shape: operators.VaryingBlur.defocus(shape, bottom=1.5, noise=GaussianNoise(0.02)),
     "jpeg": lambda shape: operators.JPEG(30, noise=GaussianNoise(0.05)),
     "phase_retrieval": lambda shape: operators.PhaseRetrieval(noise=GaussianNoise(0.05)),
@@ -66,10 +67,11 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Of all that its outcome depends on: the method's own code, and that of the check afterwards."""
+        """Of all that its outcome depends on: how the operator is made, the method's parts and their code."""
         method = METHODS[self.method]
         parts = (type(method.guidance), type(method.predictor), type(method.population))
-        return digest(vars(self), composition(method), code_behind(parts, ("inverse.guidance",)), SIZE, SAMPLES)
+        made = inspect.getsource(OPERATORS[self.operator])
+        return digest(vars(self), made, composition(method), code_behind(parts, ("inverse.guidance",)), SIZE, SAMPLES)
 
 
 def cells(
