@@ -4,7 +4,7 @@ from inverse.examination import Examination, examine
 from inverse.methods import METHODS, Method
 from inverse.plan import Plan, plan
 from inverse.quality import PoorFit
-from inverse.scale import ImplausibleScale
+from inverse.quality.scale import ImplausibleScale
 from inverse.solution import Solution, UncalibratedSpread
 from inverse.solve import sample, solve
 from inverse.types import NonFiniteState

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inverse.choice import alternative
+from inverse.auto import alternative
 from inverse.methods import METHODS
 from inverse.quality import misfit, predictive_p, prior_predictive_p, residual_chi2
 from inverse.solution import Solution

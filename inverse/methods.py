@@ -11,7 +11,6 @@ from torch import Tensor
 
 from inverse import engine
 from inverse.correctors import AnnealedLangevin, Langevin
-from inverse.flow import Flow
 from inverse.grids import Grid, Sawtooth, TimeTravel, karras, log_snr, uniform
 from inverse.guidance import (
     DAPS,
@@ -38,6 +37,7 @@ from inverse.population import SMC, Importance, Independent, Renoised
 from inverse.predictors import (
     Ancestral,
     DPMSolver,
+    Flow,
     ProbabilityFlow,
     Renoise,
     ReverseDiffusion,

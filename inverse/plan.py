@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from inverse.evaluation import evaluation
+from inverse.costs.evaluation import evaluation
+from inverse.costs.rehearsal import SHORT, Counts, Scene, StandIn, counts, smaller
+from inverse.costs.work import Counted, Machine, Tally, scaled
 from inverse.methods import Method
-from inverse.rehearsal import SHORT, Counts, Scene, StandIn, counts, smaller
 from inverse.solve import as_taken, check_derivatives, checked, rows_at_once, solve
-from inverse.work import Counted, Machine, Tally, scaled
 from operators import Operator
 from priors import Prior
 from priors.modes import own_modes
@@ -92,8 +92,8 @@ def plan(
     stand-in for the prior. An evaluation of the network and a backward pass are timed on a small picture, and are as
     much longer as the picture, or all its tiles with their margins, has more pixels. The rest, mostly the operator and
     the prior's moments, is timed in that solve where the picture is small; of a large one the work of torch is counted
-    on two small ones, scaled (`inverse.work.scaled`) and divided by the speed that is measured here. bytes: the tensors
-    alive at once, counted on the small picture and scaled, and the samples.
+    on two small ones, scaled (`inverse.costs.work.scaled`) and divided by the speed that is measured here. bytes: the
+    tensors alive at once, counted on the small picture and scaled, and the samples.
     Counts are exact but for methods that act by what they see, such as particles, which are resampled when it is time,
     and those that walk long, of which the first steps stand for the rest. An operator that serves no smaller pictures
     is applied to the picture itself.

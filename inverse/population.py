@@ -211,8 +211,8 @@ class Importance(Concise, Population):
     def update(self, state, x, q, kernel, posterior, t, s, rng):
         if q.log_det is None:
             raise ValueError(
-                f"{type(kernel).__name__} does not know the density of its steps: weigh with inverse.flow.Flow(), and "
-                "without correctors"
+                f"{type(kernel).__name__} does not know the density of its steps: weigh with "
+                "inverse.predictors.Flow(), and without correctors"
             )
         return replace(state, x=x, log_w=state.log_w + q.log_det)
 

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from inverse.choice import Choice, alternative, resolve
+from inverse.auto import Choice, alternative, resolve
 from inverse.methods import METHODS, Method
 from inverse.quality import PoorFit, misfits
-from inverse.scale import ImplausibleScale, implausible
+from inverse.quality.scale import ImplausibleScale, implausible
 from inverse.solution import Solution
 from inverse.types import State
 from inverse.weights import UnreliableWeights, lineages, log_mean_error
@@ -52,7 +52,7 @@ def solve(
     by ``method``.
     Source: Song et al. 2021, section 5, and the method's own paper (`Solution.cite`).
     Arguments: prior; operator; y (B, *M): measurements in the operator's units; n_samples K per measurement; method: a
-    name in METHODS, "auto" (what was measured to be nearest to exact posteriors, see `inverse.choice`) or a `Method`;
+    name in METHODS, "auto" (what was measured to be nearest to exact posteriors, see `inverse.auto`) or a `Method`;
     n_steps (default: the method's); seed (int >= 0): sample k of measurement b is the same whatever the batch size or
     device; batch_size: rows at a time; progress: a bar, and the reason of "auto"; budget of "auto": "fast" (30
     evaluations and backward passes per sample), "balanced" (100, the default) or "exact"; first (int >= 0): the number

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 import priors
-from benchmarks.metrics import wasserstein2
-from benchmarks.problems import smooth_covariance
+from benchmarks.exact.metrics import wasserstein2
+from benchmarks.exact.problems import smooth_covariance
 from inverse import Method
 from operators import Operator
 from priors import SDE, VESDE, VPSDE, DataRange, Evaluations, Gaussian, GaussianMixture, Prior, ScorePrior, SubVPSDE

@@ -23,7 +23,8 @@ from priors.sde import SDES
 PACKAGES = ("inverse", "priors", "operators", "benchmarks")
 MODULES = (
     "inverse.correctors", "inverse.grids", "inverse.guidance", "inverse.methods", "inverse.population",
-    "inverse.predictors", "inverse.protocols", "inverse.quality", "inverse.types",
+    "inverse.predictors", "inverse.protocols", "inverse.types", "inverse.quality.measures", "inverse.quality.residuals",
+    "inverse.quality.scale",
     "priors.base", "priors.likelihood", "priors.losses", "priors.ode", "priors.runge_kutta", "priors.sde",
 )  # fmt: skip
 REGISTRIES = {

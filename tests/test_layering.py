@@ -18,23 +18,30 @@ PACKAGES = {  # package: those that it may import
     "benchmarks": {"inverse", "priors", "operators"},
 }
 LEVELS = (  # inside `inverse`: a room imports from the levels above it in this list, never from its own or below
-    {"types", "weights", "work"},
-    {"evaluation", "protocols", "solution"},
-    {"grids", "predictors", "correctors", "guidance"},
-    {"population", "flow", "quality", "scale"},
+    {"types", "weights"},
+    {"protocols", "solution"},
+    {"grids", "predictors", "correctors", "gaussian"},
+    {"guidance", "quality"},
+    {"population"},
     {"engine"},
     {"methods"},
-    {"choice", "kspace_checks", "rehearsal"},
+    {"auto", "costs"},
     {"solve", "examination"},
-    {"devices"},
-    {"figures", "plan", "scans"},
+    {"plan"},
+    {"app"},
+    {"scans"},
+)
+APP = (  # inside `inverse.app`, likewise
+    {"devices", "figures", "kspace_checks"},
+    {"fastmri"},
     {"scan_noise"},
-    {"demo", "folder", "scan_cli"},
-    {"reading"},
+    {"demo", "page", "scan"},
+    {"arguments"},
     {"operator_text"},
-    {"operator_help", "own"},
+    {"operator_help", "photo"},
     {"cli"},
 )
+FLOORS = {"inverse": 20, "benchmarks": 8}  # package: files and folders with code that it may have at most
 OPTIONAL = {"PIL", "deepinv", "diffusers", "lpips", "matplotlib", "scipy", "skimage", "tifffile", "torchvision"}
 
 
@@ -86,10 +93,10 @@ IMPORTS = [i for m, tree in TREES.items() for i in imports_of(m, tree, FILES[m].
 WITHIN_INVERSE = [i for i in IMPORTS if i.module.startswith("inverse.") and i.target.split(".")[0] == "inverse"]
 
 
-def level(module: str) -> int:
-    """The level of a module of `inverse`; its root, which gathers all, stands under everything."""
-    room = module.partition(".")[2].split(".")[0]
-    return next((i for i, rooms in enumerate(LEVELS) if room in rooms), len(LEVELS))
+def level(module: str, levels: tuple[set[str], ...] = LEVELS, package: str = "inverse") -> int:
+    """The level of a module of a package; its root, which gathers all, stands under everything."""
+    room = module.removeprefix(f"{package}.").split(".")[0] if module.startswith(f"{package}.") else ""
+    return next((i for i, rooms in enumerate(levels) if room in rooms), len(levels))
 
 
 def wrong_package(i: Import) -> bool:
@@ -98,8 +105,11 @@ def wrong_package(i: Import) -> bool:
 
 
 def wrong_level(i: Import) -> bool:
-    within_guidance = i.module.startswith("inverse.guidance") and i.target.startswith("inverse.guidance.")
-    return level(i.target) >= level(i.module) and not within_guidance
+    if i.module.startswith("inverse.app") and i.target.startswith("inverse.app."):
+        return level(i.target, APP, "inverse.app") >= level(i.module, APP, "inverse.app")
+    room, theirs = i.module.split(".")[1:2], i.target.split(".")[1:2]
+    within = room == theirs and i.target.count(".") > 1  # a package gathers its own files, which may use each other
+    return level(i.target) >= level(i.module) and not within
 
 
 def hidden(i: Import) -> bool:
@@ -133,6 +143,13 @@ def test_packages_import_one_way():
 
 def test_every_file_of_inverse_has_a_level():
     assert [m for m in FILES if m.startswith("inverse.") and level(m) == len(LEVELS)] == []
+    assert [m for m in FILES if m.startswith("inverse.app.") and level(m, APP, "inverse.app") == len(APP)] == []
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_floors_are_not_crowded(package):
+    found = {m.split(".")[1] for m in FILES if m.startswith(f"{package}.")}
+    assert len(found) <= FLOORS[package], sorted(found)
 
 
 def test_rooms_of_inverse_import_one_way():

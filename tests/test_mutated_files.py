@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import priors
-from benchmarks.records import Records
+from benchmarks.common.records import Records
 from benchmarks.suite import measurements, problems, records
 from inverse import Solution
-from inverse.scans import Reconstruction, read_reconstruction, read_scan, write_reconstruction
+from inverse.app.fastmri import Reconstruction, read_reconstruction, read_scan, write_reconstruction
 from operators.kernels import read_kernel
 from priors import checkpoints, data, pictures
 from priors.cli import blamed, objective, read_recipe
@@ -24,7 +24,7 @@ from priors.training import STATE, Trainer, TrainingConfig
 from tests.benchmarks.suite.conftest import SHAPE, TOML
 from tests.benchmarks.suite.test_records import made as made_record
 from tests.cases import normal
-from tests.inverse import scan_files
+from tests.inverse.app import scan_files
 from tests.mutations import Hang, limited, mutated
 from tests.priors.cases import score_prior, stripes
 from tests.priors.official_layout import Spec, randomised

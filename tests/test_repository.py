@@ -14,7 +14,9 @@ from packaging.specifiers import SpecifierSet
 
 import inverse
 import priors
-from benchmarks.cli import LIKELIHOOD_PRIORS, SMALL_PRIORS, TRAINED_APART
+from benchmarks.common.commands import SMALL_PRIORS
+from benchmarks.trained.identifiability import TRAINED_APART
+from benchmarks.trained.likelihood import LIKELIHOOD_PRIORS
 from priors.checkpoints import SHIPPED, read_card
 
 ROOT = Path(__file__).parents[1]

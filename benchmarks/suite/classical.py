@@ -5,9 +5,9 @@ import copy
 import torch
 from torch import Tensor
 
-from benchmarks import baselines, tv
+from benchmarks.common import baselines, tv
 from benchmarks.suite.methods import Answer, Row, method
-from inverse.guidance.wiener import Wiener
+from inverse.gaussian import Wiener
 from operators import Blur, Fourier, LinearOperator, Masking, Radon
 
 
@@ -42,7 +42,7 @@ class LinearMMSE(Estimate):
 
 @method("tv")
 class TotalVariation(Estimate):
-    """Least total variation of all pictures that explain y as well as the noise level says (`benchmarks.tv`).
+    """Least total variation of all pictures that explain y as well as the noise level says (`benchmarks.common.tv`).
 
     Arguments: name; steps: of the primal-dual method.
     """

@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from benchmarks.records import code, code_behind
+from benchmarks.common.records import code, code_behind
 from inverse import METHODS, Method, solve
-from inverse.choice import Choice, choose, serves
+from inverse.auto import Choice, choose, serves
 from inverse.engine import run as engine
 from inverse.solution import Solution, UncalibratedSpread
 from operators import Operator
@@ -90,9 +90,13 @@ class Truth(Row):
 TRUTH = "truth"
 OURS = ("inverse", "benchmarks", "priors", "operators")  # packages whose modules' code is part of a key
 USED = (
-    "benchmarks.tv", "benchmarks.baselines", "benchmarks.ranks", "benchmarks.suite.metrics", "inverse.quality",
-    "inverse.guidance.wiener",
-)  # fmt: skip
+    "benchmarks.common.tv",
+    "benchmarks.common.baselines",
+    "benchmarks.common.ranks",
+    "benchmarks.suite.metrics",
+    "inverse.quality",
+    "inverse.gaussian",
+)
 ROWS: dict[str, Callable[..., Row]] = {}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.ranks import Ranks, ranks
+from benchmarks.common.ranks import Ranks, ranks
 from benchmarks.suite.methods import source_of
 from benchmarks.suite.records import Scale
 from operators import Operator
@@ -30,7 +30,7 @@ class Judged:
     Attributes: truth (B, *E); y (B, *M); operator (of these rows); mean (B, *E): the answer; samples (B, K, *E), or
     None of a single estimate; log_weights (B, K), or None where samples are equally weighted; labels (B,) or None;
     judge: a classifier trained apart, or None; resolution: noise on truths and samples before they are ranked, data
-    units (see `benchmarks.calibration.calibrate`); seed; antithetic: whether
+    units (see `benchmarks.trained.calibration.calibrate`); seed; antithetic: whether
     samples 2 j and 2 j + 1 are a pair.
     """
 

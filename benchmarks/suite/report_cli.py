@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from benchmarks.provenance import provenance
+from benchmarks.common.provenance import provenance
 from benchmarks.suite.compare import TOLERANCE, Change, Comparison, Tolerance
 from benchmarks.suite.compare import compare as compare_records
 from benchmarks.suite.records import load

@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from benchmarks.provenance import provenance
+from benchmarks.common.provenance import provenance
 from benchmarks.suite import records
 from benchmarks.suite.clock import Clock, span
 from benchmarks.suite.execute import execute

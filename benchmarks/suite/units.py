@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 import priors
-from benchmarks import features
-from benchmarks.records import digest
+from benchmarks.common import features
+from benchmarks.common.records import digest
 from benchmarks.suite import measurements, methods, metrics
 from benchmarks.suite.measurements import Measurements
 from benchmarks.suite.methods import Row, Truth, source_of

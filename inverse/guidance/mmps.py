@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from inverse.gaussian import WienerPosterior
 from inverse.guidance.bounds import bounded, step_length
 from inverse.guidance.covariance import draw, measured_draw
-from inverse.guidance.wiener import WienerPosterior
 from inverse.protocols import Guidance
 from operators.solvers import dot
 from priors.arguments import settings

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from benchmarks import baselines
+from benchmarks.common import baselines
 from inverse.quality import psnr
 from operators import Blur, GaussianNoise, Masking
 from priors import VESDE, Gaussian

@@ -4,9 +4,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from benchmarks import calibration, cli, problems
+from benchmarks import cli
+from benchmarks.exact import problems
+from benchmarks.trained import calibration
 from inverse import METHODS, Solution
-from inverse.choice import choose
+from inverse.auto import choose
 from operators import Blur, GaussianNoise, Masking
 from priors import VESDE, Gaussian
 from tests.cases import score_prior, stand_in
@@ -95,8 +97,8 @@ def test_few_steps_are_caught_and_many_are_not(tmp_path):
 def test_finished_blocks_are_taken_up_again_and_more_images_keep_them(tmp_path, monkeypatch):
     first = run(tmp_path, images=10)[0]
     calls = []
-    original = __import__("benchmarks.reconstruction", fromlist=["solve"]).solve
-    monkeypatch.setattr("benchmarks.reconstruction.solve", lambda *a, **k: calls.append(a) or original(*a, **k))
+    original = __import__("benchmarks.trained.reconstruction", fromlist=["solve"]).solve
+    monkeypatch.setattr("benchmarks.trained.reconstruction.solve", lambda *a, **k: calls.append(a) or original(*a, **k))
     assert run(tmp_path, images=10)[0] == first and not calls
     run(tmp_path, images=12)
     assert len(calls) == 1

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 import priors
-from benchmarks import colour
-from benchmarks.baselines import fit_gaussian
-from benchmarks.intervals import gain
+from benchmarks.common.baselines import fit_gaussian
+from benchmarks.common.intervals import gain
+from benchmarks.trained import colour
 from priors import VESDE, Gaussian
 from priors.data import ImageSet
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from benchmarks import denoising
 from benchmarks.cli import app
+from benchmarks.trained import denoising
 from priors import VESDE, VPSDE, DataRange, ScorePrior, checkpoints
 from priors.data import ImageSet
 from priors.data import write as write_images

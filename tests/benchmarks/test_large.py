@@ -6,8 +6,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from benchmarks import large
 from benchmarks.cli import app
+from benchmarks.trained import large
 from priors import pictures
 from priors.data import floats
 

@@ -7,7 +7,8 @@ import torch
 from typer.testing import CliRunner
 
 import priors
-from benchmarks import cli, identifiability, likelihood
+from benchmarks import cli
+from benchmarks.trained import identifiability, likelihood
 from priors import VESDE, VPSDE, checkpoints
 from priors.data import ImageSet
 from tests.cases import normal, score_prior
@@ -80,6 +81,6 @@ def test_the_commands_write_a_table_or_name_the_missing_folder(folders, tmp_path
     )
     assert result.exit_code == 0, result.output
     assert str(folders["same"]) in (tmp_path / f"{command}.md").read_text()
-    monkeypatch.setattr(cli, "SMALL_PRIORS", tmp_path)
+    monkeypatch.setattr(likelihood, "SMALL_PRIORS", tmp_path)
     result = CliRunner().invoke(cli.app, ["run", command, "--out", str(tmp_path)], env={"COLUMNS": "300"})
     assert result.exit_code == 2 and re.search(r"no checkpoint at .*ve", result.output)

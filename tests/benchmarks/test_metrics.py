@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.metrics import frechet, sliced_wasserstein, wasserstein2
+from benchmarks.exact.metrics import frechet, sliced_wasserstein, wasserstein2
 
 
 def points(n, d, seed):

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import noise_level
 from benchmarks.cli import app
+from benchmarks.trained import noise_level
 
 
 def test_every_format_meets_every_operator():

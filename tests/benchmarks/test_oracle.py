@@ -8,15 +8,16 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from benchmarks import cli, oracle
-from benchmarks.metrics import covariance_error, equally_weighted, mean_error, responsibilities, weight_error
-from benchmarks.oracle_entries import EXACT, PRIOR, Entry, Exact, Ours, PriorDraws, Theirs, ours
-from benchmarks.oracle_problems import GROUPS, MODES, Image, Mixture, find
-from benchmarks.oracle_tables import MEASURES, summary, table, write_summary
+from benchmarks import cli
+from benchmarks.common.records import Records, code
+from benchmarks.exact import oracle
+from benchmarks.exact.metrics import covariance_error, equally_weighted, mean_error, responsibilities, weight_error
+from benchmarks.exact.oracle_entries import EXACT, PRIOR, Entry, Exact, Ours, PriorDraws, Theirs, ours
+from benchmarks.exact.oracle_problems import GROUPS, MODES, Image, Mixture, find
+from benchmarks.exact.oracle_tables import MEASURES, summary, table, write_summary
 from benchmarks.peers import PEERS
-from benchmarks.records import Records, code
 from inverse import METHODS, Method
-from inverse.choice import VARIANTS
+from inverse.auto import VARIANTS
 from inverse.guidance import Unconditional
 from inverse.types import NonFiniteState
 from priors import VESDE, GaussianMixture

@@ -2,7 +2,7 @@
 
 import json
 
-from benchmarks.oracle_tables import write_evidence
+from benchmarks.exact.oracle_tables import write_evidence
 
 
 def test_evidence_takes_the_place_of_the_same_candidate_s_and_of_methods_that_are_no_more(tmp_path):

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.exact.problems import correlated_gaussian, image_mixture, random_map
 from benchmarks.peers import PEERS, Draws, base, installed
 from benchmarks.peers.azula_samplers import draw, network
 from benchmarks.peers.base import Denoiser, Units, in_unit_interval, pose, standardised
 from benchmarks.peers.deepinv_samplers import physics, picture
-from benchmarks.problems import correlated_gaussian, image_mixture, random_map
 from operators import Blur, GaussianNoise, Grayscale, LinearMap, Masking, Operator, PoissonNoise
 from priors import VESDE, VPSDE, Gaussian
 

@@ -9,14 +9,15 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from benchmarks import cli, plane
-from benchmarks.intervals import db, gain
-from benchmarks.oracle_entries import EXACT, PRIOR
-from benchmarks.plane import MEAN, Plane
-from benchmarks.problems import two_moons
-from benchmarks.provenance import RESULTS
+from benchmarks import cli
+from benchmarks.common.intervals import db, gain
+from benchmarks.common.provenance import RESULTS
+from benchmarks.exact import plane
+from benchmarks.exact.oracle_entries import EXACT, PRIOR
+from benchmarks.exact.plane import MEAN, Plane
+from benchmarks.exact.problems import two_moons
 from inverse import METHODS
-from inverse.choice import serves
+from inverse.auto import serves
 from priors import VESDE
 
 PAGE = Path(__file__).parents[2] / "docs" / "psnr.md"

@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from benchmarks.records import DamagedRecords, Records
+from benchmarks.common.records import DamagedRecords, Records
 
 
 def test_lines_are_found_again_and_a_torn_one_is_passed_over(tmp_path):

@@ -4,7 +4,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from benchmarks import cli, problems, reliability
+from benchmarks import cli
+from benchmarks.exact import problems
+from benchmarks.trained import reliability
 from priors import VESDE, Gaussian
 from tests.cases import stand_in
 

@@ -5,10 +5,11 @@ import json
 import pytest
 import torch
 
-from benchmarks import exactness, speed
-from benchmarks.intervals import interval
-from benchmarks.provenance import provenance, write_table
-from benchmarks.reconstruction import solved
+from benchmarks.common.intervals import interval
+from benchmarks.common.provenance import provenance, write_table
+from benchmarks.exact import exactness
+from benchmarks.trained import speed
+from benchmarks.trained.reconstruction import solved
 from inverse import METHODS
 from operators import GaussianNoise, Masking
 from priors import VESDE, Gaussian
@@ -45,8 +46,8 @@ def test_finished_blocks_are_read_and_not_solved_again(tmp_path, monkeypatch):
     assert [len(s.samples) for s in first] == [10, 2]
     (tmp_path / sorted(p.name for p in tmp_path.iterdir())[1]).unlink()  # killed before the second block was done
     calls = []
-    original = __import__("benchmarks.reconstruction", fromlist=["solve"]).solve
-    monkeypatch.setattr("benchmarks.reconstruction.solve", lambda *a, **k: calls.append(a) or original(*a, **k))
+    original = __import__("benchmarks.trained.reconstruction", fromlist=["solve"]).solve
+    monkeypatch.setattr("benchmarks.trained.reconstruction.solve", lambda *a, **k: calls.append(a) or original(*a, **k))
     again = solved(*arguments)
     assert len(calls) == 1
     torch.testing.assert_close(again[0].samples, first[0].samples)

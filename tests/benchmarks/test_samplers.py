@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from benchmarks import features, samplers
+from benchmarks.common import features
+from benchmarks.trained import samplers
 from priors import VESDE, checkpoints
 from priors.data import ImageSet
 from tests.cases import score_prior

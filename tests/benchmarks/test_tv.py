@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import tv
+from benchmarks.common import tv
 from operators import Blur, Downsampling, GaussianNoise, Grayscale, Masking, PoissonNoise
 
 

@@ -13,7 +13,6 @@ from inverse import (
     METHODS,
     Method,
     correctors,
-    flow,
     grids,
     guidance,
     population,
@@ -93,7 +92,7 @@ def of_inverse() -> Iterator[Good]:
     )
     for name, grid in grids.GRIDS.items():
         yield Good(name, grid, {"sde": VESDE(), "n": 4, "start": 1.0, "end": 0.1})
-    parts: list[ModuleType] = [guidance, predictors, correctors, population, flow, grids]
+    parts: list[ModuleType] = [guidance, predictors, correctors, population, grids]
     for part in (value for module in parts for value in vars(module).values()):
         if inspect.isclass(part) and hasattr(part, "__dataclass_fields__") and part.__module__.startswith("inverse"):
             fields = {f.name: getattr(part(), f.name) for f in dataclasses.fields(part)} if _bare(part) else {}

@@ -13,8 +13,8 @@ import typer.main
 import inverse
 import operators
 import priors
-from inverse import METHODS, Method, flow, grids, guidance, population, predictors, quality
-from inverse.own import finished
+from inverse import METHODS, Method, grids, guidance, population, predictors, quality
+from inverse.app.photo import finished
 from operators import (
     Bayer,
     Blur,
@@ -196,15 +196,15 @@ ADVICE = {
         lambda: quality.psnr(X[..., :6, :6], X[..., :6, :6]),
     ),
     "a noisy flow": (
-        lambda: flow.Flow(predictors.Ancestral()).transition(GAUSSIAN, LATENT, *times(), None),
+        lambda: predictors.Flow(predictors.Ancestral()).transition(GAUSSIAN, LATENT, *times(), None),
         "ProbabilityFlow() or DDIM(0)",
         lambda: [
-            flow.Flow(p).transition(GAUSSIAN, LATENT, *times(), None)
+            predictors.Flow(p).transition(GAUSSIAN, LATENT, *times(), None)
             for p in (predictors.ProbabilityFlow(), predictors.DDIM(0))
         ],
     ),
     "weights without a density": (
-        lambda: importance(predictors.Ancestral()), "inverse.flow.Flow()", lambda: importance(flow.Flow()),
+        lambda: importance(predictors.Ancestral()), "inverse.predictors.Flow()", lambda: importance(predictors.Flow()),
     ),
     "an unconditional method": (
         lambda: inverse.solve(GAUSSIAN, RANDOM, LATENT, method="pc", progress=False),
@@ -326,12 +326,12 @@ def missing(dotted: str) -> bool:
 def options() -> set[str]:
     """Every option of every command line."""
     import benchmarks.cli
-    import inverse.cli
+    import inverse.app.cli
     import priors.cli
     import priors.packing
 
     found: set[str] = set()
-    waiting = [typer.main.get_command(m.app) for m in (inverse.cli, priors.cli, priors.packing, benchmarks.cli)]
+    waiting = [typer.main.get_command(m.app) for m in (inverse.app.cli, priors.cli, priors.packing, benchmarks.cli)]
     while waiting:
         command = waiting.pop()
         waiting.extend(getattr(command, "commands", {}).values())

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import inverse
-from inverse import METHODS, Method, correctors, flow, grids, guidance, population, predictors, quality
+from inverse import METHODS, Method, correctors, grids, guidance, population, predictors, quality
 from inverse.methods import Handover
 from operators import GaussianNoise, Masking
 from priors import VESDE
@@ -76,7 +76,7 @@ CALLS = [
     ("eta nan", lambda: predictors.DDIM(NAN), "eta = nan", "[0, 1]"),
     ("eta of a solver a text", lambda: predictors.DPMSolver("1"), "eta = '1'", "number"),
     ("snr nan", lambda: correctors.Langevin(NAN), "snr = nan", "(0, 0.5)"),
-    ("probes nan", lambda: flow.Flow(probes=NAN), "probes = nan", "integer"),
+    ("probes nan", lambda: predictors.Flow(probes=NAN), "probes = nan", "integer"),
     ("threshold nan", lambda: population.SMC(NAN), "threshold = nan", "[0, 1]"),
     ("jump 0", lambda: grids.TimeTravel(0), "jump = 0", ">= 1"),
     ("decay nan", lambda: grids.Sawtooth(decay=NAN), "decay = nan", "(0, 1)"),

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.oracle_problems import find
+from benchmarks.exact.oracle_problems import find
 from inverse import METHODS, UnreliableWeights, solve
 from inverse.correctors import Langevin
-from inverse.flow import Flow
 from inverse.guidance import TDS, MCGDiff, Tweedie
 from inverse.guidance.covariance import KRYLOV
 from inverse.population import Importance
-from inverse.predictors import DDIM, Ancestral
+from inverse.predictors import DDIM, Ancestral, Flow
 from operators import Blur, GaussianNoise, LinearMap, Masking
 from priors import Evaluations, Gaussian, RowRNG, log_density
 from priors.density import step_with_log_det

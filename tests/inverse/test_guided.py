@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks.problems import smooth_covariance
+from benchmarks.exact.problems import smooth_covariance
 from inverse import METHODS, Method
 from inverse.grids import karras, uniform
 from inverse.guidance import DPS, GUIDANCES, MMPS, NoisyLikelihood, PiGDM, Replacement

@@ -2,10 +2,10 @@
 
 import pytest
 
-from benchmarks.metrics import sliced_wasserstein
-from benchmarks.problems import image_mixture
+from benchmarks.exact.metrics import sliced_wasserstein
+from benchmarks.exact.problems import image_mixture
 from inverse import METHODS
-from inverse.choice import VARIANTS
+from inverse.auto import VARIANTS
 from operators import GaussianNoise, Masking
 from priors import VPSDE
 from tests.cases import draw, w2_ratio

@@ -5,8 +5,8 @@ import warnings
 import pytest
 import torch
 
-from benchmarks.exactness import SDES
-from benchmarks.spread import OPERATORS, SHAPE, Cell, ratio, smooth_gaussian
+from benchmarks.exact.exactness import SDES
+from benchmarks.exact.spread import OPERATORS, SHAPE, Cell, ratio, smooth_gaussian
 from inverse import METHODS, Solution, UncalibratedSpread, solve
 from inverse.guidance.covariance import covariance_draw
 from operators import GaussianNoise, Masking

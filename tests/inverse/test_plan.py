@@ -6,12 +6,13 @@ import pytest
 import torch
 
 import priors
-from inverse import METHODS, plan, rehearsal, solve, work
-from inverse.evaluation import activations
+from inverse import METHODS, plan, solve
+from inverse.costs import rehearsal, work
+from inverse.costs.evaluation import activations
+from inverse.costs.rehearsal import Scene, smaller
+from inverse.costs.work import scaled
 from inverse.plan import OWN, counted, span
 from inverse.population import SMC
-from inverse.rehearsal import Scene, smaller
-from inverse.work import scaled
 from operators import Blur, Classifier, GaussianNoise, Masking, Operator, Resize
 from priors import Tiled
 from priors.base import Wrapped
@@ -26,7 +27,7 @@ SERVING = [name for name, m in METHODS.items() if m.conditional and m.needs <= O
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch):
     """Nothing is timed on more than the least part, and walks are counted to their end however slow the machine is."""
-    monkeypatch.setattr(importlib.import_module("inverse.evaluation"), "TIMED", 0.0)
+    monkeypatch.setattr(importlib.import_module("inverse.costs.evaluation"), "TIMED", 0.0)
     monkeypatch.setattr(rehearsal, "LIMIT", float("inf"))
 
 
@@ -90,7 +91,7 @@ class Slow(Wrapped):
 @pytest.mark.parametrize(("method", "batches"), [("ddrm", 1), ("mmps", 2)])
 def test_seconds_are_those_of_evaluations_and_backward_passes(method, batches, clock, monkeypatch):
     """By a clock that only the prior moves."""
-    monkeypatch.setattr(importlib.import_module("inverse.evaluation"), "TIMED", 100.0)  # all rows at once
+    monkeypatch.setattr(importlib.import_module("inverse.costs.evaluation"), "TIMED", 100.0)  # all rows at once
     prior = Slow(score_prior(), clock)
     said = plan(prior, OPERATOR, Y, 2, method, 6, batch_size=2 // batches)
     start = clock.now
@@ -113,7 +114,7 @@ def clock(monkeypatch):
 
 
 def large(operator, size=(144, 192)):
-    """A problem of a large picture, as `inverse.rehearsal` takes it."""
+    """A problem of a large picture, as `inverse.costs.rehearsal` takes it."""
     prior = priors.load("natural", event_shape=(3, *size))
     op = operator((3, *size)).at((3, *size))
     return Scene(prior, op, op.measure(torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0)), seed=0))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import operators
-from benchmarks.problems import smooth_covariance
+from benchmarks.exact.problems import smooth_covariance
 from inverse import solve
 from operators import GaussianNoise, registry
 from priors import VPSDE, Gaussian

@@ -7,7 +7,7 @@ import torch
 
 import priors
 from inverse import ImplausibleScale, solve
-from inverse.scale import implausible
+from inverse.quality.scale import implausible
 from operators import Blur, Fourier, GaussianNoise, LinearMap, Masking, PhaseRetrieval, PoissonNoise, Radon, Resize
 from priors import VESDE, Gaussian, GaussianMixture, ScorePrior, Tiled
 from tests.cases import picture, score_prior

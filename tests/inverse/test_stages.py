@@ -7,18 +7,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks.metrics import weight_error
-from benchmarks.oracle_problems import find
-from benchmarks.problems import image_mixture
+from benchmarks.exact.metrics import weight_error
+from benchmarks.exact.oracle_problems import find
+from benchmarks.exact.problems import image_mixture
 from inverse import METHODS, Method, solve
-from inverse.choice import choose
-from inverse.flow import Flow
+from inverse.auto import choose
 from inverse.grids import karras, log_snr
 from inverse.guidance import MMPS, TDS, Pivot, Tweedie
 from inverse.guidance.pivot import spread
 from inverse.methods import Handover
 from inverse.population import SMC, Importance, Renoised
-from inverse.predictors import Ancestral
+from inverse.predictors import Ancestral, Flow
 from inverse.weights import UnreliableWeights
 from operators import GaussianNoise, LinearMap, Masking
 from priors import VPSDE, Gaussian, GaussianMixture, RowRNG

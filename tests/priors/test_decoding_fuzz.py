@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from inverse.reading import read_measurement
+from inverse.app.arguments import read_measurement
 from priors.decoding import decode
 from priors.packing import entries
 from tests.priors.picture_files import (

@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from benchmarks.records import Records
+from benchmarks.common.records import Records
 from benchmarks.suite import problems, records
 from inverse import Solution
-from inverse.scans import read_reconstruction, read_scan, write_reconstruction
+from inverse.app.fastmri import read_reconstruction, read_scan, write_reconstruction
 from operators.kernels import read_kernel
 from priors import data, load, pictures
 from priors.checkpoints import read_card

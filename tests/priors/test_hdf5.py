@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from inverse import Solution
-from inverse.scans import read_scan
+from inverse.app.fastmri import read_scan
 from priors import data, pictures
 from priors.files import FileError
 from priors.hdf5 import ENTRY, HEAP, opened

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from benchmarks.metrics import frechet
+from benchmarks.exact.metrics import frechet
 from benchmarks.suite.report.pooling import TRUTH, Problem, Row
 
 ENOUGH = 32  # images, below which a Frechet distance is mostly bias

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.ranks import ranks
+from benchmarks.common.ranks import ranks
 from benchmarks.suite import metrics, perceptual
 from benchmarks.suite.metrics import METRICS, Judged, Missing, histogram, measure, metric
 from benchmarks.suite.records import Scale

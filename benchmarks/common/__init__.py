@@ -1,0 +1,1 @@
+"""Records, intervals and baselines that all benchmarks share."""

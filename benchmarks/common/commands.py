@@ -1,0 +1,20 @@
+"""What the commands of the benchmarks share: their options, and the table that each of them ends with."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markdown import Markdown
+
+from benchmarks.common.provenance import provenance, write_table
+from priors.terminal import console, say
+
+SMALL_PRIORS = Path(__file__).parents[1] / "priors"  # as priors/configs/fashion-mnist-small, under several SDEs
+Out = Annotated[Path, typer.Option(help="folder of the tables")]
+Seed = Annotated[int, typer.Option(help="of measurements and samples")]
+
+
+def finish(name: str, title: str, table: list[dict[str, str]], notes: str, out: Path, **settings) -> None:
+    path = write_table(name, title, table, provenance(**settings), notes, out)
+    console.print(Markdown(path.read_text()))
+    say(f"written to {path}")

@@ -1,0 +1,1 @@
+"""Benchmarks on problems with a known posterior."""

@@ -1,0 +1,235 @@
+"""How far every method's draws are from the exact posterior, in floors: 1 is as near as exact draws are."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from benchmarks.common.records import Records, code, code_behind, digest
+from benchmarks.exact import metrics, oracle_problems, problems
+from benchmarks.exact.oracle_entries import Entry, Exact, PriorDraws, Theirs, ours, theirs
+from benchmarks.exact.oracle_problems import Instance, Problem
+from benchmarks.peers import PEERS
+from inverse.auto import measured_numbers
+
+REFERENCES = 4  # exact sets that each set is compared with
+TUNING = (1000, 1001, 1002)  # instances on which peers' settings are chosen; those reported begin at 0
+# an instance draws its seeds from its number's own stream, and these come from others
+REFERENCE_SEED, FLOOR_SEED = 10**6, 2 * 10**6
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is done at once, and kept: n samples by one entry for one instance.
+
+    Attributes: problem; number of the instance; entry; n.
+    """
+
+    problem: Problem
+    number: int
+    entry: Entry
+    n: int
+
+    @property
+    def key(self) -> str:
+        """Of all that its record depends on: the problem, the samples, the entry, and the code of each."""
+        return digest(repr(self.problem), self.number, self.n, self.entry.identity, *_codes(self.problem))
+
+
+@dataclass(frozen=True)
+class Truth:
+    """An instance, and exact sets to compare with, (n, *E) each."""
+
+    instance: Instance
+    references: list[Tensor]
+
+
+@lru_cache(maxsize=2)
+def truth(problem: Problem, number: int, n: int) -> Truth:
+    """What the draws for one instance are compared with. Arguments: problem; number of the instance; n per set."""
+    instance = problem.instance(number)
+    seeds = range(REFERENCE_SEED + REFERENCES * number, REFERENCE_SEED + REFERENCES * (number + 1))
+    return Truth(instance, [instance.posterior.sample(n, seed=seed) for seed in seeds])
+
+
+def measure(x: Tensor, known: Truth) -> dict[str, float]:
+    """How far n samples are from the exact posterior, in five ways; none depends on their order.
+
+    Formula: sw1, sw2: sliced 1- and 2-Wasserstein distance to exact draws, mean over `REFERENCES` sets, data units;
+    weights: total variation of the shares of the components; mean and covariance: errors relative to the spread.
+    Source: Cardoso et al. 2024 (sliced W1, 1000 samples); see `benchmarks.exact.metrics`.
+    Arguments: x (n, *E); known: of sets of as many.
+    """
+    law = known.instance.posterior
+    distances = [[metrics.sliced_wasserstein(x, reference, p) for reference in known.references] for p in (1, 2)]
+    return {
+        **{f"sw{p}": sum(found) / len(found) for p, found in enumerate(distances, 1)},
+        "weights": metrics.weight_error(x, law),
+        "mean": metrics.mean_error(x, law),
+        "covariance": metrics.covariance_error(x, law),
+    }
+
+
+def execute(unit: Unit) -> dict:
+    """The record of a unit: its measures and costs, or the error that it ended with, as plain data."""
+    known = truth(unit.problem, unit.number, unit.n)
+    seed = unit.number if unit.entry.repeats == 1 else FLOOR_SEED + unit.entry.repeats * unit.number
+    sets = []
+    try:
+        for repeat in range(unit.entry.repeats):
+            drawn = unit.entry.draw(known.instance, unit.n, seed + repeat)
+            if not bool(drawn.samples.isfinite().all()):
+                raise ArithmeticError("samples are not finite")
+            sets.append(measure(drawn.samples, known))
+    except Exception as error:  # an entry that fails is a result, and the others go on
+        return {"error": f"{type(error).__name__}: {error}"}
+    record = {name: sum(found[name] for found in sets) / len(sets) for name in sets[0]}
+    record |= {"nfe": drawn.nfe, "nvjp": drawn.nvjp, "seconds": drawn.seconds}
+    if drawn.ess is not None:
+        record["ess"] = drawn.ess
+    if drawn.log_evidence is not None:
+        record["log_evidence_error"] = drawn.log_evidence - known.instance.log_evidence
+    if drawn.log_evidence_std is not None:
+        record["log_evidence_std"] = drawn.log_evidence_std
+    return record
+
+
+def finish(units: Sequence[Unit], work: Path, workers: int = 1, progress: bool = True) -> list[dict]:
+    """The records of units; those that lie in ``work`` are read, the others done and kept there.
+
+    Arguments: units; work (folder): a file per problem; workers: processes, of one thread each; progress: a bar.
+    Raises: ValueError for workers < 1.
+    """
+    if workers < 1:
+        raise ValueError(f"workers = {workers}: expected at least 1")
+    names = dict.fromkeys(unit.problem.name for unit in units)
+    kept = {name: Records(work / f"{name}.jsonl") for name in names}
+    keys = [unit.key for unit in units]
+    pending = {k: u for u, k in zip(units, keys, strict=True) if k not in kept[u.problem.name].found}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, disable=not progress, transient=True) as bar, _executed(pending, workers) as results:
+        task = bar.add_task("oracle", total=len(pending))
+        for key, record in results:
+            kept[pending[key].problem.name].add(key, record)
+            bar.advance(task)
+    return [kept[unit.problem.name].found[key] for unit, key in zip(units, keys, strict=True)]
+
+
+def run(
+    chosen: Sequence[Problem],
+    names: Sequence[str] | None = None,
+    peers: bool = True,
+    n_instances: int = 20,
+    n_samples: int = 1000,
+    n_steps: Sequence[int | None] = (100,),
+    work: Path = Path("runs/oracle"),
+    workers: int = 1,
+    tuning: Sequence[int] = TUNING,
+    peer_steps: int | None = None,
+    progress: bool = True,
+) -> list[dict]:
+    """A record for every problem, entry and instance; all entries see the same instances and seeds.
+
+    Source: Cardoso et al. 2024, whose protocol the defaults are: 20 instances, 1000 samples, 100 steps, sliced W1.
+    Arguments: chosen problems; names of methods (None: all that the operator serves, else some of these, and auto);
+    peers: whether the installed toolkits are judged too, at their defaults and at the best of their grids; n_instances;
+    n_samples; n_steps: the most that ours take, None for each one's own (`ours`); work, workers, progress: as `finish`;
+    tuning: numbers of the instances on which the best of a peer's grid is chosen (none: at its defaults only);
+    peer_steps in place of the peers' own, to see them run.
+    Returns: plain data: what the entry is (problem, title, capabilities, method, n_steps, settings, instance), then its
+    measures and costs or its error.
+    Raises: ValueError for an unknown method or numbers below 1.
+    """
+    if min(n_instances, n_samples - 1) < 1:
+        raise ValueError(f"{n_instances} instances of {n_samples} samples: expected at least 1 and 2")
+    entries = {}
+    names = None if names is None else [*dict.fromkeys(["auto", *names])]
+    for problem in chosen:
+        first = problem.instance(0)
+        entries[problem] = [Exact(), PriorDraws(), *ours(first, names, n_steps, n_samples)]
+        if peers:
+            settings = {} if peer_steps is None else {"steps": peer_steps}
+            entries[problem] += [Theirs(name, name, json.dumps(settings)) for name in theirs(first.operator)]
+    if peers and tuning:
+        for problem, best in _tuned(entries, n_samples, tuning, work, workers, progress).items():
+            entries[problem] += best
+    units = [Unit(p, i, e, n_samples) for p, listed in entries.items() for i in range(n_instances) for e in listed]
+    return [described(u) | r for u, r in zip(units, finish(units, work, workers, progress), strict=True)]
+
+
+def described(unit: Unit) -> dict:
+    """What a unit is, as plain data."""
+    problem, capabilities = unit.problem, sorted(_first(unit.problem).operator.capabilities)
+    first = _first(problem)
+    about = {"problem": problem.name, "title": problem.title, "capabilities": capabilities, "method": unit.entry.name}
+    about["measured"] = measured_numbers(first.operator, first.prior.event_shape)
+    return about | unit.entry.facts | {"instance": unit.number, "samples": unit.n}
+
+
+def _tuned(entries, n: int, numbers, work: Path, workers: int, progress: bool) -> dict[Problem, list[Entry]]:
+    """Every peer at the settings of its grid that came nearest on other instances, by mean sliced W1."""
+    tried: dict[tuple[Problem, str], list[Entry]] = {}
+    for problem, listed in entries.items():
+        for entry in listed:
+            if isinstance(entry, Theirs):
+                grid = PEERS[entry.peer].grid
+                name = f"{entry.peer}, best of {len(grid)}"
+                tried[problem, entry.peer] = [Theirs(name, entry.peer, json.dumps(settings)) for settings in grid]
+    # by instance and then entry, so that the truth about an instance is computed once
+    units = [
+        Unit(p, i, e, n) for p in entries for i in numbers for (q, _), grid in tried.items() if q == p for e in grid
+    ]
+    found = dict(zip(units, finish(units, work, workers, progress), strict=True))
+
+    def loss(problem: Problem, entry: Entry) -> float:
+        return sum(found[Unit(problem, i, entry, n)].get("sw1", float("inf")) for i in numbers)
+
+    best: dict[Problem, list[Entry]] = {problem: [] for problem in entries}
+    for (problem, _), grid in tried.items():
+        best[problem].append(min(grid, key=lambda entry, problem=problem: loss(problem, entry)))
+    return best
+
+
+@lru_cache
+def _first(problem: Problem) -> Instance:
+    return problem.instance(0)
+
+
+@lru_cache
+def _codes(problem: Problem) -> tuple[str, str]:
+    """Of the problem (its prior, operator and noise) and of the measures."""
+    known = _first(problem)
+    kinds = (type(known.prior), type(known.operator), type(known.operator.noise))
+    posed = code_behind(kinds, ("priors", "operators")), code_behind((type(problem),), (oracle_problems.__name__,))
+    measured = (
+        metrics.sliced_wasserstein, metrics.weight_error, metrics.responsibilities, metrics.mean_error,
+        metrics.covariance_error, metrics.equally_weighted, measure, execute, truth.__wrapped__,
+    )  # fmt: skip
+    posed = (*posed, code(problems.image_mixture, problems.smooth_covariance))
+    return digest(*posed), digest(code(*measured), REFERENCES, REFERENCE_SEED, FLOOR_SEED)
+
+
+@contextmanager
+def _executed(pending: dict[str, Unit], workers: int) -> Iterator[Iterator[tuple[str, dict]]]:
+    """(key, record) of each as it is done, by one thread each, which the last digits depend on."""
+    if workers == 1 or len(pending) < 2:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield map(_keyed, pending.items())
+        finally:
+            torch.set_num_threads(threads)
+        return
+    with get_context("spawn").Pool(workers, torch.set_num_threads, (1,)) as pool:
+        yield pool.imap_unordered(_keyed, pending.items())
+
+
+def _keyed(item: tuple[str, Unit]) -> tuple[str, dict]:
+    return item[0], execute(item[1])

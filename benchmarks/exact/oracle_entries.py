@@ -1,0 +1,194 @@
+"""What the oracle judges: our methods, other toolkits' samplers, exact draws and the prior."""
+
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from benchmarks.common.records import code, code_behind
+from benchmarks.exact.metrics import equally_weighted
+from benchmarks.exact.oracle_problems import Instance
+from benchmarks.peers import PEERS, installed
+from inverse import METHODS, Method, solve
+from inverse.auto import VARIANTS, choose, serves
+from inverse.engine import run as engine
+from inverse.predictors import Travelling
+from operators import Operator
+
+EXACT, PRIOR = "exact draws", "prior, y ignored"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Equally weighted samples (n, *E), what they cost per sample, and what else a method says of them.
+
+    Attributes: samples; nfe; nvjp; seconds; ess, log_evidence, log_evidence_std: where a method has them, else None.
+    """
+
+    samples: Tensor
+    nfe: int = 0
+    nvjp: int = 0
+    seconds: float = 0.0
+    ess: float | None = None
+    log_evidence: float | None = None
+    log_evidence_std: float | None = None
+
+
+class Entry(ABC):
+    """One line of the oracle's table.
+
+    Attributes: name; repeats: how many sets are drawn per instance, whose measures are averaged.
+    """
+
+    name: str
+    repeats: ClassVar[int] = 1
+
+    @property
+    @abstractmethod
+    def identity(self) -> list:
+        """All that its draws depend on besides the instance, the seed and their number, as plain data."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a record says of it: n_steps and settings, None where it has none."""
+        return {"n_steps": None, "settings": None}
+
+    @abstractmethod
+    def draw(self, instance: Instance, n: int, seed: int) -> Drawn:
+        """n samples given the instance's y."""
+
+
+@dataclass(frozen=True)
+class Exact(Entry):
+    """Draws of the exact posterior: the floor."""
+
+    name: str = EXACT
+    repeats = 8
+
+    @property
+    def identity(self):
+        return [self.name, self.repeats]
+
+    def draw(self, instance, n, seed):
+        return Drawn(instance.posterior.sample(n, seed=seed))
+
+
+@dataclass(frozen=True)
+class PriorDraws(Entry):
+    """Draws of the prior: what a method is worth that ignores y."""
+
+    name: str = PRIOR
+
+    @property
+    def identity(self):
+        return [self.name]
+
+    def draw(self, instance, n, seed):
+        return Drawn(instance.prior.sample(n, seed=seed))
+
+
+@dataclass(frozen=True)
+class Ours(Entry):
+    """`inverse.solve` by a method.
+
+    Arguments: name ("auto" for what that stands for); method; n_steps (None: the method's own).
+    """
+
+    name: str
+    method: Method
+    n_steps: int | None = None
+
+    @property
+    def facts(self):
+        settings = None if self.name == self.method.name or self.name in VARIANTS else {"method": self.method.name}
+        return {"n_steps": self.n_steps or self.method.n_steps, "settings": settings}
+
+    @property
+    def identity(self):
+        method = self.method
+        parts = (method.guidance, method.predictor, *method.correctors, method.population)
+        kinds = tuple(type(part) for part in parts if part is not None)
+        grid = method.grid if hasattr(method.grid, "__name__") else type(method.grid)
+        # of the parts all that they use, but not all methods for one's sake
+        behind = [code_behind((engine, *kinds, grid), ("inverse",)), code_behind((solve,), ()), code(Method)]
+        # the repr of a function holds its address
+        return ["solve", re.sub(r" at 0x\w+", "", repr(method)), self.facts["n_steps"], behind]
+
+    def draw(self, instance, n, seed):
+        found = solve(instance.prior, instance.operator, instance.y, n, self.method, self.n_steps, seed, progress=False)
+        weighed = bool((found.log_weights != found.log_weights[:, :1]).any()) or found.log_evidence is not None
+        return Drawn(
+            equally_weighted(found.samples[0], found.log_weights[0], seed),
+            found.nfe,
+            found.nvjp,
+            found.seconds,
+            found.ess.item() if weighed else None,
+            None if found.log_evidence is None else found.log_evidence.item(),
+            None if found.log_evidence_std is None else found.log_evidence_std.item(),
+        )
+
+
+@dataclass(frozen=True)
+class Theirs(Entry):
+    """A sampler of another toolkit.
+
+    Arguments: name; peer (a name in PEERS); settings: changes of its defaults, as JSON.
+    """
+
+    name: str
+    peer: str
+    settings: str = "{}"
+
+    @property
+    def facts(self):
+        settings = PEERS[self.peer].defaults | json.loads(self.settings)
+        return {"n_steps": settings.get("steps"), "settings": settings}
+
+    @property
+    def identity(self):
+        peer = PEERS[self.peer]
+        behind = code_behind((type(peer), peer.run), ("benchmarks.peers",))
+        return ["peer", self.peer, self.facts["settings"], metadata.version(peer.package), behind]
+
+    def draw(self, instance, n, seed):
+        settings = json.loads(self.settings)
+        found = PEERS[self.peer].run(instance.prior, instance.operator, instance.y, n, seed, **settings)
+        return Drawn(found.samples, found.nfe, found.nvjp, found.seconds)
+
+
+def ours(instance: Instance, names: Sequence[str] | None, n_steps: Sequence[int | None], n: int) -> list[Entry]:
+    """Our entries that an instance's operator serves: "auto", and every conditional method of METHODS and VARIANTS.
+
+    Arguments: instance; names (None: all, else some of these); n_steps: the most that a method takes of its own, None
+    for no limit; those that travel back in time need their own, and variants are told by theirs; n samples, which the
+    choice of "auto" depends on.
+    Raises: ValueError for an unknown name.
+    """
+    operator, event_shape = instance.operator, instance.prior.event_shape
+    known = {"auto", *(name for name, m in METHODS.items() if m.conditional), *VARIANTS}
+    if unknown := set(names or ()) - known:
+        raise ValueError(f"methods {sorted(unknown)}: expected of {sorted(known)}")
+    auto = choose(operator, event_shape, n)
+    listed: dict[tuple[str, int], Entry] = {("auto", auto.n_steps): Ours("auto", auto.method, auto.n_steps)}
+    for most in n_steps:
+        for name, method in METHODS.items():
+            travels = isinstance(method.predictor, Travelling)
+            steps = method.n_steps if most is None or travels else min(most, method.n_steps)
+            listed[name, steps] = Ours(name, method, steps)
+    for name, method in VARIANTS.items():
+        listed[name, method.n_steps] = Ours(name, method, method.n_steps)
+    return [
+        entry
+        for (name, _), entry in listed.items()
+        if isinstance(entry, Ours) and serves(entry.method, operator) and (names is None or name in names)
+    ]
+
+
+def theirs(operator: Operator) -> list[str]:
+    """The names of the installed peers that an operator serves."""
+    return [name for name, peer in PEERS.items() if peer.needs <= operator.capabilities and installed(peer)]

@@ -1,0 +1,150 @@
+"""Is the stated standard deviation right? Every method on problems whose posterior is known, at many noise levels."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from benchmarks.common.provenance import RESULTS, provenance, write_table
+from benchmarks.common.records import Records, code_behind, digest
+from benchmarks.exact.exactness import SDES
+from benchmarks.exact.problems import image_mixture, smooth_covariance
+from inverse import METHODS, solve
+from inverse.auto import resolve
+from operators import GaussianNoise, LinearMap, Masking, Operator
+from priors import SDE, Gaussian, GaussianMixture
+
+NOISES = (0.001, 0.01, 0.1)
+SHAPE = (1, 8, 8)
+
+
+def smooth_gaussian(sde: SDE) -> Gaussian:
+    """Smooth random pictures of 8 x 8 pixels, mean .5 and standard deviation .25."""
+    covariance = smooth_covariance(SHAPE[1], 1.5, 0.25)
+    return Gaussian(torch.full((64,), 0.5, dtype=torch.float64), covariance, sde=sde, event_shape=SHAPE)
+
+
+PRIORS = {"Gaussian": smooth_gaussian, "mixture": image_mixture}
+OPERATORS = {
+    "all pixels": lambda noise: Masking(torch.ones(SHAPE[1:]), noise=noise),
+    "half of the pixels": lambda noise: Masking.random(SHAPE, keep=0.5, seed=0, noise=noise),
+    "12 combinations": lambda noise: LinearMap(_matrix(), noise=noise, event_shape=SHAPE),
+}
+
+
+def _matrix() -> torch.Tensor:
+    return torch.randn(12, 64, generator=torch.Generator().manual_seed(1)) / 8
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One problem: names of the prior, the SDE and the operator, and sigma_y (data units)."""
+
+    prior: str
+    sde: str
+    operator: str
+    sigma_y: float
+
+    def problem(self, number: int) -> tuple[Gaussian | GaussianMixture, Operator, torch.Tensor]:
+        """(prior in single precision, operator, y (1, *M)) of one instance."""
+        prior = PRIORS[self.prior](SDES[self.sde])
+        operator = OPERATORS[self.operator](GaussianNoise(self.sigma_y))
+        return prior, operator, operator.measure(prior.sample(1, seed=100 + number), seed=200 + number)
+
+
+def cells() -> list[Cell]:
+    """All problems."""
+    return [Cell(*names, sigma_y) for *names, sigma_y in product(PRIORS, SDES, OPERATORS, NOISES)]  # type: ignore[arg-type]
+
+
+def ratio(cell: Cell, method: str, n_samples: int, instances: int, n_steps: int | None = None) -> float | None:
+    """The samples' standard deviation over the exact posterior's: the geometric mean over pixels.
+
+    Arguments: cell; method (a name in `inverse.METHODS`, or "auto"); n_samples K per measurement; instances:
+    measurements; n_steps (default: the method's).
+    Returns: the ratio, nan where the method diverged, None where it does not serve the operator.
+    """
+    logs = []
+    for number in range(instances):
+        prior, operator, y = cell.problem(number)
+        try:
+            resolve(method, operator, SHAPE, n_samples)
+        except ValueError:
+            return None
+        exact = prior.posterior(operator, y).covariance.diagonal(dim1=-2, dim2=-1).sqrt().flatten()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            try:
+                solution = solve(prior.float(), operator, y, n_samples, method, n_steps, seed=number, progress=False)
+            except ArithmeticError:
+                return math.nan
+            logs.append((solution.std.double().flatten().clamp_min(1e-12) / exact).log().mean())
+    return float(torch.stack(logs).mean().exp())
+
+
+def run(
+    methods: Sequence[str], work: Path, n_samples: int = 100, instances: int = 1, limit: int | None = None
+) -> list[dict[str, str]]:
+    """A row per method: the range of its ratios over problems, by prior and sigma_y.
+
+    Arguments: methods (names); work (folder): finished ratios are kept there and taken up again; n_samples, instances:
+    as `ratio`; limit: do at most so many problems now, and leave out methods that are not finished.
+    """
+    records, rows, done = Records(work / "spread.jsonl"), [], 0
+    for method in methods:
+        chosen = METHODS["mmps" if method == "auto" else method]
+        version = code_behind((type(chosen.guidance), solve), ("inverse", "priors", "operators"))
+        found: dict[Cell, float] = {}
+        for cell in cells():
+            key = digest(version, method, vars(cell), n_samples, instances)
+            if key not in records.found:
+                if limit is not None and done >= limit:
+                    break
+                value = ratio(cell, method, n_samples, instances)
+                records.add(key, {"ratio": "refused" if value is None else str(value)})
+                done += 1
+            if (text := records.found[key]["ratio"]) != "refused":
+                found[cell] = float(text)
+        else:
+            if found:
+                rows.append(_row(method, found))
+    return rows
+
+
+def _row(method: str, ratios: dict[Cell, float]) -> dict[str, str]:
+    row = {"method": method, "problems": str(len(ratios))}
+    for prior, sigma_y in product(PRIORS, NOISES):
+        some = [r for cell, r in ratios.items() if (cell.prior, cell.sigma_y) == (prior, sigma_y)]
+        finite = [r for r in some if math.isfinite(r)]
+        text = f"{min(finite):.2f} to {max(finite):.2f}" if finite else "-"
+        more = f", {len(some) - len(finite)} diverged" if len(some) > len(finite) else ""
+        row[f"{prior}, sigma_y {sigma_y:g}"] = text + more
+    return row
+
+
+def run_spread(
+    method: Annotated[list[str] | None, typer.Option(help="names in METHODS, or auto; default: all")] = None,
+    samples: Annotated[int, typer.Option(help="per measurement")] = 100,
+    instances: Annotated[int, typer.Option(help="measurements of each problem")] = 1,
+    limit: Annotated[int | None, typer.Option(help="do at most so many problems now")] = None,
+    work: Annotated[Path, typer.Option(help="finished problems are kept here")] = Path("runs/spread"),
+    out: Annotated[Path, typer.Option(help="folder of the tables")] = RESULTS,
+) -> None:
+    """The standard deviation of samples over that of the exact posterior, for noise from .001 to .1."""
+    names = method or ["auto", *(name for name, m in METHODS.items() if m.conditional and name != "classifier")]
+    rows = run(names, work, samples, instances, limit)
+    notes = (
+        "The standard deviation of the samples over that of the exact posterior, geometric mean over pixels: least and "
+        f"largest over {', '.join(SDES)} and over measurements of {', '.join(OPERATORS)}; 1 is right. Priors of 8 x 8 "
+        "pixels: smooth Gaussian pictures and a mixture of 20 such laws. The last noise level of VE and VP is .01. "
+        f"{samples} samples, {instances} measurement(s) of each problem, every method at its defaults."
+    )
+    facts = provenance(samples=samples, instances=instances)
+    path = write_table("spread", "The spread of samples against exact posteriors", rows, facts, notes, out)
+    typer.echo(path.read_text())

@@ -1,0 +1,1 @@
+"""Benchmarks of trained priors, one file an experiment."""

@@ -1,0 +1,100 @@
+"""A photograph of 768 x 512 pixels deblurred whole: peak memory, and the time that was said before."""
+
+import multiprocessing
+import resource
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from torch import Tensor
+
+import operators
+import priors
+from benchmarks.common.provenance import RESULTS, provenance, write_table
+from inverse import plan, solve
+from inverse.plan import span
+from inverse.quality import psnr
+from operators import GaussianNoise
+from priors import pictures
+from priors.data import floats
+
+SIZE, SIGMA = (512, 768), 0.02
+NOTES = (
+    "{}, blurred by a camera shake of 15 pixels, sigma .02; prior natural, one sample. Memory is the peak resident set "
+    "of a process of its own less what it has after its imports; said: by `inverse.plan`, before the solve."
+)
+
+
+def photograph(size: tuple[int, int] = SIZE, data: Path | None = None) -> Tensor:
+    """A colour photograph in image units: the first of ``data``, as inverse-pack writes them, (1, 3, H, W), or one that
+    comes with scikit-image, (1, 3, *size)."""
+    if data is not None:
+        return floats(pictures.read(data).pictures[0])[None]
+    from skimage.data import astronaut
+    from skimage.transform import resize
+
+    pixels = np.asarray(resize(astronaut(), size, anti_aliasing=True))
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float()[None]
+
+
+def measure(truth: Tensor, boundary: str, tile: int | None, steps: int | None) -> dict[str, str]:
+    """One line of the table, in a process of its own, whose peak is that of this solve.
+
+    Arguments: truth (1, 3, H, W); boundary of the blur; tile (pixels) or None for the whole picture at once; steps:
+    default "auto"'s.
+    """
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_measure, truth, boundary, tile, steps).result()
+
+
+def _measure(truth: Tensor, boundary: str, tile: int | None, steps: int | None) -> dict[str, str]:
+    before = resident()
+    prior = priors.load("natural", event_shape=tuple(truth.shape[1:]))
+    prior = prior if tile is None else priors.Tiled(prior, tile)
+    operator = operators.Blur.motion(15, seed=3, boundary=boundary, noise=GaussianNoise(SIGMA))  # type: ignore[arg-type]
+    y = operator.measure(truth, seed=0)
+    said = plan(prior, operator, y, n_samples=1, n_steps=steps)
+    solution = solve(prior, operator, y, 1, said.method, said.n_steps, progress=False)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {
+        "border": boundary,
+        "tiles": "none" if tile is None else f"{tile} px",
+        "method": f"{said.method.name}, {said.n_steps} steps",
+        "NFE + vjp": f"{solution.nfe} + {solution.nvjp}",
+        "said": span(said.seconds),
+        "took": span(solution.seconds),
+        "said / took": f"{said.seconds / solution.seconds:.2f}",
+        "memory said, GB": f"{said.bytes / 1e9:.2f}",
+        "memory, GB": f"{(peak - before) / 1e9:.2f}",
+        "PSNR y, dB": f"{psnr(y, truth).item():.2f}",
+        "PSNR sample, dB": f"{psnr(solution.mean, truth).item():.2f}",
+    }
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory now."""
+    page = resource.getpagesize()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * page
+
+
+def run_large(
+    tile: Annotated[int, typer.Option(help="pixels, of the picture in tiles")] = 256,
+    steps: Annotated[int | None, typer.Option(help="default: what method auto takes")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="its first picture, as inverse-pack writes them; default: scikit-image's")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="folder of the tables")] = RESULTS,
+) -> None:
+    """A photograph of 768 x 512 pixels deblurred on a CPU: peak memory, and the time that was said before."""
+    cells = (("circular", None), ("reflect", None), ("circular", tile))
+    truth = photograph(data=data)
+    rows = [measure(truth, boundary, size, steps) for boundary, size in cells]
+    height, width = truth.shape[2:]
+    whose = "scikit-image's astronaut, enlarged" if data is None else f"The first picture of {data.name}"
+    notes = NOTES.format(f"{whose}, {width} x {height} pixels")
+    path = write_table("large", "A large photograph", rows, provenance(tile=tile, steps=steps), notes, out)
+    typer.echo(path.read_text())

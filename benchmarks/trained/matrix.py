@@ -1,0 +1,214 @@
+"""Every method on every shipped prior with every operator that it serves: finite, explained, useful, or warned of."""
+
+import inspect
+import math
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+import inverse
+import operators
+import priors
+from benchmarks.common.provenance import RESULTS, provenance, write_table
+from benchmarks.common.records import Records, code_behind, digest
+from inverse import METHODS, PoorFit, solve
+from inverse.auto import serves
+from inverse.methods import composition
+from inverse.quality import POOR, psnr, residual_chi2
+from operators import GaussianNoise, LinearOperator, Operator, PoissonNoise
+from priors import Prior, ScorePrior
+
+SIZE = 32  # pixels of the pictures of priors that serve any size
+SAMPLES = 2
+OUTCOMES = ("right", "warned of", "stopped", "refused", "silent and wrong")
+Shape = tuple[int, ...]
+
+# one of each registered operator; None where pictures of a shape cannot be measured so
+OPERATORS: dict[str, Callable[[Shape], Operator | None]] = {
+    "masking": lambda shape: operators.Masking.random(shape, 0.5, seed=0, noise=GaussianNoise(0.05)),
+    "blur": lambda shape: operators.Blur.gaussian(1.5, noise=GaussianNoise(0.02)),
+    "motion blur": lambda shape: operators.Blur.motion(9, seed=1, boundary="reflect", noise=GaussianNoise(0.02)),
+    "photons": lambda shape: operators.Masking(torch.ones(shape), noise=PoissonNoise(30.0)),
+    "downsampling": lambda shape: operators.Downsampling(2, noise=GaussianNoise(0.02)),
+    "resize": lambda shape: operators.Resize(2, noise=GaussianNoise(0.02)),
+    "identity": lambda shape: operators.Identity(GaussianNoise(0.1)),
+    "grayscale": lambda shape: operators.Grayscale(noise=GaussianNoise(0.02)) if shape[0] == 3 else None,
+    "bayer": lambda shape: operators.Bayer(noise=GaussianNoise(0.02)) if shape[0] == 3 else None,
+    "fourier": lambda shape: (
+        operators.Fourier.cartesian(shape, 2, noise=GaussianNoise(0.02)) if shape[0] == 1 else None
+    ),
+    "radon": lambda shape: operators.Radon(20, noise=GaussianNoise(0.1)) if shape[1] == shape[2] else None,
+    "transmission": lambda shape: operators.Transmission(PoissonNoise(1000.0)),
+    "compressed_sensing": lambda shape: operators.CompressedSensing(0.3, noise=GaussianNoise(0.02)),
+    "linear": lambda shape: operators.LinearMap(_random(60, math.prod(shape)), GaussianNoise(0.1), event_shape=shape),
+    "varying_blur": lambda shape: operators.VaryingBlur.defocus(shape, bottom=1.5, noise=GaussianNoise(0.02)),
+    "jpeg": lambda shape: operators.JPEG(30, noise=GaussianNoise(0.05)),
+    "phase_retrieval": lambda shape: operators.PhaseRetrieval(noise=GaussianNoise(0.05)),
+    "saturation": lambda shape: operators.Saturation(2.0, noise=GaussianNoise(0.02)),
+    "classifier": lambda shape: operators.Classifier(priors.load_classifier("fashion-mnist-classifier")),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One solve: names of a shipped prior, of `OPERATORS` and of a method."""
+
+    prior: str
+    operator: str
+    method: str
+
+    @property
+    def key(self) -> str:
+        """Of all that its outcome depends on: how the operator is made, the method's parts and their code."""
+        method = METHODS[self.method]
+        parts = (type(method.guidance), type(method.predictor), type(method.population))
+        made = inspect.getsource(OPERATORS[self.operator])
+        return digest(vars(self), made, composition(method), code_behind(parts, ("inverse.guidance",)), SIZE, SAMPLES)
+
+
+def cells(
+    names: Sequence[str] | None = None, kinds: Sequence[str] | None = None, methods: Sequence[str] | None = None
+) -> Iterator[Cell]:
+    """All of them, cheap methods first; arguments: priors, operators and methods, default all.
+
+    Raises: ValueError for a name that is none.
+    """
+    chosen = []
+    for given, known in ((names, priors.available()), (kinds, list(OPERATORS)), (methods, list(METHODS))):
+        if wrong := [name for name in given or () if name not in known]:
+            raise ValueError(f"{wrong}: expected names among {sorted(known)}")
+        chosen.append(list(given or known))
+    for method in sorted(chosen[2], key=lambda name: METHODS[name].n_steps):
+        if METHODS[method].conditional:
+            yield from (Cell(name, kind, method) for kind in chosen[1] for name in chosen[0])
+
+
+def posed(cell: Cell) -> tuple[Prior, Operator, Tensor, Tensor] | None:
+    """Prior, operator, truth (1, *E) and y, or None where pictures of this prior cannot be measured so."""
+    prior = priors.load(cell.prior)
+    truth = priors.samples(cell.prior).floats(slice(0, 1))
+    if isinstance(prior, ScorePrior) and prior.least_size is not None:
+        prior = prior.resized((truth.shape[1], SIZE, SIZE))
+        top, left = ((n - SIZE) // 2 for n in truth.shape[2:])
+        truth = truth[..., top : top + SIZE, left : left + SIZE].contiguous()
+    if cell.operator == "classifier" and cell.prior != "fashion-mnist":
+        return None
+    operator = OPERATORS[cell.operator](tuple(prior.event_shape))
+    if operator is None:
+        return None
+    operator = operator.at(tuple(prior.event_shape))  # a measurement does not always give the picture's size
+    return prior, operator, truth, operator.measure(truth, seed=0)
+
+
+def execute(cell: Cell) -> dict:
+    """The record of a cell: its outcome and what it rests on, as plain data.
+
+    The mean of K samples of a posterior has (1 + 1 / K) times the squared error of the posterior's mean, which is what
+    the pseudo-inverse is compared with.
+    """
+    given = posed(cell)
+    if given is None:
+        return {"outcome": "no problem"}
+    prior, operator, truth, y = given
+    if not serves(METHODS[cell.method], operator):
+        return {"outcome": "not served"}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            solution = solve(prior, operator, y, SAMPLES, cell.method, progress=False)
+        except (ValueError, TypeError) as error:
+            return {"outcome": "refused", "text": str(error)}
+        except inverse.NonFiniteState as error:
+            return {"outcome": "stopped", "text": str(error)}
+    texts = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
+    poor = any(issubclass(w.category, PoorFit) for w in caught)
+    chi2 = _chi2(operator, y, solution.samples, solution.log_weights)
+    found = psnr(solution.mean, truth).item() + 10 * math.log10(1 + 1 / SAMPLES)
+    plain = psnr(operator.pinv(y), truth).item() if isinstance(operator, LinearOperator) else -math.inf
+    unfit = chi2 is not None and not POOR[0] <= chi2 <= POOR[1]
+    wrong = not bool(solution.samples.isfinite().all()) or unfit or found < plain
+    return {
+        "outcome": "warned of" if texts else "silent and wrong" if wrong else "right",
+        "chi2": None if chi2 is None or not math.isfinite(chi2) else round(chi2, 4),
+        "psnr": round(found, 2),
+        "pinv": round(plain, 2) if math.isfinite(plain) else None,
+        "seconds": round(solution.seconds, 1),
+        "poor fit": poor,
+        "text": "; ".join(texts)[:400],
+    }
+
+
+def run(chosen: Sequence[Cell], work: Path, progress: bool = True, limit: int | None = None) -> list[tuple[Cell, dict]]:
+    """Records of cells; those that lie in ``work`` are read, at most ``limit`` others done and kept there."""
+    kept, done = Records(work / "matrix.jsonl"), 0
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, disable=not progress, transient=True) as bar:
+        task = bar.add_task("matrix", total=len(chosen))
+        for cell in chosen:
+            if cell.key not in kept.found and (limit is None or done < limit):
+                kept.add(cell.key, execute(cell))
+                done += 1
+            bar.advance(task)
+    return [(cell, kept.found[cell.key]) for cell in chosen if cell.key in kept.found]
+
+
+def table(found: Sequence[tuple[Cell, dict]]) -> list[dict[str, str]]:
+    """A row per method and one of all: how many runs ended how; what is silent and wrong is named."""
+    solved = [(cell, record) for cell, record in found if record["outcome"] in OUTCOMES]
+    rows = []
+    for method in [*dict.fromkeys(cell.method for cell, _ in solved), "all"]:
+        of = [(cell, record) for cell, record in solved if method in (cell.method, "all")]
+        count = Counter(record["outcome"] for _, record in of)
+        wrong = [
+            f"{cell.prior}, {cell.operator}: chi^2 {record['chi2']}, {record['psnr']} dB ({record['pinv']})"
+            for cell, record in of
+            if record["outcome"] == OUTCOMES[-1] and method != "all"
+        ]
+        rows.append(
+            {"method": method, "runs": str(len(of))}
+            | {outcome: str(count[outcome]) for outcome in OUTCOMES}
+            | {"which (pseudo-inverse)": "; ".join(wrong) or "-"}
+        )
+    return rows
+
+
+def _chi2(operator: Operator, y: Tensor, samples: Tensor, log_weights: Tensor) -> float | None:
+    """Weighted mean over samples, of Gaussian noise; None for another."""
+    if "gaussian" not in operator.noise.capabilities:
+        return None
+    each = torch.stack([residual_chi2(operator, y, x) for x in samples.unbind(1)], 1)
+    return float((each * torch.softmax(log_weights.double(), 1).to(each)).sum(1))
+
+
+def _random(m: int, d: int) -> Tensor:
+    return torch.randn(m, d, generator=torch.Generator().manual_seed(0)) / math.sqrt(d)
+
+
+def run_matrix(
+    prior: Annotated[list[str] | None, typer.Option(help="shipped names; default: all; repeat, as of the next")] = None,
+    operator: Annotated[list[str] | None, typer.Option(help=f"of {', '.join(OPERATORS)}")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="names in METHODS; default: all")] = None,
+    limit: Annotated[int | None, typer.Option(help="do at most so many runs now; all finished ones are shown")] = None,
+    work: Annotated[Path, typer.Option(help="what is finished is kept here and taken up again")] = Path("runs/matrix"),
+    out: Annotated[Path, typer.Option(help="folder of the tables")] = RESULTS,
+) -> None:
+    """Every method x prior x operator at default settings: how many are right, warned of, or silent and wrong."""
+    chosen = list(cells(prior, operator, method))
+    found = run(chosen, work, True, limit)
+    notes = (
+        f"One picture of each shipped prior ({SIZE} pixels a side where any size is served), one measurement, "
+        f"{SAMPLES} samples, every method at its defaults. Right: finite, chi^2 in {POOR[0]:g} to {POOR[1]:g} where "
+        "the noise is Gaussian, and PSNR of the mean, corrected for the number of samples, at least that of the "
+        "pseudo-inverse (in brackets). Warned of: by `PoorFit` or `UnreliableWeights`; stopped: `NonFiniteState`. "
+        f"Finished: {len(found)} of {len(chosen)} cells, those without a problem or not served included."
+    )
+    path = write_table("matrix", "Every method on every prior and operator", table(found), provenance(), notes, out)
+    typer.echo(path.read_text())

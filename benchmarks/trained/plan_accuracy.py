@@ -1,0 +1,210 @@
+"""What a plan says of time and memory, against what the solve then takes."""
+
+import ctypes
+import multiprocessing
+import time
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from torch import Tensor
+
+import priors
+from benchmarks.common.provenance import RESULTS, provenance, write_table
+from benchmarks.common.records import Records, code, digest
+from benchmarks.trained.large import photograph, resident
+from inverse import Plan, plan, solve
+from inverse.app.operator_text import read_operator
+from inverse.costs import work
+from inverse.costs.rehearsal import StandIn
+from inverse.plan import span
+from operators import Operator
+from priors import Prior
+from priors.base import Wrapped
+
+SIGMA, HALFWAY = 0.03, torch.tensor(0.5)
+NOTES = (
+    "Scikit-image's astronaut, resized and measured with sigma .03; method auto unless one is named. A process of its "
+    "own for each job, one thread. Times are the processor's, of plan and solve alike, because other work shares the "
+    "machine. Plan: what `inverse.plan` takes after the imports; before and after the solve. Memory is the peak "
+    "resident set less what it is after the plan. How: solve, all of it; or, where that takes long, its parts: a "
+    "solve of one step with a stand-in for the prior, one evaluation of the prior and one backward pass at full size, "
+    "times their numbers; its memory is the sum of both parts'."
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A solve: shipped prior, size (H, W) in pixels, operator as on the command line, samples, method, tile (pixels),
+    and whether it is measured by its parts."""
+
+    prior: str
+    size: tuple[int, int]
+    operator: str
+    samples: int = 1
+    method: str = "auto"
+    tile: int | None = None
+    parts: bool = False
+
+
+JOBS = (
+    Job("natural-grey", (64, 64), "masking:keep=0.3", 4),
+    Job("natural", (64, 64), "blur:sigma=1.5", 2),
+    Job("natural", (64, 96), "downsampling:factor=2", 4, "ddrm"),
+    Job("natural", (128, 128), "grayscale", 2),
+    Job("natural-grey", (192, 256), "blur:motion=9,boundary=circular"),
+    Job("natural", (256, 256), "masking:box=64"),
+    Job("natural", (384, 512), "resize:factor=2", 1, "auto", None, True),
+    Job("natural", (512, 768), "blur:sigma=2", 1, "auto", None, True),
+    Job("natural", (750, 1000), "masking:keep=0.5", 1, "auto", 512, True),
+    Job("natural", (1500, 2000), "resize:factor=2", 1, "ddrm", 512, True),
+    Job("natural", (1500, 2000), "masking:keep=0.3", 1, "auto", 512, True),
+)
+
+
+def pose(job: Job) -> tuple[Prior, Operator, Tensor]:
+    """Prior, operator and y (1, *M) of a job."""
+    truth = photograph(job.size)
+    prior = priors.load(job.prior)
+    if prior.event_shape[0] == 1:
+        truth = truth.mean(1, keepdim=True)
+    sized = prior.resized(tuple(truth.shape[1:]))  # type: ignore[attr-defined]
+    operator = read_operator(job.operator, SIGMA, tuple(truth.shape[1:]))
+    return sized if job.tile is None else priors.Tiled(sized, job.tile), operator, operator.measure(truth, seed=0)
+
+
+def measure(job: Job) -> dict:
+    """Plan and solve of a job, in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_measure, job).result()
+
+
+def _measure(job: Job) -> dict:
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    work.clock = time.process_time
+    x = torch.ones(2, requires_grad=True)
+    torch.autograd.grad(x.square(), x, torch.ones(2))  # torch's first derivative of all imports a library
+    given = (*pose(job), job.samples, job.method)
+    start = time.process_time()
+    said = plan(*given)
+    took = time.process_time() - start
+    if job.parts:
+        seconds, held = _by_parts(*given[:3], said)
+    else:
+        with Held() as memory:
+            start = time.process_time()
+            solve(*given[:4], said.method, said.n_steps, progress=False)
+            seconds = time.process_time() - start
+        held = memory.bytes
+    start = time.process_time()
+    again = plan(*given)
+    return {
+        "method": f"{said.method.name}, {said.n_steps} steps", "nfe": said.nfe, "nvjp": said.nvjp, "plan": took,
+        "plan again": time.process_time() - start, "said": [said.seconds, again.seconds], "seconds": seconds,
+        "bytes said": said.bytes, "bytes": held,
+    }  # fmt: skip
+
+
+def _by_parts(prior: Prior, operator: Operator, y: Tensor, said: Plan) -> tuple[float, int]:
+    """Seconds of a whole solve, and bytes, from those of a walk of one step and of one evaluation and backward pass."""
+    calls: list[float] = []
+    stand_in = StandIn(prior, lambda: calls.append(time.process_time()))
+    with Held() as walk:
+        start = time.process_time()
+        nfe = solve(stand_in, operator, y, 1, said.method, 1, progress=False).nfe
+        first, each = calls[0] - start, (time.process_time() - calls[0]) / nfe
+    x = torch.randn(1, *prior.event_shape, generator=torch.Generator().manual_seed(0))
+    once = Timed(prior)
+    with Held() as network, torch.no_grad():
+        if said.nvjp:
+            denoised, vjp = once.denoise_vjp(x, HALFWAY)
+            vjp(denoised)
+        else:
+            once.denoise(x, HALFWAY)
+    seconds = first + said.nfe * (each + once.forward) + said.nvjp * once.backward
+    return seconds, walk.bytes + network.bytes
+
+
+class Held:
+    """A context that measures by how much the resident set of this process grows at most. Linux with glibc alone."""
+
+    def __enter__(self):
+        ctypes.CDLL(None).malloc_trim(0)  # what was freed before would be used again, and not be seen
+        Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+        self.before = resident()
+        return self
+
+    def __exit__(self, *error):
+        status = Path("/proc/self/status").read_text()
+        peak = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+        self.bytes = 1024 * peak - self.before
+
+
+class Timed(Wrapped):
+    """A prior that keeps the seconds of its last evaluation and backward pass, of the processor."""
+
+    forward = backward = 0.0
+
+    def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
+        start = time.process_time()
+        found = self.prior.denoise(x, t)
+        self.forward = time.process_time() - start
+        return found
+
+    def denoise_vjp(self, x: Tensor, t: Tensor | float):
+        start = time.process_time()
+        denoised, vjp = self.prior.denoise_vjp(x, t)
+        self.forward = time.process_time() - start
+
+        def timed(v: Tensor) -> Tensor:
+            begun = time.process_time()
+            found = vjp(v)
+            self.backward = time.process_time() - begun
+            return found
+
+        return denoised, timed
+
+
+def rows(records: Records, jobs: tuple[Job, ...] = JOBS) -> list[dict[str, str]]:
+    """The table, a line a job; what is in the records already is not measured again."""
+    own, found = code(_measure, _by_parts, Held, Timed, pose), []
+    for job in jobs:
+        key = digest(asdict(job), own)
+        if key not in records.found:
+            records.add(key, measure(job))
+        found.append(_row(job, records.found[key]))
+    return found
+
+
+def _row(job: Job, got: dict) -> dict[str, str]:
+    height, width = job.size
+    ratios = [said / got["seconds"] for said in got["said"]]
+    return {
+        "picture": f"{width} x {height}" + (f", tiles of {job.tile}" if job.tile else ""),
+        "problem": f"{job.operator}, {job.prior}, {job.samples} samples",
+        "method": f"{got['method']}; {got['nfe']} + {got['nvjp']}",
+        "how": "parts" if job.parts else "solve",
+        "plan, s": f"{got['plan']:.1f}, {got['plan again']:.1f}",
+        "time said": span(got["said"][0]),
+        "time taken": span(got["seconds"]),
+        "time, said / taken": ", ".join(f"{ratio:.2f}" for ratio in ratios),
+        "memory said, GB": f"{got['bytes said'] / 1e9:.3g}",
+        "memory, GB": f"{got['bytes'] / 1e9:.3g}",
+        "memory, said / taken": f"{got['bytes said'] / got['bytes']:.2f}",
+    }
+
+
+def run_plan(
+    only: Annotated[list[int] | None, typer.Option(help="these jobs, by their number from 0; default: all")] = None,
+    records: Annotated[Path, typer.Option(help="finished jobs are kept here")] = Path("runs/plan.jsonl"),
+    out: Annotated[Path, typer.Option(help="folder of the table")] = RESULTS,
+) -> None:
+    """What `inverse.plan` says of eleven solves, from 64 x 64 to 2000 x 1500 pixels, and what they take."""
+    jobs = JOBS if only is None else tuple(JOBS[i] for i in only)
+    path = write_table("plan", "Plan and solve", rows(Records(records), jobs), provenance(sigma=SIGMA), NOTES, out)
+    typer.echo(path.read_text())

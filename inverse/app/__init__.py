@@ -1,0 +1,1 @@
+"""Command lines, pictures, and the files that people bring."""

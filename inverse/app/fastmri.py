@@ -1,0 +1,373 @@
+"""MRI scans in HDF5, laid out as those of fastMRI: from k-space to what `solve` takes, and back to scanner units."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from inverse.app.kspace_checks import (
+    EXPECTED,
+    PADDING,
+    check_axes,
+    check_centre,
+    check_picture,
+    form,
+    measured,
+    outermost,
+    padding,
+    to_complex64,
+)
+from inverse.solution import Solution
+from operators import Fourier, GaussianNoise
+from operators.coils import FEWEST, estimate_phase, estimate_sensitivities
+from operators.kspace import fftc, ifftc, to_channels, to_complex
+from operators.sampling import Kind, calibration_region, cartesian
+from priors.files import FileError, atomic, hdf5_path
+from priors.hdf5 import NUMBERS, SEAL, Hdf5, checksum, opened
+
+RSS = "reconstruction_rss"
+SENSITIVITIES = ("sensitivity", "sensitivities", "sens_maps")  # names that files give them
+BRIGHT = 0.995  # the quantile of the zero-filled magnitude that becomes 1: a maximum that no single pixel decides
+WHOLE = 0.75  # fraction of k-space that a scan must have to be taken for a whole one, padding left out
+REDO = "remove it and solve again"
+NUMBERS_OF_NOISE = 50  # that a noise level is estimated from
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One slice as `solve` takes it, in units in which the picture's brightest part is 1.
+
+    Attributes: operator; y (1, *M); scale: scanner units in one unit of the picture; sigma: of the noise, in scanner
+    units; zero_filled (1, 1, H, W): magnitude of the transform of what was measured, coils as root sum of squares;
+    estimated: what the file did not tell, among "sensitivities", "phase" and "sigma"; excess: mean of the variance that
+    the operator's noise has over sigma^2, above 1 where the estimates' errors are part of it (see
+    `inverse.app.scan_noise.with_errors`).
+    """
+
+    operator: Fourier
+    y: Tensor
+    scale: float
+    sigma: float
+    zero_filled: Tensor
+    estimated: tuple[str, ...] = ()
+    excess: float = 1.0
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Slices of a scan.
+
+    Attributes: kspace (S, H, W) or (S, coils, H, W) complex64, scanner units, k = 0 at (H // 2, W // 2); mask (S, H, W)
+    bool; sensitivities (S, coils, H, W) complex64, or None; slices: their numbers in the file; total: of the file.
+    """
+
+    kspace: Tensor
+    mask: Tensor
+    sensitivities: Tensor | None
+    slices: tuple[int, ...]
+    total: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W), pixels."""
+        return self.kspace.shape[-2], self.kspace.shape[-1]
+
+    @property
+    def coils(self) -> int | None:
+        """Their number; None for a single coil."""
+        return self.kspace.shape[1] if self.kspace.ndim == 4 else None
+
+    def cropped(self, rows: int) -> "Scan":
+        """The same scan of the pictures' middle rows: without what the readout was oversampled by.
+
+        Arguments: rows (int from 1 to H) to keep. The noise of k-space stays white and of the same level.
+        Raises: ValueError for other numbers, and for masks that are not of whole columns, whose rows do not separate.
+        """
+        height = self.size[0]
+        if not 1 <= rows <= height:
+            raise ValueError(f"rows = {rows}: expected 1 to {height}, the rows of the scan")
+        if not bool((self.mask == self.mask[:, :1]).all()):
+            raise ValueError(f"rows = {rows}: only a scan of whole columns of k-space can be cropped; keep all rows")
+        middle = slice(height // 2 - rows // 2, height // 2 - rows // 2 + rows)
+        kspace = fftc(ifftc(self.kspace, (-2,))[..., middle, :], (-2,))
+        maps = None if self.sensitivities is None else self.sensitivities[..., middle, :]
+        return replace(self, kspace=kspace, mask=self.mask[:, middle], sensitivities=maps)
+
+    def undersampled(
+        self, acceleration: float = 4.0, calibration: float = 0.08, kind: Kind = "variable", seed: int = 0
+    ) -> "Scan":
+        """The same scan as an accelerated one would have measured it: whole columns of k-space, the others set to 0.
+
+        Arguments: as `operators.sampling.cartesian`; all slices have the same columns. Columns that the scan has not
+        measured, such as padded ones, stay so.
+        Raises: ValueError for a scan of which less than three quarters are measured, and as `cartesian`.
+        """
+        measured = float(self.mask.float().mean())
+        if measured < WHOLE:
+            raise ValueError(
+                f"{measured:.0%} of k-space are measured: expected a whole scan to leave columns out of; solve this "
+                "one as it is"
+            )
+        mask = self.mask & cartesian(self.size, acceleration, calibration, kind, seed)
+        wide = mask if self.coils is None else mask[:, None]
+        return replace(self, kspace=torch.where(wide, self.kspace, 0), mask=mask)
+
+    def zero_filled(self, i: int) -> Tensor:
+        """Magnitude of the transform of what was measured of slice number ``slices[i]``, (H, W) in scanner units.
+
+        Coils as root sum of squares; of a whole scan it is the picture that reconstructions are compared with.
+        """
+        pictures = ifftc(torch.where(self.mask[i], self.kspace[i], 0)).abs()
+        # in double precision, in which the squares of numbers as small as 1e-20 are not 0
+        return pictures if self.coils is None else pictures.double().square().sum(0).sqrt().float()
+
+    def problem(self, i: int, channels: int = 1, sigma: float | None = None) -> Problem:
+        """Slice number ``slices[i]`` as a problem; what the file does not say is estimated from its k-space.
+
+        Arguments: i; channels: 1 for a prior of magnitudes, whose phase is then estimated from the middle of k-space,
+        with the coils or alone, or 2 for one of complex pictures; sigma: standard deviation of the noise in the real
+        and in the imaginary part, in scanner units; None: see `noise_level`, and `inverse.app.scan_noise.with_errors`.
+        Raises: ValueError for a slice of zeros, or where k-space does not tell what is to be estimated.
+        """
+        mask, zero_filled = self.mask[i], self.zero_filled(i)
+        kspace = torch.where(mask, self.kspace[i], 0)
+        scale = float(zero_filled.flatten().quantile(BRIGHT))
+        if not scale > 0:
+            raise ValueError(f"slice {self.slices[i]} holds zeros only: nothing was measured; leave it out")
+        estimated = ("sigma",) if sigma is None else ()
+        sigma = noise_level(kspace, mask) if sigma is None else sigma
+        y = to_channels(kspace / scale)[None]
+        maps, phase = None if self.sensitivities is None else self.sensitivities[i], None
+        unknown = self.coils is not None and maps is None
+        if unknown or (channels == 1 and _narrowest(mask) >= FEWEST):
+            try:
+                found = estimate_sensitivities(y if self.coils is not None else y[:, None], mask, sigma=sigma / scale)
+            except ValueError as error:
+                raise ValueError(f"slice {self.slices[i]}: {error}") from None
+            if unknown:
+                maps, estimated = found[0], ("sensitivities", *(["phase"] * (channels == 1)), *estimated)
+            else:
+                phase = (found[0] if maps is None else maps.conj() * found[0]).sum(0).angle()
+        elif channels == 1:
+            phase = estimate_phase(y, mask, maps)[0]
+        if phase is not None:
+            estimated = ("phase", *estimated)
+        operator = Fourier(mask, maps, phase, GaussianNoise(sigma / scale), channels)
+        return Problem(operator, y, scale, sigma, zero_filled[None, None] / scale, estimated)
+
+
+def _narrowest(mask: Tensor) -> int:
+    return min(max(part.stop - part.start, 0) for part in calibration_region(mask))
+
+
+def read_rss(path: str | Path, number: int) -> Tensor | None:
+    """The picture "reconstruction_rss" of a slice that files of fastMRI hold, (h, w) in scanner units, or None.
+
+    Raises: FileNotFoundError; ValueError for a file that is truncated, and for other than real numbers (slices, h, w).
+    """
+    with opened(path, "scan", "fetch it again; expected HDF5 as fastMRI writes it") as file:
+        if RSS not in file:
+            return None
+        held = file.dataset(RSS)
+        if len(held.shape) != 3 or held.dtype.kind not in "fiu" or not 0 <= number < held.shape[0]:
+            raise FileError(f"{path}: {RSS!r} is {held.shape} {held.dtype}: expected real numbers (slices, h, w)")
+        file.spend(math.prod(held.shape[1:]) * held.dtype.itemsize)
+        return torch.from_numpy(np.asarray(held[number], np.float32))
+
+
+def read_scan(path: str | Path, slices: Sequence[int] | None = None) -> Scan:
+    """Read a scan.
+
+    Arguments: path of an HDF5 file with "kspace" (slices, H, W) or (slices, coils, H, W), complex (or compound of parts
+    r and i, or real with a last axis of 2), k = 0 at (H // 2, W // 2); it may have "mask" (W,), (H, W) or (slices, H,
+    W), 1 where measured; "sensitivity", "sensitivities" or "sens_maps", (coils, H, W) or (slices, coils, H, W),
+    complex; and the attributes padding_left and padding_right, the columns from and up to which was measured. What is
+    exactly 0 in all coils was not measured, within a mask whole columns or rows of it; slices: their numbers, None:
+    all.
+    Raises: FileNotFoundError; ValueError for a file that is truncated, foreign or contradicts itself, for k-space with
+    its energy at the ends, and for slices that it does not have.
+    Warns: `KSpaceWarning` for a mask that covers zeros, for energy that is not in the middle of k-space, for a picture
+    that is split at the border and for coils of unlike noise.
+    """
+    with opened(path, "scan", "fetch it again; expected HDF5 as fastMRI writes it") as file:
+        return _read(file, slices)
+
+
+def _read(file: Hdf5, slices: Sequence[int] | None) -> Scan:
+    path = file.path
+    if "kspace" not in file:
+        raise FileError(f"{path} has {file.names()[:8]}: {EXPECTED}")
+    kspace = file.dataset("kspace")
+    shape = form(kspace.dtype, kspace.shape)
+    if shape is None:
+        raise FileError(
+            f"{path} has 'kspace' {kspace.shape} {kspace.dtype}: {EXPECTED}, or compound with the parts r and i, or "
+            "real with a last axis of 2; magnitudes and pictures are no k-space"
+        )
+    check_axes(path, shape)
+    total, *coils, height, width = shape
+    numbers = tuple(range(total) if slices is None else slices)
+    if not numbers or not all(0 <= n < total for n in numbers):
+        raise ValueError(f"slices = {list(numbers)}: {path} has slices 0 to {total - 1}; give some of these")
+    file.spend(len(numbers) * (kspace.size * kspace.dtype.itemsize) // total)
+    values = torch.stack([to_complex64(np.asarray(kspace[n])) for n in numbers])
+    if not bool(torch.view_as_real(values).isfinite().all()):
+        raise FileError(
+            f"{path}: k-space holds nan or infinite numbers, or such beyond 3e38; put 0 where nothing was "
+            "measured, and scale it to common numbers"
+        )
+    name = next((name for name in SENSITIVITIES if name in file), None)
+    maps = None if name is None else _maps(file, name, (*coils, height, width), numbers, total)
+    mask = _mask(file, (height, width), numbers, total) if "mask" in file else None
+    mask = measured(path, values, mask, padding(path, file.attributes(PADDING), width))
+    check_centre(path, values, mask)
+    check_picture(path, values, mask)
+    return Scan(values, mask, maps, numbers, total)
+
+
+def _mask(file: Hdf5, shape: tuple[int, int], numbers: tuple[int, ...], total: int) -> Tensor:
+    """(S, H, W) bool."""
+    mask = _per_slice(file, "mask", shape, [shape[1:], (1, *shape[1:])], numbers, total)
+    if mask.dtype.kind not in NUMBERS or not np.isin(mask, (0, 1)).all():
+        raise FileError(
+            f"{file.path}: the mask holds other numbers than 0 and 1 ({mask.dtype}); expected 1 where measured"
+        )
+    return torch.from_numpy(mask.astype(bool))
+
+
+def _maps(file: Hdf5, name: str, shape: tuple[int, ...], numbers: tuple[int, ...], total: int) -> Tensor:
+    """(S, coils, H, W) complex64."""
+    held = file.dataset(name)
+    found = form(held.dtype, held.shape)
+    if len(shape) == 2:
+        raise FileError(
+            f"{file.path}: {name!r} is {held.shape}, beside a 'kspace' {(total, *shape)} without an axis of coils: "
+            "expected (slices, coils, H, W) of both; write kspace[None] if its first axis are coils, or remove the "
+            "sensitivities"
+        )
+    if found is None or len(found) < 3:
+        raise FileError(f"{file.path}: {name!r} are {held.dtype} {held.shape}; expected complex ones, {shape}")
+    trailing = held.shape[len(found) :]
+    maps = _per_slice(file, name, (*shape, *trailing), [], numbers, total)
+    sensitivities = to_complex64(maps)
+    if not bool(torch.view_as_real(sensitivities).isfinite().all()):
+        raise FileError(f"{file.path}: {name!r} holds nan or infinite numbers; put 0 outside of the picture")
+    return sensitivities
+
+
+def _per_slice(
+    file: Hdf5, name: str, shape: tuple[int, ...], others: list, numbers: tuple[int, ...], total: int
+) -> np.ndarray:
+    """A dataset of one slice's shape, of all slices, or of another shape that spreads to a slice, as (S, *shape)."""
+    held, allowed = file.dataset(name), [shape, (total, *shape), *others]
+    if held.shape not in allowed:
+        raise FileError(f"{file.path}: {name!r} is {held.shape}; expected a shape among {allowed}")
+    file.spend(len(numbers) * math.prod(shape) * held.dtype.itemsize)
+    values = [np.asarray(held[n] if held.shape == allowed[1] else held[()]) for n in numbers]
+    return np.stack([np.broadcast_to(value, shape) for value in values])
+
+
+def noise_level(kspace: Tensor, mask: Tensor) -> float:
+    """The noise's standard deviation, told by the outermost tenth of the measured samples.
+
+    Formula: median |v| / 0.6745 over the real and imaginary parts v of all coils: the median absolute deviation from 0,
+    which a minority of samples with signal hardly moves. All coils are taken as equally noisy, and signal that reaches
+    so far out in most samples is counted as noise.
+    Arguments: kspace (H, W) or (coils, H, W) complex; mask (H, W) bool.
+    Raises: ValueError where too few are measured, or they hold no noise.
+    """
+    values = torch.view_as_real(kspace[..., outermost(mask)]).flatten()
+    values = values[values != 0]  # padded, not measured
+    if len(values) < NUMBERS_OF_NOISE:
+        raise ValueError(
+            f"the noise level is told by the outermost tenth of the measured samples, and these hold {len(values)} "
+            f"numbers other than 0, expected {NUMBERS_OF_NOISE}; give sigma"
+        )
+    return float(values.abs().median()) / 0.6745
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """The posterior of one slice, in scanner units.
+
+    Attributes: samples (K, H, W), complex64 of complex pictures, else float32; log_weights (K,); mean (H, W), of the
+    samples' kind; std (H, W), of both parts together, nan for a single sample; scale and sigma: see `Problem`; method.
+    """
+
+    samples: Tensor
+    log_weights: Tensor
+    mean: Tensor
+    std: Tensor
+    scale: float
+    sigma: float
+    method: str
+
+    @classmethod
+    def of(cls, solution: Solution, problem: Problem) -> "Reconstruction":
+        """The solution of a problem, (1, K, channels, H, W), in the scanner's units."""
+        x, mean = solution.samples[0], solution.mean[0]
+        std = solution.std[0] if len(x) > 1 else torch.full_like(mean, torch.nan)
+        pictures = [z[..., 0, :, :] if problem.operator.channels == 1 else to_complex(z) for z in (x, mean)]
+        samples, mean, std = (problem.scale * z for z in (*pictures, std.square().sum(0).sqrt()))
+        return cls(samples, solution.log_weights[0], mean, std, problem.scale, problem.sigma, solution.method)
+
+    def followed_by(self, more: "Reconstruction") -> "Reconstruction":
+        """These samples and those of a later solve of the same problem, equally weighted."""
+        samples = torch.cat((self.samples, more.samples))
+        spread = torch.view_as_real(samples) if samples.is_complex() else samples[..., None]
+        std = spread.std(0).square().sum(-1).sqrt()
+        weights = torch.cat((self.log_weights, more.log_weights))
+        return replace(self, samples=samples, log_weights=weights, mean=samples.mean(0), std=std)
+
+
+ARRAYS = tuple(f.name for f in fields(Reconstruction))
+NUMERIC = ("slices", "reconstruction", *(name for name in ARRAYS if name != "method"))
+
+
+def write_reconstruction(
+    path: str | Path, found: dict[int, Reconstruction], provenance: dict[str, str | float]
+) -> None:
+    """Write the slices that were solved, atomically.
+
+    Arguments: path; found: by number of the slice, at least one; provenance: of all of them, as attributes. Datasets:
+    "slices" (S,), their numbers; "reconstruction" (S, H, W), the magnitude of the mean, as fastMRI names it; and the
+    attributes of `Reconstruction`, with an axis of slices before them.
+    Raises: ValueError for a path that names another format.
+    """
+    path, order = hdf5_path(path, "reconstruction"), sorted(found)
+    arrays: dict[str, Any] = {"slices": np.asarray(order)}
+    arrays["reconstruction"] = np.stack([found[n].mean.abs().cpu().numpy() for n in order])
+    for name in ARRAYS:
+        values = [getattr(found[n], name) for n in order]
+        arrays[name] = torch.stack(values).cpu().numpy() if isinstance(values[0], Tensor) else values
+    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+        for name, values in arrays.items():
+            file[name] = values
+        file.attrs.update(provenance | {SEAL: checksum(provenance, arrays)})
+
+
+def read_reconstruction(path: str | Path) -> tuple[dict[int, Reconstruction], dict[str, str | float]]:
+    """Read what `write_reconstruction` wrote: slices by number, and their provenance.
+
+    Raises: FileNotFoundError; ValueError for a truncated or foreign file.
+    """
+    with opened(path, "reconstruction", REDO) as file:
+        arrays: dict[str, Any] = {name: file.array(name, NUMBERS + "c") for name in NUMERIC}
+        arrays["method"] = file.texts("method")
+        provenance = {name: value if isinstance(value, str) else value.item() for name, value in file.attrs.items()}
+    seal = provenance.pop(SEAL, None)
+    if seal not in (None, checksum(provenance, arrays)):
+        raise FileError(f"{path} holds other numbers than were written to it: {REDO}")
+    numbers = arrays["slices"].tolist()
+    values: dict[str, Any] = {name: v if isinstance(v, list) else [*torch.from_numpy(v)] for name, v in arrays.items()}
+    if any(len(rows) != len(numbers) for rows in values.values()):
+        raise FileError(f"{path}: arrays of other lengths than the {len(numbers)} slices: {REDO}")
+    for name in ("scale", "sigma"):
+        values[name] = [float(value) for value in values[name]]
+    return {n: Reconstruction(**{name: values[name][i] for name in ARRAYS}) for i, n in enumerate(numbers)}, provenance

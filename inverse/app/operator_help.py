@@ -1,0 +1,158 @@
+"""What an operator takes on a command line: its constructors, their arguments and defaults, and lines that work."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from inspect import Parameter
+from typing import Any, Literal, get_args, get_origin
+
+from rich.table import Table
+
+import operators
+from inverse.app.operator_text import FILES, GIVEN, SHORT, constructors, shown, takes
+from priors.terminal import console, printable, say
+
+GREY = "--prior fashion-mnist"
+EXAMPLES = {  # two lines each: of a picture that is measured here, and of a measurement from elsewhere
+    "bayer": ("photo.png --operator bayer", "mosaic.png --measured --operator bayer:pattern=RGGB --sigma 0.02"),
+    "blur": (
+        "photo.png --operator blur:sigma=1.5",
+        "blurred.png --measured --operator blur:length=9,angle=30",
+    ),
+    "classifier": (
+        f"shirt.png --operator classifier {GREY} --resize",
+        f"label.npy --measured --operator classifier:name=fashion-mnist-classifier {GREY}",
+    ),
+    "compressed_sensing": (
+        "photo.png --operator compressed_sensing:keep=0.25",
+        "y.npy --measured --operator compressed_sensing:keep=0.25,transform=dct,seed=0 --size 3x32x40 --sigma 0.05",
+    ),
+    "downsampling": (
+        "photo.png --operator downsampling:factor=4",
+        "small.png --measured --operator downsampling:factor=4 --sigma 0.01",
+    ),
+    "fourier": (
+        "brain.png --operator fourier.cartesian:acceleration=4 --prior brain-mri --resize",
+        "kspace.npy --measured --operator fourier:mask=mask.npy --prior brain-mri --size 64x64 --sigma 0.02",
+    ),
+    "grayscale": (
+        "photo.png --operator grayscale",
+        "grey.png --measured --operator grayscale:weights=0.299,0.587,0.114 --sigma 0.01",
+    ),
+    "identity": ("photo.png --operator identity --sigma 0.1", "noisy.png --measured --operator identity"),
+    "jpeg": (
+        "photo.png --operator jpeg:quality=20",
+        "photo.jpg --measured --operator jpeg:quality=20,subsampling=4:2:0 --sigma 0.02",
+    ),
+    "linear": (
+        f"shirt.png --operator linear:matrix=matrix.npy {GREY} --resize",
+        f"y.npy --measured --operator linear:matrix=matrix.npy {GREY} --sigma 0.05",
+    ),
+    "masking": ("photo.png --operator masking:keep=0.5", "seen.png --measured --operator masking:file=mask.png"),
+    "phase_retrieval": (
+        f"shirt.png --operator phase_retrieval {GREY} --resize",
+        f"y.npy --measured --operator phase_retrieval:oversampling=2 {GREY} --sigma 0.02",
+    ),
+    "radon": (
+        "slice.png --operator radon:angles=60 --prior ct",
+        "sinogram.npy --measured --operator radon:angles=60,size=32,pixel=1 --prior ct --sigma 0.5",
+    ),
+    "resize": (
+        "photo.png --operator resize:factor=4",
+        "small.png --measured --operator resize:factor=4,kernel=bicubic --sigma 0.01",
+    ),
+    "saturation": (
+        "photo.png --operator saturation:gain=2",
+        "bright.png --measured --operator saturation:gain=2,limit=1 --sigma 0.01",
+    ),
+    "transmission": (
+        "slice.png --operator transmission --prior ct",
+        "passed.npy --measured --operator transmission:offset=0 --prior ct --sigma 0.01",
+    ),
+    "varying_blur": (
+        "photo.png --operator varying_blur.rotation:degrees=5",
+        "turned.png --measured --operator varying_blur.rotation:degrees=5",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to make an operator: its head in a text, what it is, and its arguments as (name, default, type)."""
+
+    head: str
+    doc: str
+    arguments: list[tuple[str, str, str]]
+
+
+def show(name: str) -> None:
+    """Print what an operator takes.
+
+    Raises: ValueError for no such operator.
+    """
+    for form in forms(name):
+        say(form.head, "bold")
+        say(form.doc)
+        if form.arguments:
+            table = Table("argument", "default", "type")
+            for row in form.arguments:
+                table.add_row(*map(printable, row))
+            console.print(table)
+        say("")
+    for key, stands_for in short(name).items():
+        say(f"{key}= stands for {stands_for}=")
+    if name in FILES:
+        say(f"file= and {FILES[name]}= take a picture or an .npy file")
+    say("The noise is --sigma's, the shape of pictures the picture's. With --measured, what describes the instrument")
+    say("has no default. Two command lines:")
+    for line in lines(name):
+        say(f"  {line}")
+
+
+def forms(name: str) -> list[Form]:
+    """The constructors of an operator, first that of the class.
+
+    Raises: ValueError for no such operator.
+    """
+    return [_form(".".join(filter(None, (name, key))), factory) for key, factory in constructors(name).items()]
+
+
+def short(name: str) -> dict[str, str]:
+    """Keys of a text that stand for a constructor's argument, such as sigma -> blur.gaussian:sigma_px."""
+    return {key: f"{name}.{constructor}:{long}" for (n, key), (constructor, long) in SHORT.items() if n == name}
+
+
+def lines(name: str) -> list[str]:
+    """Two command lines with an operator; of one that is a plug-in, made of what it needs."""
+    if name in EXAMPLES:
+        return [f"inverse solve {line}" for line in EXAMPLES[name]]
+    needed, stated = [], []
+    for key, p in takes(operators.get(name)).items():
+        if key not in GIVEN:
+            value = key.upper() if p.default is Parameter.empty else shown(p.default)
+            needed += [f"{key}={value}"] if p.default is Parameter.empty else []
+            stated += [f"{key}={value}"] if p.default is not None else []
+    head, whole = (":".join(filter(None, (name, ",".join(pairs)))) for pairs in (needed, stated))
+    return [
+        f"inverse solve photo.png --operator {head}",
+        f"inverse solve y.npy --measured --operator {whole} --size HEIGHTxWIDTH --sigma 0.05",
+    ]
+
+
+def _form(head: str, factory: Callable[..., Any]) -> Form:
+    arguments = []
+    for key, p in takes(factory).items():
+        if key not in GIVEN:
+            default = "needed" if p.default is Parameter.empty else "-" if p.default is None else shown(p.default)
+            arguments.append((key, default, _kind(factory, p)))
+    return Form(head, inspect.getdoc(factory) or "", arguments)
+
+
+def _kind(factory: Callable[..., Any], parameter: Parameter) -> str:
+    """The type of an argument; of a choice of words, these words."""
+    if parameter.annotation is Parameter.empty:
+        return ""
+    text = inspect.formatannotation(parameter.annotation).strip("'\"")
+    function: Any = factory.__init__ if inspect.isclass(factory) else factory
+    named = function.__globals__.get(text)
+    return ", ".join(map(str, get_args(named))) if get_origin(named) is Literal else text

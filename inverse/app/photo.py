@@ -1,0 +1,357 @@
+"""One's own picture, or a measurement of it: what is to be solved, and the samples as they finish."""
+
+import hashlib
+import math
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+import priors
+from inverse.app.arguments import as_event, measured_picture, read_measurement
+from inverse.app.devices import solve_there
+from inverse.app.operator_text import Named, named
+from inverse.costs.evaluation import activations
+from inverse.methods import composition
+from inverse.plan import Decision, Plan
+from inverse.quality import PoorFit
+from inverse.solution import Solution
+from operators import Categorical, Masking, Operator, Resize, estimate_sigma
+from operators.base import UnknownEventShape
+from operators.estimation import rounding_level
+from priors import Prior, ScorePrior, Tiled
+from priors.decoding import Decoded, decode
+from priors.rounding import Rounding, rounding
+from priors.terminal import printable
+
+SIZED: dict[tuple[int, ...], str] = {(1, 28, 28): "fashion-mnist", (3, 32, 32): "cifar10"}  # pictures of a prior's
+ANY_SIZE = {1: "natural-grey"}  # by channels; all others: "natural"
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".jp2", ".avif")
+SIGMA, TILE = 0.05, 512  # of a picture that is measured here; pixels
+AT_FLOOR = 1.1  # times the rounding of JPEG: noise that adds less than this is not named
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is to be solved, and how each part of it was chosen.
+
+    Attributes: prior; operator; y (1, *M); truth (1, *E), or None for a measurement from elsewhere; sigma; facts: what
+    a user is told of picture, prior, operator, sigma and tiles, as texts; identity: what the samples depend on beside
+    the tensors of prior and operator, y and sigma; dtype: of the numbers in the picture's file, such as "uint16";
+    caution: of an instrument that was drawn by chance.
+    """
+
+    prior: Prior
+    operator: Operator
+    y: Tensor
+    truth: Tensor | None
+    sigma: float
+    facts: dict[str, str]
+    identity: tuple[Any, ...] = ()
+    dtype: str = "uint8"
+    caution: str = ""
+
+    def key(self, chosen: Plan | Decision, seed: int) -> str:
+        """A name of the problem and of all that its samples depend on but their number."""
+        how = (composition(chosen.method), chosen.n_steps, chosen.antithetic, seed)
+        digest = hashlib.sha256(repr((how, self.sigma, self.identity)).encode())
+        inner = self.prior.prior if isinstance(self.prior, Tiled) else self.prior
+        weights = inner.state_dict().values() if isinstance(inner, ScorePrior) else ()
+        for tensor in (self.y, *weights, *self.operator.state_dict().values()):
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def pictures_in(folder: Path, measured: bool = False) -> list[Path]:
+    """The picture files of a folder by name, with ``measured`` also its .npy files; what lies in folders of it is not.
+
+    Raises: ValueError for a folder without any.
+    """
+    wanted = SUFFIXES + ((".npy",) if measured else ())
+    found = sorted(
+        p for p in folder.iterdir() if p.suffix.lower() in wanted and not p.name.startswith(".") and p.is_file()
+    )
+    if not found:
+        raise ValueError(f"{folder} is a folder without pictures: expected a file, or a folder of {', '.join(wanted)}")
+    return found
+
+
+def pose(
+    path: Path,
+    operator: str,
+    sigma: str | None = None,
+    prior: str | None = None,
+    config: str | None = None,
+    seed: int = 0,
+    measured: bool = False,
+    resize: bool = False,
+    tile: int | None = None,
+    memory: float = math.inf,
+    size: str | None = None,
+    device: str | None = None,
+) -> Problem:
+    """The problem that a command line states. What it leaves open is chosen here, and said in `Problem.facts`.
+
+    Arguments: path of a picture, or with ``measured`` of a measurement (.npy or a picture); operator: see
+    `inverse.app.operator_text.named`; sigma: a number, "auto" (of a measurement: `operators.estimate_sigma`), or None
+    for auto of a measurement, else .05; prior: as `priors.load`, or None for the one of the size; config: of it;
+    seed: of the noise that a picture is measured with; resize: to the prior's size; tile: pixels of tiles, None for
+    none where ``memory`` (bytes) is enough; size: of the picture behind a measurement, HEIGHTxWIDTH or
+    CHANNELSxHEIGHTxWIDTH, None where operator or prior tell it; device: of the prior, all else is on the CPU.
+    Raises: FileNotFoundError; ValueError for what cannot be read, does not fit together or cannot be estimated.
+    """
+    if not measured and path.suffix.lower() == ".npy":
+        raise ValueError(f"{path} is an array, no picture: pass --measured if it is the measurement itself")
+    if not measured and (size is not None or sigma == "auto"):
+        what = "--size" if size is not None else "sigma auto"
+        raise ValueError(
+            f"{what} is for a measurement, --measured: a picture is measured here, with a sigma in numbers"
+        )
+    stated = named(operator, measured)
+    picture = None if path.suffix.lower() == ".npy" else decode(path).opaque()
+    given = _given(path, picture, measured)
+    if len(given) != 1:
+        raise ValueError(
+            f"{path} holds {len(given)} measurements: expected one, of shape (1, *M); solve them one by one"
+        )
+    p = priors.load(prior, config=config, device=device) if prior else None
+    shape = tuple(given.shape[1:])
+    if measured:
+        if p is not None and getattr(p, "least_size", None) is None and shape == tuple(p.event_shape):
+            stated = stated.bordered("reflect")  # the prior takes no larger picture
+        shape = _shape_behind(stated, shape, p, size)
+    name, why = (prior, "as asked for") if prior else _prior_for(shape)
+    p = p or priors.load(name, config=config, device=device)
+    if not resize and getattr(p, "least_size", None) is not None:  # it takes the picture's size
+        p = p.resized((p.event_shape[0], *shape[1:]))  # type: ignore[union-attr]
+    estimated = measured and sigma in (None, "auto")
+    number = 1.0 if estimated else _number(SIGMA if sigma is None else sigma)
+    op = stated.build(number, p.event_shape)
+    if measured:
+        _check_shape(path, given, op, p.event_shape)
+        op.validate_y(given, tuple(p.event_shape))
+    how = "as asked for" if sigma else "the default of a picture that is measured here: --sigma takes a number"
+    if "gaussian" not in op.noise.capabilities:
+        number, how = 0.0, f"none: the noise is {type(op.noise).__name__}"
+    elif estimated:
+        number, how = _estimated(path, given, op)
+        op = stated.build(number, p.event_shape)
+    truth = None if measured or picture is None else as_event(picture, p.event_shape, resize)
+    y = given if truth is None else op.measure(truth, seed=seed)
+    p, tiles = _tiled(p, tile, memory)
+    notes = () if picture is None else picture.notes
+    facts = {
+        "picture": "; ".join([_described(path.name, given, p.event_shape, measured), *notes]),
+        "prior": f"{name}, {why}; pictures of {' x '.join(map(str, p.event_shape[1:]))} pixels",
+        "operator": f"{operator}, which is {stated.used()}; {_numbers(op, y)}",
+        "sigma": f"{number:.4g}, {how}",
+        "tiles": tiles,
+    }
+    facts = {name: printable(text) for name, text in facts.items()}
+    identity = (name, config, tuple(p.event_shape), stated.identity, p.tile if isinstance(p, Tiled) else None)
+    dtype = "uint8" if picture is None else picture.values.dtype.name
+    return Problem(p, op, y, truth, number, facts, identity, dtype, stated.caution if measured else "")
+
+
+def _numbers(operator: Operator, y: Tensor) -> str:
+    """How many numbers a measurement has, and how many of them were measured: a mask may be inverted."""
+    text = f"{' x '.join(map(str, y.shape[1:]))} numbers"
+    if operator.support is None:
+        return text
+    share = float(operator.support.double().mean())
+    masked = ", where the mask is 1 or white" if isinstance(operator, Masking) else ""
+    return f"{text}, {share:.0%} of them measured{masked}"
+
+
+def _given(path: Path, picture: Decoded | None, measured: bool) -> Tensor:
+    """What the file holds: a picture to measure (1, C, H, W), or a measurement (B, *M)."""
+    if picture is None:
+        return read_measurement(path)
+    return measured_picture(picture) if measured else as_event(picture.ranged(), (None, None, None))
+
+
+def finished(problem: Problem, chosen: Plan | Decision, seed: int, path: Path) -> Solution | None:
+    """The samples of this very problem that a file holds, such as one of a run that was killed; None without a file.
+
+    Raises: ValueError for a file that is truncated or no solution, and for one of another problem.
+    """
+    if not path.exists():
+        return None
+    found = Solution.load(path)  # says so where it is truncated, which is no other problem
+    if Solution.fact(path, "key") != problem.key(chosen, seed):
+        raise ValueError(f"{path} holds samples of another problem: choose another --out, or pass --overwrite")
+    return found
+
+
+def draw(
+    problem: Problem,
+    chosen: Plan,
+    seed: int,
+    path: Path,
+    facts: dict[str, Any] | None = None,
+    progress: bool = True,
+    on_samples: Callable[[int], None] = lambda n: None,
+) -> Solution:
+    """The samples of a problem; a file holds all that are finished, and a second call goes on from those.
+
+    Samples that weigh each other are drawn in one, others as many at a time as a batch holds.
+    Arguments: problem; chosen (`Plan`); seed; path of the file (HDF5); facts: what else it should tell (see
+    `Solution.save`); progress: a bar; on_samples: called with their number whenever the file has more.
+    Raises: ValueError as `finished`.
+    """
+    solution = finished(problem, chosen, seed, path)
+    while (done := 0 if solution is None else solution.samples.shape[1]) < chosen.n_samples:
+        n = chosen.n_samples - done
+        if not chosen.method.population.weighs:
+            n = min(n, max(2, chosen.rows - chosen.rows % 2) if chosen.antithetic else chosen.rows)
+        given = (problem.prior, problem.operator, problem.y, n, chosen.method, chosen.n_steps, seed, chosen.rows)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PoorFit)  # the command line examines all samples at the end
+            more = solve_there(*given, progress=progress, first=done, antithetic=chosen.antithetic)
+        more = replace(more, reason=chosen.reason)
+        solution = more if solution is None else solution.followed_by(more)
+        held = {"y": problem.y, "mean": solution.mean}
+        if solution.samples.shape[1] > 1:
+            held["std"] = solution.std
+        if problem.truth is not None:
+            held["truth"] = problem.truth
+        told = {**problem.facts, "sigma_y": problem.sigma, "key": problem.key(chosen, seed)}
+        solution.save(path, {**held, **told, **(facts or {})})
+        on_samples(solution.samples.shape[1])
+    assert solution is not None
+    return solution
+
+
+def _estimated(path: Path, y: Tensor, operator: Operator) -> tuple[float, str]:
+    """Sigma by `operators.estimate_sigma`, never below what rounding left in the file; and how it was found.
+
+    The rounding of JPEG hides the details that the estimate looks at, so that what is seen there comes on top.
+    """
+    file = Rounding(0.0, "its numbers") if path.suffix.lower() == ".npy" else rounding(path)
+    floor = file.level or rounding_level(y).item()
+    found = estimate_sigma(y, operator, 0.0 if file.hides else floor).item()
+    found = math.hypot(found, floor) if file.hides else found
+    if not found > 0:
+        raise ValueError(f"{path}: neither noise nor rounding is found in it: give --sigma a number, in units of y")
+    at_floor = found <= floor * (AT_FLOOR if file.hides else 1 + 1e-6)  # y is in single precision
+    how = f"the rounding of {file.text}" if at_floor else "estimated from the measurement's smooth places"
+    how += f" and the rounding of {file.text}" if file.hides and not at_floor else ""
+    return float(f"{found:.4g}"), how
+
+
+def _number(sigma: str | float) -> float:
+    try:
+        return float(sigma)
+    except ValueError:
+        raise ValueError(f"sigma = {sigma!r}: expected a number in units of y, or auto with --measured") from None
+
+
+def _prior_for(shape: tuple[int, ...]) -> tuple[str, str]:
+    if shape in SIZED:
+        return SIZED[shape], "chosen because it is of this very size"
+    if len(shape) != 3:
+        raise ValueError(f"pictures of shape {shape}: no shipped prior is for such; name a --prior")
+    return ANY_SIZE.get(shape[0], "natural"), "chosen because it takes photographs of any size"
+
+
+def _shape_behind(stated: Named, shape: tuple[int, ...], prior: Prior | None, size: str | None) -> tuple[int, ...]:
+    """Of the picture behind a measurement of this shape: by --size, by a prior of one size, or by the operator.
+
+    Raises: ValueError where none of them tells, and as the operator raises.
+    """
+    one_size = None if prior is None or getattr(prior, "least_size", None) is not None else tuple(prior.event_shape)
+    if size is not None:
+        asked = _size(size, shape, prior)
+        if one_size not in (None, asked):
+            raise ValueError(f"--size {size}: the prior's pictures are {one_size}; leave the option out")
+        return asked
+    if one_size is not None:
+        return one_size
+    if stated.takes_shape:
+        try:
+            fits = stated.build(1.0, shape).measurement_shape(shape) == shape
+        except ValueError as error:
+            raise ValueError(
+                f"{error} (of a picture of the measurement's shape {shape}; --size names another)"
+            ) from error
+        if not fits:
+            raise _unknown_size(stated, shape)
+        return shape
+    op = stated.build(1.0, None)
+    if isinstance(op, Resize):  # several sizes have this measurement
+        return op.largest(shape)
+    try:
+        return op.event_shape_of(shape)
+    except UnknownEventShape:
+        pass
+    try:
+        fits = op.measurement_shape(shape) == shape
+    except Exception as error:  # whatever a `forward` raises on pictures that are not of its kind
+        raise _unknown_size(stated, shape) from error
+    if not fits:
+        raise _unknown_size(stated, shape)
+    return shape
+
+
+def _unknown_size(stated: Named, shape: tuple[int, ...]) -> ValueError:
+    return ValueError(
+        f"operator {stated.text!r} does not tell the picture's size from a measurement of shape {shape}: give --size "
+        "HEIGHTxWIDTH (or CHANNELSxHEIGHTxWIDTH), or a --prior of one size"
+    )
+
+
+def _size(text: str, shape: tuple[int, ...], prior: Prior | None) -> tuple[int, ...]:
+    """--size as (C, H, W); channels are those of the prior or of the measurement where it does not give them."""
+    if not re.fullmatch(r"[1-9]\d{0,5}(x[1-9]\d{0,5}){1,2}", text):
+        raise ValueError(f"--size {text!r}: expected HEIGHTxWIDTH or CHANNELSxHEIGHTxWIDTH in pixels, such as 480x640")
+    sides = tuple(map(int, text.split("x")))
+    if len(sides) == 3:
+        return sides
+    if prior is not None and len(prior.event_shape) == 3:
+        return (prior.event_shape[0], *sides)
+    if len(shape) == 3 and shape[0] in (1, 3):
+        return (shape[0], *sides)
+    raise ValueError(f"--size {text}: how many channels? Give --size 1x{text} for grey or 3x{text} for colour")
+
+
+def _check_shape(path: Path, y: Tensor, op: Operator, event_shape: tuple[int, ...]) -> None:
+    expected, found = op.measurement_shape(event_shape), tuple(y.shape[1:])
+    if found == expected or isinstance(op.noise, Categorical):  # labels have no axes
+        return
+    if len(found) == len(expected) == 3 and found[0] != expected[0]:
+        raise ValueError(
+            f"{path} has {found[0]} channels, the measurement of such a picture has {expected[0]}: give the file in "
+            "that form; a grey measurement of a colour picture has the operator grayscale"
+        )
+    border = getattr(op, "boundary", None)
+    raise ValueError(
+        f"{path} is a measurement of shape {found}, and of pictures {event_shape} this operator makes {expected}: "
+        + ("boundary=reflect is for a picture of the measurement's own size, or " if border == "valid" else "")
+        + "give --size HEIGHTxWIDTH of the picture, or another --prior"
+    )
+
+
+def _described(name: str, given: Tensor, event_shape: tuple[int, ...], measured: bool) -> str:
+    size = " x ".join(map(str, given.shape[1:]))
+    if measured:
+        behind = (
+            "" if tuple(given.shape[1:]) == event_shape else f" of a picture of {' x '.join(map(str, event_shape))}"
+        )
+        return f"{name}, a measurement of {size}{behind}"
+    turned = {(1, 3): ": grey becomes three channels alike", (3, 1): ": colour becomes grey, the mean of its channels"}
+    return f"{name}, {size}" + turned.get((given.shape[1], event_shape[0]), "")
+
+
+def _tiled(prior: Prior, tile: int | None, memory: float) -> tuple[Prior, str]:
+    if tile is None:
+        if getattr(prior, "least_size", None) is None or activations(prior) <= memory:
+            return prior, "none: the whole picture at once"
+        tile, why = TILE, f"because the whole picture would keep {activations(prior) / 1e9:.1f} GB for a gradient"
+    else:
+        why = "as asked for"
+    tiled = Tiled(prior, tile)  # type: ignore[arg-type]
+    return tiled, f"{tiled.tile} pixels and a margin of {tiled.margin}, {why}"

@@ -1,0 +1,259 @@
+"""`inverse scan`: an MRI scan, slice by slice."""
+
+import hashlib
+import warnings
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, cast, get_args
+
+import typer
+from torch import Tensor
+
+import priors
+from inverse.app.devices import DeviceOption, moved, solve_there
+from inverse.app.fastmri import (
+    Problem,
+    Reconstruction,
+    Scan,
+    read_reconstruction,
+    read_rss,
+    read_scan,
+    write_reconstruction,
+)
+from inverse.app.figures import Column, drawing, gallery
+from inverse.app.kspace_checks import KSpaceWarning
+from inverse.app.scan_noise import suspects, with_errors
+from inverse.auto import resolve
+from inverse.examination import examine
+from inverse.plan import plan as make_plan
+from inverse.plan import span
+from inverse.quality import PoorFit, psnr, ssim
+from inverse.solution import Solution
+from operators.sampling import Kind, calibration_region
+from priors.terminal import say
+
+SHOWN = 3  # samples in a picture
+CALIBRATION, LEAST_COLUMNS = 0.08, 5  # middle columns of an accelerated scan: of all, and at least so many
+UNITS = 0.05  # what a reference may be off by, in scale, and still be in the same units
+AntitheticOption = Annotated[
+    bool, typer.Option("--antithetic", help="samples in pairs of opposite noise: the mean of few is as good as of many")
+]
+
+
+def scan(
+    file: Annotated[
+        Path,
+        typer.Argument(help="HDF5 as of fastMRI: kspace (slices, H, W) or (slices, coils, H, W); mask, sensitivity"),
+    ],
+    prior: Annotated[str, typer.Option(help="a shipped name or a checkpoint folder")] = "brain-mri",
+    out: Annotated[Path, typer.Option(help="folder for what is made")] = Path("reconstruction"),
+    slices: Annotated[str | None, typer.Option(help="such as 0,3,5-9; default: all")] = None,
+    rows: Annotated[
+        int | None, typer.Option(help="middle rows to keep, of an oversampled readout; default: all")
+    ] = None,
+    accelerate: Annotated[
+        float | None, typer.Option(help="of a whole scan: leave out columns of k-space, 4 keeps a quarter of them")
+    ] = None,
+    calibration: Annotated[
+        float | None,
+        typer.Option(help="with --accelerate: share of all columns kept in the middle; default .08, at least 5"),
+    ] = None,
+    pattern: Annotated[str, typer.Option(help="with --accelerate: variable, equispaced or uniform")] = "variable",
+    samples: Annotated[int, typer.Option(min=1, help="of the posterior, of every slice")] = 8,
+    method: Annotated[str, typer.Option(help="see `inverse methods`")] = "auto",
+    budget: Annotated[str | None, typer.Option(help="of method auto: fast, balanced or exact")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="default: the method's")] = None,
+    antithetic: AntitheticOption = False,
+    sigma: Annotated[
+        str, typer.Option(help="noise in the file's units, or auto: from the border of k-space and what samples leave")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(help="of the random numbers; every slice has its own, by its number")] = 0,
+    device: DeviceOption = "cpu",
+    dry: Annotated[bool, typer.Option(help="say what would be done and how long it would take, and stop")] = False,
+) -> None:
+    """Posterior samples of an MRI scan. What is done already is skipped, so that a killed run goes on, and a run with
+    more --samples adds to those that the folder holds."""
+    given = None if sigma == "auto" else _sigma(sigma)
+    if pattern not in get_args(Kind):
+        raise ValueError(f"--pattern {pattern!r}: expected one of {', '.join(get_args(Kind))}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", KSpaceWarning)  # each slice is looked at when it is its turn
+        total = read_scan(file, [0]).total
+    numbers = range(total) if slices is None else _numbers(slices, total)
+    p = priors.load(prior, device=device)
+    if len(p.event_shape) != 3 or p.event_shape[0] not in (1, 2):
+        raise ValueError(
+            f"prior {prior!r} is of {p.event_shape}: expected (1, H, W), magnitudes, or (2, H, W), complex"
+        )
+    with file.open("rb") as stream:
+        checksum = hashlib.file_digest(stream, "sha256").hexdigest()
+    provenance: dict[str, str | float] = {
+        "scan": file.name, "sha256": checksum, "rows": rows or 0, "prior": prior, "method": method, "steps": steps or 0,
+        "budget": budget or "", "n_samples": samples, "antithetic": int(antithetic), "seed": seed, "sigma_given": sigma,
+        "accelerated": "" if accelerate is None else f"{accelerate:g}, {calibration or 'default'}, {pattern}",
+        "software": f"score-inverse {_version()}",
+    }  # fmt: skip
+    path = out / "reconstruction.h5"
+    found = _done(path, provenance)
+    left = [n for n in numbers if n not in found or len(found[n].samples) < samples]
+    for n in sorted(set(numbers) - set(left)):
+        say(f"slice {n}: in {path} already")
+    for n in left:
+        one, doubts = _read(file, n)
+        whole = one if rows is None else one.cropped(rows)
+        one = whole
+        if accelerate is not None:
+            share = max(CALIBRATION, LEAST_COLUMNS / whole.size[1]) if calibration is None else calibration
+            one = whole.undersampled(accelerate, share, cast(Kind, pattern))
+        sized = p.resized((p.event_shape[0], *one.size))
+        problem = _posed(one, p.event_shape[0], given, accelerate is not None)
+        done = len(found[n].samples) if n in found else 0
+        choice = resolve(method, problem.operator, sized.event_shape, samples, budget)
+        if done and choice.method.population.weighs:
+            raise ValueError(
+                f"{path} holds {done} samples by {choice.method.name}, which weigh each other: more cannot be added; "
+                "give another --out"
+            )
+        n_steps = steps or choice.n_steps
+        say(_plan(one, problem, given is None) + f"; {prior}, {samples} samples by {choice.method.name}")
+        if choice.reason:
+            say(f"  auto: {choice.reason}")
+        if dry:
+            cost = make_plan(
+                sized, *moved(p.device, problem.operator, problem.y), samples - done, choice.method, n_steps,
+                seed, antithetic=antithetic,
+            )  # fmt: skip
+            say(
+                f"  about {span(cost.seconds)} a slice, {span(cost.seconds * len(left))} for {len(left)} slices, and "
+                f"{cost.bytes / 1e9:.2g} GB beyond what is in use now"
+            )
+            return
+        before, problem = problem, with_errors(problem, sized, seed, n)
+        if problem is not before:
+            say(
+                f"  noise by what samples leave: sigma {problem.sigma:.3g}; with the errors of the estimates "
+                f"({', '.join(problem.estimated)}) {problem.excess**0.5:.2f} times that"
+            )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PoorFit)  # `examine` speaks of it below
+            solution = solve_there(
+                sized, problem.operator, problem.y, samples - done, choice.method, n_steps, seed, numbers=[n],
+                first=done, antithetic=antithetic,
+            )  # fmt: skip
+        more = Reconstruction.of(solution, problem)
+        found[n] = found[n].followed_by(more) if done else more
+        write_reconstruction(path, found, provenance | {"citation": solution.cite()})
+        with drawing(out / f"slice-{n:03d}.png"):
+            _draw(out / f"slice-{n:03d}.png", f"{file.name}, slice {n}, {solution.method}", problem, solution)
+        checked = examine(solution, problem.operator, problem.y)
+        chi2 = "" if checked.chi2 is None else f", mean squared residual {float(checked.chi2):.2f} sigma^2"
+        say(f"  {solution.nfe} evaluations + {solution.nvjp} vjp per sample, {solution.seconds:.1f} s{chi2}")
+        if accelerate is not None:
+            say(f"  against the whole scan: {_against(whole.zero_filled(0), found[n])}")
+        if (rss := read_rss(file, n)) is not None and all(a <= b for a, b in zip(rss.shape, one.size, strict=True)):
+            say(f"  against reconstruction_rss of the file: {_against(rss, found[n])}")
+        for text in doubts + suspects(problem, before) + checked.warnings[0]:
+            say(f"  caution: {text}", "yellow")
+    say(f"{len(found)} slices in {path}")
+
+
+def _posed(one: Scan, channels: int, sigma: float | None, accelerated: bool) -> Problem:
+    try:
+        return one.problem(0, channels, sigma)
+    except ValueError as error:
+        if not accelerated:
+            raise
+        raise ValueError(f"{error}; --calibration takes the share of the columns that is kept in the middle") from None
+
+
+def _read(file: Path, n: int) -> tuple[Scan, list[str]]:
+    """A slice, and what is doubtful of its k-space."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", KSpaceWarning)
+        one = read_scan(file, [n])
+    return one, [str(w.message) for w in caught if issubclass(w.category, KSpaceWarning)]
+
+
+def _plan(one: Scan, problem: Problem, estimated: bool) -> str:
+    """What is known of a slice before it is solved."""
+    mask, (height, width) = one.mask[0], one.size
+    rows, columns = calibration_region(mask)
+    coils = "1 coil" if one.coils is None else f"{one.coils} coils"
+    if one.coils is not None:
+        coils += f" ({'estimated' if one.sensitivities is None else 'of the file'})"
+    return (
+        f"slice {one.slices[0]} of {one.total}: {height} x {width}, {coils}, acceleration "
+        f"{1 / float(mask.float().mean()):.2f}, calibration {rows.stop - rows.start} x {columns.stop - columns.start}, "
+        f"scale {problem.scale:.4g}, sigma {problem.sigma:.3g} ({'estimated' if estimated else 'given'}), that is "
+        f"{problem.sigma / problem.scale:.3g} of the scale"
+    )
+
+
+def _against(whole: Tensor, found: Reconstruction) -> str:
+    """How near the mean comes to the magnitude of a whole scan, (h, w) of its middle, whose own noise counts as
+    picture; the mean in its units, by least squares."""
+    mean = found.mean.abs()
+    top, left = (a // 2 - b // 2 for a, b in zip(mean.shape, whole.shape, strict=True))
+    mean = mean[top : top + whole.shape[0], left : left + whole.shape[1]].double()
+    factor = float((mean * whole).sum() / mean.square().sum().clamp_min(1e-300))
+    if abs(factor - 1) < UNITS:
+        factor = 1.0
+    peak = whole.max()
+    estimate, truth = (z[None, None].float() for z in (factor * mean / peak, whole / peak))
+    return f"PSNR of the mean {psnr(estimate, truth).item():.2f} dB, SSIM {ssim(estimate, truth).item():.3f}" + (
+        f", after multiplication by {factor:.4g}" if factor != 1 else ""
+    )
+
+
+def _draw(path: Path, title: str, problem: Problem, solution: Solution) -> None:
+    shown = [Column("zero-filled", problem.zero_filled), Column("mean", solution.mean)]
+    shown += [Column(f"sample {k + 1}", x) for k, x in enumerate(solution.samples.unbind(1)[:SHOWN])]
+    if solution.samples.shape[1] > 1:
+        shown.insert(2, Column("std", solution.std, spread=True))
+    gallery(path, {title: shown})
+
+
+def _done(path: Path, provenance: dict[str, str | float]) -> dict[int, Reconstruction]:
+    """What a run with the same arguments has left in the file.
+
+    Raises: ValueError for what another run has.
+    """
+    if not path.exists():
+        return {}
+    found, held = read_reconstruction(path)
+    if other := [
+        f"{key} {held.get(key)!r}, now {value!r}"
+        for key, value in provenance.items()
+        if key != "n_samples" and held.get(key) != value
+    ]:
+        raise ValueError(f"{path} was made otherwise ({'; '.join(other)}): give another --out, or remove it")
+    return found
+
+
+def _numbers(text: str, total: int) -> list[int]:
+    """The numbers of "0,3,5-9"."""
+    try:
+        ends = [[int(end) for end in part.split("-", 1)] for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--slices {text!r}: expected numbers and ranges such as 0,3,5-9") from None
+    numbers = sorted({n for part in ends for n in range(part[0], part[-1] + 1)})
+    if not numbers or numbers[-1] >= total:
+        raise ValueError(f"--slices {text!r}: expected some of 0 to {total - 1}, such as 0,3,5-9")
+    return numbers
+
+
+def _sigma(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise ValueError(
+            f"--sigma {text!r}: expected a number above 0 in the units of the file, or auto; for a scan without noise "
+            "give the error of its numbers, such as 1e-3 of the largest"
+        )
+    return value
+
+
+def _version() -> str:
+    return metadata.version("score-inverse")

@@ -1,0 +1,31 @@
+"""How good an estimate is, and whether it can be an answer: against the truth, the noise, and the units of y."""
+
+from inverse.quality.measures import psnr, ssim
+from inverse.quality.residuals import (
+    FLOORS,
+    POOR,
+    RARE,
+    PoorFit,
+    misfit,
+    misfits,
+    predictive_p,
+    prior_predictive_p,
+    residual_chi2,
+)
+from inverse.quality.scale import ImplausibleScale, implausible
+
+__all__ = [
+    "FLOORS",
+    "POOR",
+    "RARE",
+    "ImplausibleScale",
+    "PoorFit",
+    "implausible",
+    "misfit",
+    "misfits",
+    "predictive_p",
+    "prior_predictive_p",
+    "psnr",
+    "residual_chi2",
+    "ssim",
+]

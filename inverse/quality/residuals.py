@@ -1,0 +1,176 @@
+"""Whether samples explain the measurement: chi^2 of the residual, and p-values."""
+
+import torch
+from torch import Tensor
+
+from inverse.gaussian import Wiener
+from operators import LinearOperator, Operator
+from operators.solvers import column
+from priors import Prior
+from priors.arguments import rows as rows_of
+
+POOR = (0.5, 2.0)  # chi^2 of a solve below or above which it warns, where m numbers cannot be so by chance
+RARE = 1e-4  # the chance, of exact samples at most
+FLOORS = 9.0  # of a measurement without noise: in units of what the prior's least noise makes of it
+
+
+class PoorFit(UserWarning):
+    """Samples that do not explain the measurement within its noise, or that explain its noise too: they are not draws
+    of the posterior."""
+
+
+def residual_chi2(operator: Operator, y: Tensor, x: Tensor) -> Tensor:
+    """Mean squared residual in units of the noise: about 1 for a draw of the posterior, below where noise was fitted.
+
+    Formula: mean over measured entries of (y - A x)^2 / Var[y | A x].
+    Arguments: operator (of these rows); y (B, *M); x (B, *E).
+    Returns: (B,).
+    Raises: ValueError for a noise without a variance, such as sigma = 0.
+    """
+    _known(operator)
+    operator = operator.at(tuple(rows_of("x", x).shape[1:]))
+    clean = operator(x)
+    operator.noise.fits(y, tuple(clean.shape[1:]), len(clean))
+    if y.device != clean.device:
+        raise ValueError(f"y is on {y.device} and x on {x.device}: move one of them with .to(...)")
+    variance = operator.noise.variance(clean)
+    if not bool((variance > 0).all()):
+        raise ValueError("the noise has variance 0 somewhere: a chi^2 needs sigma > 0")
+    return _mean_square(operator, y - clean, variance).to(y)
+
+
+def misfit(chi2: float, p: float, allowed: tuple[float, float], rare: float, method: str = "") -> str:
+    """What a chi^2 says against samples, and what to try; nothing where it is in ``allowed`` or not that rare.
+
+    Arguments: chi2; p: of a chi^2 at least as large, as `predictive_p`; allowed: least and largest chi^2; rare: p-value
+    below which chance is ruled out, and above one minus which on the other side; method: another one to try, if any.
+    """
+    other = f"method {method!r}" if method else ""
+    figures = f"chi^2 {chi2:.3g}, p = {p:.2g}"
+    if not chi2 <= allowed[1] and not p >= rare:
+        return (
+            f"no sample explains y ({figures}): sigma_y is too small, the operator is another, the prior does not "
+            "cover the picture, or the method failed: try more steps (n_steps)" + (other and f", or {other}")
+        )
+    if chi2 < allowed[0] and p > 1 - rare:
+        return (
+            f"the noise was fitted ({figures}): sigma_y is too large, the noise is clipped or correlated, or the "
+            "method does not draw from the posterior" + (other and f": try {other}")
+        )
+    return ""
+
+
+@torch.no_grad()
+def misfits(
+    operator: Operator, y: Tensor, samples: Tensor, log_weights: Tensor, floor: float = 0.0, method: str = ""
+) -> list[str]:
+    """Why the residual of the samples of each measurement cannot be that of posterior draws, empty where it can.
+
+    Formula: the weighted mean over samples of `residual_chi2`, outside .5 to 2 and where a chi^2 of so many measured
+    numbers is so with a chance below 1e-4. For one sample of an exact posterior that is its chance; their mean has by
+    Jensen's inequality no heavier exponential moments. The variance of counts is that of the larger of y and A x, and
+    only a chi^2 above 2 is reported. Without noise the residual is compared with that which noise of size ``floor``
+    on x0 makes, and reported above 3 times it. Of labels nothing is.
+    Arguments: operator; y (B, *M); samples (B, K, *E); log_weights (B, K); floor: sigma / alpha at which walks end;
+    method: another one to try, if any.
+    Returns: B texts.
+    """
+    if not y.is_floating_point():
+        return [""] * len(y)
+    weights, noise = torch.softmax(log_weights.double(), 1), operator.noise
+    gaussian, allowed = "gaussian" in noise.capabilities, POOR
+    if not gaussian:
+        allowed = (0.0, POOR[1])
+    elif noise.noiseless:
+        allowed = (0.0, FLOORS)
+    generator, chi2 = torch.Generator().manual_seed(0), torch.zeros(len(y), dtype=torch.float64, device=y.device)
+    for k, x in enumerate(samples.unbind(1)):
+        clean = operator(x)
+        variance = noise.variance(torch.maximum(y, clean))
+        if noise.noiseless:
+            away = floor * torch.randn(x.shape, generator=generator).to(x)
+            made = _mean_square(operator, operator(x + away) - clean, torch.ones_like(y))
+            variance = variance + column(made.to(y), y)
+        if not gaussian:  # counts of 0 where none are expected
+            variance = torch.maximum(variance, column(1e-3 * variance.flatten(1).mean(1), y))
+        chi2 += weights[:, k] * _mean_square(operator, y - clean, variance.clamp_min(torch.finfo(y.dtype).tiny))
+    m = _measured(operator, y).flatten(1).sum(1).double()
+    tail = torch.special.gammaincc(m / 2, (m * chi2 / 2).nan_to_num(torch.inf, torch.inf))
+    return [misfit(c, p, allowed, RARE, method) for c, p in zip(chi2.tolist(), tail.tolist(), strict=True)]
+
+
+def predictive_p(operator: Operator, y: Tensor, samples: Tensor, log_weights: Tensor | None = None) -> Tensor:
+    """Posterior-predictive p-value of the residual: below .01, no sample explains y; above .99, its noise was fitted.
+
+    Formula: sum_k w_k P(chi^2_m >= T(y, x_k)), T the squared residual over the m measured entries in units of the
+    noise: the chance that y measured anew from a sample would lie further from it than y does. Too small a sigma_y, a
+    wrong operator and a prior that does not cover the picture all show as p near 0.
+    Source: Gelman, Meng & Stern 1996.
+    Arguments: operator with Gaussian noise; y (B, *M); samples (B, K, *E); log_weights (B, K), default equal: those of
+    a `Solution`.
+    Returns: (B,).
+    Raises: ValueError for other noise, sigma = 0, and numbers of measurements that differ.
+    """
+    _known(operator)
+    if not isinstance(y, Tensor) or not isinstance(samples, Tensor) or samples.ndim < 3 or y.ndim < 1:
+        raise TypeError("predictive_p: expected tensors y (B, *M) and samples (B, K, *E)")
+    operator = operator.at(tuple(samples.shape[2:]))
+    if "gaussian" not in operator.noise.capabilities:
+        raise ValueError(f"{type(operator.noise).__name__}: expected GaussianNoise, whose residuals follow a chi^2 law")
+    if len(y) != len(samples):
+        raise ValueError(f"{len(y)} measurements and samples of {len(samples)}: expected as many")
+    m = _measured(operator, y).flatten(1).sum(1)[:, None].double()
+    residuals = torch.stack([residual_chi2(operator, y, x) for x in samples.unbind(1)], 1).double() * m
+    if log_weights is not None and tuple(log_weights.shape) != tuple(samples.shape[:2]):
+        raise ValueError(f"log_weights {tuple(log_weights.shape)}: expected {tuple(samples.shape[:2])}, as the samples")
+    weights = torch.softmax(torch.zeros_like(residuals) if log_weights is None else log_weights.double(), 1)
+    return (weights * torch.special.gammaincc((m / 2).expand_as(residuals), residuals / 2)).sum(1)
+
+
+def prior_predictive_p(prior: Prior, operator: Operator, y: Tensor, draws: Tensor, seed: int = 0) -> Tensor:
+    """Does the prior cover what was measured? Near 0, its own draws are never measured as far from its mean as y is.
+
+    Formula: (1 + #{k: T(y_k) >= T(y)}) / (n + 1), T(y) = (y - A m)' (A C A' + Sigma_y)^-1 (y - A m), y_k a draw of the
+    prior measured. T is -2 log p(y), up to a constant, of the Gaussian with the prior's moments m and C; its law here
+    is that under the prior itself, so that p is uniform where the prior is right, whatever the prior.
+    Source: Box 1980 (the predictive check); the Gaussian statistic, which costs no evaluation, is ours.
+    Arguments: prior with `Prior.moments`; operator (linear, Gaussian noise) of these rows; y (B, *M); draws (n, *E) of
+    the prior, such as `inverse.sample` makes, hundreds; seed of their noise.
+    Returns: (B,), at least 1 / (n + 1).
+    Raises: ValueError for a prior without moments, an operator that is not linear or has other noise, no draws.
+    """
+    if not isinstance(prior, Prior):
+        raise TypeError(f"prior of type {type(prior).__name__}: expected a priors.Prior, for example priors.load(...)")
+    rows_of("draws", draws, prior.event_shape)
+    if prior.moments is None:
+        raise ValueError(f"{type(prior).__name__} has no moments: give it Moments.of_images(draws) first")
+    if not isinstance(operator, LinearOperator) or "gaussian" not in operator.capabilities:
+        raise ValueError(f"{type(operator).__name__}: expected a LinearOperator with GaussianNoise")
+    if len(draws) < 1:
+        raise ValueError("no draws: expected at least one of the prior, better hundreds")
+    operator.validate_y(y, tuple(prior.event_shape))
+    moments, found, operator = prior.moments.to(y.device), [], operator.at(tuple(draws.shape[1:]))
+    for b in range(len(y)):
+        rows = operator.rows(torch.full((len(draws) + 1,), b))
+        seen = torch.cat([y[b : b + 1], operator.rows(torch.full((len(draws),), b)).measure(draws, seed=seed)])
+        residual = (seen - rows(moments.mean.expand(len(seen), *moments.mean.shape))) * _measured(rows, seen)
+        explained = Wiener(moments, rows).solve(residual, float("inf"), rtol=1e-4, max_steps=500)
+        t = (residual * explained).flatten(1).sum(1)
+        found.append((1 + (t[1:] >= t[0]).sum()) / (len(draws) + 1))
+    return torch.stack(found)
+
+
+def _measured(operator: Operator, y: Tensor) -> Tensor:
+    """1 where y (B, *M) was measured and 0 elsewhere, in its shape and dtype."""
+    return torch.ones_like(y) if operator.support is None else operator.support.expand_as(y).to(y)
+
+
+def _mean_square(operator: Operator, residual: Tensor, variance: Tensor) -> Tensor:
+    """Mean over measured entries of residual^2 / variance, (B,) float64; both (B, *M)."""
+    measured = _measured(operator, residual).double()
+    return (residual.double() ** 2 / variance * measured).flatten(1).sum(1) / measured.flatten(1).sum(1)
+
+
+def _known(operator: Operator) -> None:
+    if not isinstance(operator, Operator):
+        raise TypeError(f"operator of type {type(operator).__name__}: expected an operators.Operator")
