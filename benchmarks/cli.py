@@ -1,59 +1,58 @@
 """`inverse-bench`: every figure that the project claims, made again by one command."""
 
+from importlib import import_module
+from typing import Any
+
 import typer
+from typer.core import TyperGroup
 
-from benchmarks.common.baselines import moments
-from benchmarks.exact.exactness import run_exactness
-from benchmarks.exact.oracle_cli import run_oracle
-from benchmarks.exact.plane_figures import run_plane
-from benchmarks.exact.spread import run_spread
-from benchmarks.suite import cli as suite
-from benchmarks.suite import report_cli
-from benchmarks.trained.calibration import run_calibration
-from benchmarks.trained.colour import run_colour
-from benchmarks.trained.denoising import run_denoising
-from benchmarks.trained.identifiability import run_identifiability
-from benchmarks.trained.labels import run_labels
-from benchmarks.trained.large import run_large
-from benchmarks.trained.likelihood import run_likelihood
-from benchmarks.trained.matrix import run_matrix
-from benchmarks.trained.noise_level import run_noise_level
-from benchmarks.trained.plan_accuracy import run_plan
-from benchmarks.trained.reconstruction import run_reconstruction
-from benchmarks.trained.reliability import run_reliability
-from benchmarks.trained.samplers import run_samplers
-from benchmarks.trained.speed import run_speed
+from benchmarks import commands
 
-COMMANDS = {
-    "suite": suite.run_suite,
-    "reconstruction": run_reconstruction,
-    "labels": run_labels,
-    "colour": run_colour,
-    "denoising": run_denoising,
-    "samplers": run_samplers,
-    "likelihood": run_likelihood,
-    "identifiability": run_identifiability,
-    "calibration": run_calibration,
-    "reliability": run_reliability,
-    "exactness": run_exactness,
-    "oracle": run_oracle,
-    "plane": run_plane,
-    "speed": run_speed,
-    "spread": run_spread,
-    "matrix": run_matrix,
-    "large": run_large,
-    "plan": run_plan,
-    "noise-level": run_noise_level,
+EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an entry point has them
+    "suite": "benchmarks.suite.cli:run_suite",
+    "reconstruction": "benchmarks.trained.reconstruction:run_reconstruction",
+    "labels": "benchmarks.trained.labels:run_labels",
+    "colour": "benchmarks.trained.colour:run_colour",
+    "denoising": "benchmarks.trained.denoising:run_denoising",
+    "samplers": "benchmarks.trained.samplers:run_samplers",
+    "likelihood": "benchmarks.trained.likelihood:run_likelihood",
+    "identifiability": "benchmarks.trained.identifiability:run_identifiability",
+    "calibration": "benchmarks.trained.calibration:run_calibration",
+    "reliability": "benchmarks.trained.reliability:run_reliability",
+    "exactness": "benchmarks.exact.exactness:run_exactness",
+    "oracle": "benchmarks.exact.oracle_cli:run_oracle",
+    "plane": "benchmarks.exact.plane_figures:run_plane",
+    "speed": "benchmarks.trained.speed:run_speed",
+    "spread": "benchmarks.exact.spread:run_spread",
+    "matrix": "benchmarks.trained.matrix:run_matrix",
+    "large": "benchmarks.trained.large:run_large",
+    "plan": "benchmarks.trained.plan_accuracy:run_plan",
+    "noise-level": "benchmarks.trained.noise_level:run_noise_level",
 }
+
+
+class Experiments(TyperGroup):
+    """The commands of `inverse-bench run`: the module of one is imported when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(EXPERIMENTS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in EXPERIMENTS:
+            return None
+        module, function = EXPERIMENTS[cmd_name].split(":")
+        alone = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
+        alone.command(cmd_name)(getattr(import_module(module), function))
+        return typer.main.get_command(alone)
+
+
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False, no_args_is_help=True, help=__doc__)
-run = typer.Typer(no_args_is_help=True, help="measure, and write a table to benchmarks/results")
+run = typer.Typer(cls=Experiments, no_args_is_help=True, help="measure, and write a table to benchmarks/results")
 app.add_typer(run, name="run")
-app.command("report")(report_cli.report)
-app.command("compare")(report_cli.compare)
-app.command("measure")(suite.measure)
-app.command("moments")(moments)
-for name, command in COMMANDS.items():
-    run.command(name)(command)
+app.command("report")(commands.report)
+app.command("compare")(commands.compare)
+app.command("measure")(commands.measure)
+app.command("moments")(commands.moments)
 
 if __name__ == "__main__":
     app()

@@ -1,14 +1,34 @@
 """Samples of p(x0 | y) for imaging inverse problems, from score-SDE priors."""
 
-from inverse.examination import Examination, examine
-from inverse.methods import METHODS, Method
-from inverse.plan import Plan, plan
-from inverse.quality import PoorFit
-from inverse.quality.scale import ImplausibleScale
-from inverse.solution import Solution, UncalibratedSpread
-from inverse.solve import sample, solve
-from inverse.types import NonFiniteState
-from inverse.weights import UnreliableWeights
+from typing import TYPE_CHECKING
+
+from priors.lazy import attach
+
+if TYPE_CHECKING:
+    from inverse.examination import Examination, examine
+    from inverse.methods import METHODS, Method
+    from inverse.plan import Plan, plan
+    from inverse.quality import PoorFit
+    from inverse.quality.scale import ImplausibleScale
+    from inverse.solution import Solution, UncalibratedSpread
+    from inverse.solve import sample, solve
+    from inverse.types import NonFiniteState
+    from inverse.weights import UnreliableWeights
+else:
+    __getattr__, __dir__ = attach(
+        __name__,
+        {
+            "examination": ["Examination", "examine"],
+            "methods": ["METHODS", "Method"],
+            "plan": ["Plan", "plan"],
+            "quality": ["PoorFit"],
+            "quality.scale": ["ImplausibleScale"],
+            "solution": ["Solution", "UncalibratedSpread"],
+            "solve": ["sample", "solve"],
+            "types": ["NonFiniteState"],
+            "weights": ["UnreliableWeights"],
+        },
+    )
 
 __version__ = "0.1.0"
 __all__ = [

@@ -1,19 +1,44 @@
 """p(x0), an image before it was measured, and its noising by an SDE."""
 
-from priors.analytic import Gaussian, GaussianMixture
-from priors.base import Evaluations, Prior
-from priors.checkpoints import available, labels, load, load_classifier, samples
-from priors.density import log_density, log_density_along
-from priors.importers.denoiser import from_denoiser
-from priors.likelihood import bits_per_dim, log_likelihood
-from priors.moments import Moments
-from priors.ode import decode, encode, slerp, temper
-from priors.rng import RowRNG
-from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
-from priors.sde import SDE, VESDE, VPSDE, SubVPSDE
-from priors.spectrum import Spectrum, StationaryMoments
-from priors.tiling import Tiled
-from priors.units import Units
+from typing import TYPE_CHECKING
+
+from priors.lazy import attach
+
+if TYPE_CHECKING:
+    from priors.analytic import Gaussian, GaussianMixture
+    from priors.base import Evaluations, Prior
+    from priors.checkpoints import available, labels, load, load_classifier, samples
+    from priors.density import log_density, log_density_along
+    from priors.importers.denoiser import from_denoiser
+    from priors.likelihood import bits_per_dim, log_likelihood
+    from priors.moments import Moments
+    from priors.ode import decode, encode, slerp, temper
+    from priors.rng import RowRNG
+    from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
+    from priors.sde import SDE, VESDE, VPSDE, SubVPSDE
+    from priors.spectrum import Spectrum, StationaryMoments
+    from priors.tiling import Tiled
+    from priors.units import Units
+else:
+    __getattr__, __dir__ = attach(
+        __name__,
+        {
+            "analytic": ["Gaussian", "GaussianMixture"],
+            "base": ["Evaluations", "Prior"],
+            "checkpoints": ["available", "labels", "load", "load_classifier", "samples"],
+            "density": ["log_density", "log_density_along"],
+            "importers.denoiser": ["from_denoiser"],
+            "likelihood": ["bits_per_dim", "log_likelihood"],
+            "moments": ["Moments"],
+            "ode": ["decode", "encode", "slerp", "temper"],
+            "rng": ["RowRNG"],
+            "score_prior": ["DataRange", "NoisyClassifier", "ScorePrior"],
+            "sde": ["SDE", "VESDE", "VPSDE", "SubVPSDE"],
+            "spectrum": ["Spectrum", "StationaryMoments"],
+            "tiling": ["Tiled"],
+            "units": ["Units"],
+        },
+    )
 
 __all__ = [
     "SDE",

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.cli import EXPERIMENTS
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = {  # package: those that it may import
     "priors": set(),
@@ -32,27 +34,42 @@ LEVELS = (  # inside `inverse`: a room imports from the levels above it in this 
     {"scans"},
 )
 APP = (  # inside `inverse.app`, likewise
-    {"devices", "figures", "kspace_checks"},
+    {"devices", "figures", "kspace_checks", "options", "tables"},
     {"fastmri"},
     {"scan_noise"},
     {"demo", "page", "scan"},
     {"arguments"},
     {"operator_text"},
     {"operator_help", "photo"},
+    {"listings", "solving", "unconditional"},
     {"cli"},
 )
 FLOORS = {"inverse": 20, "benchmarks": 8}  # package: files and folders with code that it may have at most
+COMMANDS = {  # signatures of command lines, which import their work when a command runs: a help text needs no torch
+    "inverse.app.cli",
+    "priors.cli",
+    "priors.packing",
+    "benchmarks.commands",
+}
+BY_NAME = {  # files that import by a name in a text; nothing else may, where arrows could hide
+    "priors.lazy",  # a package its own modules
+    "benchmarks.cli",  # an experiment when it runs
+    "benchmarks.suite.problems",  # a user's modules
+    "benchmarks.peers.base",  # other toolkits
+}
 OPTIONAL = {"PIL", "deepinv", "diffusers", "lpips", "matplotlib", "scipy", "skimage", "tifffile", "torchvision"}
 
 
 @dataclass(frozen=True)
 class Import:
-    """``module`` imports ``target``, a module as precisely as it is known; ``inside``: within a function."""
+    """``module`` imports ``target``, a module as precisely as it is known; ``inside``: within a function; ``command``:
+    at the top of a public function of the module, such as a command."""
 
     module: str
     target: str
     line: int
     inside: bool
+    command: bool = False
 
     @property
     def place(self) -> str:
@@ -74,6 +91,8 @@ def imports_of(module: str, tree: ast.AST, is_package: bool) -> Iterator[Import]
         node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
     ]
     within = {id(inner) for function in functions for inner in ast.walk(function)}
+    public = [f for f in tree.body if isinstance(f, ast.FunctionDef) and not f.name.startswith("_")]  # type: ignore[attr-defined]
+    commands = {id(statement) for function in public for statement in function.body}
     for node in ast.walk(tree):
         targets = []
         if isinstance(node, ast.Import):
@@ -86,7 +105,7 @@ def imports_of(module: str, tree: ast.AST, is_package: bool) -> Iterator[Import]
                 base = ".".join([*kept, node.module] if node.module else kept)
             targets = [f"{base}.{a.name}" if f"{base}.{a.name}" in FILES else base for a in node.names]
         for target in dict.fromkeys(targets):
-            yield Import(module, target, node.lineno, id(node) in within)
+            yield Import(module, target, node.lineno, id(node) in within, id(node) in commands)
 
 
 IMPORTS = [i for m, tree in TREES.items() for i in imports_of(m, tree, FILES[m].name == "__init__.py")]
@@ -113,6 +132,8 @@ def wrong_level(i: Import) -> bool:
 
 
 def hidden(i: Import) -> bool:
+    if i.module in COMMANDS and i.command:
+        return False
     return i.inside and i.target.split(".")[0] not in OPTIONAL
 
 
@@ -161,8 +182,16 @@ def test_the_engine_knows_abstractions_only():
     assert known <= {"inverse.types", "inverse.protocols", "inverse.population"}
 
 
-def test_imports_inside_functions_are_of_optional_packages():
+def test_imports_inside_functions_are_of_optional_packages_or_the_work_of_a_command():
     assert [i.place for i in IMPORTS if hidden(i)] == []
+    assert {i.module for i in IMPORTS if i.command and i.module in COMMANDS} == COMMANDS
+
+
+def test_few_files_import_by_name():
+    assert {m for m in FILES if "import_module" in names_in(TREES[m])} == BY_NAME
+    for place in EXPERIMENTS.values():
+        module, function = place.split(":")
+        assert function in {f.name for f in TREES[module].body if isinstance(f, ast.FunctionDef)}, place
 
 
 def test_no_import_circles():
@@ -249,6 +278,8 @@ def test_importing_is_light():
         ("inverse.engine", "import inverse", wrong_level),
         ("inverse.solve", "def f():\n    from inverse.types import State", hidden),
         ("inverse.solve", "class A:\n    def f(self):\n        import json", hidden),
+        ("inverse.app.cli", "def _f():\n    from inverse.app import demo", hidden),
+        ("inverse.app.cli", "def f():\n    def g():\n        from inverse.app import demo", hidden),
     ],
 )
 def test_these_checks_see_a_wrong_arrow(module, source, wrong):

@@ -18,8 +18,8 @@ from inverse import Solution
 from inverse.app.fastmri import Reconstruction, read_reconstruction, read_scan, write_reconstruction
 from operators.kernels import read_kernel
 from priors import checkpoints, data, pictures
-from priors.cli import blamed, objective, read_recipe
 from priors.importers import score_sde
+from priors.recipes import blamed, objective, read_recipe
 from priors.training import STATE, Trainer, TrainingConfig
 from tests.benchmarks.suite.conftest import SHAPE, TOML
 from tests.benchmarks.suite.test_records import made as made_record

@@ -1,12 +1,10 @@
 """Classical answers to the same measurements: what a learned prior has to beat."""
 
 from pathlib import Path
-from typing import Annotated
 
 import h5py
 import numpy as np
 import torch
-import typer
 from torch import Tensor
 
 from operators import Blur, Masking, Operator
@@ -144,8 +142,8 @@ def unsupervised_wiener(operator: Blur, y: Tensor, seed: int = 0) -> Tensor:
     return torch.from_numpy(np.array(images)).float()
 
 
-def moments(data: Annotated[Path, typer.Option(help="the training images, HDF5 or npz")], split: str = "train") -> None:
-    """Fit the Gaussian prior that linear MMSE takes: mean and covariance of the training images."""
+def moments(data: Path, split: str) -> None:
+    """`inverse-bench moments`."""
     images = read(data, split or None)
     fit_moments(images)
     say(f"moments of {len(images)} images in {MOMENTS}")

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.common.defaults import CONFIGS
 from benchmarks.suite import measurements, problems, runner, units
 from benchmarks.suite.clock import Clock
 from benchmarks.suite.methods import TRUTH
-from benchmarks.suite.problems import CONFIGS
 from benchmarks.suite.records import load
 from priors.terminal import console, explained, say
 
@@ -20,15 +20,8 @@ DataOption = Annotated[
 ProblemOption = Annotated[list[str] | None, typer.Option("--problem", help="only this; repeat for several")]
 
 
-def measure(
-    config: ConfigArgument = CONFIGS / "shipped.toml",
-    out: Annotated[Path, typer.Option(help="folder of the measurement sets, one HDF5 file per problem")] = Path(
-        "measured"
-    ),
-    problem: ProblemOption = None,
-    data: DataOption = None,
-) -> None:
-    """Write the measurements of a benchmark once, for others to read: truths, y, operator, noise, checksums."""
+def measure(config: Path, out: Path, problem: list[str] | None, data: Path | None) -> None:
+    """`inverse-bench measure`."""
     with explained():
         read = problems.read(config).of(data)
         for name in problem or read.problems:

@@ -4,11 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from benchmarks.common.defaults import TOLERANCE
 from benchmarks.suite.records import Record, Scale
 from benchmarks.suite.report.pooling import TRUTH, Problem, Row, pool
 from benchmarks.suite.report.stats import Difference, Values, difference, paired
-
-TOLERANCE = 0.01  # of the old value
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common.defaults import CONFIGS
 from priors.parsing import read_toml
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 SHIPPED = "shipped"
 NOISES = ("gaussian", "poisson")
 FITS = ("resize", "crop")

@@ -3,17 +3,16 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.table import Table
 
+from benchmarks.common.defaults import TOLERANCE
 from benchmarks.common.provenance import provenance
-from benchmarks.suite.compare import TOLERANCE, Change, Comparison, Tolerance
+from benchmarks.suite.compare import Change, Comparison, Tolerance
 from benchmarks.suite.compare import compare as compare_records
 from benchmarks.suite.records import load
 from benchmarks.suite.report import write_report
-from benchmarks.suite.report.gallery import SHOWN
 from benchmarks.suite.report.tables import duration, number, title
 from priors.terminal import console, explained, printable, say
 
@@ -21,15 +20,9 @@ STYLES = {"REGRESSION": "bold red", "worse, tolerated": "yellow", "better": "gre
 
 
 def report(
-    records: Annotated[Path, typer.Argument(help="folder of records, made by `inverse-bench run suite`")],
-    out: Annotated[Path, typer.Option(help="the page: one HTML file that needs no network")] = Path("report.html"),
-    markdown: Annotated[Path | None, typer.Option(help="the same tables, for a repository")] = None,
-    csv: Annotated[Path | None, typer.Option(help="every value: problem, method, seed, image, metric, value")] = None,
-    heading: Annotated[str, typer.Option("--title", help="of the page")] = "",
-    baseline: Annotated[str, typer.Option(help="method that differences are to; default: each column's best")] = "",
-    pictures: Annotated[int, typer.Option(min=0, help="images per gallery at most")] = SHOWN,
+    records: Path, out: Path, markdown: Path | None, csv: Path | None, heading: str, baseline: str, pictures: int
 ) -> None:
-    """Tables, plots and galleries of a benchmark's records, to look at and to cite."""
+    """`inverse-bench report`."""
     facts = {key: str(value) for key, value in provenance().items()}
     with explained():
         written = write_report(load(records), out, facts, markdown, csv, heading, baseline, pictures)
@@ -37,22 +30,8 @@ def report(
         say(f"written to {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
-def compare(
-    first: Annotated[Path, typer.Argument(help="folder of records, the older ones")],
-    second: Annotated[Path, typer.Argument(help="folder of records, the newer ones")],
-    tolerance: Annotated[
-        list[str] | None,
-        typer.Option(
-            help=f"a worsening up to this part of the old value is no regression (default {TOLERANCE}); or "
-            "METRIC=VALUE, in the metric's own units; repeat for several"
-        ),
-    ] = None,
-    costs: Annotated[
-        float | None, typer.Option(help="seconds, NFE or VJP that grow by more than this part are a regression too")
-    ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="also what stayed the same or within chance")] = False,
-) -> None:
-    """What changed between two folders of records; exit 1 on a significant regression, 2 on bad input."""
+def compare(first: Path, second: Path, tolerance: list[str] | None, costs: float | None, everything: bool) -> None:
+    """`inverse-bench compare`."""
     with explained():
         found = compare_records(load(first), load(second), parse(tolerance or []), costs)
     show(found, everything)

@@ -2,18 +2,15 @@
 
 import copy
 from dataclasses import fields, replace
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-import typer
 from torch import Tensor
 
 from inverse.solution import Solution
 from inverse.solve import solve
 from operators import Operator
 from priors import Prior
-
-DeviceOption = Annotated[str, typer.Option("--device", help="where the prior computes: cpu, cuda, cuda:1 or mps")]
 
 
 def moved(device: torch.device, operator: Operator, y: Tensor) -> tuple[Operator, Tensor]:

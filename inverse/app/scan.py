@@ -4,13 +4,12 @@ import hashlib
 import warnings
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import cast, get_args
 
-import typer
 from torch import Tensor
 
 import priors
-from inverse.app.devices import DeviceOption, moved, solve_there
+from inverse.app.devices import moved, solve_there
 from inverse.app.fastmri import (
     Problem,
     Reconstruction,
@@ -35,44 +34,18 @@ from priors.terminal import say
 SHOWN = 3  # samples in a picture
 CALIBRATION, LEAST_COLUMNS = 0.08, 5  # middle columns of an accelerated scan: of all, and at least so many
 UNITS = 0.05  # what a reference may be off by, in scale, and still be in the same units
-AntitheticOption = Annotated[
-    bool, typer.Option("--antithetic", help="samples in pairs of opposite noise: the mean of few is as good as of many")
-]
 
 
 def scan(
-    file: Annotated[
-        Path,
-        typer.Argument(help="HDF5 as of fastMRI: kspace (slices, H, W) or (slices, coils, H, W); mask, sensitivity"),
-    ],
-    prior: Annotated[str, typer.Option(help="a shipped name or a checkpoint folder")] = "brain-mri",
-    out: Annotated[Path, typer.Option(help="folder for what is made")] = Path("reconstruction"),
-    slices: Annotated[str | None, typer.Option(help="such as 0,3,5-9; default: all")] = None,
-    rows: Annotated[
-        int | None, typer.Option(help="middle rows to keep, of an oversampled readout; default: all")
-    ] = None,
-    accelerate: Annotated[
-        float | None, typer.Option(help="of a whole scan: leave out columns of k-space, 4 keeps a quarter of them")
-    ] = None,
-    calibration: Annotated[
-        float | None,
-        typer.Option(help="with --accelerate: share of all columns kept in the middle; default .08, at least 5"),
-    ] = None,
-    pattern: Annotated[str, typer.Option(help="with --accelerate: variable, equispaced or uniform")] = "variable",
-    samples: Annotated[int, typer.Option(min=1, help="of the posterior, of every slice")] = 8,
-    method: Annotated[str, typer.Option(help="see `inverse methods`")] = "auto",
-    budget: Annotated[str | None, typer.Option(help="of method auto: fast, balanced or exact")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="default: the method's")] = None,
-    antithetic: AntitheticOption = False,
-    sigma: Annotated[
-        str, typer.Option(help="noise in the file's units, or auto: from the border of k-space and what samples leave")
-    ] = "auto",
-    seed: Annotated[int, typer.Option(help="of the random numbers; every slice has its own, by its number")] = 0,
-    device: DeviceOption = "cpu",
-    dry: Annotated[bool, typer.Option(help="say what would be done and how long it would take, and stop")] = False,
-) -> None:
-    """Posterior samples of an MRI scan. What is done already is skipped, so that a killed run goes on, and a run with
-    more --samples adds to those that the folder holds."""
+    file: Path, prior: str, out: Path, slices: str | None, rows: int | None, accelerate: float | None,
+    calibration: float | None, pattern: str, samples: int, method: str, budget: str | None, steps: int | None,
+    antithetic: bool, sigma: str, seed: int, device: str, dry: bool,
+) -> None:  # fmt: skip
+    """`inverse scan`: posterior samples of every slice of a file that the folder does not hold yet.
+
+    Arguments: as of the command.
+    Raises: ValueError for options that mean nothing, a file or a prior of another kind, and a folder of another run.
+    """
     given = None if sigma == "auto" else _sigma(sigma)
     if pattern not in get_args(Kind):
         raise ValueError(f"--pattern {pattern!r}: expected one of {', '.join(get_args(Kind))}")

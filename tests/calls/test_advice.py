@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import typer.main
+from typer.core import TyperGroup
 
 import inverse
 import operators
@@ -334,7 +335,9 @@ def options() -> set[str]:
     waiting = [typer.main.get_command(m.app) for m in (inverse.app.cli, priors.cli, priors.packing, benchmarks.cli)]
     while waiting:
         command = waiting.pop()
-        waiting.extend(getattr(command, "commands", {}).values())
+        if isinstance(command, TyperGroup):
+            context = typer.Context(command)
+            waiting.extend(filter(None, (command.get_command(context, n) for n in command.list_commands(context))))
         found |= {name for p in command.params for name in (*p.opts, *p.secondary_opts)}
     return found
 

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from priors.cli import changed, objective
 from priors.data import ImageSet
 from priors.objectives import Focus
 from priors.pictures import Crops, Pictures
+from priors.recipes import changed, objective
 from priors.training import TrainingConfig
 from tests.calls.refusal import refused
 

@@ -9,8 +9,9 @@ from typer.testing import CliRunner
 
 import priors
 from priors import pictures
-from priors.cli import CONFIGS, app, changed, objective, read_recipe
+from priors.cli import app
 from priors.data import ImageSet, read, write
+from priors.recipes import CONFIGS, changed, objective, read_recipe
 from priors.training import TrainingConfig
 from tests.priors.cases import stripes
 

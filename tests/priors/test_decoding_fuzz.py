@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from inverse.app.arguments import read_measurement
+from priors.archives import entries
 from priors.decoding import decode
-from priors.packing import entries
 from tests.priors.picture_files import (
     BYTES,
     PALETTE,

@@ -18,9 +18,9 @@ from inverse.app.fastmri import read_reconstruction, read_scan, write_reconstruc
 from operators.kernels import read_kernel
 from priors import data, load, pictures
 from priors.checkpoints import read_card
-from priors.cli import read_recipe
 from priors.files import DAMAGED, FREE, TEMPORARY, FileError, atomic, check_size, reading
 from priors.importers import score_sde
+from priors.recipes import read_recipe
 from tests.mutations import limited
 
 ROOT = Path(__file__).parents[2]

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from priors import VESDE, VPSDE
-from priors.cli import objective
 from priors.losses import T_TRAIN
 from priors.objectives import DenoisingScoreMatching, Focus
+from priors.recipes import objective
 from priors.sde import LadderSDE
 from tests.priors.cases import score_prior, stripes
 from tests.priors.test_cli import PRIOR

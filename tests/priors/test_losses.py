@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from priors import VESDE, VPSDE, Gaussian, Prior
-from priors.cli import objective
 from priors.losses import (
     T_TRAIN,
     WEIGHTS,
@@ -15,6 +14,7 @@ from priors.losses import (
     smld,
 )
 from priors.objectives import OBJECTIVES, DenoisingScoreMatching, PriorObjective, SlicedScoreMatching
+from priors.recipes import objective
 from priors.sde import LadderSDE
 from tests.priors.cases import F64, SDES, draws, stripes
 

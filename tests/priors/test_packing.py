@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from priors.archives import entries
 from priors.data import floats
-from priors.packing import app, entries
+from priors.packing import app
 from priors.pictures import holds, read
 from priors.units import Units
 

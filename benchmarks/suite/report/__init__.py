@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.common.defaults import SHOWN
 from benchmarks.suite.records import Record
-from benchmarks.suite.report.gallery import SHOWN
 from benchmarks.suite.report.page import render
 from benchmarks.suite.report.pooling import pool
 from benchmarks.suite.report.text import long_form, markdown

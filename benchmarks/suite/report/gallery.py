@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from benchmarks.common.defaults import SHOWN
 from benchmarks.suite.records import Record
 from benchmarks.suite.report import png
 from benchmarks.suite.report.pooling import TRUTH, Problem, Row
 
-SHOWN = 12  # images per problem
 SAMPLES = 4
 PIXELS = 6 * 10**6  # of all pictures of a problem: more make a page of hundreds of megabytes
 

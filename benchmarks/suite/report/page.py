@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from benchmarks.suite.report.gallery import SHOWN
+from benchmarks.common.defaults import SHOWN
 from benchmarks.suite.report.pooling import Problem
 from benchmarks.suite.report.view import Section, scale_bar, section
 

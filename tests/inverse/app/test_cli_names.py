@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 import inverse.app.cli
 import inverse.app.demo
+import inverse.app.solving
+import inverse.app.unconditional
 from benchmarks.cli import app as bench
 from inverse import Solution
 from inverse.app.figures import Column, NotDrawn, drawing, gallery
@@ -125,8 +127,8 @@ def drawing_fails(*arguments, **options):
 
 
 def test_samples_outlive_a_drawing_that_fails(prior, tmp_path, monkeypatch):
-    monkeypatch.setattr(inverse.app.cli, "write_folder", drawing_fails)
-    monkeypatch.setattr(inverse.app.cli, "gallery", drawing_fails)
+    monkeypatch.setattr(inverse.app.solving, "write_folder", drawing_fails)
+    monkeypatch.setattr(inverse.app.unconditional, "gallery", drawing_fails)
     photo = picture(tmp_path / "a.png")
     result = call("solve", photo, "--operator", "masking", "--prior", prior, "--out", tmp_path / "o", *FAST)
     assert result.exit_code == 0 and "was not drawn (RuntimeError: no more [ink])" in result.output
@@ -145,7 +147,9 @@ def test_the_demo_goes_on_where_a_drawing_fails(tmp_path, monkeypatch):
 
 def test_the_file_is_written_before_anything_is_drawn(prior, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(inverse.app.cli, "write_folder", lambda out, *rest: seen.append((out / "solution.h5").exists()))
+    monkeypatch.setattr(
+        inverse.app.solving, "write_folder", lambda out, *rest: seen.append((out / "solution.h5").exists())
+    )
     photo = picture(tmp_path / "a.png")
     call("solve", photo, "--operator", "masking", "--prior", prior, "--out", tmp_path / "o", *FAST)
     assert seen == [True]

@@ -1,0 +1,144 @@
+"""`inverse solve`: the posterior of one's own picture or measurement, or of a folder of such."""
+
+import shlex
+import sys
+from pathlib import Path
+
+import typer
+from rich.text import Text
+
+import priors
+from inverse.app.devices import moved
+from inverse.app.figures import drawing
+from inverse.app.options import SolveOptions
+from inverse.app.page import page_of, write_folder
+from inverse.app.photo import Problem, draw, finished, pictures_in, pose
+from inverse.examination import FEWEST_DRAWS, Examination, examine
+from inverse.plan import Decision, Plan, decide, span
+from inverse.plan import plan as make_plan
+from inverse.quality import psnr
+from inverse.solution import Solution
+from priors.terminal import console, explained, printable, say
+
+
+def solve(image: Path, out: Path, asked: SolveOptions) -> None:
+    """Solve for a picture, or for each of a folder, into a folder of its own; what fails does not stop the others.
+
+    Raises: typer.Exit with status 2 after a failure, whose reason was printed.
+    """
+    with explained():
+        paths = pictures_in(image, asked.measured) if image.is_dir() else [image]
+    failed = []
+    for path in paths:
+        if image.is_dir():
+            say(f"{path.name}:", "bold")
+        try:
+            _solve_one(path, out / path.name if image.is_dir() else out, asked)
+        except typer.Exit:  # its reason was printed
+            failed.append(path.name)
+    if failed:
+        if image.is_dir():
+            say(f"error: {len(failed)} of {len(paths)} were not solved: {', '.join(failed)}", "red")
+        raise typer.Exit(2)
+
+
+def _solve_one(image: Path, out: Path, asked: SolveOptions) -> None:
+    """One picture or measurement of `solve`, in a folder of its own."""
+    file = out / "solution.h5"
+    with explained():
+        problem = pose(
+            image, asked.operator, asked.sigma, asked.prior, asked.config, asked.seed, asked.measured, asked.resize,
+            asked.tile, asked.memory * 1e9, asked.size, asked.device,
+        )  # fmt: skip
+        posed = (problem.prior, *moved(problem.prior.device, problem.operator, problem.y))
+        given = (*posed, asked.samples, asked.method, asked.steps, asked.seed, None, asked.budget)
+        decided = decide(*given, asked.antithetic)
+        if asked.overwrite and not asked.dry:
+            file.unlink(missing_ok=True)
+        held = None if asked.overwrite else finished(problem, decided, asked.seed, file)
+    done = 0 if held is None else held.samples.shape[1]
+    why = {"why": decided.details} if asked.why and decided.details else {}
+    _show(problem.facts | {"method": _method(decided)} | why)  # at once: what it costs takes a moment
+    if done >= asked.samples and page_of(out, file):
+        _show({"samples": f"{asked.samples} asked for, {done} are in {file} already: nothing is left to do"})
+        return
+    with explained():
+        chosen = make_plan(*given, asked.antithetic)
+    _show(_told(chosen, done, out))
+    if asked.dry:
+        return
+    with explained():
+        command = printable(shlex.join(["inverse", *sys.argv[1:]]))
+        solution = draw(
+            problem, chosen, asked.seed, file, {"command": command}, console.is_terminal,
+            on_samples=lambda n: say(f"{n} of {asked.samples} samples in {file}"),
+        )  # fmt: skip
+        checked = _examined(solution, problem)
+        cautions = checked.warnings[0]
+        kept = [*filter(None, [problem.caution]), *cautions]  # the first was printed before
+        figures = _figures(solution, problem, chosen, checked) | problem.facts | {"command": command}
+        with drawing(out):
+            title = printable(f"{image.name}: {asked.operator}")
+            write_folder(out, title, solution, problem.y, problem.truth, figures, kept, problem.dtype)
+    if problem.truth is not None:
+        say(f"PSNR of the posterior mean: {psnr(solution.mean, problem.truth).item():.2f} dB")
+    say(
+        f"{solution.nfe} evaluations + {solution.nvjp} vjp per sample, {span(solution.seconds)} (said: "
+        f"{span(chosen.seconds)}); see {out / 'index.html'}"
+    )
+    say(f"method: {solution.cite()}")
+    for text in cautions:
+        say(f"caution: {text}", "yellow")
+
+
+def _show(facts: dict[str, str]) -> None:
+    for name, text in facts.items():
+        console.print(Text.assemble((f"{name:>9}", "bold"), "  ", printable(text)), soft_wrap=True)
+
+
+def _told(chosen: Plan, done: int, out: Path) -> dict[str, str]:
+    """What a plan costs, of which so many samples are finished."""
+    left = max(0, chosen.n_samples - done)
+    there = f", {min(done, chosen.n_samples)} of them finished before" if done else ""
+    return {
+        "samples": f"{chosen.n_samples}{there}; {chosen.rows} at a time{', in antithetic pairs' * chosen.antithetic}",
+        "cost": f"{chosen.nfe} evaluations of the prior + {chosen.nvjp} backward passes per sample",
+        "time": f"about {span(chosen.seconds * left / chosen.n_samples)}",
+        "memory": f"about {chosen.bytes / 1e9:.2g} GB beyond what is in use now",
+        "folder": str(out),
+    }
+
+
+def _method(chosen: Plan | Decision) -> str:
+    steps = f"{chosen.method.name}, {chosen.n_steps} steps"
+    return f"{steps}; chosen as {chosen.reason}" if chosen.reason else f"{steps}, as asked for"
+
+
+def _figures(solution: Solution, problem: Problem, chosen: Plan, checked: Examination) -> dict[str, str]:
+    """What the page tells of a solution."""
+    found = {}
+    if problem.truth is not None:
+        each = [psnr(x, problem.truth).item() for x in solution.samples.unbind(1)]
+        found["PSNR of the mean"] = f"{psnr(solution.mean, problem.truth).item():.2f} dB"
+        found["PSNR of one sample"] = f"{sum(each) / len(each):.2f} dB, the mean of {len(each)}"
+    if checked.chi2 is not None:
+        found["chi^2 of the residual"] = f"{checked.chi2.item():.3f}, about 1 where samples explain the measurement"
+    if solution.samples.shape[1] > 1:
+        found["standard deviation"] = f"{solution.std.mean().item():.4f} per pixel, on average"
+    return found | {
+        "cost per sample": f"{solution.nfe} evaluations of the prior, {solution.nvjp} backward passes",
+        "time": f"{span(solution.seconds)} for all samples; said before: {span(chosen.seconds)}",
+        "method": _method(chosen),
+        "its paper": solution.cite(),
+    }
+
+
+def _examined(solution: Solution, problem: Problem) -> Examination:
+    """The checks of a solution of one measurement; pictures beside a shipped prior stand for its draws."""
+    operator, prior, y = problem.operator, problem.prior, problem.y
+    able = {"linear", "gaussian"} <= operator.capabilities and prior.moments is not None
+    name = problem.facts["prior"].partition(",")[0]
+    pictures = priors.samples(name).floats() if able and name in priors.available() else y[:0]
+    if len(pictures) < FEWEST_DRAWS:
+        return examine(solution, operator, y)
+    return examine(solution, operator, y, prior, pictures)
