@@ -41,13 +41,20 @@ class Experiments(TyperGroup):
         if cmd_name not in EXPERIMENTS:
             return None
         module, function = EXPERIMENTS[cmd_name].split(":")
-        alone = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
+        alone = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False, rich_markup_mode=None)
         alone.command(cmd_name)(getattr(import_module(module), function))
         return typer.main.get_command(alone)
 
 
-app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False, no_args_is_help=True, help=__doc__)
-run = typer.Typer(cls=Experiments, no_args_is_help=True, help="measure, and write a table to benchmarks/results")
+app = typer.Typer(
+    add_completion=False, pretty_exceptions_show_locals=False, rich_markup_mode=None, no_args_is_help=True, help=__doc__
+)
+run = typer.Typer(
+    cls=Experiments,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="measure, and write a table to benchmarks/results",
+)
 app.add_typer(run, name="run")
 app.command("report")(commands.report)
 app.command("compare")(commands.compare)

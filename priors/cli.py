@@ -7,7 +7,7 @@ import typer
 
 from priors.terminal import explained
 
-app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False, rich_markup_mode=None)
 
 
 @app.command()
@@ -17,7 +17,7 @@ def train(
     data: Annotated[
         Path,
         typer.Option(
-            help="pictures as inverse-pack writes them: of one size, or of any sizes for a recipe with \\[crops]; or "
+            help="pictures as inverse-pack writes them: of one size, or of any sizes for a recipe with [crops]; or "
             "an image set, HDF5 or npz with images (n, C, H, W) uint8 or uint16 and labels (n,)"
         ),
     ],

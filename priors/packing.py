@@ -7,7 +7,7 @@ import typer
 
 from priors.terminal import explained
 
-app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False, rich_markup_mode=None)
 
 
 @app.command()

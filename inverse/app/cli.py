@@ -20,7 +20,9 @@ from inverse.app.options import (
 from priors.terminal import explained, say
 
 # a help text needs no torch: what a command does is imported inside it
-app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False, no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False, pretty_exceptions_show_locals=False, rich_markup_mode=None, no_args_is_help=True
+)
 
 
 def _show_version(asked: bool) -> None:
