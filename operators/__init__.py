@@ -1,19 +1,21 @@
 """p(y | x0): measurements of images, and their noise."""
 
-from .base import LinearOperator, Operator
+from .base import Operator
 from .bayer import Bayer
 from .blur import Blur
-from .checks import OperatorCheckError, check
+from .checks import check
 from .classifier import Classifier
 from .composition import Composition, Stack
 from .compressed_sensing import CompressedSensing
 from .downsampling import Downsampling
 from .estimation import estimate_sigma
+from .exam import OperatorCheckError
 from .fourier import Fourier
 from .grayscale import Grayscale
 from .identity import Identity
 from .jpeg import JPEG
 from .linear import LinearMap
+from .linear_operator import LinearOperator
 from .masking import Masking
 from .noise import Categorical, GaussianNoise, Noise, PoissonNoise
 from .phase_retrieval import PhaseRetrieval

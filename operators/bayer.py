@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from .arguments import picture
-from .base import LinearOperator, Shape
+from .base import Shape
+from .linear_operator import LinearOperator
 from .noise import Noise
 from .registry import register
 from .svd import SVDOperator

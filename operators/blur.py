@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .arguments import choice, number, picture
-from .base import LinearOperator, Shape
+from .base import Shape
+from .convolution import filtered, smooth_size, wrapped
 from .kept import Kept
 from .kernels import LARGEST, checked, line_kernel, motion_kernel, read_kernel
+from .linear_operator import LinearOperator
 from .noise import Noise
 from .registry import register
 from .solvers import Map, column
@@ -179,11 +181,11 @@ class CircularBlur(Blur, SVDOperator):
 
     def forward(self, x: Tensor) -> Tensor:
         s, phase = self._fourier(tuple(x.shape[1:]), x.dtype)
-        return _filter(s[..., : phase.shape[-1]] * phase, x)
+        return filtered(s[..., : phase.shape[-1]] * phase, x)
 
     def adjoint(self, y: Tensor) -> Tensor:
         s, phase = self._fourier(tuple(y.shape[1:]), y.dtype)
-        return _filter(s[..., : phase.shape[-1]] * phase.conj(), y)
+        return filtered(s[..., : phase.shape[-1]] * phase.conj(), y)
 
     def Vt(self, x: Tensor) -> Tensor:
         return hartley(x)
@@ -193,11 +195,11 @@ class CircularBlur(Blur, SVDOperator):
 
     def U(self, z: Tensor) -> Tensor:
         s, phase = self._fourier(tuple(z.shape[1:]), z.dtype)
-        return _filter(phase, self.V(torch.where(s > 0, z, 0)))
+        return filtered(phase, self.V(torch.where(s > 0, z, 0)))
 
     def Ut(self, y: Tensor) -> Tensor:
         s, phase = self._fourier(tuple(y.shape[1:]), y.dtype)
-        return torch.where(s > 0, self.Vt(_filter(phase.conj(), y)), 0)
+        return torch.where(s > 0, self.Vt(filtered(phase.conj(), y)), 0)
 
     def event_shape_of(self, measurement_shape: Shape) -> Shape:
         return measurement_shape
@@ -237,7 +239,7 @@ class PaddedBlur(Blur):
         if self.boundary == "reflect":
             x = F.pad(x, (w - 1 - w // 2, w // 2, h - 1 - h // 2, h // 2), mode="reflect")
         if h * w > DIRECT:  # of sizes that transforms are fast on; what wraps round is cut off
-            size = [_smooth(n) for n in x.shape[2:]]
+            size = [smooth_size(n) for n in x.shape[2:]]
             response = torch.fft.rfft2(self.kernel.to(x.dtype), s=size)
             y = torch.fft.irfft2(response * torch.fft.rfft2(x, s=size), s=size)
             return y[..., h - 1 : x.shape[2], w - 1 : x.shape[3]]
@@ -261,7 +263,7 @@ class PaddedBlur(Blur):
         def apply(v: Tensor) -> Tensor:
             power = self._power(size, cosine, v.dtype)
             scale = column(r2, v) * power + variance.to(v)
-            return idct(dct(v) / scale) if cosine else _filter(1 / scale, v)
+            return idct(dct(v) / scale) if cosine else filtered(1 / scale, v)
 
         return apply
 
@@ -272,9 +274,8 @@ class PaddedBlur(Blur):
             with torch.inference_mode(False), torch.no_grad():
                 kernel, (h, w) = self.kernel.double(), size
                 if not cosine:
-                    wrapped = _wrapped(kernel, size)
-                    return torch.fft.rfft2(wrapped).abs().square().to(dtype)
-                power = torch.fft.fft2(_wrapped(kernel, (2 * h, 2 * w))).abs().square()
+                    return torch.fft.rfft2(wrapped(kernel, size)).abs().square().to(dtype)
+                power = torch.fft.fft2(wrapped(kernel, (2 * h, 2 * w))).abs().square()
                 mirrored = power.roll(-1, -1).flip(-1)  # at (a, -b)
                 return ((power + mirrored) / 2)[..., :h, :w].to(dtype)
 
@@ -284,26 +285,3 @@ class PaddedBlur(Blur):
         channels, height, width = picture(type(self).__name__, measurement_shape)
         h, w = self.kernel_size if self.boundary == "valid" else (1, 1)
         return (channels, height + h - 1, width + w - 1)
-
-
-def _smooth(n: int) -> int:
-    """The least number from n on that has no prime factor above 5."""
-    rest = n
-    for factor in (2, 3, 5):
-        while rest % factor == 0:
-            rest //= factor
-    return n if rest == 1 else _smooth(n + 1)
-
-
-def _wrapped(kernel: Tensor, size: tuple[int, int]) -> Tensor:
-    """A kernel (..., kH, kW) on a torus of this size, which may be smaller than the kernel."""
-    for axis, n in zip((-2, -1), size, strict=True):
-        place = torch.arange(kernel.shape[axis], device=kernel.device) % n
-        shape = [*kernel.shape]
-        shape[axis] = n
-        kernel = kernel.new_zeros(shape).index_add(axis, place, kernel)
-    return kernel
-
-
-def _filter(response: Tensor, x: Tensor) -> Tensor:
-    return torch.fft.irfft2(response * torch.fft.rfft2(x), s=x.shape[-2:])

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from .arguments import rows, shape
 from .arguments import seed as seeded
-from .base import LinearOperator, Operator, Shape
+from .base import Operator, Shape
+from .exam import ROWS, Exam, norm, ratio
+from .linear_operator import LinearOperator
 from .noise import GaussianNoise
 from .solvers import dot
 from .svd import SVDOperator
@@ -18,11 +20,6 @@ from .svd import SVDOperator
 CAPABILITIES = frozenset(
     {"linear", "svd", "orthogonal_rows", "differentiable", "gaussian", "isotropic", "noisy_likelihood"}
 )
-ROWS = 3
-
-
-class OperatorCheckError(AssertionError):
-    """An operator is not what it says it is; the message has the figure that failed and its tolerance."""
 
 
 def check(op: Operator, event_shape: Shape, *, seed: int = 0, x: Tensor | None = None) -> dict[str, float]:
@@ -47,7 +44,7 @@ def check(op: Operator, event_shape: Shape, *, seed: int = 0, x: Tensor | None =
     """
     if not isinstance(op, Operator):
         raise TypeError(f"op of type {type(op).__name__}: expected an operators.Operator")
-    exam = _Exam(op, shape("event_shape", event_shape), seeded(seed), x if x is None else rows("x", x, "event"))
+    exam = Exam(op, shape("event_shape", event_shape), seeded(seed), x if x is None else rows("x", x, "event"))
     _capabilities(exam)
     _rows(exam)
     if isinstance(op, LinearOperator):
@@ -65,54 +62,7 @@ def check(op: Operator, event_shape: Shape, *, seed: int = 0, x: Tensor | None =
     return exam.report
 
 
-class _Exam:
-    def __init__(self, op: Operator, event_shape: Shape, seed: int, x: Tensor | None) -> None:
-        op = op.at(event_shape)
-        self.original, self.seed, self.report = op, seed, {}
-        self.rng = torch.Generator().manual_seed(seed)
-        like = op._zeros(event_shape)
-        x = torch.rand(ROWS, *event_shape, generator=self.rng) if x is None else x
-        if len(x) < 2 or tuple(x.shape[1:]) != event_shape:
-            raise ValueError(
-                f"check: expected x (n, {event_shape}) with n >= 2, given {tuple(x.shape)}; give two images"
-            )
-        self.x = x[torch.arange(ROWS) % len(x)].to(like)
-        self.op = self.serving(torch.arange(ROWS) % (op.batch or 1))
-        with torch.no_grad():
-            self.clean = self.op(self.x)
-        if len(self.clean) != ROWS:
-            self.fail("forward", "rows of", f"{len(self.clean)} rows for {ROWS} images")
-
-    def serving(self, index: Tensor) -> Operator:
-        return self.original.rows(index)
-
-    def normal(self, like: Tensor) -> Tensor:
-        return torch.randn(like.shape, generator=self.rng).to(like)
-
-    def fail(self, name: str, what: str, how: str) -> None:
-        raise OperatorCheckError(f"{type(self.original).__name__} fails the test {name!r}: {what} {how}")
-
-    def require(self, name: str, what: str, figure: Tensor | float, tolerance: float) -> None:
-        value = float(torch.as_tensor(figure).detach().abs().max())
-        self.report[name] = max(value, self.report.get(name, 0.0))
-        if not value <= tolerance:  # so that nan fails
-            self.fail(name, what, f"is {value:.3g}, tolerance {tolerance:.3g}")
-
-    def close(self, name: str, what: str, a: Tensor, b: Tensor, tolerance: float) -> None:
-        if a.shape != b.shape:
-            self.fail(name, what, f"has shape {tuple(a.shape)}, expected {tuple(b.shape)}")
-        self.require(name, what, ratio(norm(a.double() - b.double()), norm(b)), tolerance)
-
-
-def norm(a: Tensor) -> Tensor:
-    return dot(a.double(), a.double()).sqrt()
-
-
-def ratio(a: Tensor, b: Tensor) -> Tensor:
-    return a / b.clamp(min=1e-30)
-
-
-def _capabilities(exam: _Exam) -> None:
+def _capabilities(exam: Exam) -> None:
     op, says = exam.original, exam.original.capabilities
     noise = exam.op.noise
     spread = noise.variance(exam.clean).reshape(ROWS, -1)
@@ -136,7 +86,7 @@ def _capabilities(exam: _Exam) -> None:
     exam.report["capabilities"] = 0.0
 
 
-def _rows(exam: _Exam) -> None:
+def _rows(exam: Exam) -> None:
     """No row may know its batch mates."""
     for i in range(ROWS):
         alone = exam.serving(torch.tensor([i % (exam.original.batch or 1)]))(exam.x[i : i + 1])
@@ -145,7 +95,7 @@ def _rows(exam: _Exam) -> None:
     exam.close("rows", "forward of a row with other batch mates", exam.op(mates)[:1], exam.clean[:1], 1e-5)
 
 
-def _measure(exam: _Exam) -> None:
+def _measure(exam: Exam) -> None:
     state = torch.get_rng_state()
     y = exam.op.measure(exam.x, seed=0)
     exam.require("seed", "the global random state's change", float((state != torch.get_rng_state()).any()), 0)
@@ -158,7 +108,7 @@ def _measure(exam: _Exam) -> None:
         exam.require("seed", "measurements' being the same for every seed", float(same), 0)
 
 
-def _repeated(exam: _Exam, image: Tensor) -> tuple[Operator, Tensor, Tensor]:
+def _repeated(exam: Exam, image: Tensor) -> tuple[Operator, Tensor, Tensor]:
     """The operator, rows and measurements of one image (1, *E), many times."""
     size = max(exam.x[0].numel(), exam.clean[0].numel())
     n = max(64, min(2000, 2**20 // size))
@@ -166,7 +116,7 @@ def _repeated(exam: _Exam, image: Tensor) -> tuple[Operator, Tensor, Tensor]:
     return op, x, op.measure(x, seed=exam.seed)
 
 
-def _moments(exam: _Exam) -> None:
+def _moments(exam: Exam) -> None:
     op, x, y = _repeated(exam, exam.x[:1])
     with torch.no_grad():
         clean = op(x)
@@ -193,7 +143,7 @@ def _t(draws: Tensor) -> Tensor:
     return draws.mean() / (draws.std() / len(draws) ** 0.5).clamp(min=1e-9)
 
 
-def _likelihood(exam: _Exam) -> None:
+def _likelihood(exam: Exam) -> None:
     """E log p(y|x) is largest at the truth, and E p(y|x') / p(y|x) = 1: likelihood and measurement are one law."""
     # Truth half-way to the other image: of photons, ratios to a dark pixel would have no usable mean.
     op, x, y = _repeated(exam, (exam.x[:1] + exam.x[1:2]) / 2)
@@ -215,7 +165,7 @@ def _likelihood(exam: _Exam) -> None:
     exam.require("likelihood", "its ratios' mean less 1, in standard errors,", _t((-drop).exp() - 1), 6)
 
 
-def _vjp(exam: _Exam) -> None:
+def _vjp(exam: Exam) -> None:
     twin, h, tolerance = copy.deepcopy(exam.op), 1e-6, 1e-4
     x, u, v = exam.x.double(), exam.normal(exam.x).double(), exam.normal(exam.clean).double()
     try:
@@ -234,7 +184,7 @@ def _vjp(exam: _Exam) -> None:
     exam.require("vjp", "J^T v against a finite difference", ratio(error, norm(slope) * norm(v)), tolerance)
 
 
-def _linear(exam: _Exam, original: LinearOperator) -> None:
+def _linear(exam: Exam, original: LinearOperator) -> None:
     op: LinearOperator = exam.op  # type: ignore[assignment]
     a, b, u, v = exam.x, exam.normal(exam.x), exam.normal(exam.x), exam.normal(exam.clean)
     with torch.no_grad():
@@ -265,7 +215,7 @@ def _linear(exam: _Exam, original: LinearOperator) -> None:
             )
 
 
-def _pinv(exam: _Exam, op: LinearOperator) -> None:
+def _pinv(exam: Exam, op: LinearOperator) -> None:
     back = op.pinv(exam.clean)
     if back.shape != exam.x.shape:
         exam.fail("pinv", "A^+ y", f"has shape {tuple(back.shape)}, expected {tuple(exam.x.shape)}")
@@ -279,7 +229,7 @@ def _pinv(exam: _Exam, op: LinearOperator) -> None:
         exam.require("pinv", "what A^+ A x holds of the null space", overlap, 1e-3)
 
 
-def _gram(exam: _Exam, op: LinearOperator) -> None:
+def _gram(exam: Exam, op: LinearOperator) -> None:
     y, support = op.measure(exam.x, seed=exam.seed), op.support
     r2 = torch.linspace(0.1, 1.0, ROWS).to(y)
     v = op.solve_gram(y, r2)
@@ -290,7 +240,7 @@ def _gram(exam: _Exam, op: LinearOperator) -> None:
     exam.close("solve_gram", "(r2 A A^T + sigma_y^2) v against y", there, y, 1e-2)
 
 
-def _svd(exam: _Exam, original: SVDOperator) -> None:
+def _svd(exam: Exam, original: SVDOperator) -> None:
     op: SVDOperator = exam.op  # type: ignore[assignment]
     x, z, y = exam.x, exam.normal(exam.x), exam.normal(exam.clean)
     with torch.no_grad():
@@ -313,7 +263,7 @@ def _svd(exam: _Exam, original: SVDOperator) -> None:
         exam.require("svd", "U^T y where S = 0", torch.where(s > 0, 0, op.Ut(y)).abs().max(), 0)
 
 
-def _noisy_likelihood(exam: _Exam) -> None:
+def _noisy_likelihood(exam: Exam) -> None:
     y = exam.op.measure(exam.x, seed=exam.seed)
     with torch.no_grad():
         known = exam.op.log_likelihood(y, exam.x)

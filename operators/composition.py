@@ -8,7 +8,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from .base import LinearOperator, Operator, Shape
+from .base import Operator, Shape
+from .linear_operator import LinearOperator
 from .noise import GaussianNoise, Noise
 
 

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from .arguments import choice, number
 from .arguments import seed as seeded
-from .base import LinearOperator, Shape
+from .base import Shape
 from .kept import Kept
+from .linear_operator import LinearOperator
 from .noise import Noise
 from .registry import register
 from .svd import SVDOperator

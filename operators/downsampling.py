@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, pad
 
 from .arguments import count, picture
-from .base import LinearOperator, Shape
+from .base import Shape
+from .linear_operator import LinearOperator
 from .noise import Noise
 from .registry import register
 from .svd import SVDOperator

@@ -10,9 +10,10 @@ from torch import Tensor
 from . import sampling
 from .arguments import count, shape, tensor
 from .arguments import mask as measured_mask
-from .base import LinearOperator, Shape
+from .base import Shape
 from .coils import smooth_sensitivities
 from .kspace import fftc, ifftc, mirrored, to_channels, to_complex
+from .linear_operator import LinearOperator
 from .noise import Noise
 from .registry import register
 from .svd import SVDOperator, divide

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from .arguments import choice, count, number, rows, shape, tensor
 from .backprojection import back_project, ramp, shares
-from .base import LinearOperator, Shape
+from .base import Shape
 from .geometries import LARGEST, MOST_VIEWS, Angles, Geometries
 from .kept import Kept
+from .linear_operator import LinearOperator
 from .noise import Noise
 from .projection import Product, as_torch, joseph
 from .registry import register

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .arguments import choice, number, picture
-from .base import LinearOperator, Shape
+from .base import Shape
+from .linear_operator import LinearOperator
 from .noise import Noise
 from .registry import register
 from .svd import SVDOperator

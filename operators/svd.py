@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import LinearOperator
+from .linear_operator import LinearOperator
 from .solvers import Map, column
 
 

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .arguments import count, number, shape, tensor
-from .base import LinearOperator, Shape
+from .base import Shape
 from .blur import Blur, Boundary
 from .kernels import checked, disc_kernel, drawn
+from .linear_operator import LinearOperator
 from .noise import Noise
 from .registry import register
 
