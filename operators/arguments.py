@@ -1,8 +1,8 @@
-"""Checks of arguments, so that a bad one is refused where it is given, by name.
+"""Checks of arguments: a bad one is refused by name, where it is given.
 
-Each check returns the value, and raises TypeError for another type and ValueError for another value. bool is no number
-here: ``True`` for a width or a count is a mistake. numpy's numbers and tensors without axes are numbers.
-(`priors.arguments` has the same scalars: the two rooms do not know each other.)
+Each check returns the value, and raises TypeError for another type and ValueError for another value. A bool is not a
+number: ``True`` for a width or a count is a mistake. numpy scalars and 0-d tensors are numbers. (`priors.arguments` has
+    the same checks: neither package imports the other.)
 """
 
 import math
@@ -21,7 +21,7 @@ def number(name: str, value: Any, interval: str = "(-inf, inf)", hint: str = "")
 
     Arguments: name, as the message gives it; interval: such as "(0, 1]", where inf stands for no bound; hint: what the
     number is, or how to get a good one.
-    Raises: TypeError for what is no real number; ValueError for nan, infinity and numbers outside.
+    Raises: TypeError if it is not a real number; ValueError for nan, infinity and numbers outside the interval.
     """
     if isinstance(value, Tensor) and value.ndim == 0 and not (value.is_complex() or value.dtype == torch.bool):
         value = value.item()
@@ -41,7 +41,7 @@ def count(name: str, value: Any, least: int = 1, most: int = MOST, hint: str = "
     """A whole number from ``least`` to ``most``.
 
     Arguments: name; value; least, most (int); hint: as `number`.
-    Raises: TypeError for what is no integer; ValueError for one outside.
+    Raises: TypeError if it is not an integer; ValueError if it is out of range.
     """
     bound = "" if most == MOST else f" and <= {most}"
     expected = f"expected an integer >= {least}{bound}{'; ' + hint if hint else ''}"
@@ -53,7 +53,7 @@ def count(name: str, value: Any, least: int = 1, most: int = MOST, hint: str = "
 
 
 def flag(name: str, value: Any) -> bool:
-    """True or False, and no text such as "no", which would count as true.
+    """True or False; a string such as "no", which is truthy, is refused.
 
     Raises: TypeError for anything else.
     """
@@ -63,9 +63,9 @@ def flag(name: str, value: Any) -> bool:
 
 
 def seed(value: Any) -> int:
-    """An integer from 0 to 2^63 - 1: more would not fit into the HDF5 attribute that a solution keeps it in.
+    """An integer from 0 to 2^63 - 1: the largest that the HDF5 attribute of a saved solution can store.
 
-    Raises: TypeError for what is no integer; ValueError for one outside.
+    Raises: TypeError if it is not an integer; ValueError if it is out of range.
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"seed = {_shown(value)}: expected an integer >= 0")
@@ -77,7 +77,7 @@ def seed(value: Any) -> int:
 def choice(name: str, value: Any, options: Collection[str]) -> str:
     """One of some names.
 
-    Raises: TypeError for what is no text; ValueError for another name, listing those there are.
+    Raises: TypeError if it is not a string; ValueError for an unknown name, listing the known ones.
     """
     expected = f"expected one of {', '.join(options)}"
     if not isinstance(value, str):
@@ -90,7 +90,7 @@ def choice(name: str, value: Any, options: Collection[str]) -> str:
 def shape(name: str, value: Any) -> tuple[int, ...]:
     """A shape of at least one axis, all of at least one entry.
 
-    Raises: TypeError for what is no sequence of integers; ValueError for none, or one below 1.
+    Raises: TypeError if it is not a sequence of integers; ValueError if it is empty or has an entry below 1.
     """
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise TypeError(f"{name} = {_shown(value)}: expected a tuple of integers such as (1, 28, 28)")
@@ -100,10 +100,10 @@ def shape(name: str, value: Any) -> tuple[int, ...]:
 
 
 def rows(name: str, x: Any, what: str) -> Tensor:
-    """A real floating tensor of rows, (N, *E) or (N, *M); its values are not looked at.
+    """A real floating tensor of rows, (N, *E) or (N, *M); its values are not checked.
 
     Arguments: name, which ends in that of the variable; x; what: "event" or "measurement".
-    Raises: TypeError for what is none; ValueError for too few axes, or no row.
+    Raises: TypeError for anything else; ValueError for too few axes, or no row.
     """
     if not isinstance(x, Tensor) or not x.is_floating_point():
         given, variable = x.dtype if isinstance(x, Tensor) else type(x).__name__, name.rpartition(" ")[2]
@@ -121,8 +121,8 @@ def rows(name: str, x: Any, what: str) -> Tensor:
 def variance(name: str, value: Any, n: int) -> Tensor | float:
     """A variance, or one for each of n rows: finite and >= 0.
 
-    Raises: TypeError for what is no number or floating tensor; ValueError for a negative number, nan, infinity or
-    another shape than (n,).
+    Raises: TypeError if it is not a number or floating tensor; ValueError for a negative number, nan, infinity or a
+    shape other than (n,).
     """
     if not isinstance(value, Tensor) or value.ndim == 0:
         number(name, value, "[0, inf)", "it is a variance")
@@ -141,7 +141,7 @@ def tensor(name: str, value: Any, complex_: bool = False) -> Tensor:
     """A parameter as a floating tensor without nan and infinity, from anything `torch.as_tensor` takes; not empty.
 
     Arguments: name; value: a tensor, an array, nested lists or a number; complex_: whether it may be complex.
-    Raises: TypeError for what is no tensor of numbers, or complex; ValueError for an empty one and one not finite.
+    Raises: TypeError if it is not a tensor of numbers, or is complex; ValueError if it is empty or not finite.
     """
     try:
         made = torch.as_tensor(value)
@@ -172,7 +172,7 @@ def picture(name: str, measurement_shape: tuple[int, ...]) -> tuple[int, int, in
 def mask(name: str, value: Any) -> Tensor:
     """A bool tensor, from bools or numbers that are 0 or 1, 1 where something was measured; not empty.
 
-    Raises: TypeError for what is no tensor; ValueError for another number, or an empty one.
+    Raises: TypeError if it is not a tensor; ValueError for other numbers, or an empty one.
     """
     try:
         made = torch.as_tensor(value)

@@ -1,4 +1,4 @@
-"""Filtered back-projection of parallel rays: the filter, the views' weights, and the smearing back."""
+"""Filtered back-projection for parallel-beam CT: the ramp filter, the angular weights and the back-projection."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def ramp(length: int, window: str) -> Tensor:
     """The ramp filter's response on rfft's frequencies, (length // 2 + 1,), length even.
 
     It is the transform of 1/4 at 0, -1 / (pi n)^2 at odd n and 0 at even n: |f| cut at 1/2. Sampling |f| itself would
-    make the response 0 at f = 0, and every picture too dark.
+    make the response 0 at f = 0 and every reconstruction too dark.
 
     Raises:
         ValueError: an unknown window.
@@ -39,9 +39,9 @@ def ramp(length: int, window: str) -> Tensor:
 
 
 def shares(angles: Tensor) -> Tensor:
-    """The part of the half circle that every view stands for, radians: half the gap on either side of it.
+    """The angular weight of every view, radians: half the gap to each of its neighbours.
 
-    A gap above three times the next largest is a missing wedge, which no view stands for: it counts as that one.
+    A gap above three times the next largest is a missing wedge and is counted as the next largest gap.
 
     Arguments:
         angles: degrees, (views,); those 180 apart are the same view.
@@ -55,13 +55,14 @@ def shares(angles: Tensor) -> Tensor:
 
 
 def back_project(y: Tensor, angles: Tensor, size: int, centre: float, origin: tuple[float, float]) -> Tensor:
-    """Every pixel takes, from every view, what stands at its place, by linear interpolation; 0 beyond the detectors.
+    """Back-projection: the sum over views of the value at each pixel's detector position, linearly interpolated; 0
+    beyond the detectors.
 
     Arguments:
         y: (N, C, views, detectors).
         angles: degrees, (views,).
-        size: n, of the pictures (N, C, n, n).
-        centre: detector that sees the axis of rotation, origin: that axis in the picture (row, column); pixels.
+        size: n, of the images (N, C, n, n).
+        centre: detector that sees the axis of rotation, origin: that axis in the image (row, column); pixels.
     """
     pixels, detectors = torch.arange(size, dtype=torch.float64), y.shape[-1]
     down, across = pixels[:, None] - origin[0], pixels - origin[1]

@@ -1,4 +1,4 @@
-"""p(y | x0): what an operator is, and what comes free with writing its `forward`."""
+"""p(y | x0): the base class of operators and its defaults."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Shape = tuple[int, ...]
 
 
 class UnknownEventShape(ValueError):
-    """The shape of events was asked of an operator whose measurements do not tell it."""
+    """The event shape is unknown and the measurement does not determine it."""
 
 
 class Operator(Batched, ABC):
-    """A measurement y = A(x0) + noise. Write `forward`; the rest has a default.
+    """A measurement y = A(x0) + noise. Implement `forward`; all else has a default.
 
     Rows N are independent: row i of every result depends on row i of every argument only. An operator's own
     parameters (register them with `batched_buffer`) have no batch axis, or one of length B; with B of them, N = B
@@ -33,8 +33,8 @@ class Operator(Batched, ABC):
 
     Arguments:
         noise: p(y | forward(x)); None is GaussianNoise(0), a noiseless measurement.
-        event_shape: shape E of one image; other shapes are then refused. None: any that the operator can serve; `at`
-            fixes it where it must be known, which is where measurements of two shapes E have the same shape.
+        event_shape: shape E of one image; other shapes are then refused. None: any shape the operator supports; `at`
+            sets it where the measurement's shape does not determine E.
     """
 
     structure: frozenset[str] = frozenset({"differentiable"})  # capabilities that do not depend on the noise
@@ -69,8 +69,8 @@ class Operator(Batched, ABC):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What methods may rely on: "linear", "svd", "orthogonal_rows", "differentiable", "gaussian", "isotropic",
-        "noisy_likelihood". The class states the structural ones, its noise adds its own."""
+        """Properties that methods may rely on: "linear", "svd", "orthogonal_rows", "differentiable", "gaussian",
+        "isotropic", "noisy_likelihood". The class declares the structural ones; the noise adds its own."""
         return self.structure | self.noise.capabilities
 
     @property
@@ -87,15 +87,15 @@ class Operator(Batched, ABC):
         return super().__call__(x)
 
     def at(self, event_shape: Shape) -> Self:
-        """This operator for events of shape E: a shallow copy that shares every parameter; `self` stays as it is.
+        """This operator for events of shape E: a shallow copy that shares every parameter; `self` is unchanged.
 
-        Needed by `adjoint`, `pinv`, `solve_gram` and `singular_values` of operators whose measurements do not tell E.
+        `adjoint`, `pinv`, `solve_gram` and `singular_values` need it where the measurement does not determine E.
 
         Arguments:
             event_shape: E, without the batch axis.
 
         Raises:
-            ValueError: events that this operator cannot serve.
+            ValueError: events that this operator does not support.
         """
         event_shape = shape("event_shape", event_shape)
         if event_shape == self.event_shape:
@@ -117,10 +117,10 @@ class Operator(Batched, ABC):
             return torch.autograd.grad(self._recorded(x), x, v.clone())[0]
 
     def check_derivative(self, event_shape: Shape) -> None:
-        """Try `vjp`, and the adjoint of a linear operator, on zeros of shape E: what methods rely on.
+        """Try `vjp`, and the adjoint of a linear operator, on zeros of shape E.
 
         Raises:
-            ValueError: `forward` has no derivative and the class none of its own.
+            ValueError: `forward` is not differentiable and the class defines no derivative.
         """
         with torch.inference_mode(False), torch.no_grad():
             x = self._zeros(event_shape)
@@ -151,7 +151,7 @@ class Operator(Batched, ABC):
 
         Arguments:
             x: (N, *E), image units.
-            seed: fixes the noise; row i is the same however many rows follow, on every device.
+            seed: of the noise; row i does not depend on the number of rows or the device.
 
         Raises:
             TypeError or ValueError: a seed that is no integer >= 0, and as `validate`.
@@ -190,7 +190,7 @@ class Operator(Batched, ABC):
             return tuple(self(self._zeros(shape("event_shape", event_shape))).shape[1:])
 
     def event_shape_of(self, measurement_shape: Shape) -> Shape:
-        """E for measurements of shape M. By default `event_shape`; override it where M tells E.
+        """E for measurements of shape M. By default `event_shape`; override it where M determines E.
 
         Raises:
             ValueError: `event_shape` is None.
@@ -203,16 +203,16 @@ class Operator(Batched, ABC):
         return self.event_shape
 
     def check_event_shape(self, event_shape: Shape) -> None:
-        """Override to raise ValueError for an event shape this operator cannot serve."""
+        """Override to raise ValueError for an event shape that this operator does not support."""
 
     def validate(self, x: Tensor) -> None:
-        """Refuse an x (N, *E) this operator cannot serve. Cheap: values are not looked at.
+        """Refuse an x (N, *E) that this operator does not support. Cheap: values are not checked.
 
         Raises:
             TypeError: not a floating tensor.
-            ValueError: no batch axis, an event shape the operator cannot serve or other than its `event_shape`, another
-                device than the operator's, or a number of rows that differs from the number of measurements its
-                parameters are for.
+            ValueError: no batch axis, an event shape that the operator does not support or that differs from its
+                `event_shape`, a device other than the operator's, or a number of rows other than the number of
+                measurements its parameters are for.
         """
         rows(f"{type(self).__name__}: x", x, "event")
         self.check_event_shape(tuple(x.shape[1:]))
@@ -224,8 +224,8 @@ class Operator(Batched, ABC):
         self._check_home("x", x)
 
     def _check_measured(self, what: str, y: Tensor) -> None:
-        """Refuse a y (N, *M) that has not the type and shape of a measurement by this operator. Cheap: values are not
-        looked at, and a shape only once; nor that where the event shape is unknown, which not every operator needs."""
+        """Refuse a y (N, *M) whose type or shape is not that of a measurement. Cheap: values are not checked, and each
+        shape only once. The shape is not checked where the event shape is unknown, which not every operator needs."""
         rows(f"{type(self).__name__}: {what}", y, "measurement")
         self._check_home(what, y)
         measurement_shape = tuple(y.shape[1:])
@@ -240,11 +240,11 @@ class Operator(Batched, ABC):
             )
 
     def known_shape(self, event_shape: Shape) -> Shape:
-        """`measurement_shape`, computed once: on a large picture it takes a moment."""
+        """`measurement_shape`, cached: it is slow for a large image."""
         return self._found.get(event_shape, lambda: self.measurement_shape(event_shape))
 
     def _check_home(self, what: str, x: Tensor) -> None:
-        """Refuse rows on another device than the operator's, or of another number than its parameters are for."""
+        """Refuse rows on a device other than the operator's, or in a number other than its parameters are for."""
         name = type(self).__name__
         home = next(itertools.chain(self.parameters(), self.buffers()), x).device
         if home != x.device:
@@ -260,7 +260,7 @@ class Operator(Batched, ABC):
             )
 
     def validate_y(self, y: Tensor, event_shape: Shape) -> None:
-        """Refuse a y (B, *M) that this operator cannot have measured of events E.
+        """Refuse a y (B, *M) that this operator cannot have measured from events E.
 
         Raises:
             TypeError: wrong type or dtype.

@@ -13,10 +13,10 @@ from .wording import arguments_of, call
 
 
 class Batched(nn.Module):
-    """A module whose tensors either serve every measurement or have a leading axis, one entry per measurement.
+    """A module whose tensors are shared by all measurements or have a leading axis with one entry per measurement.
 
-    Register such tensors with `batched_buffer`; then `batch` and `rows` come free, for this module and for every
-    `Batched` inside it (an operator's noise, the parts of a composition).
+    Register such tensors with `batched_buffer`; `batch` and `rows` then work for this module and for every `Batched`
+    inside it (an operator's noise, the parts of a composition).
     """
 
     def __init__(self) -> None:
@@ -29,14 +29,14 @@ class Batched(nn.Module):
         Arguments:
             name: attribute name.
             value: anything `torch.as_tensor` takes. With more than `event_ndim` axes, the first is the batch axis
-                (one of length 1 is dropped: it serves every measurement).
-            event_ndim: number of axes that belong to one measurement.
+                (one of length 1 is dropped: the value is shared). event_ndim: number of axes that belong to one
+                measurement.
 
         Raises:
             ValueError: more than one axis beyond `event_ndim`.
         """
         value = torch.as_tensor(value)
-        if value.is_inference():  # autograd takes no such tensor, in whatever mode
+        if value.is_inference():  # autograd cannot use inference tensors in any mode
             with torch.inference_mode(False):
                 value = value.clone()
         if value.ndim > event_ndim + 1:
@@ -65,7 +65,7 @@ class Batched(nn.Module):
 
     @property
     def batch(self) -> int | None:
-        """The number of measurements the parameters are for; None if they serve any.
+        """The number of measurements that the parameters are for; None if they are shared by any number.
 
         Raises:
             ValueError: two parameters are batched to different lengths.
@@ -100,7 +100,7 @@ class Batched(nn.Module):
         return call(type(self).__name__, self._facts())
 
     def _facts(self) -> dict[str, Any]:
-        """What its text shows, by name: by default the arguments of its constructor."""
+        """What `repr` shows, by name: by default the arguments of its constructor."""
         return arguments_of(self)
 
     def _is_batched(self, name: str) -> bool:
@@ -113,7 +113,7 @@ class Batched(nn.Module):
 
 
 def _children(module: nn.Module) -> Iterator[Batched]:
-    # Looks through lists only: a network inside an operator is never batched, and is large.
+    # Only lists are searched: a network inside an operator is never batched, and is large.
     for child in module.children():
         if isinstance(child, Batched):
             yield child

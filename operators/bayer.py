@@ -1,4 +1,4 @@
-"""Demosaicing: a sensor sees one colour per pixel."""
+"""Demosaicing: a sensor measures one colour per pixel."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .svd import SVDOperator
 
 @register("bayer")
 class Bayer(SVDOperator):
-    """One colour of every pixel, by the colour filter array of a camera.
+    """The colour filter array of a camera: one colour is measured per pixel.
 
     Formula: y[i, j] = x[c(i mod 2, j mod 2), i, j], (N, 3, H, W) -> (N, 1, H, W), of any size. V = 1, S = 1 where a
-    colour is seen and 0 elsewhere.
+    colour is measured and 0 elsewhere.
     Source: Bayer 1976.
     Arguments: pattern (four letters, each of R, G, B at least once): the filters of the top left 2 x 2 pixels,
     row by row; noise, in units of y.
@@ -43,7 +43,7 @@ class Bayer(SVDOperator):
 
     @property
     def singular_values(self) -> Tensor:
-        """1 where a colour is seen, (3, H, W); needs the event shape (see `Operator.at`)."""
+        """1 where a colour is measured, (3, H, W); needs the event shape (see `Operator.at`)."""
         return self._seen(LinearOperator.event_shape_of(self, ())).float()
 
     def spectrum(self, z: Tensor) -> Tensor:
@@ -78,6 +78,6 @@ class Bayer(SVDOperator):
             raise ValueError(f"Bayer: expected events (3, H, W), given {event_shape}; of one channel use Masking")
 
     def _seen(self, shape: Shape) -> Tensor:
-        """Which colour of which pixel is seen, bool (3, H, W)."""
+        """Which colours of which pixels are measured, bool (3, H, W)."""
         height, width = shape[-2:]
         return self.filters.repeat(1, -(-height // 2), -(-width // 2))[:, :height, :width]

@@ -1,4 +1,4 @@
-"""Convolution with a kernel, and what happens at the border."""
+"""Blur: convolution with a kernel, and its boundary conditions."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from .svd import SVDOperator
 from .transforms import dct, hartley, idct
 
 Boundary = Literal["circular", "reflect", "valid"]
-DIRECT = 49  # pixels of a kernel: a larger one is applied by Fourier transforms
+DIRECT = 49  # pixels of a kernel: larger ones are applied by FFT
 
 
 @register("blur")
 class Blur(LinearOperator):
     """Convolution of every channel with a kernel.
 
-    y[i] = sum_j k[j] x[i + c - j], c = size // 2 the kernel's centre. A true convolution: the kernel is turned round,
-    as in scipy.ndimage.convolve, not slid as in a neural network. `Blur(...)` makes a `CircularBlur`, which has an
-    SVD, or a `PaddedBlur`, which has not (as pathlib.Path makes the path of the platform).
+    y[i] = sum_j k[j] x[i + c - j], c = size // 2 the kernel's centre. A true convolution: the kernel is flipped, as in
+    scipy.ndimage.convolve, unlike in a neural network. `Blur(...)` returns a `CircularBlur`, which has an SVD, or a
+    `PaddedBlur`, which has none.
 
     Arguments:
         kernel: (kH, kW), or (C, kH, kW) for one per channel; (B, C or 1, kH, kW) for one per measurement.
-        boundary: "circular", the picture repeats (scipy "wrap"); "reflect", it is mirrored about its outer pixels'
-            centres (scipy "mirror"); "valid", only pixels whose neighbourhood lies inside are measured:
-            (H, W) -> (H - kH + 1, W - kW + 1).
+        boundary: "circular", periodic (scipy "wrap"); "reflect", mirrored about the centres of the outer pixels (scipy
+            "mirror"); "valid", only pixels whose neighbourhood lies inside are measured: (H, W) -> (H - kH + 1, W - kW
+            + 1).
         noise: in units of y.
 
     Raises:
-        TypeError: a kernel that is no tensor of real numbers.
+        TypeError: a kernel that is not a tensor of real numbers.
         ValueError: an unknown boundary, a kernel of the wrong number of axes, not finite or of zeros; events that are
             not (C, H, W), of another number of channels, or too small for the kernel.
     """
@@ -126,11 +126,11 @@ class Blur(LinearOperator):
 
     @classmethod
     def from_file(cls, path: str | Path, boundary: Boundary = "circular", noise: Noise | None = None) -> Self:
-        """A kernel that was measured or drawn, scaled to sum 1.
+        """A kernel from a file, scaled to sum 1.
 
         Arguments:
-            path: a picture, white where light falls (the mean of its colours counts), or an .npy file of (kH, kW) or
-                (C, kH, kW).
+            path: an image file, white where light falls (colours are averaged), or an .npy file of (kH, kW) or (C, kH,
+                kW).
 
         Raises:
             FileNotFoundError or ValueError: as `kernels.read_kernel`.
@@ -157,7 +157,7 @@ class Blur(LinearOperator):
 
 
 class CircularBlur(Blur, SVDOperator):
-    """Blur of a picture that repeats: an SVD from Fourier transforms.
+    """Blur with periodic boundary: an SVD from Fourier transforms.
 
     A = F^-1 diag(khat) F. With the Hartley transform H x = Re F x - Im F x, which is real, symmetric and orthogonal,
     A = U diag(|khat|) H, U = F^-1 diag(khat / |khat|) F H (Bracewell 1983; |khat| is even, so H diag(|khat|) H is the
@@ -219,14 +219,14 @@ class CircularBlur(Blur, SVDOperator):
         khat = torch.fft.fft2(kernel)
         s = khat.abs()
         s = torch.maximum(s, s.flip(-2, -1).roll((1, 1), dims=(-2, -1)))  # even to the last bit, so that U is real
-        # Below the rounding of a measurement in this dtype a singular value is noise: it counts as 0.
+        # Singular values below rounding in this dtype count as 0.
         floor = torch.finfo(dtype).eps * s.amax((-2, -1), keepdim=True)
         phase = torch.where(s > floor, khat / s.clamp(min=torch.finfo(torch.float64).tiny), 1)[..., : width // 2 + 1]
         return torch.where(s > floor, s, 0).to(dtype), phase.to(dtype.to_complex())
 
 
 class PaddedBlur(Blur):
-    """Blur with a mirrored border, or of the interior only. The adjoint is that of padding and convolution together."""
+    """Blur with a mirrored border, or of the interior only. The adjoint includes that of the padding."""
 
     boundaries = ("reflect", "valid")
 
@@ -251,11 +251,12 @@ class PaddedBlur(Blur):
         return y.reshape(n, c, *y.shape[2:])
 
     def gram_preconditioner(self, y: Tensor, r2: Tensor) -> Map:
-        """r2 A A^T + sigma_y^2 as if the border were not there: |khat|^2, on the frequencies of a transform.
+        """A preconditioner that ignores the border.
 
-        "valid": A A^T is a convolution by the kernel's autocorrelation, cut off at the border, which the circular one
-        is near to (Chan 1988). "reflect": the cosine transform, whose pictures are mirrored too; |khat|^2 is averaged
-        over the two signs of a frequency, which for kernels that are no mirror images of themselves is coarse.
+        It is |khat|^2 on the frequencies of a transform. "valid": A A^T is a truncated convolution with the kernel's
+        autocorrelation, approximated by the circular one (Chan 1988). "reflect": the cosine transform, which implies a
+        mirrored border; |khat|^2 is averaged over the two signs of a frequency, which is a coarse approximation for
+        asymmetric kernels.
         """
         variance, size = self._mean_variance(y), (y.shape[-2], y.shape[-1])
         cosine = self.boundary == "reflect"
@@ -268,7 +269,7 @@ class PaddedBlur(Blur):
         return apply
 
     def _power(self, size: tuple[int, int], cosine: bool, dtype: torch.dtype) -> Tensor:
-        """|khat|^2 on rfft2's frequencies of pictures of this size, or on those of the cosine transform."""
+        """|khat|^2 on rfft2's frequencies of images of this size, or on those of the cosine transform."""
 
         def make() -> Tensor:
             with torch.inference_mode(False), torch.no_grad():

@@ -1,4 +1,4 @@
-"""The public self-test: is this operator what it says it is?"""
+"""Numerical tests of an operator's declared properties."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ CAPABILITIES = frozenset(
 
 
 def check(op: Operator, event_shape: Shape, *, seed: int = 0, x: Tensor | None = None) -> dict[str, float]:
-    """Test an operator against everything methods rely on.
+    """Test an operator for the properties that methods rely on.
 
     Row independence, measurement and its seed, noise moments, likelihood, vjp against finite differences, and where
-    the operator says so: linearity, dot test, Moore-Penrose, Gram solve, SVD, orthogonal rows, noisy likelihood.
-    Figures are relative errors, or standard errors for statistical ones. Nothing here is random beyond `seed`.
+    declared: linearity, dot test, Moore-Penrose, Gram solve, SVD, orthogonal rows, noisy likelihood. Figures are
+    relative errors, or standard errors for statistical ones. Nothing here is random beyond `seed`.
 
     Arguments:
         op: the operator.
@@ -87,7 +87,7 @@ def _capabilities(exam: Exam) -> None:
 
 
 def _rows(exam: Exam) -> None:
-    """No row may know its batch mates."""
+    """Each row must be independent of the rest of its batch."""
     for i in range(ROWS):
         alone = exam.serving(torch.tensor([i % (exam.original.batch or 1)]))(exam.x[i : i + 1])
         exam.close("rows", "forward of a batch of one against its row in a batch", alone, exam.clean[i : i + 1], 1e-5)
@@ -102,7 +102,7 @@ def _measure(exam: Exam) -> None:
     exam.require("seed", "measuring twice with seed 0: the difference", (y - exam.op.measure(exam.x, seed=0)).abs(), 0)
     few = exam.serving(torch.arange(2) % (exam.original.batch or 1)).measure(exam.x[:2], seed=0)
     exam.require("seed", "the first rows' dependence on how many follow", (few - y[:2]).abs() / (1 + y[:2].abs()), 1e-5)
-    # Labels may coincide by chance, so several seeds are tried, and not where a class is all but certain.
+    # Labels may coincide by chance: several seeds are tried, except where one class is almost certain.
     if bool((exam.op.noise.variance(exam.clean) > (0 if y.is_floating_point() else 0.1)).any()):
         same = all(torch.equal(y, exam.op.measure(exam.x, seed=s)) for s in range(1, 20))
         exam.require("seed", "measurements' being the same for every seed", float(same), 0)
@@ -130,7 +130,7 @@ def _moments(exam: Exam) -> None:
     if not seen.any():
         return
     z = (z / var.clamp(min=1e-300).sqrt()).reshape(len(y), -1)[:, seen]
-    # Entry by entry, over all entries, and with random signs, so that no two faults cancel.
+    # Entry by entry, over all entries, and with random signs, so that errors cannot cancel.
     signs = (2 * torch.randint(2, (z.shape[1],), generator=exam.rng) - 1).to(z)
     exam.require("noise_mean", "an entry's mean, in standard errors,", z.mean(0) * len(z) ** 0.5, 8)
     exam.require("noise_mean", "the mean, in standard errors,", _t(z.mean(1)), 6)
@@ -144,8 +144,8 @@ def _t(draws: Tensor) -> Tensor:
 
 
 def _likelihood(exam: Exam) -> None:
-    """E log p(y|x) is largest at the truth, and E p(y|x') / p(y|x) = 1: likelihood and measurement are one law."""
-    # Truth half-way to the other image: of photons, ratios to a dark pixel would have no usable mean.
+    """E log p(y|x) is largest at the truth, and E p(y|x') / p(y|x) = 1: likelihood and measurement agree."""
+    # Truth half-way to the other image: for photon counts, ratios to a dark pixel have no usable mean.
     op, x, y = _repeated(exam, (exam.x[:1] + exam.x[1:2]) / 2)
     other, c = exam.x[1:2], 1.0
     with torch.no_grad():
@@ -157,7 +157,7 @@ def _likelihood(exam: Exam) -> None:
             exam.require(
                 "likelihood", "how much likelier another image is, in standard errors,", _t(drop).clamp(max=0), 6
             )
-            # Near the truth the mean grows as c^2 and the spread as c; at about 1 the ratios tell most.
+            # Near the truth the mean grows as c^2 and the spread as c; the test is most powerful at about 1.
             size = max(float(drop.mean()) ** 0.5 if drop.mean() > 0 else 0.0, float(drop.std()))
             if size <= 1:
                 break
@@ -222,7 +222,7 @@ def _pinv(exam: Exam, op: LinearOperator) -> None:
     exam.close("pinv", "A A^+ A x against A x", op(back), exam.clean, 1e-3)
     alone = exam.serving(torch.tensor([0])).pinv(exam.clean[:1])  # type: ignore[operator]
     again = op.pinv(op(back))
-    # With singular values at the edge of precision A^+ A is no projection in floating point, and norms say nothing.
+    # With singular values near rounding A^+ A is not a projection in floating point, and norms are meaningless.
     if bool((norm(again - back) < 1e-3 * norm(back)).all()):
         exam.close("pinv", "A^+ y of a batch of one against its row in a batch", alone, back[:1], 1e-3)
         overlap = dot(back, exam.x - back) / dot(exam.x, exam.x)

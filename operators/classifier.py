@@ -14,13 +14,13 @@ from .registry import register
 
 @register("classifier")
 class Classifier(Operator):
-    """A noise-conditional classifier: the one operator that knows p_t(y | x_t) itself.
+    """A noise-conditional classifier: the only operator that gives p_t(y | x_t) itself.
 
     p_t(y | x_t) = softmax(network(x_t, t))_y; t = 0 is a clean image. Song et al. 2021, section 5 and appendix I.
 
     Arguments:
-        network: (x (N, *E), t scalar or (N,)) -> logits (N, classes). It carries its SDE's scaling itself. If it has
-            an attribute `n_classes`, labels are checked without running it.
+        network: (x (N, *E), t scalar or (N,)) -> logits (N, classes). It applies its SDE's scaling itself. If it has an
+            attribute `n_classes`, labels are checked without an evaluation.
 
     Raises:
         TypeError: a network that cannot be called.

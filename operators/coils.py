@@ -1,4 +1,4 @@
-"""Receive coils: how each sees the picture, simulated or estimated from the middle of k-space."""
+"""Coil sensitivities, simulated or estimated from the centre of k-space."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .base import Shape
 from .kspace import ifftc, to_complex
 from .sampling import calibration_region, plane
 
-LOBE, TWIST = 0.7, 1.0  # of simulated coils: width in half pictures, phase in radians per half picture
-LARGEST = 24  # rows and columns of the calibration region that kernels are looked for in
-FEWEST = 5  # of them that maps are estimated from
-PER_BATCH = 2**24  # complex numbers of an eigenvalue problem at a time
+LOBE, TWIST = 0.7, 1.0  # of simulated coils: width in half images, phase in radians per half image
+LARGEST = 24  # largest height and width of the calibration region
+FEWEST = 5  # least height and width of the calibration region
+PER_BATCH = 2**24  # complex numbers per batch of eigenvalue problems
 
 
 def smooth_sensitivities(coils: int, shape: Shape) -> Tensor:
-    """Simulated coils around the picture: Gaussian lobes with a smooth phase each, sum_c |S_c|^2 = 1 everywhere.
+    """Simulated coils around the image: Gaussian lobes with a smooth phase, sum_c |S_c|^2 = 1 everywhere.
 
     Arguments: coils (int >= 1), evenly on a circle; shape (H, W).
     Returns: (coils, H, W) complex64.
@@ -38,22 +38,23 @@ def smooth_sensitivities(coils: int, shape: Shape) -> Tensor:
 def estimate_sensitivities(
     y: Tensor, mask: Tensor, kernel: int = 5, threshold: float = 0.05, sigma: float | None = None
 ) -> Tensor:
-    """Coils and phase from the region about k = 0 that is measured whole: ESPIRiT, sum_c |S_c|^2 = 1 everywhere.
+    """Coil sensitivities and phase from the fully sampled region around k = 0, by ESPIRiT; sum_c |S_c|^2 = 1
+    everywhere.
 
-    Formula: all windows of k-space samples of all coils span a space of few dimensions, with projection P; if k-space
-    is that of S x, averaging what P makes of its windows leaves it as it is. That average is a matrix W(r) between
-    coils at every pixel r, of which S(r) is the eigenvector of the largest eigenvalue, which is 1 where there is a
-    picture. Every coil counts twice, as z(k) and as conj z(-k), the coil conj(S): then S is determined up to its sign
-    and holds the phase of the picture, which is real and positive behind it. The sign is that of the picture at low
-    resolution. Windows are ``kernel`` wide, or half as many samples as the region has where it is narrow.
+    Formula: the windows of k-space samples of all coils span a low-dimensional space with projection P. Projecting all
+    windows of the k-space of S x and averaging leaves it unchanged. In the image domain this average is a matrix W(r)
+    between coils at every pixel r; S(r) is its eigenvector to the largest eigenvalue, which is 1 where the image is not
+    0. Every coil is used twice, as z(k) and as the virtual coil conj z(-k) with sensitivity conj(S). This determines S
+    up to its sign and includes the phase of the image, so that x is real and positive. The sign is that of the image at
+    low resolution. Windows are ``kernel`` samples wide, or half the width of a narrow region.
     Source: Uecker et al. 2014; Uecker & Lustig 2017 (virtual conjugate coils).
     Arguments: y (N, coils, 2, H, W), one coil allowed; mask (H, W) bool; kernel (int >= 2): largest side of a window in
-    samples; threshold: directions of a smaller singular value, relative to the largest, do not belong to the space of
-    windows; sigma: noise in the real and in the imaginary part, in units of y: in place of the threshold, directions
-    count by the share of their power that is not noise, 1 - (e / s)^2, with s their singular value and e the largest of
-    noise alone.
+    samples; threshold: directions with a smaller singular value, relative to the largest, are discarded; sigma: noise
+    standard deviation of the real and of the imaginary part, in units of y: replaces the threshold by weights 1 - (e /
+    s)^2, the fraction of a direction's power that is not noise, with s its singular value and e the largest singular
+    value of noise alone.
     Returns: (N, coils, H, W) complex.
-    Raises: ValueError for a calibration region of less than `FEWEST` samples each way, or without signal.
+    Raises: ValueError for a calibration region of fewer than `FEWEST` samples along an axis, or without signal.
     """
     kernel = count("estimate_sensitivities: kernel", kernel, 2, most=64)
     number("estimate_sensitivities: threshold", threshold, "[0, 1)")
@@ -75,7 +76,7 @@ def estimate_sensitivities(
 
 
 def estimate_phase(y: Tensor, mask: Tensor, sensitivities: Tensor | None = None) -> Tensor:
-    """The phase of the picture at low resolution: of the middle of k-space under a Hann window, coils combined.
+    """The low-resolution phase of the image, from the centre of k-space under a Hann window, coils combined.
 
     Formula: the angle of sum_c conj(S_c) F^-1(w y_c).
     Source: Noll, Nishimura & Macovski 1991 (homodyne detection).
@@ -92,7 +93,8 @@ def estimate_phase(y: Tensor, mask: Tensor, sensitivities: Tensor | None = None)
 
 
 def _scan(name: str, y: Tensor, mask: Tensor, axes: int) -> None:
-    """Refuse k-space that is not (N, [coils,] 2, H, W) of real channels, or of another size than its mask (H, W)."""
+    """Refuse k-space that is not (N, [coils,] 2, H, W) with real channels, or that differs in size from its mask (H,
+    W)."""
     coils = "coils, " * (axes - 4)
     if not (isinstance(y, Tensor) and isinstance(mask, Tensor)) or not y.is_floating_point():
         raise TypeError(f"{name}: expected k-space y (N, {coils}2, H, W) of real numbers and a mask (H, W), as tensors")
@@ -104,13 +106,13 @@ def _scan(name: str, y: Tensor, mask: Tensor, axes: int) -> None:
 
 
 def _symmetric(part: slice, n: int) -> slice:
-    """At most `LARGEST` of its samples, as many on both sides of k = 0."""
+    """At most `LARGEST` of its samples, symmetric about k = 0."""
     reach = min(n // 2 - part.start, part.stop - 1 - n // 2, LARGEST // 2)
     return slice(n // 2 - reach, n // 2 + reach + 1)
 
 
 def _hann(mask: Tensor) -> Tensor:
-    """A window (H, W) over the region about k = 0 that is measured whole."""
+    """A window (H, W) over the fully sampled region around k = 0."""
     region, window = calibration_region(mask), torch.zeros(mask.shape)
     a, b = (torch.hann_window(part.stop - part.start + 2, periodic=False)[1:-1] for part in region)
     window[region] = a[:, None] * b
@@ -130,7 +132,7 @@ def _espirit(z: Tensor, shape: torch.Size, kernel: tuple[int, int], threshold: f
     else:  # the largest singular value of white noise (Marchenko & Pastur 1967)
         edge = sigma * math.sqrt(2) * (math.sqrt(windows.shape[0]) + math.sqrt(windows.shape[1]))
         share = (1 - (edge / s.clamp_min(1e-30)) ** 2).clamp_min(0)
-        share[0] = share[0].clamp_min(1e-3)  # something spans the space, however much noise there is
+        share[0] = share[0].clamp_min(1e-3)  # keep at least one direction, however large the noise
     # A window is a row, so rows of vh span them: W = sum of g g' with g their transforms, over the window's samples.
     spanning = (share.sqrt()[:, None] * vh)[share > 0].reshape(-1, 2 * coils, p, q)
     height, width = shape

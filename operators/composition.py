@@ -1,4 +1,4 @@
-"""Operators made of operators."""
+"""Compositions and stacks of operators."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Composition(Operator):
     y = outer(inner(x)) + the outer's noise. Linear, with an adjoint and a pseudo-inverse, if both parts are.
 
     Arguments:
-        outer: applied last; its noise and its support are those of the whole.
+        outer: applied last; its noise and its support are those of the composition.
         inner: applied first; its noise is not used.
 
     Raises:
-        TypeError: a part that is no operator.
+        TypeError: a part that is not an operator.
     """
 
     def __new__(cls, outer: Any = None, inner: Any = None) -> Self:
@@ -42,7 +42,7 @@ class Composition(Operator):
         return f"{self.outer!r} @ {self.inner!r}"
 
     def _set_noise(self, noise: Any) -> None:
-        pass  # the outer's, which may be moved or indexed later
+        pass  # not stored: the outer operator may be moved or indexed later
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -50,7 +50,7 @@ class Composition(Operator):
 
     @property
     def noise(self) -> Noise:  # type: ignore[override]
-        """The outer's; the inner's is not used."""
+        """The noise of the outer operator; that of the inner one is not used."""
         return self.outer.noise
 
     @property
@@ -87,10 +87,10 @@ class LinearComposition(Composition, LinearOperator):
 
 
 class Stack(Operator):
-    """Several measurements of one image, seen as one.
+    """Several measurements of one image as a single operator. y = [y_1, ..., y_n], flattened and concatenated along the
+    last axis: (N, m_1 + ... + m_n).
 
-    y = [y_1, ..., y_n], each flattened, side by side along the last axis: (N, m_1 + ... + m_n). The likelihood is the
-    product of the parts'. Linear if all parts are.
+    The likelihood is the product of the likelihoods of the parts. Linear if all parts are.
 
     Arguments:
         operators: the parts, each with Gaussian noise.
@@ -100,7 +100,7 @@ class Stack(Operator):
             an `event_shape` (see `Operator.at`).
     """
 
-    parts: Any  # an nn.ModuleList of Operators, which its type cannot say
+    parts: Any  # an nn.ModuleList of Operators, which its type cannot express
 
     def __new__(cls, operators: Sequence[Operator] = ()) -> Self:
         if not isinstance(operators, Sequence):
@@ -129,7 +129,7 @@ class Stack(Operator):
         return f"{type(self).__name__}([{', '.join(map(repr, self.parts))}])"
 
     def _set_noise(self, noise: Any) -> None:
-        pass  # made of the parts' (below), which may be moved or indexed later
+        pass  # derived from the parts (below), which may be moved or indexed later
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -137,7 +137,7 @@ class Stack(Operator):
 
     @property
     def noise(self) -> GaussianNoise:  # type: ignore[override]
-        """The parts' noises as one: sigma (m,) or (B, m), or a number where they agree."""
+        """The joint noise: sigma (m,) or (B, m), or a number where all parts have the same."""
         sigma = self._common_sigma()
         if sigma is not None:
             return GaussianNoise(sigma)
@@ -178,7 +178,7 @@ class Stack(Operator):
         return torch.stack(pulled).sum(0)
 
     def split(self, y: Tensor) -> list[Tensor]:
-        """The parts' own measurements, [(N, *M_1), ..., (N, *M_n)], from y (N, m)."""
+        """The measurements of the parts, [(N, *M_1), ..., (N, *M_n)], from y (N, m)."""
         shapes = self.part_shapes()
         sizes = [torch.Size(shape).numel() for shape in shapes]
         return [part.reshape(-1, *shape) for part, shape in zip(y.split(sizes, dim=1), shapes, strict=True)]

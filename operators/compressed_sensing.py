@@ -28,17 +28,17 @@ TRANSFORMS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tenso
 
 @register("compressed_sensing")
 class CompressedSensing(SVDOperator):
-    """Random coefficients of a picture of random signs: each mixes all pixels of a channel.
+    """Subsampled randomised transform: random coefficients of an orthonormal transform of the image times random signs.
 
-    Formula: y = R T D x, with D random signs of the pixels, T an orthonormal transform of every channel and R a random
-    choice of round(keep d) of the d coefficients; (N, *E) -> (N, m). V' = T D, S = 1 where R chooses, 0 elsewhere.
-    Source: Do, Gan, Nguyen & Tran 2012 (structurally random matrices), which recover as Gaussian matrices do and
-    need no memory for them.
+    Formula: y = R T D x, with D random signs per pixel, T an orthonormal transform of every channel and R a random
+    selection of round(keep d) of the d coefficients; (N, *E) -> (N, m). V' = T D, S = 1 on the selected coefficients, 0
+    elsewhere. Source: Do, Gan, Nguyen & Tran 2012 (structurally random matrices; recovery as with Gaussian matrices,
+    without storing a matrix).
     Arguments: keep (float in (0, 1]): m / d; transform: "dct", "hartley" (the real form of Fourier's) or "hadamard",
-    which needs a power of 2 of pixels; seed of signs and choice: with a shape of events it is one operator; noise, in
-    units of y; event_shape (E): (C, H, W), (H, W) or (d,); `adjoint`, `pinv` and `singular_values` need it, here or by
-    `at`.
-    Raises: ValueError for another keep or transform, and for events that a transform cannot serve.
+    which needs a power of 2 of pixels; seed of the signs and the selection: the same seed and event shape give the same
+    operator; noise, in units of y; event_shape (E): (C, H, W), (H, W) or (d,); `adjoint`, `pinv` and `singular_values`
+    need it, here or by `at`.
+    Raises: ValueError for keep out of range, an unknown transform, and events that the transform does not support.
     """
 
     structure = SVDOperator.structure | {"orthogonal_rows"}
@@ -114,7 +114,7 @@ class CompressedSensing(SVDOperator):
             )
 
     def _draw(self, like: Tensor, event_shape: Shape) -> tuple[Tensor, Tensor]:
-        """Signs of E and the coefficients chosen (m,)."""
+        """Signs (E) and indices of the selected coefficients (m,)."""
         event_shape = tuple(event_shape)
 
         def make() -> tuple[Tensor, Tensor]:

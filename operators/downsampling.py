@@ -1,4 +1,4 @@
-"""Super-resolution: the means of blocks of pixels are seen."""
+"""Super-resolution: block averages are measured."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Downsampling(SVDOperator):
     reflection H = 2 u u' / u'u - 1 with u = 1 / f + e_1, whose first row is constant; S = 1 / f at the block's first
     pixel and 0 at the others.
     Arguments: factor (int >= 1), the side f of a block in pixels; noise, in units of y.
-    Raises: TypeError for a factor that is no integer; ValueError for one below 1, or for events that are not (C, H, W)
-    with H and W multiples of it.
+    Raises: TypeError for a factor that is not an integer; ValueError for one below 1, or for events that are not (C, H,
+    W) with H and W multiples of the factor.
     """
 
     structure = SVDOperator.structure | {"orthogonal_rows"}

@@ -1,4 +1,4 @@
-"""How large the noise of a measurement is, told from the measurement alone."""
+"""Noise level estimation from a measurement alone."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .masking import Masking
 from .resize import Resize
 from .varying_blur import VaryingBlur
 
-# they measure pictures with white noise
+# operators whose measurements are images with white noise
 PICTURES = (Blur, Downsampling, Grayscale, Identity, Masking, Resize, VaryingBlur)
-NEAR, FEWEST = 5, 150  # quads a side that roughness is averaged over; places that an estimate needs
-SIDE, PATCHES = 5, 2**15  # pixels of a patch; about so many are looked at
+NEAR, FEWEST = 5, 150  # side, in quads, of the local averages of detail; least number of positions of an estimate
+SIDE, PATCHES = 5, 2**15  # pixels of a patch side; about how many patches are used
 ALIKE = 2.0  # places that tell as much as one of independent noise, of which no least 90 % were taken
-CLIPPED = 9  # pixels a side about a clipped entry that are left out
+CLIPPED = 9  # side, in pixels, of the neighbourhood of a clipped entry that is left out
 SHARES, ERRORS = (0.25, 0.125, 0.0625, 0.03125), 3.0  # of the smoothest places; standard errors that one is judged by
 KEPT, KEPT_MEAN = 0.9, 0.622998  # of the squares; E[z^2 | z^2 is among its least 90 %], z ~ N(0, 1)
 FEWEST_VALUES, LOOKED_AT, EVEN = 16, 2**18, 0.1  # for a step of rounding: values, entries, part of a step
@@ -34,27 +34,28 @@ HAAR = torch.tensor([[[1.0, -1.0], [1.0, -1.0]], [[1.0, 1.0], [-1.0, -1.0]], [[1
 
 
 def estimate_sigma(y: Tensor, operator: Operator | None = None, floor: float | None = None) -> Tensor:
-    """The standard deviation of white noise on a measurement that is a picture.
+    """The standard deviation of white noise on an image measurement.
 
-    Two details of the picture that white noise fills and smooth content does not: the diagonal Haar detail of quads of
-    2 x 2 pixels; and, where patches of 5 x 5 are measured whole, their direction of least variance, found in one half
-    of the picture and measured in the other. Each is taken where the picture is smooth: in the quarter, the eighth and
-    so on down to a 32nd of the places whose other details are least. White noise is independent in orthogonal details,
-    so that this choice does not bias it. Places with an entry that was not measured, or that is clipped (equal to the
-    least or largest of y), are left out.
-    Formula: sigma^2 = mean of the least 90 % of d^2, over what it is of N(0, 1); of all details and shares the one with
-    the least sigma^2 (1 + 3 standard errors); then the mean over channels. Never below the floor.
-    Source: Donoho & Johnstone 1994 (wavelet details), Pyatykh et al. 2013 (least variance of patches); the choice of
-    places is ours. How near it comes to true errors of files: benchmarks/results/noise_level.md. Too large where
-    texture is everywhere and the noise small, as after downsampling (5 times a noise of .001 and 1.6 times one of .005,
-    on photographs of 32 x 32 pixels); noise that is not white is underestimated.
+    Two quantities contain the noise and little image content: the diagonal Haar detail of 2 x 2 pixels; and, where
+    patches of 5 x 5 are fully measured, their direction of least variance, found in one half of the image and evaluated
+    in the other. Each is taken where the image is smooth: at the quarter, the eighth and so on down to a 32nd of the
+    positions whose other details are smallest. White noise is independent in orthogonal details, so this selection does
+    not bias the estimate. Positions with an unmeasured or clipped entry (equal to the least or largest of y) are left
+    out.
+    Formula: sigma^2 = mean of the smallest 90 % of d^2, divided by its value for N(0, 1). Among all details and
+    fractions, the one with the least sigma^2 (1 + 3 standard errors) is used; then the mean over channels. Never below
+    ``floor``.
+    Source: Donoho & Johnstone 1994 (wavelet details), Pyatykh et al. 2013 (least variance of patches); the selection of
+    positions is new here. Accuracy: benchmarks/results/noise_level.md. It overestimates small noise on images with
+    texture everywhere, as after downsampling (by a factor of 5 at sigma = .001 and 1.6 at .005, on photographs of 32 x
+    32 pixels), and underestimates noise that is not white.
     Arguments: y (B, C, H, W); operator that measured it, which must be a `Blur`, `VaryingBlur`, `Downsampling`,
-    `Resize`, `Grayscale`, `Identity`, `Masking` or a composition of such. None: a picture that is measured everywhere;
-    floor (units of y): the least that is returned, such as `priors.rounding` of a file. None: the error of rounding,
-    where y has equidistant values: a step of them over sqrt(12), so 1 / (255 sqrt(12)) of 8 bits in [0, 1].
+    `Resize`, `Grayscale`, `Identity`, `Masking` or a composition of these. None: an image measured everywhere; floor
+    (units of y): lower bound of the result, such as `priors.rounding` of a file. None: the rounding error where y has
+    equidistant values, step / sqrt(12), so 1 / (255 sqrt(12)) for 8 bits in [0, 1].
     Returns: (B,), in units of y.
-    Raises: TypeError for a y that is no floating tensor; ValueError for one that is no picture, for another operator,
-    where fewer than 150 quads are left, and for a floor that is negative or not finite.
+    Raises: TypeError for a y that is not a floating tensor; ValueError for one that is not an image, for an unsupported
+    operator, where fewer than 150 quads are left, and for a floor that is negative or not finite.
     """
     if not isinstance(y, Tensor) or not y.is_floating_point():
         raise TypeError(f"y of {getattr(y, 'dtype', type(y).__name__)}: expected a floating tensor (B, C, H, W)")
@@ -77,9 +78,9 @@ def estimate_sigma(y: Tensor, operator: Operator | None = None, floor: float | N
 
 
 def rounding_level(y: Tensor) -> Tensor:
-    """The error of rounding, step / sqrt(12), of measurements (B, *M) whose values are equidistant; 0 of others.
+    """The rounding error, step / sqrt(12), of measurements (B, *M) with equidistant values; 0 for others.
 
-    Of at most 2^18 entries of each; one with fewer than 16 different values counts as not rounded. Returns: (B,).
+    Uses at most 2^18 entries of each; fewer than 16 distinct values count as not rounded. Returns: (B,).
     """
     return torch.stack([_step(row.flatten()) for row in y]).to(y.dtype) / math.sqrt(12)
 
@@ -101,7 +102,7 @@ def _makes_pictures(operator: Operator) -> bool:
 
 
 def _bands(y: Tensor) -> Tensor:
-    """A large picture (B, C, H, W) thinned out to about 2^20 pixels: bands of 64 rows, evenly spread."""
+    """A large image (B, C, H, W) subsampled to about 2^20 pixels: bands of 64 rows, evenly spaced."""
     every = math.ceil(y.shape[2] * y.shape[3] / 2**20)
     if every == 1 or y.shape[2] < 64:
         return y
@@ -110,7 +111,7 @@ def _bands(y: Tensor) -> Tensor:
 
 def _of_one(y: Tensor, known: Tensor, clipped: Tensor) -> Tensor:
     """y, known (True where measured) and clipped, (C, H, W)."""
-    for reach in (CLIPPED, 1):  # between clipped entries y varies too little, so that the surroundings are left out too
+    for reach in (CLIPPED, 1):  # y varies too little between clipped entries, so their neighbourhood is left out too
         there = known & (max_pool2d(clipped.to(y), reach, 1, reach // 2) == 0)
         variances = []
         for channel, places in zip(y.double(), there, strict=True):
@@ -127,7 +128,8 @@ def _of_one(y: Tensor, known: Tensor, clipped: Tensor) -> Tensor:
 
 
 class _Details(NamedTuple):
-    """Squares of a detail (n,), how rough its places are without it (n,), and the places that share one noise."""
+    """Squares of a detail (n,), the energy of the other details at its positions (n,), and the positions that share one
+    noise."""
 
     squares: Tensor
     roughness: Tensor
@@ -135,7 +137,7 @@ class _Details(NamedTuple):
 
 
 def _variance(details: list[_Details]) -> Tensor:
-    """Of all details and shares of places, the variance with the least upper limit."""
+    """The variance with the least upper confidence limit, over all details and fractions of positions."""
     found = []
     for detail in details:
         for share in SHARES:
@@ -158,7 +160,8 @@ def _quads(y: Tensor, known: Tensor) -> _Details | None:
 
 
 def _patches(y: Tensor, known: Tensor) -> _Details | None:
-    """Projections on the direction of least variance among smooth patches; None where too few are whole."""
+    """Projections on the direction of least variance among smooth patches; None if too few patches are fully
+    measured."""
     if min(y.shape) < 2 * SIDE:
         return None
     stride = max(1, math.ceil(math.sqrt(y.numel() / PATCHES)))

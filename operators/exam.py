@@ -12,7 +12,7 @@ ROWS = 3
 
 
 class OperatorCheckError(AssertionError):
-    """An operator is not what it says it is; the message has the figure that failed and its tolerance."""
+    """An operator fails a test; the message names the test, its figure and the tolerance."""
 
 
 class Exam:

@@ -1,4 +1,4 @@
-"""Magnetic resonance imaging: part of k-space is measured, by one coil or by several."""
+"""Magnetic resonance imaging: undersampled k-space of one or several coils."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from .svd import SVDOperator, divide
 
 @register("fourier")
 class Fourier(LinearOperator):
-    """Samples of k-space: the Fourier transform of a picture, seen through the coils of a scanner.
+    """Undersampled k-space: the masked Fourier transform of an image, for one or several receive coils.
 
     Formula: y_c = m * (F(S_c e^(i phase) x) + noise), F centred and orthonormal (`operators.kspace.fftc`); real and
-    imaginary part are two channels, and 0 where nothing was measured. `Fourier(...)` makes a `RealFourier` or a
-    `ComplexFourier`, which have an SVD, or a `CoilFourier`, which has not.
+    imaginary part are two channels, and 0 where nothing was measured. `Fourier(...)` returns a `RealFourier` or
+    `ComplexFourier`, which have an SVD, or a `CoilFourier`, which has none.
     Source: Pruessmann et al. 1999 (SENSE).
     Arguments:
         mask: bool or 0/1, 1 where measured, with k = 0 at (H // 2, W // 2). (H, W), or (1, W) for whole columns;
             (B, H or 1, W) for one per measurement. `operators.sampling` makes some.
-        sensitivities: of the coils, complex (coils, H, W), or (B, coils, H, W); None: one coil that sees all alike.
-            y is (coils, 2, H, W) with them and (2, H, W) without.
-        phase: radians, (H, W) or (B, H, W): what is known of the picture's phase, so that x, which it turns into
-            x e^(i phase), may be real.
+        sensitivities: of the coils, complex (coils, H, W), or (B, coils, H, W); None: a single coil of uniform
+            sensitivity. y is (coils, 2, H, W) with sensitivities and (2, H, W) without.
+        phase: the known phase of the image, radians, (H, W) or (B, H, W): the image is x e^(i phase), so that x may be
+            real.
         noise: of standard deviation sigma in the real part, and in the imaginary part, of every sample.
-        channels: of events: 1, real pictures (1, H, W); or 2, real and imaginary part (2, H, W).
+        channels: of events: 1, real images (1, H, W); or 2, real and imaginary part (2, H, W).
 
     Raises:
         TypeError: sensitivities that are not complex.
@@ -98,15 +98,15 @@ class Fourier(LinearOperator):
         coils: int | None = None,
         noise: Noise | None = None,
     ) -> Self:
-        """Whole columns of k-space; see `operators.sampling.cartesian`.
+        """Cartesian sampling: whole columns of k-space; see `operators.sampling.cartesian`.
 
         Arguments:
-            event_shape: (1, H, W), or (2, H, W) for complex pictures.
-            acceleration: columns over those that are measured.
+            event_shape: (1, H, W), or (2, H, W) for complex images.
+            acceleration: number of columns over the number measured.
             calibration: fraction of columns measured in the middle.
             kind: "uniform", "variable" or "equispaced".
             seed: of the choice.
-            coils: number of simulated ones (`operators.coils.smooth_sensitivities`); None: one that sees all alike.
+            coils: number of simulated coils (`operators.coils.smooth_sensitivities`); None: a single uniform coil.
         """
         event_shape = _pictures(event_shape)
         mask = sampling.cartesian(event_shape[-2:], acceleration, calibration, kind, seed)
@@ -114,7 +114,7 @@ class Fourier(LinearOperator):
 
     @classmethod
     def radial(cls, event_shape: Shape, spokes: int, coils: int | None = None, noise: Noise | None = None) -> Self:
-        """Lines through k = 0, on the grid; see `operators.sampling.radial`.
+        """Radial sampling: lines through k = 0, on the grid; see `operators.sampling.radial`.
 
         Arguments: event_shape, coils: as `cartesian`; spokes: their number.
         """
@@ -131,10 +131,10 @@ class Fourier(LinearOperator):
         coils: int | None = None,
         noise: Noise | None = None,
     ) -> Self:
-        """Random points that keep a distance; see `operators.sampling.poisson_disc`.
+        """Variable-density Poisson-disc sampling; see `operators.sampling.poisson_disc`.
 
-        Arguments: event_shape, coils: as `cartesian`; acceleration: points over those that are measured; calibration:
-        sides of the rectangle measured in the middle, as fractions; seed: of the points.
+        Arguments: event_shape, coils: as `cartesian`; acceleration: number of points over the number measured;
+        calibration: sides of the fully sampled central rectangle, as fractions; seed: of the points.
         """
         event_shape = _pictures(event_shape)
         mask = sampling.poisson_disc(event_shape[-2:], acceleration, calibration, seed)
@@ -184,11 +184,11 @@ class Fourier(LinearOperator):
 
 
 class CoilFourier(Fourier):
-    """Several coils, or real pictures of known phase: no closed form but the adjoint's."""
+    """Several coils, or real images of known phase: only the adjoint has a closed form."""
 
 
 class ComplexFourier(Fourier, SVDOperator):
-    """One coil and complex pictures: A = m F e^(i phase), S = m, V^T = F e^(i phase)."""
+    """One coil and complex images: A = m F e^(i phase), S = m, V^T = F e^(i phase)."""
 
     structure = SVDOperator.structure | {"orthogonal_rows"}
 
@@ -210,7 +210,7 @@ class ComplexFourier(Fourier, SVDOperator):
 
 
 class RealFourier(Fourier, SVDOperator):
-    """One coil and real pictures, whose k-space is known at -k where it is at k.
+    """One coil and real images, whose k-space at -k is the conjugate of that at k.
 
     A = U S H, with the Hartley transform H x = Re F x - Im F x, which is real, symmetric and orthogonal (Bracewell
     1983). A'A is the convolution by the even part of the mask, so S^2 = (m(k) + m(-k)) / 2; and F H z has the real part
@@ -250,7 +250,7 @@ class RealFourier(Fourier, SVDOperator):
 
 
 def _finite(name: str, value: Any, axes: int, complex_: bool) -> Tensor:
-    """A parameter with that many axes, or one more of measurements, checked."""
+    """A checked parameter with that many axes, or with a leading axis of measurements."""
     value = tensor(f"Fourier: {name}", value, complex_=True)
     if value.is_complex() != complex_:
         raise TypeError(

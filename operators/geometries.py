@@ -1,4 +1,4 @@
-"""Constructors of `Radon`: which views are taken, and the conventions of other toolkits' sinograms."""
+"""Constructors of `Radon`: angular sampling, and the geometries of other toolkits."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Angles = int | Sequence[float] | Tensor
 
 
 class Geometries:
-    """What `Radon` is made by. Every further keyword is one of `Radon`'s arguments, and takes the place of the one that
-    the constructor would give."""
+    """Constructors of `Radon`. Further keywords are arguments of `Radon` and override those that the constructor
+    sets."""
 
     @classmethod
     def _made(cls, angles: Angles, size: int, **kwargs: Any) -> Self:
@@ -32,8 +32,8 @@ class Geometries:
     ) -> Self:
         """The geometry of skimage.transform.radon, whose axis of rotation is pixel n // 2 of every axis.
 
-        For even n the default geometry is half a pixel off this one. Of skimage's sinogram (detectors, views) the
-        measurement is `torch.from_numpy(sinogram.T)[None, None].float()`.
+        For even n the default geometry differs from it by half a pixel. A sinogram of skimage (detectors, views)
+        becomes a measurement by `torch.from_numpy(sinogram.T)[None, None].float()`.
 
         Arguments:
             size: n, pixels.
@@ -50,15 +50,15 @@ class Geometries:
     def astra(cls, size: int, angles: Angles, detectors: int, noise: Noise | None = None, **kwargs: Any) -> Self:
         """The geometry of ASTRA's create_proj_geom('parallel', 1.0, detectors, angles), angles in radians.
 
-        ASTRA's axis of rotation is the middle of the picture and of the detectors, as the default here is; only the
-        angles have another unit. Of its sinogram (views, detectors) the measurement is
-        `torch.from_numpy(sinogram)[None, None].float()`. Its projector 'linear' is Joseph's, the same to rounding.
+        As in the default geometry here, the axis of rotation is the centre of the image and of the detectors; only the
+        unit of the angles differs. A sinogram (views, detectors) becomes a measurement by
+        `torch.from_numpy(sinogram)[None, None].float()`. ASTRA's projector 'linear' is Joseph's, equal up to rounding.
 
         Arguments:
             size: n, pixels, of create_vol_geom(n, n).
             angles: (views,), radians; or their number, spread evenly over half a turn.
             detectors: det_count. Their spacing must be a pixel's side.
-            noise, kwargs: as of `Radon`; of a volume with pixels of another side than 1, `pixel` is that side.
+            noise, kwargs: as in `Radon`; if the volume's pixels have a side other than 1, give it as `pixel`.
         """
         return cls._made(angles, size, detectors=detectors, noise=noise, **({"unit": "radians"} | kwargs))
 
@@ -75,10 +75,10 @@ class Geometries:
     ) -> Self:
         """The geometry of one slice of TIGRE's parallel beam (Python, geo.mode = "parallel").
 
-        TIGRE's source stands on the axis of columns at angle 0 and turns from it towards rising rows, so that view 0
-        sums over the columns of every row; its angle alpha is -90 degrees - alpha here. Of its projections
-        (views, nDetector[0], nDetector[1]) the measurement of slice k is
-        `torch.from_numpy(projections[:, k])[None, None]`, where the detector's rows are those of the volume.
+        TIGRE's source lies on the column axis at angle 0 and turns towards increasing rows, so view 0 sums over the
+        columns of every row; its angle alpha is -90 degrees - alpha here. The measurement of slice k of its projections
+        (views, nDetector[0], nDetector[1]) is `torch.from_numpy(projections[:, k])[None, None]`, if the detector's rows
+        are those of the volume.
 
         Arguments:
             size: n, pixels: nVoxel[1] and nVoxel[2].
@@ -107,7 +107,7 @@ class Geometries:
 
     @classmethod
     def sparse_view(cls, size: int, views: int, noise: Noise | None = None, **kwargs: Any) -> Self:
-        """Few views, spread evenly over [0, 180) degrees.
+        """Sparse-view CT: few views, evenly spaced over [0, 180) degrees.
 
         Arguments:
             size: n, pixels.
@@ -120,12 +120,12 @@ class Geometries:
     def limited_angle(
         cls, size: int, degrees: float, views: int, noise: Noise | None = None, start: float = 0.0, **kwargs: Any
     ) -> Self:
-        """Views of a part of the half circle: the rest is a missing wedge.
+        """Limited-angle CT: the views cover only a part of [0, 180) degrees.
 
         Arguments:
             size: n, pixels.
-            degrees: the part that is seen, in (0, 180].
-            views: how many, spread evenly over [start, start + degrees).
+            degrees: the angular range, in (0, 180].
+            views: how many, evenly spaced over [start, start + degrees).
             noise, kwargs: as of `Radon`.
             start: the first view, degrees.
 

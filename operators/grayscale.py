@@ -1,4 +1,4 @@
-"""Colourisation: one weighted sum of the channels is seen."""
+"""Colourisation: a weighted sum of the channels is measured."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Grayscale(SVDOperator):
         axis = self.weights.to(x.dtype) / self.weights.to(x.dtype).norm()
         first = torch.eye(len(axis), dtype=x.dtype, device=axis.device)[0]
         sign = torch.where(axis[0] < 0, -1, 1)
-        u = axis + sign * first  # the sum that cannot cancel
+        u = axis + sign * first  # the sign that avoids cancellation
         reflection = sign * (2 * u.outer(u) / u.dot(u) - torch.diag(torch.ones_like(u)))  # symmetric; first row is axis
         return torch.einsum("ij,njhw->nihw", reflection, x)
 

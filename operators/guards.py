@@ -1,7 +1,7 @@
-"""What is checked before a method of an operator runs, whoever wrote it.
+"""Input checks around the methods of every operator.
 
-`Operator.__init_subclass__` puts these around the methods that a class defines. They are asked for at every step of a
-solve, so that only types and shapes are looked at; but of `pinv`, which no method asks for, the values too.
+`Operator.__init_subclass__` wraps the methods that a class defines. They run at every step of a solve, so only types
+and shapes are checked; `pinv`, which no method calls, also checks values.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _of_finite_y(method: Method) -> Method:
     def checked(self: Any, y: Tensor) -> Tensor:
         self._check_measured("y", y)
         measured = y if self.support is None else torch.where(self.support, y, 0)
-        if not bool(measured.isfinite().all()):  # iterations would stop at once, and call 0 the answer
+        if not bool(measured.isfinite().all()):  # iterations would stop at once and return 0
             raise ValueError(
                 f"{type(self).__name__}.{method.__name__}: y has measured entries that are nan or infinite; put 0 "
                 "there and leave them out of the operator's mask"

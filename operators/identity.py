@@ -1,4 +1,4 @@
-"""Denoising: every number of the picture is seen, with noise."""
+"""Denoising: the image is measured with noise."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .svd import SVDOperator, divide
 
 @register("identity")
 class Identity(SVDOperator):
-    """The picture itself, with noise: denoising.
+    """Denoising: the image itself plus noise.
 
     Formula: y = x + noise. U = V = 1, S = 1.
-    Arguments: noise, in units of the picture; events of any shape.
-    Raises: TypeError for a noise that is no `Noise`.
+    Arguments: noise, in units of the image; events of any shape.
+    Raises: TypeError for a noise that is not a `Noise`.
     """
 
     structure = SVDOperator.structure | {"orthogonal_rows"}
@@ -30,7 +30,7 @@ class Identity(SVDOperator):
         return z.new_ones(())
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.clone()  # whoever writes on y must not write on x
+        return x.clone()  # in-place changes of y must not change x
 
     def adjoint(self, y: Tensor) -> Tensor:
         return y.clone()

@@ -1,4 +1,4 @@
-"""JPEG: what a compressed file still tells of a picture."""
+"""JPEG compression with a differentiable rounding."""
 
 from __future__ import annotations
 
@@ -28,26 +28,27 @@ CHROMINANCE = (
 # Rec. ITU-T T.871 (JFIF): luma and the two differences of colour, of R, G, B
 YCC = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
 SUBSAMPLINGS = ("4:2:0", "4:4:4")
-# With jumps DPS ended at 2.5 times the error of the decoded file itself, with the smooth staircase below that error
-# (smooth random pictures of 16 x 16 pixels, quality 50, rounded truly).
+# DPS with "sharp" ended at 2.5 times the error of the decoded file itself, with "smooth" below that error
+# (smooth random images of 16 x 16 pixels, quality 50, rounded truly).
 ROUNDINGS = {"smooth": 4, "sharp": 1}
 
 
 @register("jpeg")
 class JPEG(Operator):
-    """A picture compressed as JPEG and decoded again.
+    """An image compressed as JPEG and decoded again.
 
-    Formula: y = idct(Q r(dct(x) / Q)) of blocks of 8 x 8 pixels, of luma and of chroma, whose sides are halved under
-    4:2:0; Q are libjpeg's tables of a quality. In place of rounding, whose derivative is 0 almost everywhere,
+    Formula: y = idct(Q r(dct(x) / Q)) on blocks of 8 x 8 pixels of luma and chroma (chroma at half size for 4:2:0); Q
+    are libjpeg's quantisation tables for the quality. Rounding, whose derivative is 0 almost everywhere, is replaced by
     r(c) = [c] + a (c - [c])^3 with [c] the nearest integer. a = 4 is a smooth staircase of mean slope 1, for guidance;
-    a = 1, nearer to a file, jumps by 3/4 between integers, which no derivative sees.
-    Sizes that are no multiples of a block are continued by the last pixel, as libjpeg does. A decoder's rounding to 8
-    bits and its clipping to [0, 1], which would stop gradients, are left out.
+    a = 1 is closer to true rounding but jumps by 3/4 between integers. Sizes that are not multiples of a block are
+    padded by the last pixel, as in libjpeg. A decoder's rounding to 8 bits and clipping to [0, 1] are left out, since
+    they would stop gradients.
     Source: Wallace 1992; Shin & Song 2017 for r with a = 1.
     Arguments: quality (1 to 100), or (B,), one per measurement; subsampling of chroma: "4:2:0" or "4:4:4"; noise, in
-    units of y; rounding: "smooth" (a = 4) or "sharp" (a = 1). Which sigma? Of a decoded file r misses up to 0.19 `step`
-    if smooth and 0.05 if sharp (rms), and step / sqrt(12), a uniform error's, is what rounding leaves open: between.
-    Raises: ValueError for another quality, subsampling or rounding, or events that are not (1, H, W) or (3, H, W).
+    units of y; rounding: "smooth" (a = 4) or "sharp" (a = 1). Choose sigma between the error of r on a decoded file, up
+    to 0.19 `step` (smooth) or 0.05 `step` (sharp) rms, and the rounding error step / sqrt(12).
+    Raises: ValueError for a quality out of range, an unknown subsampling or rounding, or events that are not (1, H, W)
+    or (3, H, W).
     """
 
     luminance: Tensor
@@ -82,7 +83,7 @@ class JPEG(Operator):
         luma, chroma = self._coded(ycc[:, :1] - 128, "luminance") + 128, ycc[:, 1:]
         if self.subsampling == "4:2:0":
             h, w = x.shape[-2:]
-            # libjpeg continues columns before it halves them, and rows after
+            # libjpeg pads columns before subsampling, and rows after
             half = F.avg_pool2d(F.pad(chroma, (0, -w % 16, 0, h % 2), mode="replicate"), 2)
             half = self._coded(half, "chrominance")[..., : -(-w // 2)]
             chroma = F.interpolate(half, scale_factor=2, mode="bilinear")[..., :h, :w]

@@ -1,4 +1,4 @@
-"""A small cache for what operators derive from their parameters."""
+"""A small cache for tensors derived from an operator's parameters."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ T = TypeVar("T")
 
 
 class Kept:
-    """Values by what they are for; the latest few are kept.
+    """A cache of the latest few values by key.
 
-    Safe between threads without a lock: a caller gets the value of its own key, and entries are only ever replaced as
-    a whole. Copies and pickles begin empty.
+    Thread-safe without a lock: a caller gets the value of its own key, and entries are only replaced as a whole. Copies
+    and pickles start empty.
 
     Arguments:
         size: number of values kept.
@@ -23,12 +23,12 @@ class Kept:
         self._entries: tuple[tuple[Any, Hashable, Any], ...] = ()
 
     def get(self, key: Hashable, make: Callable[[], T], of: Any = None) -> T:
-        """The value of a key, made where it is not there.
+        """The value of a key, computed if it is missing.
 
         Arguments:
             key: compared by ==.
             make: called without arguments.
-            of: an object the value belongs to, compared by identity.
+            of: an object that the value belongs to, compared by identity.
         """
         for owner, known, value in self._entries:
             if owner is of and known == key:

@@ -1,4 +1,4 @@
-"""Kernels of blurs: the path of a shaking camera, a lens out of focus, a file."""
+"""Blur kernels: camera shake, linear motion, defocus, or read from a file."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from .arguments import count, number, tensor
 from .arguments import seed as seeded
 
 LARGEST = 4097  # pixels of a kernel's side
-STEPS = 2000  # of a path: each is a small part of a pixel, for paths of up to hundreds
-INERTIA, PULL, JERKS = 0.7, 0.7, 5.0  # per exposure: how the hand drifts, is drawn back, and how often it jerks
+STEPS = 2000  # of a path: each covers a small part of a pixel, for paths of up to hundreds of pixels
+INERTIA, PULL, JERKS = 0.7, 0.7, 5.0  # per exposure: drift, pull to the centre, and rate of jerks
 
 
 def motion_kernel(size: int, seed: int = 0, length: float | None = None) -> Tensor:
-    """The kernel of a random camera shake: how long the camera looked where.
+    """The kernel of a random camera shake: the time spent at each pixel.
 
-    Formula: a point of constant speed goes ``length`` pixels while the shutter is open. Its direction changes by white
-    noise, by a pull to where it started, and by rare jerks that turn it round; the kernel is the time spent per pixel,
-    shared bilinearly between the four neighbours, of sum 1 and with its centre of mass at the centre of the kernel.
-    Source: Boracchi & Foi 2012 (random camera motion of inertia, centripetal pull and impulsive shakes); the
-    implementation and its constants are ours.
+    Formula: a point moves ``length`` pixels at constant speed during the exposure. Its direction changes by white
+    noise, by a pull to its start, and by rare jerks that reverse it; the kernel is the time spent per pixel, shared
+    bilinearly between the four neighbours, of sum 1 and with its centre of mass at the centre of the kernel.
+    Source: Boracchi & Foi 2012 (random camera motion of inertia, centripetal pull and impulsive shakes); implementation
+    and constants are our own.
     Arguments: size (odd int >= 3): side of the kernel in pixels; seed (int): of the path; length: of the path in
     pixels, default ``size``; a path that leaves the kernel is shrunk until it fits.
     Returns: (size, size) float32.
-    Raises: TypeError for a size that is no integer; ValueError for one that is even or below 3, or a length <= 0.
+    Raises: TypeError for a size that is not an integer; ValueError for one that is even or below 3, or a length <= 0.
     """
     size = count("motion_kernel: size", size, 3, LARGEST, "an odd number, the side in pixels")
     if size % 2 == 0:
@@ -43,15 +43,15 @@ def motion_kernel(size: int, seed: int = 0, length: float | None = None) -> Tens
 
 
 def line_kernel(length: float, angle: float, size: int | None = None) -> Tensor:
-    """The kernel of a camera that moves along a straight line at constant speed while the shutter is open.
+    """The kernel of linear motion at constant speed during the exposure.
 
     Formula: the time that a point on a line of ``length`` pixels through the centre spends on each pixel, shared
     bilinearly between the four neighbours.
     Arguments: length, in pixels; angle, in degrees, counter-clockwise from a movement along the rows; the opposite
     direction is the same kernel; size (odd int >= 3): side of the kernel in pixels, default the least that holds it.
     Returns: (size, size) float32, of sum 1.
-    Raises: TypeError for what is no number; ValueError for a length that is not positive or beyond 4094 pixels, and for
-    a size that is even or too small.
+    Raises: TypeError if an argument is not a number; ValueError for a length that is not positive or above 4094 pixels,
+    and for a size that is even or too small.
     """
     length = number("line_kernel: length", length, f"(0, {LARGEST - 3}]", "in pixels")
     angle = math.radians(number("line_kernel: angle", angle, hint="in degrees"))
@@ -68,8 +68,8 @@ def checked(name: str, kernel: Any) -> Tensor:
     """A kernel, or several, as a floating tensor.
 
     Arguments: name, as messages give it; kernel (..., kH, kW): anything `torch.as_tensor` takes.
-    Raises: TypeError for what is no tensor of fractions, such as a picture's bytes; ValueError for one that is empty,
-    not finite or of zeros.
+    Raises: TypeError if it is not a floating tensor, such as the bytes of an image; ValueError if it is empty, not
+    finite or all 0.
     """
     made = tensor(name, kernel)
     if not torch.as_tensor(kernel).is_floating_point():
@@ -100,7 +100,7 @@ def drawn(path: Tensor, size: int) -> Tensor:
 
 
 def disc_kernel(radius: float, size: int) -> Tensor:
-    """The disc that a point becomes out of focus: the share of every pixel that it covers.
+    """The defocus kernel: the fraction of every pixel that a disc covers.
 
     Arguments: radius, in pixels; 0 is a point in focus; size (odd int), of the kernel's side.
     Returns: (size, size) float32, of sum 1.
@@ -113,12 +113,12 @@ def disc_kernel(radius: float, size: int) -> Tensor:
 
 
 def read_kernel(path: str | Path) -> Tensor:
-    """A kernel from a picture (the mean of its colours) or from an .npy file, scaled to sum 1.
+    """A kernel from an image file (the mean of its colours) or an .npy file, scaled to sum 1.
 
-    A picture is turned as its EXIF orientation says, and has no range of its own: only shares of the sum matter.
-    Returns: (kH, kW) float32; of an .npy file also (C, kH, kW), each channel of sum 1.
-    Raises: FileNotFoundError; ValueError for a file that is neither, a picture that is transparent or one of several in
-    its file, and for numbers that have no positive sum.
+    The EXIF orientation of an image is applied; its range does not matter.
+    Returns: (kH, kW) float32, or (C, kH, kW) from an .npy file, each channel of sum 1.
+    Raises: FileNotFoundError; ValueError for a file that is neither, an image that is transparent or has several
+    frames, and for numbers without a positive sum.
     """
     path = Path(path)
     if not path.exists():
@@ -144,7 +144,7 @@ def read_kernel(path: str | Path) -> Tensor:
 
 
 def _picture(path: Path) -> np.ndarray:
-    """A picture as grey numbers, (H, W)."""
+    """An image as grey numbers, (H, W)."""
     from PIL import Image, ImageOps
 
     formats = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP", "PPM")
@@ -155,7 +155,7 @@ def _picture(path: Path) -> np.ndarray:
         turned = ImageOps.exif_transpose(image)
         if turned.has_transparency_data and np.asarray(turned.convert("RGBA"))[..., 3].min() < 255:
             raise ValueError("it is transparent; put it on black")
-        # of these modes numbers are light: others are converted to colours, and colours to their mean
+        # in these modes values are intensities; others are converted to colours, and colours to their mean
         plain = turned.mode in ("1", "L", "F", "I") or turned.mode.startswith("I;16")
         pixels = np.asarray(turned if plain else turned.convert("RGB"), dtype=np.float64)
     return pixels if pixels.ndim == 2 else pixels.mean(2)

@@ -1,4 +1,4 @@
-"""k-space: the centred Fourier transform of complex pictures, and complex numbers as two channels."""
+"""k-space: the centred Fourier transform of complex images, and complex numbers as two channels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ AXES = (-2, -1)
 
 
 def fftc(x: Tensor, axes: tuple[int, ...] = AXES) -> Tensor:
-    """Orthonormal Fourier transform with the origin, of picture and k-space alike, at pixel n // 2 of every axis.
+    """Orthonormal Fourier transform with the origin of image and k-space at pixel n // 2 of every axis.
 
     Arguments: x (..., H, W), real or complex, of even or odd sizes; axes: which. Returns: (..., H, W), complex.
     """
@@ -32,12 +32,12 @@ def to_complex(y: Tensor) -> Tensor:
 
 
 def mirrored(z: Tensor) -> Tensor:
-    """z(-k) at the place of z(k), (..., H, W): what the spectrum of a real picture is the conjugate of."""
+    """z(-k) at the position of z(k), (..., H, W); for a real image it is conj z(k)."""
     height, width = z.shape[-2:]
     return z.flip(AXES).roll((1 - height % 2, 1 - width % 2), AXES)
 
 
 def radius(shape: tuple[int, int]) -> Tensor:
-    """How far every sample is from k = 0 at (H // 2, W // 2), in half sides: (H, W), 1 at the middle of a side."""
+    """The distance of every sample from k = 0 at (H // 2, W // 2), in half sides: (H, W), 1 at the middle of a side."""
     y, x = ((torch.arange(n) - n // 2) / (n / 2) for n in shape)
     return torch.hypot(y[:, None], x)

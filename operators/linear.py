@@ -1,4 +1,4 @@
-"""Any linear map small enough to be written down."""
+"""A linear map given by its matrix."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class LinearMap(SVDOperator):
 
     y = A vec(x), (N, *E) -> (N, m).
 
-    The SVD is made once, in float64, and holds a d x d matrix: for events of a few thousand numbers, not more.
+    The SVD is computed once, in float64, and stores a d x d matrix: use it for events of at most a few thousand
+        numbers.
 
     Arguments:
         matrix: (m, d), or (B, m, d), one per measurement.

@@ -15,7 +15,7 @@ class LinearOperator(Operator):
 
     Attributes:
         cg_rtol: relative residual at which the iterations of `pinv` and `solve_gram` stop.
-        cg_steps: their largest number. Where it is not enough a `NotConverged` warning names the residual.
+        cg_steps: their largest number. If it is not enough, a `NotConverged` warning reports the residual.
     """
 
     structure = frozenset({"differentiable", "linear"})
@@ -41,7 +41,7 @@ class LinearOperator(Operator):
     def pinv(self, y: Tensor) -> Tensor:
         """A^+ y, the least-squares x of minimum norm, (N, *M) -> (N, *E); by conjugate gradients (CGLS).
 
-        Stops at |A^T (y - A x)| <= cg_rtol |A^T y|; `NotConverged` warns where cg_steps do not reach that.
+        Stops at |A^T (y - A x)| <= cg_rtol |A^T y|; issues `NotConverged` if cg_steps do not reach it.
         """
         what = f"{type(self).__name__}.pinv"
         return least_squares(self, self.adjoint, y, rtol=self.cg_rtol, max_steps=self.cg_steps, what=what)
@@ -49,8 +49,8 @@ class LinearOperator(Operator):
     def solve_gram(self, y: Tensor, r2: Tensor | float) -> Tensor:
         """Solve (r2 A A^T + Sigma_y) v = y on the support; v is 0 elsewhere. By conjugate gradients.
 
-        Stops at a residual of cg_rtol |y|, in double precision where single precision does not reach it;
-        `NotConverged` warns where cg_steps do not reach it either.
+        Stops at a residual of cg_rtol |y|, in double precision if single precision does not reach it; issues
+        `NotConverged` if cg_steps do not reach it either.
 
         Arguments:
             y: (N, *M).
@@ -78,7 +78,8 @@ class LinearOperator(Operator):
         )
 
     def gram_preconditioner(self, y: Tensor, r2: Tensor) -> Map | None:
-        """About the inverse of r2 A A^T + Sigma_y, symmetric and positive, for `solve_gram`; None: no such map.
+        """A preconditioner for `solve_gram`: an approximate inverse of r2 A A^T + Sigma_y, symmetric and positive;
+        None: none.
 
         Arguments:
             y: (N, *M), whose shape it is for; the map is applied to rows like it, in single and double precision.

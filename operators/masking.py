@@ -1,4 +1,4 @@
-"""Inpainting: some pixels are seen, the others are not."""
+"""Inpainting: some pixels are measured."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .svd import SVDOperator
 class Masking(SVDOperator):
     """Keeps the pixels of a mask.
 
-    y = m * (x + noise): the picture's shape, zero where nothing was measured. U = V = 1, S = m.
+    y = m * (x + noise): the image's shape, zero where nothing was measured. U = V = 1, S = m.
 
     Arguments:
         mask: bool or 0/1, 1 where measured. (d,), (H, W) or (C, H, W), broadcastable to E; (B, C or 1, H, W) for one
@@ -49,7 +49,7 @@ class Masking(SVDOperator):
 
     @classmethod
     def random(cls, event_shape: Shape, keep: float = 0.5, seed: int = 0, noise: Noise | None = None) -> Self:
-        """Each pixel is seen at random, the same pixels in every channel; round(keep * pixels) of them.
+        """A random mask of round(keep * pixels) pixels, the same in every channel.
 
         Arguments:
             event_shape: (C, H, W), or (d,).
@@ -73,7 +73,7 @@ class Masking(SVDOperator):
         corner: tuple[int, int] | None = None,
         noise: Noise | None = None,
     ) -> Self:
-        """All pixels are seen but those of a box.
+        """A mask that hides a box.
 
         Arguments:
             event_shape: (C, H, W).
@@ -81,7 +81,7 @@ class Masking(SVDOperator):
             corner: its top left pixel (row, column); default centred.
 
         Raises:
-            ValueError: a box that does not fit into the picture.
+            ValueError: a box that does not fit into the image.
         """
         height, width = _plane("Masking.box", event_shape)
         h, w = _pair("Masking.box: size", size)
@@ -97,7 +97,7 @@ class Masking(SVDOperator):
 
     @classmethod
     def half(cls, event_shape: Shape, seen: str = "left", noise: Noise | None = None) -> Self:
-        """One half of the picture is seen; of an odd number of rows or columns, the middle one is hidden.
+        """A mask that keeps one half of the image; the middle row or column of an odd number is hidden.
 
         Arguments:
             event_shape: (C, H, W).
@@ -122,7 +122,7 @@ class Masking(SVDOperator):
     def singular_values(self) -> Tensor:
         return self.mask.float()
 
-    # torch.where, not a product: what stands outside the mask must not matter, even if it is nan.
+    # torch.where, not a product: values outside the mask must not matter, even nan.
     def forward(self, x: Tensor) -> Tensor:
         return torch.where(self.mask, x, 0)
 
@@ -172,7 +172,7 @@ def _plane(name: str, event_shape: Any) -> tuple[int, int]:
 
 
 def _pair(name: str, value: Any) -> tuple[int, int]:
-    """Two numbers of pixels, or one that stands for both."""
+    """Two numbers of pixels, or one for both."""
     value = value.tolist() if isinstance(value, np.ndarray | Tensor) else value
     pair = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value, value)
     if len(pair) != 2:

@@ -1,4 +1,4 @@
-"""p(y | clean): how a noiseless measurement is corrupted."""
+"""p(y | clean): noise models."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from .arguments import count, tensor
 from .batching import Batched
 
 LEAST_RATE = 1e-6  # counts
-ROUNDING = 1e-4  # of the largest entry: a clean measurement this little below 0 is 0
+ROUNDING = 1e-4  # of the largest entry: a clean measurement below 0 by at most this counts as 0
 
 
 class Noise(Batched, ABC):
-    """A law of y given the noiseless measurement `clean` (N, *M). Sampling is row by row from one CPU generator, so
-    that a seed gives the same noise on every device and for any number of rows that follow."""
+    """The distribution of y given the noiseless measurement `clean` (N, *M). Rows are sampled one by one from a CPU
+    generator, so a seed gives the same noise on every device and for any number of further rows."""
 
     noiseless: bool = False  # y determines clean, so there is no density
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What the engine may rely on: "gaussian", "isotropic"."""
+        """Properties that methods may rely on: "gaussian", "isotropic"."""
         return frozenset()
 
     @abstractmethod
@@ -46,11 +46,11 @@ class Noise(Batched, ABC):
         return clean
 
     def encode(self, y: Tensor, clean: Tensor) -> Tensor:
-        """y in clean's shape: y itself, or one-hot labels. Mean and variance speak of this."""
+        """y in clean's shape: y itself, or one-hot labels. `mean` and `variance` are those of the encoded y."""
         return y
 
     def fits(self, y: Tensor, measurement_shape: tuple[int, ...], n: int | None = None) -> None:
-        """Refuse a y of another type or shape than this noise produces. Cheap: values are not looked at.
+        """Refuse a y whose type or shape this noise cannot produce. Cheap: values are not checked.
 
         Arguments:
             y: (B, *M).
@@ -122,7 +122,7 @@ class GaussianNoise(Noise):
         return frozenset({"gaussian", "isotropic"} if single else {"gaussian"})
 
     def sample(self, clean: Tensor, generator: torch.Generator) -> Tensor:
-        # Not one randn for all rows: its vectorised path lets the last rows decide the earlier ones.
+        # Not one randn for all rows: in its vectorised path earlier rows depend on the number of rows.
         z = torch.stack([torch.randn(clean.shape[1:], generator=generator) for _ in range(len(clean))])
         return clean + self.aligned("sigma", clean) * z.to(clean)
 
@@ -170,7 +170,7 @@ class PoissonNoise(Noise):
     def sample(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         peak = self.aligned("peak", clean)
         least = float(clean.min())
-        # Fourier transforms leave -1e-6 where there is no light: that is rounding, and 0 is meant.
+        # Fourier transforms leave -1e-6 in dark regions: this is rounding and counts as 0.
         if not least >= -ROUNDING * float(clean.abs().max()):
             raise ValueError(
                 f"PoissonNoise: photons count intensities >= 0, given {least:.4g} after the operator; clip the picture "
@@ -182,10 +182,10 @@ class PoissonNoise(Noise):
     def log_prob(self, y: Tensor, clean: Tensor) -> Tensor:
         """log of the probability of the count: k log(rate) - rate - log k!.
 
-        Below a rate of 1e-6 log(rate) goes on along its tangent there, and the rate counts as 1e-6: finite, and where
-        there are counts with a slope towards larger rates.
+        Below a rate of 1e-6, log(rate) is continued by its tangent and the rate is taken as 1e-6: the result is finite,
+        and its gradient points to larger rates where there are counts.
         """
-        # An estimate of clean may dip below 0 on the way; -inf there would turn every gradient into nan.
+        # Intermediate estimates of clean may be below 0; -inf there would turn every gradient into nan.
         peak = self.aligned("peak", clean)
         rate, k = peak * clean, peak * y
         floored = rate.clamp(min=LEAST_RATE)
@@ -249,9 +249,9 @@ class Categorical(Noise):
 
 
 def _other_axes(y: Tensor, measurement_shape: tuple[int, ...]) -> str:
-    """A hint where the axes of y in another order are those of a measurement; else "".
+    """A hint if the axes of y fit a measurement in another order; else "".
 
-    An axis is missing at the front where it is that of batches or has length 1.
+    Leading axes may be missing: the batch axis and those of length 1.
     """
     expected, missing = (1, *measurement_shape), 1 + len(measurement_shape) - y.ndim
     if not 0 <= missing < len(expected) or y.ndim > 5 or any(n != 1 for n in expected[:missing]):
@@ -283,7 +283,7 @@ def _fits_rows(b: int, n: int | None) -> None:
 
 
 def _kind(y: Any) -> str:
-    """What a y is that should be a floating tensor, and what makes one of it without losing anything."""
+    """The type of a y that should be a floating tensor, and how to convert it losslessly."""
     if isinstance(y, Tensor) and y.is_complex():
         return f"{y.dtype}; torch.stack((y.real, y.imag), -3) makes two channels of the real and the imaginary part"
     given = y.dtype if isinstance(y, Tensor) else type(y).__name__

@@ -1,4 +1,4 @@
-"""Phase retrieval: only the amplitudes of a Fourier transform are seen."""
+"""Phase retrieval: only Fourier magnitudes are measured."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .registry import register
 
 @register("phase_retrieval")
 class PhaseRetrieval(Operator):
-    """Amplitudes of the Fourier transform, as diffraction shows them.
+    """The magnitude of the oversampled Fourier transform, optionally after coded masks.
 
-    Formula: y = |F pad(x)|, channel by channel, with F orthonormal and zeros beyond the picture up to oversampling H x
-    oversampling W; (N, C, H, W) -> (N, C, H', W'). With masks, (N, C L, H', W'): |F pad(m_l x)|, coded diffraction
-    patterns. The derivative counts as 0 where y = 0. Without masks x shifted or turned by 180 degrees measures the
-    same, so that a posterior has several modes: draw several samples.
+    Formula: y = |F pad(x)|, channel by channel, with F orthonormal and zero padding to oversampling H x oversampling W;
+    (N, C, H, W) -> (N, C, H', W'). With masks, (N, C L, H', W'): |F pad(m_l x)|, coded diffraction patterns. The
+    derivative is defined as 0 where y = 0. Without masks, shifts of x and its rotation by 180 degrees have the same y,
+    so the posterior has several modes: draw several samples.
     Source: Fienup 1982; Candes, Li & Soltanolkotabi 2015 for the masks.
-    Arguments: oversampling (float >= 1), 2 for a picture that its amplitudes determine; noise, in units of y, whose
-    mean square is that of x over oversampling^2; masks, real or complex: (L, H, W), or (B, L, H, W), one set per
-    measurement.
+    Arguments: oversampling (float >= 1); 2 makes the magnitudes determine the image up to these symmetries; noise, in
+    units of y, whose mean square is that of x over oversampling^2; masks, real or complex: (L, H, W), or (B, L, H, W),
+    one set per measurement.
     Raises: ValueError for an oversampling below 1, masks of other axes or not finite, or events that are not (C, H, W)
     or of another size than the masks.
     """
@@ -55,7 +55,7 @@ class PhaseRetrieval(Operator):
         oversampling: float = 1.0,
         noise: Noise | None = None,
     ) -> Self:
-        """Coded diffraction patterns: every mask turns each pixel's phase by a random multiple of 90 degrees.
+        """Coded diffraction patterns: every mask multiplies each pixel by a random power of i.
 
         Arguments:
             event_shape: (C, H, W).

@@ -1,4 +1,4 @@
-"""Line integrals as a sparse matrix: Joseph's weights, and products with a derivative."""
+"""Line integrals as a sparse matrix by Joseph's method, and differentiable products with it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.autograd import Function
 
 
 def joseph(angles: Tensor, size: int, detectors: int, pixel: float, centre: float, origin: tuple[float, float]) -> Any:
-    """Joseph's weights, scipy's compressed sparse rows (views * detectors, size * size), float64.
+    """The system matrix by Joseph's method, as scipy CSR (views * detectors, size * size), float64.
 
     Arguments: angles in degrees; centre and origin: the axis of rotation, see `Radon`.
     """
@@ -42,7 +42,7 @@ def joseph(angles: Tensor, size: int, detectors: int, pixel: float, centre: floa
 
 
 def as_torch(matrix: Any, like: Tensor) -> Tensor:
-    """Scipy's compressed sparse rows as torch's, of like's dtype and device."""
+    """A scipy CSR matrix as a torch CSR tensor of like's dtype and device."""
     ends, places, weights = (torch.from_numpy(a).to(like.device) for a in (matrix.indptr, matrix.indices, matrix.data))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
@@ -50,7 +50,7 @@ def as_torch(matrix: Any, like: Tensor) -> Tensor:
 
 
 class Product(Function):
-    """Rows (N, d) times the transpose of a sparse matrix (m, d), with a derivative by the kept transpose."""
+    """Rows (N, d) times the transpose of a sparse matrix (m, d), differentiable by the stored transpose."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, matrix: Tensor, transpose: Tensor) -> Tensor:

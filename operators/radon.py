@@ -1,4 +1,4 @@
-"""Computed tomography: line integrals of a picture along parallel rays."""
+"""Computed tomography: line integrals of an image along parallel rays."""
 
 from __future__ import annotations
 
@@ -24,39 +24,38 @@ from .registry import register
 
 MIDDLE = "in pixels; leave it out where the axis of rotation is in the middle"
 
-UNEVEN = 5.0  # how much less the sums over one axis of a sinogram must vary than those over the other
+UNEVEN = 5.0  # a sinogram looks transposed if the sums over one axis vary this many times less than over the other
 
 
 class TransposedSinogram(UserWarning):
-    """A sinogram whose sums over its first axis are all alike, as those of views are: its axes look swapped."""
+    """A sinogram whose axes look swapped: its sums over the first axis, not over the second, are nearly equal."""
 
 
 @register("radon")
 class Radon(Geometries, LinearOperator):
-    """The X-ray transform of square pictures along parallel rays: a sinogram.
+    """The parallel-beam X-ray transform of square images: a sinogram.
 
     y[a, j] = p integral of x along the ray at s_j of view a; (N, C, n, n) -> (N, C, views, detectors). With columns u
     to the right and rows v upwards, both from the origin and in pixels, that ray is u cos a + v sin a = s_j,
     s_j = j - centre: view 0 sums over columns, and views turn as in skimage.transform.radon. `Radon.skimage`,
-    `Radon.astra` and `Radon.tigre` have these toolkits' angles and axes of rotation. Every ray steps along the axis
-    that it is nearest to and interpolates linearly between two pixels (Joseph 1982). The weights are one sparse matrix,
-    made at the first use of a size and kept for two, and the adjoint is its transpose.
+    `Radon.astra` and `Radon.tigre` follow the angles and axes of rotation of these toolkits. Every ray steps along the
+    axis nearest to it and interpolates linearly between two pixels (Joseph 1982). The system matrix is sparse, computed
+    at the first use of a size and cached for two sizes; the adjoint is its transpose.
 
-    `pinv` is the least-squares x, exact and slow; `fbp` approximates it in one pass, well with many views and little
-    noise, and smooths the noise by its filter. `solve_gram` takes the more iterations the smaller sigma_y^2 / r2 is:
-    a larger `cg_rtol` makes it faster.
+    `pinv` is the least-squares solution, exact and slow; `fbp` approximates it in one pass, accurately for many views
+    and little noise. `solve_gram` takes more iterations for smaller sigma_y^2 / r2; a larger `cg_rtol` makes it faster.
 
     Arguments:
-        angles: (views,), in `unit`; or the number of views, which are then spread evenly over half a turn.
+        angles: (views,), in `unit`; or the number of views, evenly spaced over half a turn.
         size: n, pixels; None: any.
-        detectors: their number, one pixel apart; None: as many as see the whole picture in every view.
+        detectors: their number, one pixel apart; None: as many as cover the image in every view.
         noise: in units of y.
-        pixel: p, what a pixel of value 1 adds to a line integral: 1 for units of [image unit x pixel], a pixel's length
-            for [image unit x length], and that times the attenuation of value 1 for none (see `attenuation`).
-        centre: where the axis of rotation meets the row of detectors, in pixels from the middle of the first, as
-            tomopy's; None: its middle, (detectors - 1) / 2. Detectors that are offset by d have it at that less d.
-        origin: (row, column) of the axis of rotation in the picture, in pixels from the middle of the top left one;
-            None: the picture's middle, ((n - 1) / 2, (n - 1) / 2).
+        pixel: p, the line integral through one pixel of value 1: 1 for y in [image unit x pixel]; the pixel's length
+            for [image unit x length]; that times the attenuation of value 1 for a dimensionless y (see `attenuation`).
+        centre: the projection of the axis of rotation on the detectors, in pixels from the centre of the first, as in
+            tomopy; None: (detectors - 1) / 2. For detectors offset by d subtract d.
+        origin: (row, column) of the axis of rotation in the image, in pixels from the centre of the top left pixel;
+        None: the image centre, ((n - 1) / 2, (n - 1) / 2).
         unit: of the angles, "degrees" or "radians"; None: degrees, and angles that look like radians are refused.
 
     Raises:
@@ -95,7 +94,7 @@ class Radon(Geometries, LinearOperator):
         self.size, self.detectors = size, detectors
         self.centre = None if centre is None else number("Radon: centre", centre, hint=MIDDLE)
         self.origin = None if origin is None else _place(origin)
-        self.angles = _degrees(angles.cpu(), unit)  # on the CPU wherever the pictures are: it alone reads them
+        self.angles = _degrees(angles.cpu(), unit)  # on the CPU, wherever the images are: only the CPU reads them
         self._matrices = Kept()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -112,9 +111,9 @@ class Radon(Geometries, LinearOperator):
     def fbp(self, y: Tensor, filter: str = "ramp") -> Tensor:
         """Filtered back-projection, (N, C, views, detectors) -> (N, C, n, n), in the units of x.
 
-        x = sum over views of (their share of the half circle) x (y convolved with the ramp filter), interpolated at
-        every pixel. The ramp is that of a band of one detector, sampled in space, which keeps the mean right; Kak &
-        Slaney 1988, section 3.3. Of a limited angle what the wedge hides stays missing.
+        x = sum over views of (angular weight) x (y convolved with the ramp filter), interpolated at every pixel. The
+        ramp is band-limited and sampled in space, which preserves the mean; Kak & Slaney 1988, section 3.3. A missing
+        wedge is not filled.
 
         Arguments:
             y: a sinogram.
@@ -131,12 +130,12 @@ class Radon(Geometries, LinearOperator):
         return back_project(filtered * share[:, None], self.angles, size, *self._axis(size))
 
     def detectors_for(self, size: int) -> int:
-        """How many detectors see a picture of size x size pixels: as given, or its diagonal, odd where size is."""
+        """The number of detectors for an image of size x size pixels: as given, or its diagonal, odd if size is odd."""
         diagonal = math.ceil(size * math.sqrt(2))
         return diagonal + (diagonal - size) % 2 if self.detectors is None else self.detectors
 
     def _axis(self, size: int) -> tuple[float, tuple[float, float]]:
-        """The axis of rotation, on the detectors and in the picture."""
+        """The axis of rotation, on the detectors and in the image."""
         middle = (size - 1) / 2
         centre = (self.detectors_for(size) - 1) / 2 if self.centre is None else float(self.centre)
         return centre, (middle, middle) if self.origin is None else self.origin
@@ -156,10 +155,11 @@ class Radon(Geometries, LinearOperator):
         return (event_shape[0], len(self.angles), self.detectors_for(event_shape[-1]))
 
     def event_shape_of(self, measurement_shape: Shape) -> Shape:
-        """(C, n, n) of sinograms (C, views, detectors): n is `size`, or that whose default detectors these are.
+        """(C, n, n) for sinograms (C, views, detectors): n is `size`, or the size with this default number of
+        detectors.
 
         Raises:
-            ValueError: the detectors were given and the size was not, or they are those of no size.
+            ValueError: detectors were given without size, or no size has this default number of detectors.
         """
         if len(measurement_shape) != 3 or measurement_shape[1] != len(self.angles):
             raise ValueError(
@@ -183,7 +183,7 @@ class Radon(Geometries, LinearOperator):
         return (channels, size, size)
 
     def validate_y(self, y: Tensor, event_shape: Shape) -> None:
-        """Refuse a y (B, C, views, detectors) that this operator cannot have measured, with what would make it fit.
+        """Refuse a y (B, C, views, detectors) that this operator cannot have measured, and suggest a fix.
 
         Warns:
             TransposedSinogram: views and detectors are as many, and y looks transposed.
@@ -208,7 +208,8 @@ class Radon(Geometries, LinearOperator):
             )
 
     def _remedy(self, given: Shape, size: int | None) -> str:
-        """What makes a sinogram (..., views, detectors) of another shape fit pictures of a size, or of any."""
+        """A suggestion that makes a sinogram (..., views, detectors) of the wrong shape fit images of a size, or of
+        any."""
         views, seen = given[-2:]
         swapped = views != len(self.angles)
         if swapped and seen != len(self.angles):
@@ -224,20 +225,20 @@ class Radon(Geometries, LinearOperator):
         return self.event_shape_of(tuple(y.shape[1:]))[-1]
 
     def _matrix(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The weights for pictures like x, sparse (views * detectors, n * n), and their transpose."""
+        """The weights for images like x, sparse (views * detectors, n * n), and their transpose."""
         size = x.shape[-1]
 
         def make() -> tuple[Tensor, Tensor]:
             with torch.inference_mode(False):
                 weights = joseph(self.angles, size, self.detectors_for(size), self.pixel, *self._axis(size))
-                # Both are kept: a product with the transpose of compressed rows would convert them every time.
+                # Both are cached: a product with the transpose of a CSR matrix would convert it every time.
                 return as_torch(weights, x), as_torch(weights.T.tocsr(), x)
 
         return self._matrices.get((size, x.dtype, x.device), make)
 
 
 def _place(origin: Any) -> tuple[float, float]:
-    """A place (row, column) in a picture, in pixels."""
+    """A position (row, column) in an image, in pixels."""
     origin = origin.tolist() if isinstance(origin, np.ndarray | Tensor) else origin
     if isinstance(origin, str) or not isinstance(origin, Sequence) or len(origin) != 2:
         raise ValueError(f"Radon: origin = {origin!r:.60}: expected a place (row, column) {MIDDLE}")
@@ -259,5 +260,5 @@ def _degrees(angles: Tensor, unit: str | None) -> Tensor:
 
 
 def _uneven(sums: Tensor) -> float:
-    """How much sums (B, C, n) vary from one to the next: their standard deviation over the size of their mean."""
+    """The coefficient of variation of sums (B, C, n): standard deviation over absolute mean."""
     return float(sums.double().std(-1).mean() / sums.double().mean(-1).abs().mean().clamp_min(1e-30))

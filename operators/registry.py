@@ -1,4 +1,4 @@
-"""Operators by name, ours and other people's.
+"""The registry of operators by name, plug-ins included.
 
 A package offers operators by an entry point, in its pyproject.toml:
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 GROUP = "inverse.operators"
 REGISTRY: dict[str, Callable[..., Any]] = {}
-SUGGESTIONS = {  # names of problems and of other toolkits' operators: those of ours that they are
+SUGGESTIONS = {  # common names of problems and operators -> the name here
     "inpainting": "masking", "missing": "masking", "mask": "masking", "superresolution": "resize' or 'downsampling",
     "sr": "resize' or 'downsampling", "upscaling": "resize' or 'downsampling", "upsampling": "resize' or 'downsampling",
     "denoising": "identity", "denoise": "identity", "noise": "identity", "colorization": "grayscale",
@@ -33,7 +33,7 @@ SUGGESTIONS = {  # names of problems and of other toolkits' operators: those of 
     "dejpeg": "jpeg", "compression": "jpeg", "phaseretrieval": "phase_retrieval",
     "compressedsensing": "compressed_sensing", "classification": "classifier", "label": "classifier",
 }  # fmt: skip
-_visited: set[tuple[str, str]] = set()  # entry points loaded or refused, so that each warns once
+_visited: set[tuple[str, str]] = set()  # entry points loaded or refused: each warns once
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
@@ -72,7 +72,7 @@ def get(name: str) -> Callable[..., Any]:
         name: one of `available()`.
 
     Raises:
-        ValueError: no such name; lists those there are, and names the one that was probably meant.
+        ValueError: no such name; lists the known names and suggests the closest.
     """
     if not isinstance(name, str):
         raise TypeError(f"operator name = {name!r:.60}: expected a text, one of operators.available()")
@@ -108,7 +108,7 @@ def _discover() -> None:
             if not callable(factory):
                 raise TypeError(f"{point.value} is {factory!r:.60}, expected a class or function")
             register(point.name)(factory)
-        except Exception as error:  # another package's fault must not take ours down
+        except Exception as error:  # an error in another package must not break this one
             source = point.dist.name if point.dist else "an unknown distribution"
             warnings.warn(
                 f"operator {point.name!r} of the installed package {source!r} was left out: "

@@ -1,4 +1,4 @@
-"""Super-resolution as its data sets make it: an antialiased resize by any factor."""
+"""Super-resolution with the degradation of the usual data sets: antialiased resizing by any factor."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _lanczos(u: Tensor) -> Tensor:
     return torch.where(u < 3, torch.sinc(u) * torch.sinc(u / 3), 0)
 
 
-# name: the kernel as a function of |u| >= 0, and where it ends
+# name: the kernel as a function of |u| >= 0, and its support
 KERNELS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
     "bilinear": (_bilinear, 1),
     "bicubic": (_bicubic, 2),
@@ -42,15 +42,15 @@ KERNELS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
 
 @register("resize")
 class Resize(SVDOperator):
-    """Antialiased downsampling by any factor, bicubic as a rule: MATLAB's imresize(x, 1 / factor).
+    """Antialiased downsampling by any factor, bicubic by default: MATLAB's imresize(x, 1 / factor).
 
-    Formula: y = A_h x A_w', channel by channel, with A[i, j] ~ k(|j + 1/2 - f (i + 1/2)| / f), rows of sum 1, and the
-    picture mirrored at its border (scipy "reflect"); (N, C, H, W) -> (N, C, ceil(H / f), ceil(W / f)). The singular
-    values of A are the products of those of A_h and A_w, and U and V are made of theirs: two SVDs of the size of a
-    side are all, exact for pictures of any size.
+    Formula: y = A_h x A_w', channel by channel, with A[i, j] ~ k(|j + 1/2 - f (i + 1/2)| / f), rows of sum 1, and
+    mirrored borders (scipy "reflect"); (N, C, H, W) -> (N, C, ceil(H / f), ceil(W / f)). The singular values of A are
+    the products of those of A_h and A_w, and U and V are products of theirs: two SVDs of the size of a side suffice,
+        for images of any size.
     Source: Keys 1981, the cubic with a = -1/2; Dong et al. 2014 for the use as a benchmark of super-resolution.
-    Arguments: factor (float >= 1): f, pixels of x per pixel of y; kernel: "bicubic", "bilinear" or "lanczos" (of
-    three lobes); noise, in units of y. Means of blocks are `Downsampling`.
+    Arguments: factor (float >= 1): f, pixels of x per pixel of y; kernel: "bicubic", "bilinear" or "lanczos" (three
+    lobes); noise, in units of y. For block averages see `Downsampling`.
     Raises: ValueError for a factor below 1 or another kernel, or for events that are not (C, H, W).
     """
 
@@ -95,10 +95,10 @@ class Resize(SVDOperator):
         return F.pad(z, (0, len(columns.right) - z.shape[-1], 0, len(rows.right) - z.shape[-2]))
 
     def event_shape_of(self, measurement_shape: Shape) -> Shape:
-        """E for measurements of shape M: several sizes of pictures are reduced to the same one, unless f is near 1.
+        """E for measurements of shape M. Several image sizes have the same M, unless f is near 1.
 
         Raises:
-            ValueError: M does not tell E and `event_shape` is None, or M is not that of `event_shape`.
+            ValueError: M does not determine E and `event_shape` is None, or M does not match `event_shape`.
         """
         channels, h, w = picture("Resize", measurement_shape)
         if self.event_shape is not None:

@@ -1,4 +1,4 @@
-"""Which part of k-space is measured: masks (H, W), True where, with k = 0 at (H // 2, W // 2)."""
+"""Sampling masks of k-space (H, W), True where measured, with k = 0 at (H // 2, W // 2)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .base import Shape
 
 Kind = Literal["uniform", "variable", "equispaced"]
 GOLDEN = math.pi * (math.sqrt(5) - 1) / 2  # 111.25 degrees
-FALL = 4.0  # of variable density: the exponent with which columns become rarer outwards
+FALL = 4.0  # of variable density: the exponent with which the density of columns falls
 SPREAD = 3.0  # of the Poisson disc: its radius at the border of k-space over that in the middle, less 1
-TOLERANCE = 0.02  # of the number of samples that the search for a radius stops at
+TOLERANCE = 0.02  # relative error in the number of samples at which the search for a radius stops
 
 
 def cartesian(
@@ -28,11 +28,11 @@ def cartesian(
     kind: Kind = "variable",
     seed: int = 0,
 ) -> Tensor:
-    """Whole columns: the middle ones all, of the others as many as the acceleration leaves.
+    """Cartesian sampling: the central columns, and a selection of the others as the acceleration allows.
 
     Source: Zbontar et al. 2018 (fastMRI: "uniform" and "equispaced"); Lustig, Donoho & Pauly 2007 ("variable": denser
     in the middle).
-    Arguments: shape (H, W); acceleration >= 1: W over the number of columns measured, those in the middle included;
+    Arguments: shape (H, W); acceleration >= 1: W over the number of columns measured, the central ones included;
     calibration: fraction of columns measured in the middle, in [0, 1]; kind: "uniform", at random; "variable", at
     random, with a density that falls as (1 - |k| / k_max)^4; "equispaced", at equal distances from a random first one;
     seed: of the choice.
@@ -57,7 +57,7 @@ def cartesian(
     if kind == "equispaced":
         place = torch.arange(n - middle) + torch.rand((), generator=generator)
         chosen = (place * len(rest) / max(n - middle, 1)).long()
-    else:  # weighted draws without replacement are the first arrivals of a race (Efraimidis & Spirakis 2006)
+    else:  # weighted sampling without replacement by exponential keys (Efraimidis & Spirakis 2006)
         distance = (rest - width // 2).abs() / (width // 2 + 1)
         rate = (1 - distance) ** FALL if kind == "variable" else torch.ones(len(rest))
         arrival = torch.empty(len(rest)).exponential_(generator=generator) / rate
@@ -67,12 +67,12 @@ def cartesian(
 
 
 def radial(shape: Shape, spokes: int) -> Tensor:
-    """Straight lines through k = 0, on the nearest points of the grid, each turned by the golden angle.
+    """Radial sampling: lines through k = 0, each rotated by the golden angle, on the nearest grid points.
 
     Source: Winkelmann et al. 2007.
     Arguments: shape (H, W); spokes (int >= 1).
     Returns: (H, W) bool.
-    Raises: TypeError or ValueError for a number of spokes that is no integer >= 1.
+    Raises: TypeError or ValueError if spokes is not an integer >= 1.
     """
     spokes = count("radial: spokes", spokes, most=2**17)
     height, width = plane(shape)
@@ -88,11 +88,12 @@ def radial(shape: Shape, spokes: int) -> Tensor:
 
 
 def poisson_disc(shape: Shape, acceleration: float = 4.0, calibration: float = 0.08, seed: int = 0) -> Tensor:
-    """Random points that keep a distance, which grows outwards, and a rectangle in the middle.
+    """Variable-density Poisson-disc sampling with a fully sampled central rectangle.
 
-    Formula: points of the grid in random order are taken if no taken one is nearer than r (1 + 3 |k| / k_max); r by
-    bisection, so that about as many are taken as the acceleration asks for; the last ones are left out.
-    Source: Bridson 2007 (Poisson disc); Lustig & Pauly 2010 (of variable density, in k-space). By darts, ours.
+    Formula: grid points in random order are accepted if no accepted one is nearer than r (1 + 3 |k| / k_max). r is
+    found by bisection for the number of points that the acceleration allows; surplus points are dropped.
+    Source: Bridson 2007 (Poisson disc); Lustig & Pauly 2010 (variable density, in k-space). Implemented by dart
+    throwing.
     Arguments: shape (H, W); acceleration >= 1: H W over the number of points; calibration: the rectangle's sides over H
     and W, in [0, 1]; seed: of the order.
     Returns: (H, W) bool.
@@ -124,7 +125,7 @@ def poisson_disc(shape: Shape, acceleration: float = 4.0, calibration: float = 0
 
 
 def calibration_region(mask: Tensor) -> tuple[slice, slice]:
-    """The rectangle about k = 0 that is measured whole: a square as large as can be, then stretched each way.
+    """The fully sampled rectangle around k = 0: the largest square, then extended along each axis.
 
     Arguments: mask (H, W) bool. Returns: its rows and columns; empty where k = 0 is not measured.
     """
@@ -158,7 +159,7 @@ def plane(shape: Shape) -> tuple[int, int]:
 
 
 def _darts(order: np.ndarray, middle: np.ndarray, r: float) -> np.ndarray:
-    """The points, as places in the flattened plane and in order, that lie no nearer to each other than their radius."""
+    """Indices in the flattened plane of accepted points, in order: none nearer to another than its radius."""
     height, width = middle.shape
     y, x = np.mgrid[:height, :width]
     distance = np.hypot((y - height // 2) / (height / 2), (x - width // 2) / (width / 2)) / math.sqrt(2)

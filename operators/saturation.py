@@ -1,4 +1,4 @@
-"""Exposure: what is brighter than the sensor can hold is white."""
+"""Sensor saturation: clipping of bright pixels."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from .registry import register
 
 @register("saturation")
 class Saturation(Operator):
-    """A picture exposed `gain` times as long, clipped to what the sensor holds.
+    """Clipping at the sensor's limit, after an exposure `gain` times as long.
 
     Formula: y = clip(gain x, 0, limit), with derivative gain inside and 0 outside; with a softness s > 0 instead
-    y = s (softplus(gain x / s) - softplus((gain x - limit) / s)), which differs by at most s log 2 and has a derivative
-    everywhere: an estimate that a guidance made too bright finds its way back by it. s about the noise's sigma is best.
-    Several exposures make HDR: `Stack` them.
+    y = s (softplus(gain x / s) - softplus((gain x - limit) / s)), which differs by at most s log 2 and has a nonzero
+    derivative everywhere, so that guidance can correct estimates that are too bright. A softness near the noise's sigma
+    works best. For HDR, `Stack` several exposures.
     Source: Debevec & Malik 1997, whose response curve is linear here.
-    Arguments: gain (float > 0), or (B,), one per measurement; limit (float > 0), of y; softness (float >= 0), of y;
-    noise, added after clipping, in units of y.
+    Arguments: gain (float > 0), or (B,), one per measurement; limit (float > 0) and softness (float >= 0), in units of
+    y; noise, added after clipping, in units of y.
     Raises: ValueError for numbers out of range.
     """
 

@@ -1,4 +1,4 @@
-"""Conjugate gradients on rows: every row is its own system, with its own step and its own end."""
+"""Conjugate gradients on batches: every row is a system with its own step size and stopping time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 Map = Callable[[Tensor], Tensor]
-SINGLE = 100  # steps in single precision before double takes over: more mean a condition that rounding spoils
+SINGLE = 100  # steps in single precision before double takes over: more indicate an ill-conditioned system
 REMEDY = (
     "allow more steps (operator.cg_steps), accept this residual (operator.cg_rtol), or state a larger sigma: the "
     "smaller sigma_y^2 is beside r2, the more steps are needed"
@@ -17,7 +17,7 @@ REMEDY = (
 
 
 class NotConverged(UserWarning):
-    """An iterative solve stopped above the residual that was asked for."""
+    """An iterative solve stopped above the requested residual."""
 
 
 def column(value: Tensor | float, like: Tensor) -> Tensor:
@@ -48,8 +48,8 @@ def conjugate_gradients(
         rtol: a row stops once |b - A x| <= rtol |b|, in the norm of P where there is one.
         max_steps: applications of A at most.
         precondition: P, symmetric positive semi-definite and like the inverse of A.
-        what: name of this solve in a `NotConverged` warning, issued where max_steps are not enough. None: no warning,
-            for a solve that is meant to be rough, such as a preconditioner.
+        what: name of this solve in a `NotConverged` warning, issued if max_steps are not enough. None: no warning,
+            for a solve that is meant to be approximate, such as a preconditioner.
     """
     z = b if precondition is None else precondition(b)
     size = dot(b, z)
@@ -62,11 +62,11 @@ def conjugate_gradients(
 
 
 def solve(apply: Map, b: Tensor, *, rtol: float, max_steps: int, what: str, precondition: Map | None = None) -> Tensor:
-    """Solve A x = b to a residual that is computed anew at the end, and warn by `NotConverged` where it is missed.
+    """Solve A x = b, recompute the residual at the end, and issue a `NotConverged` warning if it is above rtol.
 
-    Single precision holds |b - A x| / |b| only down to some 1e-7 times the condition of A. Where its steps miss rtol,
-    double precision goes on from their end. Arguments as `conjugate_gradients`; rtol is of |b| whatever P is; what:
-    the name in the warning.
+    Single precision reaches |b - A x| / |b| of about 1e-7 times the condition number of A. If this misses rtol, double
+    precision continues from there. Arguments as `conjugate_gradients`; rtol is of |b| whatever P is; what: the name in
+    the warning.
     """
     limit = rtol**2 * dot(b, b)
     first = min(SINGLE, max_steps) if b.dtype == torch.float32 else max_steps
@@ -89,8 +89,8 @@ def least_squares(
     """The x of least |A x - y|, and of least |x| among those: CGLS started at 0, which never leaves range(A^T).
 
     Björck, Numerical Methods for Least Squares Problems, section 7.4. Arguments as in `conjugate_gradients`; a row
-    stops once |A^T (y - A x)| <= rtol |A^T y|. With `what`, the gradient is computed anew at the end, double precision
-    goes on where single precision missed rtol, and `NotConverged` is issued where that misses it too.
+    stops once |A^T (y - A x)| <= rtol |A^T y|. With `what`, the gradient is recomputed at the end, double precision
+    continues if single precision missed rtol, and `NotConverged` is issued if that misses it too.
     """
     s = adjoint(y)
     size = dot(s, s)
@@ -111,13 +111,13 @@ def least_squares(
 
 
 def warn_of(residuals: Tensor, rtol: float, max_steps: int, what: str, remedy: str = REMEDY) -> None:
-    """Warn by `NotConverged` of relative residuals (N,) above rtol; what: the name of the solve."""
+    """Issue `NotConverged` for relative residuals (N,) above rtol; what: the name of the solve."""
     worst = float(residuals.detach().max()) if len(residuals) else 0.0
     if not worst <= 1.01 * rtol:  # so that nan warns
         warnings.warn(
             f"{what}: relative residual {worst:.1e} after {max_steps} steps, asked for {rtol:.1e}; {remedy}",
             NotConverged,
-            stacklevel=5,  # past the check that `operators.guards` puts around a method
+            stacklevel=5,  # skips the frame of the wrapper that `operators.guards` puts around a method
         )
 
 
@@ -125,7 +125,7 @@ def _descend(
     apply: Map, x: Tensor, r: Tensor, limit: Tensor, max_steps: int, precondition: Map | None, plain: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Steps from x, of residual r, until <r, P r>, or <r, r> if plain, is at most `limit` (N,): x and its residual."""
-    x = x + column(0 * dot(r, r), x)  # a row with nan has no solution, and no end
+    x = x + column(0 * dot(r, r), x)  # a row with nan never converges
     p = z = r if precondition is None else precondition(r)
     rho = dot(r, z)
     for _ in range(max_steps):
@@ -143,7 +143,7 @@ def _descend(
 
 def _descend_squares(forward: Map, adjoint: Map, x: Tensor, r: Tensor, limit: Tensor, max_steps: int) -> Tensor:
     """Steps from x, of residual r = y - A x, until |A^T r|^2 is at most `limit` (N,)."""
-    x = x + column(0 * dot(r, r), x)  # a row with nan has no solution, and no end
+    x = x + column(0 * dot(r, r), x)  # a row with nan never converges
     p = s = adjoint(r)
     rho = dot(s, s)
     for _ in range(max_steps):
@@ -160,7 +160,7 @@ def _descend_squares(forward: Map, adjoint: Map, x: Tensor, r: Tensor, limit: Te
 
 
 def _widest(apply: Map, b: Tensor) -> torch.dtype:
-    """float64 where a map takes it and answers in it, else b's own dtype: some devices and networks have no other."""
+    """float64 if the map accepts and returns it, else b's dtype: some devices and networks lack float64."""
     try:
         with torch.no_grad():
             answer = apply(torch.zeros_like(b, dtype=torch.float64))

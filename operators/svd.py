@@ -1,4 +1,4 @@
-"""Linear operators that know their singular values."""
+"""Linear operators with a known singular value decomposition."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from .solvers import Map, column
 
 
 class SVDOperator(LinearOperator):
-    """A = U S V^T with U and V as maps, never as matrices of an image's size.
+    """A = U S V^T with U and V as functions, never as matrices of the image's size.
 
-    Spectral coordinates have the event's shape. `V` and `Vt` are orthogonal and inverse to each other; `Ut` puts the
-    coordinates of U^T y at the position of their singular value, and 0 where that is 0; `U` ignores what stands there.
+    Spectral coordinates have the event's shape. `V` and `Vt` are orthogonal and inverse to each other; `Ut` places the
+    coordinates of U^T y at the positions of their singular values, and 0 where these are 0; `U` ignores its input
+    there.
     """
 
     structure = frozenset({"differentiable", "linear", "svd"})
@@ -65,7 +66,7 @@ class SVDOperator(LinearOperator):
 
         v = U (r2 S^2 + sigma_y^2)^-1 U^T y + (1 - U U^T) y / sigma_y^2.
 
-        Where both r2 S^2 and sigma_y^2 are 0 the minimum-norm v is given. Arguments as in LinearOperator; falls back
+        Where both r2 S^2 and sigma_y^2 are 0 the minimum-norm v is returned. Arguments as in LinearOperator; falls back
         to its conjugate gradients where sigma_y varies between entries.
         """
         if "isotropic" not in self.capabilities:
@@ -73,8 +74,8 @@ class SVDOperator(LinearOperator):
         return self._solve_isotropic(y, r2, self._sigma_y(y) ** 2)
 
     def gram_preconditioner(self, y: Tensor, r2: Tensor) -> Map:
-        """The closed form of the mean variance, on rows (N, *M): what is left has the condition max sigma_y^2 / min
-        sigma_y^2. Arguments as in LinearOperator."""
+        """The closed form for the mean variance, on rows (N, *M): the preconditioned system has a condition number of
+        at most max sigma_y^2 / min sigma_y^2. Arguments as in LinearOperator."""
         variance = self._mean_variance(y)
         return lambda v: self._solve_isotropic(v, r2, variance)
 

@@ -1,4 +1,4 @@
-"""Orthonormal transforms of pictures: real, fast, and each its own inverse or its matrix's transpose."""
+"""Fast, real, orthonormal image transforms."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ def dct_matrix(n: int, dtype: torch.dtype = torch.float32, device: torch.device 
     Source: Ahmed, Natarajan & Rao 1974.
     Arguments: n (int >= 1); dtype, device: of the matrix.
     """
-    with torch.inference_mode(False), torch.device("cpu"):  # it is kept: no mode of the first caller may stick to it
+    with (
+        torch.inference_mode(False),
+        torch.device("cpu"),
+    ):  # cached: independent of the caller's modes
         k, i = torch.arange(n, dtype=torch.float64)[:, None], torch.arange(n, dtype=torch.float64)
         matrix = torch.cos(math.pi * k * (2 * i + 1) / (2 * n)) * (2 / n) ** 0.5
         matrix[0] /= 2**0.5

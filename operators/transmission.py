@@ -1,4 +1,4 @@
-"""X-rays that pass: photons that are left behind an object, and the line integrals that they tell."""
+"""X-ray transmission: photon counts behind an object, and line integrals from counts."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ WATER = 0.0193  # attenuation of water per mm at 70 keV, about the mean energy o
 
 @register("transmission")
 class Transmission(Operator):
-    """The part of the photons that passes, of line integrals l of the attenuation (the law of Beer and Lambert).
+    """The transmitted fraction of photons for line integrals l of the attenuation (Beer-Lambert law).
 
     y = exp(-(l + offset)), (N, *M) -> (N, *M), l without a unit. `Transmission(PoissonNoise(1e4)) @ Radon(60)` counts
-    photons, y = counts / 1e4, of which 1e4 are sent along every ray. It is not linear: `line_integrals` makes Gaussian
-    measurements of l for methods that need them.
+    photons, y = counts / 1e4, with 1e4 sent along every ray. The operator is not linear: `line_integrals` converts
+    counts to Gaussian measurements of l for linear methods.
 
     Arguments:
         noise: PoissonNoise(photons sent along a ray), or another noise in units of y.
-        offset: line integrals of what is not in the picture, such as the attenuation of pixels of value 0;
-            broadcastable to M, after a leading B for one per measurement.
+        offset: line integrals of attenuation that is not in x, such as that of pixels of value 0; broadcastable to M,
+            after a leading B for one per measurement.
 
     Raises:
         ValueError: an offset that is not finite.
@@ -50,20 +50,20 @@ class Transmission(Operator):
         return measurement_shape
 
     def line_integrals(self, y: Tensor) -> tuple[Tensor, GaussianNoise]:
-        """Counts as line integrals l with Gaussian noise of their own, entry by entry: a linear problem.
+        """Convert counts to line integrals l with entrywise Gaussian noise: a linear problem.
 
-        Formula: l = -log((k + 1/2) / peak) - offset and sigma^2 = 1 / (k + 1/2), k = peak y the counts. The half makes
-        the bias O(1 / k^2) and keeps rays that nothing passed finite (Haldane 1956, Anscombe 1956). Fair from some ten
-        counts on; below, l is biased low.
+        Formula: l = -log((k + 1/2) / peak) - offset and sigma^2 = 1 / (k + 1/2), k = peak y the counts. Adding 1/2
+        makes the bias O(1 / k^2) and keeps rays without counts finite (Haldane 1956, Anscombe 1956). Accurate from
+        about ten counts; below, l is biased low.
 
         Arguments:
             y: (N, *M), counts / peak.
 
         Returns:
-            (l, noise): l (N, *M), and the noise that an operator with measurements l is to have.
+            (l, noise): l (N, *M), and the noise for an operator that measures l.
 
         Raises:
-            ValueError: the noise is not that of photons.
+            ValueError: the noise is not `PoissonNoise`.
         """
         if not isinstance(self.noise, PoissonNoise):
             raise ValueError(
@@ -79,10 +79,10 @@ class Transmission(Operator):
 
 
 def attenuation(hu: Any, water: float = WATER) -> Any:
-    """Linear attenuation mu of Hounsfield units: mu = water (1 + HU / 1000), so air, -1000, has none.
+    """Linear attenuation mu of Hounsfield units: mu = water (1 + HU / 1000), so air, -1000, has 0.
 
-    Of pictures with 0 standing for HU a and 1 for HU b, mu = mu_a + (mu_b - mu_a) x: line integrals of mu are those of
-    `Radon(..., pixel=(mu_b - mu_a) * length)` and an offset of mu_a * length per pixel, length a pixel's in mm.
+    For images where 0 is HU a and 1 is HU b, mu = mu_a + (mu_b - mu_a) x: line integrals of mu are those of `Radon(...,
+    pixel=(mu_b - mu_a) * length)` plus an offset of mu_a * length per pixel, with length the side of a pixel in mm.
 
     Arguments:
         hu: a number or a tensor of any shape, Hounsfield units.

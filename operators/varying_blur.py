@@ -1,4 +1,4 @@
-"""A blur that changes over the picture: a turning camera, a lens with curved or tilted focus."""
+"""Spatially varying blur: camera rotation, curved or tilted focus."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOMENTS = 201  # of an exposure
 
 @register("varying_blur")
 class VaryingBlur(LinearOperator):
-    """A sum of blurs, each of the picture under a window of its own: efficient filter flow.
+    """Spatially varying blur as a sum of windowed convolutions (efficient filter flow).
 
     Formula: y = sum_j k_j * (w_j x), channel by channel, with kernels k_j and overlapping windows w_j of sum 1.
     `VaryingBlur.grid` makes the windows.
@@ -56,7 +56,7 @@ class VaryingBlur(LinearOperator):
     def grid(
         cls, kernels: Tensor, event_shape: Shape, boundary: Boundary = "reflect", noise: Noise | None = None
     ) -> Self:
-        """Kernels at the nodes of a grid from corner to corner, interpolated linearly in between.
+        """Kernels at the nodes of a regular grid over the image, interpolated linearly.
 
         Arguments:
             kernels: (rows, columns, kH, kW).
@@ -88,11 +88,11 @@ class VaryingBlur(LinearOperator):
         boundary: Boundary = "reflect",
         noise: Noise | None = None,
     ) -> Self:
-        """The camera turns about the picture's centre while the shutter is open: sharp there, arcs elsewhere.
+        """Blur by a rotation of the camera about the image centre during the exposure.
 
         Arguments:
             event_shape: (C, H, W).
-            degrees: turned, counter-clockwise as seen on the picture.
+            degrees: the angle of rotation, counter-clockwise in the image.
             nodes: of the grid of kernels, along each side.
 
         Raises:
@@ -120,11 +120,11 @@ class VaryingBlur(LinearOperator):
         boundary: Boundary = "reflect",
         noise: Noise | None = None,
     ) -> Self:
-        """A plane that leaves the focus: discs whose radius grows linearly from the top row to the bottom row.
+        """Tilted focus: defocus discs whose radius changes linearly from the top row to the bottom row.
 
         Arguments:
             event_shape: (C, H, W).
-            top, bottom: radius there, pixels; 0 is in focus.
+            top, bottom: radius at these rows, pixels; 0 is in focus.
             nodes: of the grid of kernels, from top to bottom.
 
         Raises:
@@ -143,7 +143,7 @@ class VaryingBlur(LinearOperator):
 
     def forward(self, x: Tensor) -> Tensor:
         n, c = x.shape[:2]
-        # The pictures under their windows are the channels of a picture that has a kernel for each.
+        # The windowed images become channels, each with its own kernel.
         seen = self.aligned("windows", x[:, :, None]) * x[:, :, None]
         blur: Any = self.blur if self.blur.batch is None else self.blur.rows(torch.arange(n).repeat_interleave(c))
         return blur(seen.flatten(0, 1)).sum(1).unflatten(0, (n, c))

@@ -1,4 +1,4 @@
-"""How objects show themselves: one line, numbers in full and tensors by their shape. (As `priors.wording`.)"""
+"""The `repr` of objects: one line, numbers in full and tensors by their shape. (As `priors.wording`.)"""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def _tensor(value: Tensor) -> str:
 
 
 def arguments_of(thing: nn.Module) -> dict[str, Any]:
-    """The arguments of a module's constructor that it keeps under their own names, in order; those that are None not.
+    """The arguments of a module's constructor that it stores under their own names, in order, except None.
 
-    Nothing is computed: properties are not looked at.
+    Properties are not evaluated.
     """
     kept = {**vars(thing), **thing._buffers, **thing._parameters, **thing._modules}
     names = [name for name in inspect.signature(type(thing).__init__).parameters if name in kept]
