@@ -1,1 +1,1 @@
-"""Networks that other people trained, and denoisers of any kind, as priors in image units."""
+"""Importers: third-party checkpoints and any denoiser as priors in image units."""

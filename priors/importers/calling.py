@@ -1,4 +1,4 @@
-"""How other people's denoisers want to be called, and what they return: found out once."""
+"""Calling conventions of third-party denoisers, detected once."""
 
 import math
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from torch import Tensor
 
 Form = Literal["float", "scalar", "rows", "pixels"]
 FORMS: tuple[Form, ...] = get_args(Form)
-ROWS = 3  # of a trial, each with a noise level of its own
+ROWS = 3  # of a trial, each with its own noise level
 
 
 def sigma_as(form: Form, sigma: Tensor, x: Tensor) -> float | Tensor:
-    """The noise level in a denoiser's form.
+    """The noise level in the form that a denoiser expects.
 
     Arguments: form: "float", "scalar" (0-d tensor), "rows" (N,) or "pixels" (N, 1, ..., 1); sigma (0-d or (N,)): where
     rows differ, "float" and "scalar" are given as "rows"; x (N, *E): whose dtype and device a tensor has.
@@ -29,11 +29,11 @@ def sigma_as(form: Form, sigma: Tensor, x: Tensor) -> float | Tensor:
 
 
 def picture_of(output: Any, x: Tensor) -> Tensor:
-    """The denoised rows in whatever a denoiser returned, in x's dtype and on its device.
+    """The denoised rows from a denoiser's output, in x's dtype and on its device.
 
     Arguments: output: a tensor or numpy array like x (N, *E), or a tuple, list, mapping or object with exactly one such
     among its entries (of an object: its attributes); an entry named "sample" goes first.
-    Raises: TypeError where there is none; ValueError for one of another shape, and for several.
+    Raises: TypeError where there is none; ValueError for a wrong shape, and for several.
     """
     if isinstance(output, np.ndarray):
         output = torch.from_numpy(output)
@@ -58,10 +58,11 @@ def picture_of(output: Any, x: Tensor) -> Tensor:
 def find_form(call: Callable[[Tensor, Any], Any], x: Tensor, sigma: float) -> Form:
     """The first form of the noise level, of `FORMS`, that a denoiser takes.
 
-    Forms of one level per row are tried on rows of different levels, and only taken where the first row is then what it
-    is alone: a vector that is broadcast along the wrong axis is not.
-    Arguments: call: the denoiser; x (1, *E), a trial input; sigma (> 0): a level that it serves, and half of it too.
-    Raises: ValueError where none works, with what the denoiser said of each.
+    Forms with one level per row are tried on rows of different levels and accepted only if the first row equals its
+    result alone, which excludes a vector broadcast along the wrong axis.
+    Arguments: call: the denoiser; x (1, *E), a trial input; sigma (> 0): a level such that it and half of it are
+    supported.
+    Raises: ValueError where none works, with the denoiser's error for each.
     """
     said: dict[Form, str] = {}
     for form in FORMS:
@@ -77,7 +78,7 @@ def find_form(call: Callable[[Tensor, Any], Any], x: Tensor, sigma: float) -> Fo
             return form
         except (MemoryError, torch.OutOfMemoryError):
             raise
-        except Exception as error:  # whatever other people's code raises
+        except Exception as error:  # third-party code may raise anything
             text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
             if text not in said.values():
                 said[form] = text
@@ -89,7 +90,7 @@ def find_form(call: Callable[[Tensor, Any], Any], x: Tensor, sigma: float) -> Fo
 
 
 def has_derivative(call: Callable[[Tensor], Tensor], x: Tensor) -> bool:
-    """Whether a denoiser, called with x (1, *E) alone, has a derivative by it. One evaluation, one backward pass."""
+    """Whether a denoiser, called with x (1, *E), is differentiable in x. One evaluation, one backward pass."""
     with torch.inference_mode(False), torch.enable_grad():
         x = x.detach().clone().requires_grad_()
         try:
@@ -97,10 +98,10 @@ def has_derivative(call: Callable[[Tensor], Tensor], x: Tensor) -> bool:
             return denoised.requires_grad and torch.autograd.grad(denoised.sum(), x, allow_unused=True)[0] is not None
         except (MemoryError, torch.OutOfMemoryError):
             raise
-        except Exception:  # numpy asked of a tensor that records, or a part without a derivative
+        except Exception:  # numpy() of a tensor that requires grad, or a part without a derivative
             return False
 
 
 def trial_level(low: float, high: float) -> float:
-    """A noise level well inside a range, data units."""
+    """A noise level inside a range, data units."""
     return min(max(0.1, 2 * low), high) if math.isfinite(high) else max(0.1, 2 * low)

@@ -1,4 +1,4 @@
-"""Any Gaussian denoiser as a prior: it knows E[x0 | x0 + sigma z], which is all that a prior is asked for."""
+"""Any Gaussian denoiser E[x0 | x0 + sigma z] as a prior."""
 
 import math
 from collections.abc import Callable
@@ -20,10 +20,10 @@ from priors.spectrum import Spectrum, StationaryMoments
 class DenoiserPrior(Prior, nn.Module):
     """The prior that `from_denoiser` makes; arguments as there.
 
-    Attributes: form: how the denoiser is told the noise level (see `priors.importers.calling.sigma_as`), found out at
-    the first evaluation where it was not given; differentiable, found out when it is first asked for.
-    Raises: TypeError for a denoiser that cannot be called; ValueError for a noise range that is none or that the SDE
-    leaves, and for an unknown form.
+    Attributes: form: how the noise level is passed to the denoiser (see `priors.importers.calling.sigma_as`), detected
+    at the first evaluation unless given; differentiable, detected on first access.
+    Raises: TypeError for a denoiser that is not callable; ValueError for an invalid noise range or one that the SDE
+    exceeds, and for an unknown form.
     """
 
     anchor: Tensor
@@ -69,7 +69,7 @@ class DenoiserPrior(Prior, nn.Module):
         self.form, self._differentiable = form, differentiable
         tensors = list(chain(denoiser.parameters(), denoiser.buffers())) if isinstance(denoiser, nn.Module) else []
         weight = next((w for w in tensors if isinstance(w, nn.Parameter) and w.is_floating_point()), None)
-        self._typed = weight is not None  # without weights it may take any dtype
+        self._typed = weight is not None  # without weights it may accept any dtype
         like = next(iter(tensors), torch.empty(0, device="cpu")) if weight is None else weight.detach()
         self.register_buffer("anchor", like.new_empty(0), persistent=False)
 
@@ -82,7 +82,8 @@ class DenoiserPrior(Prior, nn.Module):
         return self._denoised(x / expand(alpha, x), (sigma / alpha).clamp_min(self.sigma_min))
 
     def _denoised(self, u: Tensor, sigma: Tensor) -> Tensor:
-        """E[x0 | x0 + sigma z = u]; u (N, *E), sigma 0-d or (N,). The denoiser has a copy of u, which it may change."""
+        """E[x0 | x0 + sigma z = u]; u (N, *E), sigma 0-d or (N,). The denoiser gets a copy of u, which it may
+        modify."""
         if self.form is None:
             try:
                 denoised = self._called(u, sigma, "float")
@@ -90,7 +91,7 @@ class DenoiserPrior(Prior, nn.Module):
                 return denoised
             except (MemoryError, torch.OutOfMemoryError):
                 raise
-            except Exception:  # whatever other people's code raises; the trial tells of it
+            except Exception:  # third-party code may raise anything; the trial tells of it
                 self.form = self._found_form()
         return self._called(u, sigma, self.form)
 
@@ -105,7 +106,7 @@ class DenoiserPrior(Prior, nn.Module):
         return find_form(self.denoiser, self._trial(), trial_level(self.sigma_min, self.sigma_max))
 
     def _trial(self) -> Tensor:
-        """A grey input with a little structure, (1, *E)."""
+        """A grey test input with a little structure, (1, *E)."""
         n = math.prod(self.event_shape)
         dtype = self.anchor.dtype if self._typed else torch.float32
         return (0.5 + 0.2 * torch.arange(n).sin()).to(self.anchor.device, dtype).view(1, *self.event_shape)
@@ -143,23 +144,22 @@ def from_denoiser(
 
     Formula: E[x0 | x_t] = D(x_t / alpha, sigma / alpha).
     Source: Robbins 1956, Efron 2011 (Tweedie's formula); Kadkhodaie & Simoncelli 2021.
-    Arguments: denoiser: (x (N, *E), sigma) -> (N, *E) in data units ([0, 1] for images), or something that holds it: a
-    numpy array, or a tuple, mapping or object with one such tensor. A module is taken as it is: put it in evaluation
-    mode; it is given x in its own dtype. sde: the noising to sample with, VESDE(max(sigma_min, .01), 50) by default, or
-    up to sigma_max where that is less and moments are given; event_shape (E); sigma_min, sigma_max (float, data units):
-    the noise levels that it serves. Below sigma_min it is given sigma_min, which smooths the last steps a little too
-    much; an SDE that goes beyond sigma_max is refused, since what the denoiser makes up there decides the whole sample.
-    variance (data units squared): of one coordinate of x0, .25 or that of the moments; moments (`Moments.of_images` of
-    such pictures, or a `Spectrum` of them): by them "mmps" starts within the noise levels served, and converges sooner.
-    sigma_as: how it takes the noise level, "float" (Python's), "scalar" (0-d tensor), "rows" (tensor (N,)) or "pixels"
-    (tensor (N, 1, 1, 1)); None: found out by a trial at the first evaluation. Rows of different levels are told by a
-    tensor (N,), or (N, 1, 1, 1) with "pixels"; `inverse.solve` asks for one level at a time. differentiable: whether
-    autograd can go through it; None: found out by a trial. Without a derivative, `inverse.solve` refuses the methods
-    that need one and its "auto" chooses among the others.
+    Arguments: denoiser: (x (N, *E), sigma) -> (N, *E) in data units ([0, 1] for images), or a numpy array, or a tuple,
+    mapping or object with one such tensor. A module must be in evaluation mode; x is passed in its dtype. sde: the SDE
+    to sample with, default VESDE(max(sigma_min, .01), 50), or up to sigma_max if that is less and moments are given;
+    event_shape (E); sigma_min, sigma_max (float, data units): the range of noise levels that it supports. Below
+    sigma_min it is called with sigma_min, which slightly oversmooths the last steps; an SDE with larger noise than
+    sigma_max is refused, since the first steps determine the whole sample. variance (data units squared): of one
+    coordinate of x0, default .25 or that of the moments; moments (`Moments.of_images` of such images, or a `Spectrum`):
+    "mmps" then starts within the supported noise levels and converges faster. sigma_as: the form of the noise level,
+    "float" (Python's), "scalar" (0-d tensor), "rows" (tensor (N,)) or "pixels" (tensor (N, 1, 1, 1)); None: detected by
+    a trial at the first evaluation. Different levels per row are passed as (N,), or (N, 1, 1, 1) with "pixels";
+    `inverse.solve` uses one level at a time. differentiable: whether autograd works through it; None: detected by a
+    trial. If not, `inverse.solve` refuses the methods that need a derivative and "auto" chooses among the others.
     Returns: a `Prior` on the device of its parameters.
-    Raises: TypeError for a denoiser that cannot be called or returns no tensor; ValueError for noise levels that it
-    does not serve, for an output of another shape, for a denoiser that fails in every form and, in methods that need
-    it, for a missing derivative.
+    Raises: TypeError for a denoiser that is not callable or returns no tensor; ValueError for unsupported noise levels,
+    for an output of the wrong shape, for a denoiser that fails in every form and, in methods that need it, for a
+    missing derivative.
     """
     event_shape = shape("event_shape", event_shape)
     _check_levels(sigma_min, sigma_max)

@@ -12,7 +12,7 @@ from priors.sde import VESDE, LadderSDE
 
 PIPELINES = ("DDPMPipeline", "DDIMPipeline", "ScoreSdeVePipeline")
 
-# E[u0 | u_t] from what a network on a ladder predicts: (output, u, alpha, sigma)
+# E[u0 | u_t] from the prediction of a discrete-time network: (output, u, alpha, sigma)
 TARGETS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
     "epsilon": lambda output, u, alpha, sigma: (u - sigma * output) / alpha,
     "sample": lambda output, u, alpha, sigma: output,
@@ -21,9 +21,9 @@ TARGETS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
 
 
 class UNet(nn.Module):
-    """A diffusers UNet2DModel called as our networks are: (u (N, C, H, W), label (N,)) -> (N, C, H, W).
+    """A diffusers UNet2DModel with our calling convention: (u (N, C, H, W), label (N,)) -> (N, C, H, W).
 
-    Arguments: unet; its channels beyond those of the image, a learned variance, are left out.
+    Arguments: unet; output channels beyond those of the image (a learned variance) are dropped.
     """
 
     def __init__(self, unet: Any):
@@ -39,17 +39,17 @@ class UNet(nn.Module):
 def load(source: str | Path) -> ScorePrior:
     """The prior of a pipeline, in image units [0, 1].
 
-    DDPM and DDIM: the noising is the scheduler's ladder of n levels, `LadderSDE`, and the label at time t is the
-    timestep n t - 1, which between levels is a fraction (rounded only for a table of learned embeddings).
-    ScoreSdeVe: `VESDE`, and the network gives the score from the label sigma. Clipping, thresholds and the number of
-    steps belong to a pipeline's sampler and are not used.
+    DDPM and DDIM: the SDE is a `LadderSDE` with the scheduler's n levels; the label at time t is the timestep n t - 1,
+        fractional between levels (rounded only for a table of learned embeddings). ScoreSdeVe: `VESDE`, and the network
+        predicts the score from the label sigma. Clipping, thresholding and the number of steps of the pipeline's
+        sampler are not used.
     Source: Ho et al. 2020 (epsilon); Salimans & Ho 2022 (v_prediction); Song et al. 2021 (VE); Lu et al. 2022
     (fractions).
     Arguments: source: a folder that a pipeline wrote (`save_pretrained`), or a name "OWNER/NAME" on the Hugging Face
-    hub. A name is looked for among the files that diffusers keeps, then downloaded, which is said on stderr first.
+    hub. A name is looked up in the local cache of diffusers, then downloaded, with a notice on stderr.
     Returns: `ScorePrior` in evaluation mode and without parameter gradients.
-    Raises: ValueError where diffusers is not installed and for a pipeline of another kind; FileNotFoundError where
-    there is neither folder nor download.
+    Raises: ValueError where diffusers is not installed and for an unsupported pipeline; FileNotFoundError where neither
+    a folder nor a download exists.
     """
     try:
         import diffusers
@@ -110,7 +110,7 @@ def _ladder(source, scheduler) -> LadderSDE:
 
 
 def _fetch(source: str) -> tuple[Path, dict[str, Any]]:
-    """(Folder of a pipeline, its model_index.json), from disk or else from the hub."""
+    """(Folder of a pipeline, its model_index.json), from disk or from the hub."""
     import diffusers
 
     pipeline: Any = diffusers.DiffusionPipeline  # type: ignore
@@ -129,7 +129,7 @@ def _fetch(source: str) -> tuple[Path, dict[str, Any]]:
         print(f"diffusers: downloading {source} from the Hugging Face hub", file=sys.stderr)
         try:
             folder = pipeline.download(source)
-        except Exception as error:  # whatever the network stack of the day raises
+        except Exception as error:  # the network stack may raise anything
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise FileNotFoundError(
                 f"neither a folder {source!r} here nor a pipeline of that name on the hub ({reason}); check the name, "
@@ -139,5 +139,5 @@ def _fetch(source: str) -> tuple[Path, dict[str, Any]]:
 
 
 def _part(folder: Path, name: str) -> Path:
-    """Old pipelines keep their parts side by side, later ones in a folder each."""
+    """Old pipelines keep their parts in one folder, later ones in a folder each."""
     return folder / name if (folder / name).is_dir() else folder

@@ -20,7 +20,7 @@ from priors.nets.ncsnpp import NCSNpp, UNetConfig
 from priors.score_prior import DataRange, ScorePrior
 from priors.sde import VESDE
 
-# The optimizer's learning rate is a numpy float, and these are what a pickled one is made of, under old and new names
+# The globals of a pickled numpy float (the optimizer's learning rate), under old and new names
 NUMPY_FLOAT = [
     (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
     (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
@@ -34,7 +34,7 @@ LAST = "priors.importers.score_sde.load(path, config, ema=False) takes the weigh
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor of the official network: our name of it, its official shape, whether it was trained."""
+    """One tensor of the official network: its name here, its official shape, whether it was trained."""
 
     name: str
     shape: tuple[int, ...]
@@ -42,16 +42,15 @@ class Entry:
 
 
 def load(path: str | Path, config: str | None, ema: bool = True) -> ScorePrior:
-    """The prior that an official checkpoint holds, in image units [0, 1].
-
-    Only tensors, plain containers and numpy floats are unpickled. The file says nothing of its SDE, which is the
-    config's: of networks alike in shape, such as those of VP and sub-VP, nobody can tell a wrong choice.
+    """The prior of an official checkpoint, in image units [0, 1]. Only tensors, plain containers and numpy floats are
+    unpickled. The file does not contain its SDE, which is taken from the config: for networks of the same shape, such
+    as VP and sub-VP, a wrong choice cannot be detected.
     Source: Song et al. 2021, whose moving averages (``ema``) gave the published figures.
     Arguments: path of the file; config: DATASET/SDE/NETWORK, for example "cifar10/ve/ncsnpp_continuous" (a key of
     `CONFIGS`); ema: averaged weights, or those of the last step.
     Returns: `ScorePrior` in evaluation mode and without parameter gradients.
-    Raises: FileNotFoundError; ValueError for an unknown config, a broken or foreign file, and one that holds another
-    network than the config's.
+    Raises: FileNotFoundError; ValueError for an unknown config, a damaged or unsupported file, and a network that is
+    not the config's.
     """
     chosen, path = choose(config), Path(path)
     weights = read(path, ema)
@@ -64,7 +63,7 @@ def load(path: str | Path, config: str | None, ema: bool = True) -> ScorePrior:
     with Uninitialised():
         network = NCSNpp(chosen.network)
     shapes = {name: value.shape for name, value in network.state_dict().items()}
-    # a NIN keeps (in, out); ours are a linear layer (out, in) or a 1 x 1 convolution (out, in, 1, 1)
+    # a NIN stores (in, out); ours are a linear layer (out, in) or a 1 x 1 convolution (out, in, 1, 1)
     state = {}
     for name, entry in layout(network).items():
         value = weights[name].T if weights[name].ndim == 2 and name.endswith(".W") else weights[name]
@@ -79,7 +78,8 @@ def read(path: Path, ema: bool) -> dict[str, Tensor]:
     """Official name -> tensor, the buffer ``sigmas`` included.
 
     Arguments: path; ema: trained tensors from the moving averages.
-    Raises: FileNotFoundError; ValueError for a file that is not such a checkpoint or would run code when unpickled.
+    Raises: FileNotFoundError; ValueError for a file that is not such a checkpoint or that would run code when
+    unpickled.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -90,7 +90,7 @@ def read(path: Path, ema: bool) -> dict[str, Tensor]:
             # mapped, so that the optimizer's moments, half of the file, are not read
             file = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
-        # torch's own message advises to load it unsafely
+        # torch's own message recommends unsafe loading
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise ValueError(
             f"{path} is no pickle of tensors and numbers alone, and is not opened: it "
@@ -124,7 +124,7 @@ def read(path: Path, ema: bool) -> dict[str, Tensor]:
 
 
 def misfit(weights: dict[str, Tensor], config: Config) -> str | None:
-    """What keeps tensors of official names from being the config's network; None where they are."""
+    """Why tensors of official names do not fit the config's network; None if they do."""
     expected = _expected(config.network)
     names = set(weights) - {"sigmas"}
     wrong = [
@@ -206,7 +206,7 @@ def _parts(module: nn.Module, shortcut: str) -> Mapping[str, nn.Module]:
 
 
 class Uninitialised(TorchFunctionMode):
-    """Leaves out random initialisation, for networks whose weights come from elsewhere or do not matter."""
+    """Skip random initialisation, for networks whose weights are loaded or irrelevant."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if getattr(func, "__module__", "") == "torch.nn.init":
@@ -221,7 +221,7 @@ def _expected(config: UNetConfig) -> dict[str, Entry]:
 
 
 def _frozen(name: str, value: Tensor) -> bool:
-    """The Fourier matrix: a parameter of the official network that was not trained, and so was not averaged."""
+    """The Fourier matrix: a parameter of the official network that was not trained or averaged."""
     return name == "all_modules.0.W" and value.ndim == 1
 
 

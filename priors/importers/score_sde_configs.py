@@ -1,4 +1,4 @@
-"""What the official configs say of their networks and noisings (Song et al. 2021, appendices B to H).
+"""Networks and SDEs of the official configs (Song et al. 2021, appendices B to H).
 
 The key of ``configs/SDE/DATASET_NETWORK.py`` is ``DATASET/SDE/NETWORK``; a dataset without a size in its name has the
 size of its config: 1024 for celebahq/ve, 256 for celebahq/vp.
@@ -12,7 +12,7 @@ from priors.sde import SDE, VESDE, VPSDE, LadderSDE, SubVPSDE
 
 @dataclass(frozen=True)
 class Config:
-    """A network, its noising in image units and what it predicts (a name in `priors.score_prior.PREDICTIONS`)."""
+    """A network, its SDE in image units and its prediction (a name in `priors.score_prior.PREDICTIONS`)."""
 
     network: UNetConfig
     sde: SDE

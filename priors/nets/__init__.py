@@ -1,4 +1,4 @@
-"""Networks (x, label) -> output. They know nothing of SDEs, data ranges or measurements."""
+"""Networks (x, label) -> output, independent of SDEs, data ranges and measurements."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ NETWORKS = {"ncsnpp": (NCSNpp, UNetConfig), "encoder": (Encoder, EncoderConfig),
 
 
 def build(spec: dict):
-    """The network that a card or a training config describes.
+    """The network described by a card or a training config.
 
     Arguments: spec (dict): {"type": a name in `NETWORKS`, and the fields of its config}.
     Raises: ValueError for an unknown type or unknown fields.
@@ -29,9 +29,9 @@ def build(spec: dict):
 
 
 def spec(network) -> dict:
-    """What `build` needs to build ``network`` again.
+    """The spec from which `build` builds ``network`` again.
 
-    Raises: ValueError for a network that is not ours.
+    Raises: ValueError for a network of another class.
     """
     name = next((name for name, (cls, _) in NETWORKS.items() if type(network) is cls), None)
     if name is None:

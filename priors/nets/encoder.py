@@ -68,7 +68,7 @@ class Encoder(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def features(self, x: Tensor, c: Tensor) -> Tensor:
-        """What the logits are linear in: the last channels, mean over the picture, (N, channels)."""
+        """The features before the linear classifier: the last channels, averaged over the image, (N, channels)."""
         emb = F.silu(self.embed0(self.embed(c).to(self.embed0.weight)))
         h = self.conv_in(F.pixel_unshuffle(x, self.config.patch).contiguous(memory_format=torch.channels_last))
         for block in self.blocks:

@@ -12,7 +12,7 @@ Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 
 def init_(layer: Layer, scale: float = 1.0) -> Layer:
-    """Variance scaling by fan average, uniform; bias zero. scale 0 makes a branch start as the zero map."""
+    """Variance scaling by fan average, uniform; bias zero. scale 0 initialises a branch to the zero map."""
     fan_out, fan_in = nn.init._calculate_fan_in_and_fan_out(layer.weight)
     bound = math.sqrt(3.0 * max(scale, 1e-10) * 2.0 / (fan_in + fan_out))
     nn.init.uniform_(layer.weight, -bound, bound)
@@ -30,7 +30,7 @@ def linear(n_in: int, n_out: int, scale: float = 1.0) -> nn.Linear:
 
 
 def group_norm(channels: int, groups: int | None = None) -> nn.GroupNorm:
-    # groups of one channel would normalise away what the embedding adds to it
+    # groups of one channel would normalise the embedding away
     groups = min(groups or 32, max(channels // 4, 1))
     while channels % groups:  # the paper's widths divide; leaner ones need not
         groups -= 1
@@ -38,7 +38,7 @@ def group_norm(channels: int, groups: int | None = None) -> nn.GroupNorm:
 
 
 class Embedding(nn.Module):
-    """Frequencies W, which stay in single precision where a network is taken to half: phases reach hundreds."""
+    """Frequencies W, which stay in single precision in a half-precision network: phases reach hundreds."""
 
     W: Tensor
 
@@ -171,6 +171,6 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x).flatten(2).transpose(1, 2)
         q, k, v = self.q(h), self.k(h), self.v(h)
-        # by hand: the fused kernels have no second derivative, and densities of guided flows need it
+        # written out: fused kernels have no second derivative, which densities of guided flows need
         h = self.out(torch.softmax(q @ k.mT / math.sqrt(q.shape[-1]), -1) @ v)
         return (x + h.transpose(1, 2).view_as(x)) * self.gain

@@ -1,4 +1,4 @@
-"""A fully convolutional network for pictures of any size, whose receptive field is bounded and known."""
+"""A fully convolutional network for images of any size with a known, bounded receptive field."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from priors.nets.layers import FourierEmbedding, init_, linear
 class LocalConfig:
     """The shape of a local network.
 
-    Arguments: image_channels; channels (int per level: level l sees the picture at 1 / (2 * 2^l) of its size); blocks
+    Arguments: image_channels; channels (int per level; level l works at 1 / (2 * 2^l) of the image size); blocks
     (int per level, in the encoder and again in the decoder; the last level has them once); fourier_scale and embedding
     (width) of the noise label.
     Raises: ValueError for no level, for other than one number of blocks per level and for numbers below 1.
@@ -40,7 +40,8 @@ class LocalConfig:
 
 
 class LocalBlock(nn.Module):
-    """x + conv1(silu(a conv0(x) + b)), with a and b of the embedding: no norm, so no pixel knows of far ones."""
+    """x + conv1(silu(a conv0(x) + b)), with a and b from the embedding; no norm, so the receptive field stays
+    bounded."""
 
     def __init__(self, channels: int, n_emb: int):
         super().__init__()
@@ -55,8 +56,8 @@ class LocalBlock(nn.Module):
 class LocalUNet(nn.Module):
     """(x (N, C, H, W), label c (N,)) -> (N, C, H, W), for every H and W of at least `minimum`.
 
-    A U-net of plain residual blocks at 1/2, 1/4, ... of the picture's size, whose skips are added. No attention and no
-    normalisation: an output pixel depends on inputs within `receptive_radius` pixels alone, whatever the size. Borders
+    A U-net of plain residual blocks at 1/2, 1/4, ... of the image size with additive skips. No attention and no
+    normalisation: an output pixel depends only on inputs within `receptive_radius` pixels, for any image size. Borders
     are padded with zeros at every level, and sizes that do not divide by `stride` with their mirror image at the end.
     Source: Zhang et al. 2021 (DRUNet: residual blocks without norms and biases, added skips), Zhang et al. 2018
     (FFDNet: half the size at once).
@@ -64,7 +65,7 @@ class LocalUNet(nn.Module):
     Raises: ValueError when called with a picture below `minimum`.
     """
 
-    encoder: Any  # lists of lists of blocks, which the types of torch do not tell
+    encoder: Any  # lists of lists of blocks, which torch's types do not express
     decoder: Any
 
     def __init__(self, config: LocalConfig):
@@ -84,7 +85,8 @@ class LocalUNet(nn.Module):
 
     @property
     def stride(self) -> int:
-        """Pixels by which a picture shifts for its output to shift by as many, away from borders."""
+        """Translation equivariance: shifts of the image by multiples of this many pixels shift the output alike, away
+        from borders."""
         return 2 ** len(self.config.channels)
 
     @property
@@ -134,9 +136,8 @@ class LocalUNet(nn.Module):
 
 
 def one_channel(weights: dict[str, Tensor], image_channels: int) -> dict[str, Tensor]:
-    """The weights of the one-channel network that is, of grey pictures, the mean over channels of a colour one.
-
-    The first convolution sees every colour as the grey picture, so its weights add up; the last one averages.
+    """The weights of a one-channel network that equals, on grey images, the channel mean of a colour network. The
+    weights of the first convolution are summed over channels; those of the last are averaged.
     Arguments: weights (a `LocalUNet`'s state) and the image_channels that they are for.
     """
     first, last = weights["conv_in.weight"], weights["conv_out.weight"]
@@ -147,7 +148,7 @@ def one_channel(weights: dict[str, Tensor], image_channels: int) -> dict[str, Te
 
 
 def conv(n_in: int, n_out: int, size: int = 3, scale: float = 1.0) -> nn.Conv2d:
-    """A convolution without bias: the noise label shifts what needs a shift."""
+    """A convolution without bias: the embedding adds the shifts."""
     return init_(nn.Conv2d(n_in, n_out, size, padding=size // 2, bias=False), scale)
 
 

@@ -1,4 +1,4 @@
-"""The NCSN++ / DDPM++ / DDPM family of U-nets, from 0.1 GFLOP to the paper's sizes. It knows nothing of SDEs."""
+"""The NCSN++ / DDPM++ / DDPM family of U-nets, from 0.1 GFLOP to the paper's sizes."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -28,9 +28,9 @@ class UNetConfig:
     """The shape of a network; its defaults are the paper's DDPM++ for CIFAR-10.
 
     Arguments: image_channels, image_size (pixels, square); channels at the first level and ``multipliers`` per level;
-    res_blocks per level; attention (feature-map sizes in pixels that get it); patch (pixels): the image enters as
-    (C patch^2) channels at 1/patch of its size, which is how a network gets lean; embedding "positional" or "fourier";
-    block "biggan" or "ddpm"; input_pyramid None, "sum" or "residual"; output_pyramid (bool); fir (bool): [1,3,3,1]
+    res_blocks per level; attention (feature-map sizes in pixels that get it); patch (pixels): the image enters as (C
+    patch^2) channels at 1/patch of its size, which reduces the cost; embedding "positional" or "fourier"; block
+    "biggan" or "ddpm"; input_pyramid None, "sum" or "residual"; output_pyramid (bool); fir (bool): [1,3,3,1]
     resampling.
     Raises: TypeError or ValueError for entries of another type or out of range, sizes that do not divide, or an unknown
     choice.
@@ -81,10 +81,10 @@ class NCSNpp(nn.Module):
     """U-net with noise-conditioned residual blocks: (x (N, C, H, W), label c (N,)) -> (N, C, H, W).
 
     Source: Song et al. 2021, appendix H. With block="ddpm" and positional embedding it is Ho et al. 2020's network.
-    Arguments: config (UNetConfig). What x, c and the output mean is for the prior that wraps it to say.
+    Arguments: config (UNetConfig). The prior that wraps the network defines the meaning of x, c and the output.
     """
 
-    # containers and layers that only some configs have: Any spares a cast at every use
+    # containers and layers that only some configs have: Any avoids casts
     encoder: Any
     decoder: Any
     pyramid_up: Any
