@@ -9,8 +9,8 @@ from torch import Tensor
 
 from priors import SDE
 from priors.arguments import count, function, number, settings
+from priors.noising import checked_sde
 from priors.ode import MOST_STEPS, karras_times
-from priors.sde import checked_sde
 from priors.wording import Concise
 
 Grid = Callable[..., Tensor]  # (sde, n, start=1, end=None) -> times in float64, from start to end (or t_min)

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from priors.arguments import finite, number, rows
+from priors.arguments import number, rows
 from priors.arguments import shape as sizes
 from priors.base import Prior
 from priors.conditioning import LOG_2PI, condition, read
+from priors.covariances import eigen, eps_of, finite_tensor, numbers
 from priors.moments import Moments
+from priors.noising import SDE, TIMES, checked_sde
 from priors.rng import RowRNG
-from priors.sde import SDE, TIMES, checked_sde
 
 
 class GaussianMixture(Prior, nn.Module):
@@ -36,9 +37,9 @@ class GaussianMixture(Prior, nn.Module):
     log_weights: Tensor
 
     def __init__(self, means, covariances, weights, sde: SDE, event_shape: tuple[int, ...] | None = None):
-        means, weights = _finite("means", means), _finite("weights", weights)
-        covariances = _numbers("covariances", covariances)
-        rounding, covariances = _eps(covariances), _finite("covariances", covariances)
+        means, weights = finite_tensor("means", means), finite_tensor("weights", weights)
+        covariances = numbers("covariances", covariances)
+        rounding, covariances = eps_of(covariances), finite_tensor("covariances", covariances)
         if means.ndim != 2 or 0 in means.shape:
             raise ValueError(f"means of shape {tuple(means.shape)}: expected (K, d); flatten images to d = C H W")
         k, d = means.shape
@@ -53,7 +54,7 @@ class GaussianMixture(Prior, nn.Module):
             )
         if bool((covariances == covariances[:1]).all()):
             covariances = covariances[:1]
-        eigenvalues, basis = _eigen(covariances, rounding)
+        eigenvalues, basis = eigen(covariances, rounding)
         self._set(means, eigenvalues, basis, weights.log() - weights.sum().log(), sde, event_shape)
 
     def _set(self, means, eigenvalues, basis, log_weights, sde, event_shape) -> None:
@@ -183,7 +184,7 @@ class GaussianMixture(Prior, nn.Module):
 
     def _condition(self, operator, y: Tensor) -> tuple[Tensor, Tensor, Tensor, bool]:
         measured = read(operator, y, self.event_shape, self.means)
-        return condition(self.means, self._factors(), measured, _eps(y))
+        return condition(self.means, self._factors(), measured, eps_of(y))
 
     def _factors(self) -> Tensor:
         """F with F F' = C, (K or 1, d, d)."""
@@ -273,56 +274,10 @@ class Gaussian(GaussianMixture):
     """
 
     def __init__(self, mean, covariance, sde: SDE, event_shape: tuple[int, ...] | None = None):
-        mean, covariance = _numbers("mean", mean), _numbers("covariance", covariance)
+        mean, covariance = numbers("mean", mean), numbers("covariance", covariance)
         if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
             raise ValueError(
                 f"mean {tuple(mean.shape)} and covariance {tuple(covariance.shape)}: expected (d,) and (d, d); flatten "
                 "images to d = C H W"
             )
         super().__init__(mean[None], covariance[None], torch.ones(1), sde, event_shape)
-
-
-def _numbers(name: str, value) -> Tensor:
-    try:
-        value = torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(
-            f"{name} of type {type(value).__name__}: expected a tensor or nested lists of numbers"
-        ) from None
-    if value.is_complex() or value.dtype == torch.bool:
-        raise TypeError(f"{name} of {value.dtype}: expected real numbers")
-    return value.detach()
-
-
-def _finite(name: str, value) -> Tensor:
-    return finite(name, _numbers(name, value).to(torch.float64))
-
-
-def _eps(value) -> float:
-    dtype = torch.as_tensor(value).dtype
-    return torch.finfo(dtype if dtype.is_floating_point else torch.float64).eps
-
-
-def _eigen(covariances: Tensor, rounding: float) -> tuple[Tensor, Tensor | None]:
-    """Eigenvalues (J, d) and eigenvectors (J, d, d), or None where all are diagonal; ``rounding`` that of the input."""
-    d = covariances.shape[1]
-    size = covariances.abs().amax((1, 2))
-    asymmetry = (covariances - covariances.mT).abs().amax((1, 2))
-    if bool((asymmetry > 100 * rounding * size).any()):
-        raise ValueError(
-            f"covariances differ from their transposes by {asymmetry.max():.3g}: expected symmetric matrices; average "
-            "them with their transposes if that is rounding"
-        )
-    diagonal = covariances.diagonal(dim1=1, dim2=2)
-    if bool((covariances == torch.diag_embed(diagonal)).all()):
-        eigenvalues, basis = diagonal.clone(), None
-        floor = 0.0
-    else:
-        eigenvalues, basis = torch.linalg.eigh(0.5 * (covariances + covariances.mT))
-        floor = d * torch.finfo(torch.float64).eps
-    if bool((eigenvalues < -10 * d * rounding * size[:, None]).any()):
-        raise ValueError(
-            f"covariances have the eigenvalue {eigenvalues.min():.3g}: expected positive semidefinite matrices; add a "
-            "multiple of the identity"
-        )
-    return torch.where(eigenvalues > floor * size[:, None], eigenvalues, 0.0), basis

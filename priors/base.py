@@ -10,7 +10,7 @@ from torch import Tensor
 
 from priors.arguments import state
 from priors.moments import Moments
-from priors.sde import SDE, at_least
+from priors.noising import SDE, at_least
 from priors.spectrum import StationaryMoments
 from priors.units import Units
 from priors.wording import call

@@ -19,12 +19,13 @@ several pages or frames            refused
 import io
 import warnings
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from priors.decoded import Decoded
 from priors.files import regular
 
 FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP", "PPM", "JPEG2000", "AVIF")
@@ -32,71 +33,10 @@ KNOWN = "a PNG, JPEG, TIFF, GIF, BMP, WebP, PPM, JPEG 2000 or AVIF file"
 PNG, TIFF = b"\x89PNG", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # what such files begin with
 ORIENTATION, PROFILE = 274, 34675  # tags of EXIF and TIFF
 MOST_PIXELS = 2**26
-OVERSHOOT = 0.1  # beyond [0, 1], as interpolation leaves it
-FAINT = 16  # an integer picture whose largest number is below 1 / 16 of white may be of fewer bits than its file
-
-
-class UncertainRange(UserWarning):
-    """A picture uses so little of its range that its numbers may have another meaning, such as 12 bits in 16."""
 
 
 class _Refused(ValueError):
     """A message of ours, which needs no other around it."""
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """A picture as its file has it.
-
-    Attributes: name (of the file); values (H, W) or (H, W, 3): uint8, uint16, bool or floating point; white: the number
-    that is 1 in image units; alpha (H, W) in [0, 1], 1 where the picture is opaque, or None where all of it is; notes:
-    what was done with it, as texts; white_is_zero: the file states so, and numbers were turned round.
-    """
-
-    name: str
-    values: np.ndarray
-    white: float
-    alpha: np.ndarray | None = None
-    notes: tuple[str, ...] = ()
-    white_is_zero: bool = False
-
-    @property
-    def floats(self) -> np.ndarray:
-        """In image units, float64 (H, W) or (H, W, 3)."""
-        return self.values.astype(np.float64) / self.white
-
-    def opaque(self) -> "Decoded":
-        """The picture, if nothing of it is transparent.
-
-        Raises: ValueError.
-        """
-        if self.alpha is not None:
-            raise ValueError(
-                f"{self.name} is transparent in {np.mean(self.alpha < 1):.0%} of its pixels, and what is behind them "
-                "is not known: put it on a background and save it without transparency"
-            )
-        return self
-
-    def ranged(self) -> "Decoded":
-        """The picture, if its floating-point numbers are in image units; warns of integers that use little of theirs.
-
-        Raises: ValueError for numbers outside [0, 1], or so small that they are no picture in image units.
-        """
-        low, high = float(self.values.min()), float(self.values.max())
-        if self.values.dtype.kind == "f":
-            if low < -OVERSHOOT or high > 1 + OVERSHOOT or 0 < high < 1 / 255:
-                raise ValueError(
-                    f"{self.name} has floating-point numbers from {low:.4g} to {high:.4g}: expected 0 for black to "
-                    "1 for white; save (x - black) / (white - black), such as x / 255 of numbers up to 255"
-                )
-        elif 0 < high < self.white / FAINT:
-            warnings.warn(
-                f"{self.name}: its largest number is {high:g}, and {self.white:g} is white: if it has fewer bits than "
-                f"its file, such as 12 in 16, save it scaled up",
-                UncertainRange,
-                stacklevel=3,
-            )
-        return self
 
 
 def decode(source: Path | bytes, name: str | None = None) -> Decoded:

@@ -14,9 +14,9 @@ from priors.arguments import count, number, rows
 from priors.base import Prior, expand
 from priors.modes import own_modes
 from priors.moments import Moments
+from priors.noising import TIMES
 from priors.ode import MOST_STEPS, heun_step, karras_times
 from priors.rng import signs
-from priors.sde import TIMES
 
 EXACT_UP_TO = 256  # dimensions; beyond it a determinant would take more than so many backward passes a step
 TERMS = 6  # of log(1 + e) = e - e^2 / 2 + ...

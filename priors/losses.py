@@ -11,7 +11,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from priors.arguments import choice, rows
 from priors.base import Prior, expand
-from priors.sde import LEAST, SDE, LadderSDE
+from priors.noising import LEAST, SDE
+from priors.sde import LadderSDE
 
 Weight = Callable[[SDE, Tensor, float], Tensor]
 T_TRAIN = LEAST

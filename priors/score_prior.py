@@ -12,7 +12,7 @@ from priors.arguments import choice, rows, settings, state
 from priors.arguments import shape as sizes
 from priors.base import Prior, expand
 from priors.moments import Moments
-from priors.sde import SDE, at_least, checked_sde
+from priors.noising import SDE, at_least, checked_sde
 from priors.spectrum import Spectrum, StationaryMoments
 from priors.units import Units
 from priors.wording import call

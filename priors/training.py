@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from priors import checkpoints
-from priors.arguments import choice, flag, settings
-from priors.arguments import seed as seeded
 from priors.data import ImageSet
 from priors.files import FileError, atomic, reading
 from priors.moments import Moments
@@ -25,58 +23,12 @@ from priors.parsing import read_tensors_and_metadata, sealed
 from priors.pictures import NUMBERS, Crops
 from priors.score_prior import ScorePrior
 from priors.spectrum import Spectrum
+from priors.training_config import TrainingConfig
 
 AFRESH = "start afresh in another folder"
 STATE, LOG = "state.safetensors", "log.jsonl"
 MOMENT_PICTURES = 300  # of 8 crops each: all crops of a thousand pictures take 20 GB in the cosine transform
 MOMENT_IMAGES = 20_000  # more hardly change 256 components
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How to train.
-
-    Source: Song et al. 2021, appendix G (Adam 2e-4, warm-up 5000, clip 1, EMA with decay min(d, (1 + n) / (10 + n))).
-    Arguments: steps and minutes: whichever ends first (0: no such limit); batch_size over all processes; lr, decayed by
-    a half cosine over the run where ``cosine``; warmup (steps); clip (gradient norm); ema (decay); precision "float32",
-    "bfloat16" or "float16"; held_out (images kept from the training set for the held-out loss); flip: mirror half of
-    the images, left to right; save_minutes between checkpoints; seed.
-    Raises: TypeError or ValueError, naming the entry, for another type or a value out of range.
-    """
-
-    steps: int = 0
-    minutes: float = 0.0
-    batch_size: int = 128
-    lr: float = 2e-4
-    cosine: bool = False
-    warmup: int = 5000
-    clip: float = 1.0
-    ema: float = 0.9999
-    precision: str = "float32"
-    held_out: int = 1000
-    flip: bool = False
-    save_minutes: float = 5.0
-    seed: int = 0
-
-    def __post_init__(self):
-        settings(self, steps=0, warmup=0, batch_size=1, held_out=1, minutes="[0, inf)", save_minutes="[0, inf)")
-        settings(self, lr="(0, inf)", clip="(0, inf)", ema="[0, 1)")
-        for name in ("cosine", "flip"):
-            flag(name, getattr(self, name))
-        choice("precision", self.precision, ("float32", "bfloat16", "float16"))
-        seeded(self.seed)
-        if self.steps == 0 and self.minutes == 0:
-            raise ValueError("neither steps nor minutes is positive: say how long to train")
-
-    def progress(self, step: int, seconds: float) -> float:
-        """The fraction of the run that is done, in [0, 1]."""
-        by_steps = step / self.steps if self.steps > 0 else 0.0
-        by_time = seconds / (60 * self.minutes) if self.minutes > 0 else 0.0
-        return min(1.0, max(by_steps, by_time))
-
-    def rate(self, step: int, progress: float) -> float:
-        decay = 0.5 * (1 + math.cos(math.pi * progress)) if self.cosine else 1.0
-        return self.lr * decay * min(1.0, (step + 1) / max(1, self.warmup))
 
 
 class Trainer:

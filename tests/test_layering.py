@@ -36,14 +36,17 @@ LEVELS = (  # inside `inverse`: a room imports from the levels above it in this 
 APP = (  # inside `inverse.app`, likewise
     {"devices", "figures", "kspace_checks", "options", "tables"},
     {"fastmri"},
-    {"scan_noise"},
+    {"reconstruction", "scan_noise"},
     {"demo", "page", "scan"},
     {"arguments"},
+    {"operator_values"},
     {"operator_text"},
+    {"photo_shape"},
     {"operator_help", "photo"},
     {"listings", "solving", "unconditional"},
     {"cli"},
 )
+LONGEST = {"inverse.solve": 400}  # modules that may have more than 300 lines, until they are split
 FLOORS = {"inverse": 20, "benchmarks": 8}  # package: files and folders with code that it may have at most
 COMMANDS = {  # signatures of command lines, which import their work when a command runs: a help text needs no torch
     "inverse.app.cli",
@@ -256,7 +259,7 @@ def test_the_loop_stays_in_sight():
 
 @pytest.mark.parametrize("module", FILES)
 def test_files_are_short(module):
-    assert len(FILES[module].read_text().splitlines()) <= 400
+    assert len(FILES[module].read_text().splitlines()) <= LONGEST.get(module, 300)
 
 
 def test_importing_is_light():

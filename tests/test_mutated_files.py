@@ -15,7 +15,8 @@ import priors
 from benchmarks.common.records import Records
 from benchmarks.suite import measurements, problems, records
 from inverse import Solution
-from inverse.app.fastmri import Reconstruction, read_reconstruction, read_scan, write_reconstruction
+from inverse.app.fastmri import read_scan
+from inverse.app.reconstruction import Reconstruction, read_reconstruction, write_reconstruction
 from operators.kernels import read_kernel
 from priors import checkpoints, data, pictures
 from priors.importers import score_sde

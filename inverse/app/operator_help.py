@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args, get_origin
 from rich.table import Table
 
 import operators
-from inverse.app.operator_text import FILES, GIVEN, SHORT, constructors, shown, takes
+from inverse.app.operator_text import GIVEN, SHORT, constructors, takes
+from inverse.app.operator_values import FILES, shown
 from priors.terminal import console, printable, say
 
 GREY = "--prior fashion-mnist"

@@ -8,26 +8,22 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from inspect import Parameter
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 import operators
 import priors
-from inverse.app.arguments import read_mask, read_psf
 from inverse.app.demo import CLASSIFIER
+from inverse.app.operator_values import FILES, array, shown, value_of
 from inverse.methods import METHODS
 from operators import GaussianNoise, Operator
-from priors.arrays import read_npy
 
 SHORT = {  # name, key: the constructor and its argument that they stand for
     ("masking", "box"): ("box", "size"),
     ("blur", "sigma"): ("gaussian", "sigma_px"),
     ("blur", "motion"): ("motion", "size"),
 }
-FILES = {"masking": "mask", "blur": "kernel"}  # what a picture behind file= is to an operator
 NUMBERS = {"int", "float", "bool", "tuple", "None"}  # in the annotation of an argument that takes no word
 PATHS = ("file", "path")  # keys whose value is taken as it stands
 GIVEN = ("event_shape", "noise")  # not to be named in a text: the picture's and sigma's
@@ -146,7 +142,7 @@ def named(text: str, measured: bool = False) -> Named:
     # a comma that no key follows belongs to the value, as in the name of a file
     pairs = {key: value for key, _, value in (pair.partition("=") for pair in re.split(r",(?=\w+=)", rest) if pair)}
     raw, supplied = {*PATHS, FILES.get(name)}, set()
-    values: dict[str, Any] = {key: value if key in raw else _value(value) for key, value in pairs.items()}
+    values: dict[str, Any] = {key: value if key in raw else value_of(value) for key, value in pairs.items()}
     if not constructor:
         if name in FILES and "file" in values:
             values[FILES[name]] = values.pop("file")
@@ -167,7 +163,7 @@ def named(text: str, measured: bool = False) -> Named:
         values["boundary"] = "valid"
         supplied.add("boundary")
     files = {key: value for key, value in values.items() if isinstance(value, str) and _is_file(found, key)}
-    arrays = {key: _array(name, key, value) for key, value in files.items()}
+    arrays = {key: array(name, key, value) for key, value in files.items()}
     found = replace(found, values=values | arrays, supplied=frozenset(supplied), files=files)
     if measured and found.caution:
         warnings.warn(found.caution, DrawnInstrument, stacklevel=2)
@@ -272,34 +268,3 @@ def _is_file(found: Named, key: str) -> bool:
     if key in PATHS or "str" in re.findall(r"\w+", annotation):
         return False
     return FILES.get(found.name) == key or str(found.values[key]).lower().endswith(".npy")
-
-
-def _array(name: str, key: str, file: str) -> Tensor:
-    if FILES.get(name) == key:
-        return read_mask(Path(file)) if name == "masking" else read_psf(Path(file))
-    found = torch.from_numpy(read_npy(Path(file), f"array {key}"))
-    if found.is_complex():
-        return found.to(torch.complex64)
-    return found.float() if found.is_floating_point() else found
-
-
-def _value(text: str) -> int | float | bool | str | tuple[int | float, ...]:
-    if text in ("true", "false"):
-        return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    parts = [_value(part) for part in text.split(",")] if "," in text else []
-    numbers = tuple(p for p in parts if isinstance(p, int | float) and not isinstance(p, bool))
-    return numbers if parts and len(numbers) == len(parts) else text
-
-
-def shown(value: Any) -> str:
-    """A value as a text states it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:g}"
-    return ",".join(map(shown, value)) if isinstance(value, tuple | list) else str(value)

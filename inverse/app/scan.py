@@ -12,15 +12,13 @@ import priors
 from inverse.app.devices import moved, solve_there
 from inverse.app.fastmri import (
     Problem,
-    Reconstruction,
     Scan,
-    read_reconstruction,
     read_rss,
     read_scan,
-    write_reconstruction,
 )
 from inverse.app.figures import Column, drawing, gallery
 from inverse.app.kspace_checks import KSpaceWarning
+from inverse.app.reconstruction import Reconstruction, read_reconstruction, write_reconstruction
 from inverse.app.scan_noise import suspects, with_errors
 from inverse.auto import resolve
 from inverse.examination import examine

@@ -13,7 +13,8 @@ from priors.base import VJP, NoDerivative, Prior, expand
 from priors.importers.calling import FORMS, Form, find_form, has_derivative, picture_of, sigma_as, trial_level
 from priors.modes import own_modes
 from priors.moments import Moments
-from priors.sde import SDE, VESDE, checked_sde
+from priors.noising import SDE, checked_sde
+from priors.sde import VESDE
 from priors.spectrum import Spectrum, StationaryMoments
 
 

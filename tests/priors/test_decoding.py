@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from priors.decoding import UncertainRange, decode
+from priors.decoded import UncertainRange
+from priors.decoding import decode
 from tests.priors.picture_files import ACCEPTED, BYTES, REFUSED, RGB, WORDS, chunk, png, saved, tiff
 
 

@@ -111,7 +111,7 @@ def damage(kind: str, n: int, folder) -> dict[str, int]:
     return counts
 
 
-@pytest.mark.filterwarnings("ignore::priors.decoding.UncertainRange")
+@pytest.mark.filterwarnings("ignore::priors.decoded.UncertainRange")
 @pytest.mark.parametrize("n", [30, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", SEEDS)
 def test_damaged_files_are_read_or_refused(kind, n, tmp_path):

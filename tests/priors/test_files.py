@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from benchmarks.common.records import Records
 from benchmarks.suite import problems, records
 from inverse import Solution
-from inverse.app.fastmri import read_reconstruction, read_scan, write_reconstruction
+from inverse.app.fastmri import read_scan
+from inverse.app.reconstruction import read_reconstruction, write_reconstruction
 from operators.kernels import read_kernel
 from priors import data, load, pictures
 from priors.checkpoints import read_card

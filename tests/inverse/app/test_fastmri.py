@@ -6,13 +6,8 @@ import torch
 
 import priors
 from inverse import solve
-from inverse.app.fastmri import (
-    Reconstruction,
-    noise_level,
-    read_reconstruction,
-    read_scan,
-    write_reconstruction,
-)
+from inverse.app.fastmri import noise_level, read_scan
+from inverse.app.reconstruction import Reconstruction, read_reconstruction, write_reconstruction
 from operators import Fourier
 from operators.fourier import CoilFourier, ComplexFourier
 from operators.kspace import to_channels

@@ -6,7 +6,8 @@ import torch
 from typer.testing import CliRunner
 
 from inverse.app.cli import app
-from inverse.app.fastmri import read_reconstruction, read_scan
+from inverse.app.fastmri import read_scan
+from inverse.app.reconstruction import read_reconstruction
 from inverse.app.scan import _numbers
 from inverse.app.scan_noise import with_errors
 from operators import Fourier, GaussianNoise
