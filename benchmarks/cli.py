@@ -1,4 +1,4 @@
-"""`inverse-bench`: every figure that the project claims, made again by one command."""
+"""`inverse-bench`: commands that reproduce every figure of the project."""
 
 from importlib import import_module
 from typing import Any

@@ -19,7 +19,7 @@ def measure(
         Path | None, typer.Option("--data", help="images in place of the TOML's: a set, packed pictures or a folder")
     ] = None,
 ) -> None:
-    """Write the measurements of a benchmark once, for others to read: truths, y, operator, noise, checksums."""
+    """Write the measurements of a benchmark for reuse: truths, y, operator, noise, checksums."""
     from benchmarks.suite import cli
 
     cli.measure(config, out, problem, data)
@@ -34,7 +34,7 @@ def report(
     baseline: Annotated[str, typer.Option(help="method that differences are to; default: each column's best")] = "",
     pictures: Annotated[int, typer.Option(min=0, help="images per gallery at most")] = SHOWN,
 ) -> None:
-    """Tables, plots and galleries of a benchmark's records, to look at and to cite."""
+    """Report of a benchmark's records: tables, plots and galleries."""
     from benchmarks.suite import report_cli
 
     report_cli.report(records, out, markdown, csv, heading, baseline, pictures)
@@ -46,12 +46,12 @@ def compare(
     tolerance: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"a worsening up to this part of the old value is no regression (default {TOLERANCE}); or "
+            help=f"a worsening up to this fraction of the old value is not a regression (default {TOLERANCE}); or "
             "METRIC=VALUE, in the metric's own units; repeat for several"
         ),
     ] = None,
     costs: Annotated[
-        float | None, typer.Option(help="seconds, NFE or VJP that grow by more than this part are a regression too")
+        float | None, typer.Option(help="growth of seconds, NFE or VJP by more than this fraction is a regression too")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="also what stayed the same or within chance")] = False,
 ) -> None:

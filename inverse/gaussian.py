@@ -11,7 +11,7 @@ from priors.base import expand
 
 INNER = 20  # iterations for a preconditioner, which need not be exact
 HIDDEN = 6.0  # standard deviations of a coordinate of x0: noise of that size leaves nothing to see
-ROUGH = 5  # where the moments are rough themselves
+APPROXIMATE = 5  # where the moments are approximate
 
 
 class Wiener:
@@ -28,11 +28,11 @@ class Wiener:
         self.closed = {"svd", "isotropic"} <= operator.capabilities
 
     def precondition(self, r: Tensor, s2: float) -> Tensor:
-        """About (Sigma_y + A C_s A')^-1 r, at little cost: with rough moments by their average variance alone, where
-        the operator has a closed form for it."""
-        if self.moments.rough and self.closed:
+        """An approximate (Sigma_y + A C_s A')^-1 r: with approximate moments by their average variance alone, where the
+        operator has a closed form for it."""
+        if self.moments.approximate and self.closed:
             return self.operator.solve_gram(r, self.moments.average(lambda v: v / (1 + v / s2)))
-        return self.solve(r, s2, rtol=1e-2, max_steps=ROUGH if self.moments.rough else INNER, what=None)
+        return self.solve(r, s2, rtol=1e-2, max_steps=APPROXIMATE if self.moments.approximate else INNER, what=None)
 
     def solve(self, r: Tensor, s2: float, rtol: float, max_steps: int, what: str | None = "Wiener.solve") -> Tensor:
         """(Sigma_y + A C_s A')^-1 r by conjugate gradients; r (N, *M); s2 (s^2, may be inf: C itself).
@@ -64,8 +64,8 @@ class Wiener:
         r = y - operator(x) - operator.noise.aligned("sigma", y) * rng.normal(tuple(y.shape))
         if operator.support is not None:
             r = torch.where(operator.support, r, 0.0)
-        rough = self.moments.rough  # then the draw is where a walk starts, and need not be exact
-        v = self.solve(r, float("inf"), *((1e-2, 50, None) if rough else (1e-4, 500, "Wiener.draw")))
+        approximate = self.moments.approximate  # then the draw is an initialisation and need not be exact
+        v = self.solve(r, float("inf"), *((1e-2, 50, None) if approximate else (1e-4, 500, "Wiener.draw")))
         return x + self.moments.apply(lambda variances: variances, operator.adjoint(v))
 
 

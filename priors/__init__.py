@@ -1,4 +1,4 @@
-"""p(x0), an image before it was measured, and its noising by an SDE."""
+"""Priors p(x0) and their diffusion by an SDE."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Gaussians and their mixtures: score, denoiser, density and posterior in closed form. The oracles of all else."""
+"""Gaussians and Gaussian mixtures: score, denoiser, density and posterior in closed form."""
 
 import math
 from functools import cached_property
@@ -33,7 +33,7 @@ class GaussianMixture(Prior, nn.Module):
 
     means: Tensor
     eigenvalues: Tensor  # (K or 1, d), of the covariances
-    basis: Tensor | None  # (K or 1, d, d), eigenvectors as columns; None where the covariances are diagonal
+    basis: Tensor | None  # (K or 1, d, d), eigenvectors as columns; None if the covariances are diagonal
     log_weights: Tensor
 
     def __init__(self, means, covariances, weights, sde: SDE, event_shape: tuple[int, ...] | None = None):
@@ -233,7 +233,7 @@ class GaussianMixture(Prior, nn.Module):
         return self.log_weights - 0.5 * (offsets**2 / variances + variances.log() + LOG_2PI).sum(2)
 
     def _resolve(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """alpha, offsets, variances, what weighs the offsets, and the average mean (N, d).
+        """alpha, offsets, variances, the weights of the offsets, and the average mean (N, d).
 
         Equal covariances make one Gaussian about the average mean, and responsibilities by matrix products: (N, d) and
         (N, K) in memory, never (N, K, d).

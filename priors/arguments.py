@@ -1,7 +1,7 @@
-"""Checks of arguments, so that a bad one is refused where it is given, by name.
+"""Checks of arguments: a bad one is refused by name, where it is given.
 
-Each check returns the value, and raises TypeError for another type and ValueError for another value. bool is no number
-here: ``True`` for a width or a count is a mistake. numpy's numbers and tensors without axes are numbers.
+Each check returns the value, and raises TypeError for another type and ValueError for another value. A bool is not a
+number: ``True`` for a width or a count is a mistake. numpy scalars and 0-d tensors are numbers.
 """
 
 import math
@@ -21,7 +21,7 @@ def number(name: str, value: Any, interval: str = "(-inf, inf)", hint: str = "")
 
     Arguments: name, as the message gives it; interval: such as "(0, 1]", where inf stands for no bound; hint: what the
     number is, or how to get a good one.
-    Raises: TypeError for what is no real number; ValueError for nan, infinity and numbers outside.
+    Raises: TypeError if it is not a real number; ValueError for nan, infinity and numbers outside the interval.
     """
     if isinstance(value, Tensor) and value.ndim == 0 and not (value.is_complex() or value.dtype == torch.bool):
         value = value.item()
@@ -41,7 +41,7 @@ def count(name: str, value: Any, least: int = 1, most: int = MOST, hint: str = "
     """A whole number from ``least`` to ``most``.
 
     Arguments: name; value; least, most (int); hint: as `number`.
-    Raises: TypeError for what is no integer; ValueError for one outside.
+    Raises: TypeError if it is not an integer; ValueError if it is out of range.
     """
     bound = "" if most == MOST else f" and <= {most}"
     expected = f"expected an integer >= {least}{bound}{'; ' + hint if hint else ''}"
@@ -65,7 +65,7 @@ def settings(of: Any, **expected: str | int) -> None:
 
 
 def flag(name: str, value: Any) -> bool:
-    """True or False, and no text such as "no", which would count as true.
+    """True or False; a string such as "no", which is truthy, is refused.
 
     Raises: TypeError for anything else.
     """
@@ -75,9 +75,9 @@ def flag(name: str, value: Any) -> bool:
 
 
 def seed(value: Any) -> int:
-    """An integer from 0 to 2^63 - 1: more would not fit into the HDF5 attribute that a solution keeps it in.
+    """An integer from 0 to 2^63 - 1: the largest that the HDF5 attribute of a saved solution can store.
 
-    Raises: TypeError for what is no integer; ValueError for one outside.
+    Raises: TypeError if it is not an integer; ValueError if it is out of range.
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"seed = {_shown(value)}: expected an integer >= 0")
@@ -89,7 +89,7 @@ def seed(value: Any) -> int:
 def choice(name: str, value: Any, options: Collection[str]) -> str:
     """One of some names.
 
-    Raises: TypeError for what is no text; ValueError for another name, listing those there are.
+    Raises: TypeError if it is not a string; ValueError for an unknown name, listing the known ones.
     """
     expected = f"expected one of {', '.join(options)}"
     if not isinstance(value, str):
@@ -100,7 +100,7 @@ def choice(name: str, value: Any, options: Collection[str]) -> str:
 
 
 def sequence(name: str, values: Any) -> tuple[Any, ...]:
-    """A list, a tuple or another sequence, and no text.
+    """A list, a tuple or another sequence, but not a string.
 
     Raises: TypeError for anything else.
     """
@@ -112,7 +112,7 @@ def sequence(name: str, values: Any) -> tuple[Any, ...]:
 def counts(name: str, values: Any, least: int = 1, fewest: int = 1) -> tuple[int, ...]:
     """A list of whole numbers, each at least ``least``, and at least ``fewest`` of them.
 
-    Raises: TypeError for what is no list of integers; ValueError for too few, or one out of range.
+    Raises: TypeError if it is not a list of integers; ValueError for too few, or one out of range.
     """
     if len(found := sequence(name, values)) < fewest:
         raise ValueError(f"{name} = {_shown(values)}: expected a list of at least {fewest} integers")
@@ -122,7 +122,7 @@ def counts(name: str, values: Any, least: int = 1, fewest: int = 1) -> tuple[int
 def shape(name: str, value: Any) -> tuple[int, ...]:
     """A shape of at least one axis, all of at least one entry.
 
-    Raises: TypeError for what is no sequence of integers; ValueError for none, or one below 1.
+    Raises: TypeError if it is not a sequence of integers; ValueError if it is empty or has an entry below 1.
     """
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise TypeError(f"{name} = {_shown(value)}: expected a tuple of integers such as (1, 28, 28)")
@@ -132,9 +132,9 @@ def shape(name: str, value: Any) -> tuple[int, ...]:
 
 
 def rows(name: str, x: Any, event_shape: tuple[int, ...] | None = None) -> Tensor:
-    """A real floating tensor (N, *E), of any number of rows; its values are not looked at.
+    """A real floating tensor (N, *E), of any number of rows; its values are not checked.
 
-    Raises: TypeError for what is none; ValueError for another shape.
+    Raises: TypeError for anything else; ValueError for another shape.
     """
     expected = f"(N, {', '.join(map(str, event_shape))})" if event_shape is not None else "(N, *event)"
     if not isinstance(x, Tensor):
@@ -153,7 +153,7 @@ def rows(name: str, x: Any, event_shape: tuple[int, ...] | None = None) -> Tenso
 def state(x: Any, t: Any, axes: int, device: torch.device | None = None) -> None:
     """Refuse a state x (N, *E) of ``axes`` axes in E, or times t (0-d or (N,)), of another type, shape or device.
 
-    Values are not looked at: priors are asked at every step.
+    Values are not checked, since this runs at every step.
     Raises: TypeError or ValueError.
     """
     rows("x", x)
@@ -168,7 +168,7 @@ def state(x: Any, t: Any, axes: int, device: torch.device | None = None) -> None
 
 
 def function(name: str, value: Any, method: str = "__call__") -> None:
-    """Refuse what has not a method, by default what cannot be called, and classes.
+    """Refuse classes and objects without a method, by default `__call__`.
 
     Raises: TypeError.
     """
@@ -177,7 +177,7 @@ def function(name: str, value: Any, method: str = "__call__") -> None:
 
 
 def place(name: str, value: Any) -> str | Path:
-    """A path, as a text or a `Path`.
+    """A path, as a string or a `Path`.
 
     Raises: TypeError for anything else.
     """

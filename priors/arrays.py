@@ -1,4 +1,4 @@
-"""Arrays from files that may hold anything: regular files alone, and no more memory than the file's size tells of."""
+"""Arrays from untrusted files: only regular files, and no more memory than the file's size justifies."""
 
 import math
 import zipfile
@@ -11,14 +11,14 @@ import numpy as np
 from priors import files
 from priors.files import check_size, regular
 
-# what decoders raise for damaged content, beside what the readers of whole files do
+# raised by decoders for damaged content, besides the errors of the file readers
 DAMAGED = (*files.DAMAGED, AssertionError, AttributeError)
 
 
 def read_npy(path: str | Path, what: str = "array") -> np.ndarray:
     """The array of an .npy file, in this machine's byte order.
 
-    Arguments: path; what: it is expected to be, for messages.
+    Arguments: path; what: the expected content, for messages.
     Raises: FileNotFoundError; ValueError for a damaged or truncated file, and for an array of objects, texts or
     records.
     """
@@ -55,11 +55,11 @@ def _header(file) -> tuple[tuple[int, ...], np.dtype]:
 
 @contextmanager
 def open_npz(path: str | Path, what: str = "archive") -> Iterator[dict[str, np.ndarray]]:
-    """The arrays of an .npz file, each unpacked when it is asked for.
+    """The arrays of an .npz file, each unpacked on access.
 
-    Arguments: path; what: it is expected to be, for messages.
-    Raises: FileNotFoundError; ValueError for another file, for damaged content where it is read, and for arrays that
-    unpack to more than a file of its size plausibly does (`priors.files.check_size`).
+    Arguments: path; what: the expected content, for messages.
+    Raises: FileNotFoundError; ValueError for another format, for damaged content on access, and for arrays whose
+    unpacked size is implausible for the file (`priors.files.check_size`).
     """
     path = regular(path, what)
     try:
@@ -72,7 +72,7 @@ def open_npz(path: str | Path, what: str = "archive") -> Iterator[dict[str, np.n
 
 
 class _Arrays(dict):
-    """Name -> array of an archive; values are read when they are asked for, and not kept."""
+    """Name -> array of an archive; values are read on access and not cached."""
 
     def __init__(self, path: Path, archive: zipfile.ZipFile):
         super().__init__({info.filename.removesuffix(".npy"): info for info in archive.infolist()})

@@ -1,4 +1,4 @@
-"""What a prior is: score and denoiser of the noised data, each from the other by Tweedie's formula."""
+"""The base class of priors: score and denoiser of the noised data, each from the other by Tweedie's formula."""
 
 from abc import ABC
 from collections.abc import Callable
@@ -19,13 +19,13 @@ VJP = Callable[[Tensor], Tensor]
 
 
 def expand(curve: Tensor, x: Tensor) -> Tensor:
-    """A curve's value, 0-d or (N,), in x's dtype and device and shaped to multiply x (N, *E)."""
+    """A ``curve``'s value, 0-d or (N,), in x's dtype and device and reshaped to multiply x (N, *E)."""
     curve = curve.to(device=x.device, dtype=x.dtype)
     return curve if curve.ndim == 0 else curve.view(-1, *[1] * (x.ndim - 1))
 
 
 class NoDerivative(ValueError):
-    """A derivative was asked of a denoiser that has none by its input.
+    """A derivative was requested of a denoiser that is not differentiable.
 
     Arguments: prior (Prior) of the denoiser.
     """
@@ -39,15 +39,15 @@ class NoDerivative(ValueError):
 
 
 class Prior(ABC):
-    """A distribution of x0 seen through an SDE; implement `score` or `denoise` and get the other.
+    """A distribution of x0, noised by an SDE. Implement `score` or `denoise`; the other follows.
 
     Formula: score = (alpha D - x) / sigma^2 and D = (x + sigma^2 score) / alpha with D = E[x0 | x_t].
     Source: Robbins 1956, Efron 2011 (Tweedie's formula).
     Attributes: sde (SDE); event_shape (tuple E); variance (float, data units squared): the mean variance of one
-    coordinate of x0, where a method needs its size; moments (Moments, or None where they are not known): mean and
-    covariance of x0, by which methods start nearer and converge sooner (``Moments.of_images`` of a training set); units
-    (Units, or None where they have no meaning outside): what image units stand for; differentiable (bool): whether the
-    denoiser has a derivative by x, without which `denoise_vjp` and the methods that need it are refused.
+    coordinate of x0; moments (Moments, or None if unknown): mean and covariance of x0, which some methods use for
+    initialisation and preconditioning (``Moments.of_images`` of a training set); units (Units or None): the physical
+    unit of image values; differentiable (bool): whether the denoiser is differentiable in x; if not, `denoise_vjp` and
+    the methods that need it raise.
     Raises: TypeError on subclassing with neither method.
     """
 
@@ -67,7 +67,7 @@ class Prior(ABC):
         return call(type(self).__name__, self._facts())
 
     def _facts(self) -> dict[str, Any]:
-        """What its text shows, by name."""
+        """What `repr` shows, by name."""
         facts = {"event_shape": getattr(self, "event_shape", None), "sde": getattr(self, "sde", None)}
         return facts | ({} if self.units is None else {"units": self.units})
 
@@ -84,11 +84,11 @@ class Prior(ABC):
         return (x + sigma**2 * self.score(x, t)) / alpha
 
     def denoise_vjp(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, VJP]:
-        """(D, v -> J'v) with J = dD/dx_t at (x, t): one evaluation, then one backward pass per call of the second.
+        """(D, v -> J'v) with J = dD/dx_t at (x, t): one evaluation, then one backward pass per call of the function. x,
+        D, v and J'v (N, *E); t scalar or (N,).
 
-        x, D, v and J'v (N, *E); t scalar or (N,). Where gradients are recorded and x asks for one, D and J'v can be
-        differentiated again.
-        Raises: ValueError for a denoiser without a derivative.
+        If grad mode is on and x requires a gradient, D and J'v are differentiable.
+        Raises: ValueError for a denoiser that is not differentiable.
         """
         state(x, t, len(self.event_shape))
         again = _recorded(x)
@@ -112,18 +112,18 @@ class Prior(ABC):
     def log_prob(self, x: Tensor, t: Tensor | float | None = None) -> Tensor:
         """log p_t(x) in nats where it is known in closed form; t None for x0. x (N, *E) -> (N,).
 
-        Raises: NotImplementedError where it is not; `priors.log_density` then integrates the probability flow.
+        Raises: NotImplementedError where it is not; use `priors.log_density`, which integrates the probability flow.
         """
         raise NotImplementedError(f"{type(self).__name__} has no density in closed form: use priors.log_density")
 
     @property
     def device(self) -> torch.device:
-        """Where it computes; the device of its samples."""
+        """The device of its computations and samples."""
         return torch.device("cpu")
 
 
 class Wrapped(Prior):
-    """A prior around another, whose noising, shape, moments, units, device and denoiser it has until it changes them.
+    """A wrapper of a prior, with its SDE, shape, moments, units, device and denoiser unless overridden.
 
     Arguments: prior (Prior).
     """
@@ -141,12 +141,12 @@ class Wrapped(Prior):
 
     @property
     def differentiable(self) -> bool:  # type: ignore[override]
-        """Whether the prior's denoiser has a derivative."""
+        """Whether the prior's denoiser is differentiable."""
         return self.prior.differentiable
 
     @property
     def moments(self) -> Moments | StationaryMoments | None:  # type: ignore[override]
-        """The prior's, asked for when needed: those of an analytic prior take a while."""
+        """The prior's, computed on access: for an analytic prior this takes a while."""
         return self.prior.moments
 
     def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
@@ -154,14 +154,14 @@ class Wrapped(Prior):
 
 
 class Evaluations(Wrapped):
-    """A prior that evaluates once per (x, t), whoever asks, and counts.
+    """A prior that caches its last evaluation and counts evaluations.
 
-    Score, denoiser and guided likelihood at one state share one call of the network: the last (x, t) is kept, and x is
-    recognised by identity and version, so nothing is compared element by element.
-    Arguments: prior (Prior); rows (int): of the whole state, where some calls may be of some of them only: those count
-    as the fraction that they are, and are not kept.
-    Attributes: nfe, evaluations of the prior; nvjp, backward passes through it; both per row, rounded. A pass
-    through a recorded backward pass counts as two: it goes through the evaluation and through its derivative.
+    Score, denoiser and guided likelihood at one (x, t) share one call of the network. The last (x, t) is cached and x
+    is compared by identity and version, not element by element.
+    Arguments: prior (Prior); rows (int): of the whole state; calls on fewer rows count as that fraction of an
+    evaluation and are not cached.
+    Attributes: nfe, evaluations of the prior; nvjp, backward passes through it; both per row, rounded. A double
+    backward counts as two passes.
     """
 
     def __init__(self, prior: Prior, rows: int | None = None):
@@ -220,13 +220,13 @@ class Evaluations(Wrapped):
     def _kept(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, VJP | None] | None:
         if self._key is None or self._key[0] is not x or self._key[1] != x._version:
             return None
-        if _recorded(x):  # what is kept has no graph
+        if _recorded(x):  # cached values have no graph
             return None
         return self._value if _same_time(self._key[2], t) else None
 
     def _keep(self, x: Tensor, t, denoised: Tensor, vjp: VJP | None) -> tuple[Tensor, VJP | None]:
         value = (denoised, vjp)
-        # a graph belongs to whoever built it, and inference tensors have no version to recognise them by
+        # graphs are not shared between callers, and inference tensors have no version to compare
         if not (denoised.requires_grad or x.is_inference() or self._part(x) < 1):
             self._key, self._value = (x, x._version, t.clone() if isinstance(t, Tensor) else t), value
         return value
@@ -237,7 +237,7 @@ def _recorded(x: Tensor) -> bool:
 
 
 def _watched(x: Tensor, on_gradient: Callable[[Tensor], None]) -> Tensor:
-    """x, with a call whenever a gradient by it is taken."""
+    """x, with a hook that is called whenever its gradient is computed."""
     if x.requires_grad:
         x.register_hook(on_gradient)
     return x

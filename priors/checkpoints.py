@@ -1,4 +1,4 @@
-"""Trained networks on disk: weights.safetensors beside a card.json that says everything else. No pickle.
+"""Checkpoints of trained networks: weights.safetensors and a card.json with all else. No pickle.
 
 Beside a prior of one size lie its moments, in half precision, which is more than enough for a preconditioner; of one
 of any size the card has the power spectrum."""
@@ -39,7 +39,7 @@ WEIGHTS, CARD, MOMENTS, SAMPLES = "weights.safetensors", "card.json", "moments.s
 
 
 def save(folder: str | Path, trained: ScorePrior | NoisyClassifier, half: bool = False, **notes) -> None:
-    """Write a trained prior or classifier.
+    """Save a trained prior or classifier.
 
     Arguments: folder (path, made if absent); trained; half: kernels and matrices in half precision, with which it
     computes in float32 again when loaded: half the file, for errors of 5e-4 of a weight; notes: what the card should

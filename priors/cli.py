@@ -26,12 +26,12 @@ def train(
         str | None, typer.Option(help="prefix of the names in the file; default: train, or all where there is none")
     ] = None,
     test_split: Annotated[
-        str | None, typer.Option(help="prefix of the test images: their loss goes on the card")
+        str | None, typer.Option(help="prefix of the test images: their loss is written to the card")
     ] = None,
     init: Annotated[
-        str | None, typer.Option(help="start with the weights of this checkpoint: a name or a folder, same network")
+        str | None, typer.Option(help="initialise from this checkpoint: a name or a folder, same network")
     ] = None,
-    resume: Annotated[bool, typer.Option(help="go on from the state in the folder")] = False,
+    resume: Annotated[bool, typer.Option(help="resume from the state in the folder")] = False,
     minutes: Annotated[float | None, typer.Option(help="instead of the config's")] = None,
     steps: Annotated[int | None, typer.Option(help="instead of the config's")] = None,
     seed: Annotated[int | None, typer.Option(help="instead of the config's")] = None,

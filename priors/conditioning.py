@@ -1,4 +1,4 @@
-"""Exact conditioning of Gaussians on one linear measurement, by singular values of factors and never by an inverse."""
+"""Exact conditioning of Gaussians on one linear measurement, by SVDs of factors and without matrix inverses."""
 
 import copy
 import math
@@ -12,7 +12,7 @@ LOG_2PI = math.log(2 * math.pi)
 
 @dataclass(frozen=True)
 class Measurement:
-    """y = matrix x + sigma z: matrix (m, d), y (m,), sigma (m,) >= 0; what was not measured is left out."""
+    """y = matrix x + sigma z: matrix (m, d), y (m,), sigma (m,) >= 0; unmeasured entries are left out."""
 
     matrix: Tensor
     y: Tensor
@@ -20,13 +20,13 @@ class Measurement:
 
 
 def read(operator, y: Tensor, event_shape: tuple[int, ...], like: Tensor) -> Measurement:
-    """What an operator measured, as a matrix.
+    """An operator and its measurement in matrix form.
 
     Arguments: operator (Module): anything with ``capabilities`` ("linear" and "gaussian" among them), ``noise.sigma``,
     ``support`` and a call on rows (N, *E) -> (N, *M); y (1, *M), one measurement in the operator's units; event_shape
     (E); like: a tensor of the dtype and device to compute in.
     Raises: ValueError for an operator that is not linear with Gaussian noise or that serves several measurements, and
-    for a y of another shape or not finite.
+    for a y of the wrong shape or not finite.
     """
     if not hasattr(operator, "capabilities"):
         raise TypeError(f"operator of type {type(operator).__name__}: expected an operators.Operator")
@@ -70,13 +70,13 @@ def condition(means: Tensor, factors: Tensor, measured: Measurement, eps: float)
     """Condition K Gaussians N(mean, F F') on one measurement.
 
     Formula: with x = mean + F z, z ~ N(0, I), and the singular values s of B = A F / sigma, z | y has the covariance
-    I - V (s^2 / (1 + s^2)) V', the mean V s / (1 + s^2) U' (y - A mean) / sigma. Rows with sigma = 0 come first, and
-    leave F restricted to the null space of B, of exactly that many columns fewer.
-    Arguments: means (K, d); factors (K or 1, d, r); measured; eps: relative rounding of y. Combinations of the
-    noise-free rows with singular values below eps are taken as not measured.
-    Returns: means (K, d), factors (K or 1, d, r'), log p(y) (K,) in nats, and whether that is a density of y: it is not
-    where noise-free rows depend on each other, and is then that of their independent combinations.
-    Raises: ValueError where noise-free entries of y contradict each other or a Gaussian that knows them already.
+    I - V (s^2 / (1 + s^2)) V', the mean V s / (1 + s^2) U' (y - A mean) / sigma. Rows with sigma = 0 are conditioned on
+    first; they restrict F to the null space of B, which has as many columns fewer.
+    Arguments: means (K, d); factors (K or 1, d, r); measured; eps: relative rounding of y. Combinations of noise-free
+    rows with singular values below eps count as not measured.
+    Returns: means (K, d), factors (K or 1, d, r'), log p(y) (K,) in nats, and whether this is a density of y: with
+    linearly dependent noise-free rows it is the density of their independent combinations only.
+    Raises: ValueError where noise-free entries of y contradict each other or are already exact under a Gaussian.
     """
     exact = measured.sigma == 0
     log_p, density = means.new_zeros(len(means)), True
@@ -86,7 +86,7 @@ def condition(means: Tensor, factors: Tensor, measured: Measurement, eps: float)
     u, s, vh = torch.linalg.svd(measured.matrix[~exact] / sigma[:, None] @ factors, full_matrices=False)
     residual = (measured.y[~exact] - means @ measured.matrix[~exact].mT) / sigma
     c = _times(residual, u)
-    rest = residual - _times(c, u.mT)  # as a difference of squares it would cancel where sigma is small
+    rest = residual - _times(c, u.mT)  # a difference of squares would cancel where sigma is small
     log_p = log_p - 0.5 * (rest.square().sum(1) + (c.square() / (1 + s**2)).sum(1) + torch.log1p(s**2).sum(1))
     log_p = log_p - sigma.log().sum() - 0.5 * len(sigma) * LOG_2PI
     means = means + _times(_times(c * s / (1 + s**2), vh), factors.mT)

@@ -1,4 +1,4 @@
-"""Image sets: HDF5 of our own, and npz files as they lie about."""
+"""Image sets: our HDF5 format, and npz files."""
 
 from collections.abc import Callable, Container
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from priors.hdf5 import Hdf5, opened
 from priors.parsing import opened_npz
 from priors.wording import Concise
 
-PARTS = ("train", "test")  # what 0 and 1 in a file's ``split`` stand for
+PARTS = ("train", "test")  # the names of 0 and 1 in a file's ``split``
 
 
-DTYPES = {torch.uint8: "uint8", torch.uint16: "uint16"}  # of pixels, the largest value of which is 1 in image units
+DTYPES = {torch.uint8: "uint8", torch.uint16: "uint16"}  # of pixels; the largest value is 1 in image units
 
 
 def floats(pixels: Tensor) -> Tensor:
@@ -31,13 +31,13 @@ def rounded(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def scale_of(dtype: torch.dtype) -> str:
-    """What a file says of its pixels."""
+    """A file's description of its pixels."""
     return f"{DTYPES[dtype]}, {torch.iinfo(dtype).max} is 1 in image units"
 
 
 @dataclass(frozen=True, repr=False)
 class ImageSet(Concise):
-    """Images uint8 or uint16 (n, C, H, W), labels int64 (n,) or None, and where they come from."""
+    """Images uint8 or uint16 (n, C, H, W), labels int64 (n,) or None, and their source."""
 
     images: Tensor
     labels: Tensor | None = None
@@ -58,11 +58,11 @@ class ImageSet(Concise):
         return floats(self.images[index])
 
     def drawn(self, rows: Tensor, places: Tensor) -> Tensor:
-        """What a training step takes of rows (n,): the images themselves, wherever (n, k) a crop of one would lie."""
+        """The data of a training step for rows (n,): whole images; the crop positions (n, k) are not used."""
         return self.floats(rows)
 
     def measured(self) -> "ImageSet":
-        """What a loss is measured on: the images themselves."""
+        """The data that a loss is evaluated on: the images."""
         return self
 
 
@@ -72,7 +72,7 @@ def read(path: str | Path, split: str | None = None) -> ImageSet:
     Arguments: path: HDF5 with ``images`` (n, C, H, W) or (n, H, W[, C]) uint8 or uint16 and optional ``labels`` (n,);
     or npz with the same names; split: with it the names are ``{split}_images`` and ``{split}_labels``, or, in a file
     with ``split`` (n,) integers, the rows of that part: 0 is train and 1 is test.
-    Raises: FileNotFoundError; ValueError for another format, a missing name or another dtype.
+    Raises: FileNotFoundError; ValueError for an unknown format, a missing name or an unsupported dtype.
     """
     path, source = Path(path), ""
     prefix, missing = f"{split}_" if split else "", "expected an HDF5 (.h5) or .npz file"
@@ -95,7 +95,7 @@ def read(path: str | Path, split: str | None = None) -> ImageSet:
 def write(path: str | Path, data: ImageSet) -> None:
     """Write an image set as compressed HDF5, atomically.
 
-    Raises: ValueError for a path that names another format.
+    Raises: ValueError for a path with the suffix of another format.
     """
     path = hdf5_path(path, "image set")
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
@@ -115,7 +115,7 @@ def _labels(labels: np.ndarray, n: int, path: Path) -> Tensor:
 
 
 def _part(file: Container | Hdf5, array: Callable[[str], np.ndarray], split: str | None) -> dict[str, np.ndarray]:
-    """Images and labels of a split, by the prefix of their names or by the rows that are marked as of it."""
+    """Images and labels of a split, by the prefix of their names or by the file's ``split``."""
     names, prefix = ("images", "labels"), f"{split}_" if split else ""
     if split in PARTS and "split" in file and f"{prefix}images" not in file:
         rows = array("split") == PARTS.index(split)

@@ -1,5 +1,5 @@
-"""Densities of priors without a closed form: by the determinants of a discrete flow, and, up to a constant, by the
-score along a line."""
+"""Log-densities of priors without a closed form: by the discrete probability flow, or, up to a constant, by integrating
+the score along a line."""
 
 import math
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from priors.noising import TIMES
 from priors.ode import MOST_STEPS, heun_step, karras_times
 from priors.rng import signs
 
-EXACT_UP_TO = 256  # dimensions; beyond it a determinant would take more than so many backward passes a step
+EXACT_UP_TO = 256  # dimensions, and so backward passes per step, of an exact determinant
 TERMS = 6  # of log(1 + e) = e - e^2 / 2 + ...
 
 Step = Callable[[Tensor], Tensor]
@@ -27,16 +27,15 @@ Step = Callable[[Tensor], Tensor]
 def step_with_log_det(step: Step, x: Tensor, scale: float, probes: int | None, rng) -> tuple[Tensor, Tensor]:
     """A differentiable step and the log |det| of its derivative M.
 
-    It is the determinant of the step that is taken, not of the equation that it approximates, so that a chain of
-    steps has the density that it says, however few they are. A step that folds space, so long that M changes sign
-    somewhere, has no such density: take shorter ones.
-    Formula: exactly, by one backward pass per dimension; or with E = M / scale - 1 by Hutchinson's estimator on the
-    series log |det M| = d log scale + sum_k (-1)^(k + 1) E[v'E^k v] / k, k up to 6, v = +-1, less half the variance of
-    the mean over the probes: for weights that are the exponential of it, the noise e of a sum of many steps multiplies
-    by E exp(e) = exp(var / 2).
+    It is the determinant of the discrete step, not of the ODE that it approximates, so a chain of steps has the exact
+    density of its output for any number of steps. A step so long that it is not invertible has no such density: take
+    shorter ones.
+    Formula: exact, by one backward pass per dimension; or with E = M / scale - 1 by Hutchinson's estimator on the
+    series log |det M| = d log scale + sum_k (-1)^(k + 1) E[v'E^k v] / k, k up to 6, v = +-1, minus half the variance of
+    the mean over the probes, since importance weights exponentiate the sum and E exp(e) = exp(var / 2) for its error e.
     Source: Behrmann et al. 2019 and Chen et al. 2019 (residual flows); Hutchinson 1990.
-    Arguments: step: (N, *E) -> (N, *E), rows apart; x (N, *E); scale (float > 0): about which the eigenvalues of M lie,
-    which must be nearer to it than to 0 for the series; probes per row (None: exactly); rng (`RowRNG` of the rows).
+    Arguments: step: (N, *E) -> (N, *E), row by row; x (N, *E); scale (float > 0): near the eigenvalues of M; the series
+    converges for |eigenvalue - scale| < scale; probes per row (None: exactly); rng (`RowRNG` of the rows).
     Returns: step(x) (N, *E) and log |det| (N,) float64.
     """
     with torch.enable_grad():
@@ -68,10 +67,10 @@ def _series(transposed: Step, v: Tensor, scale: float) -> Tensor:
 def log_density(
     prior: Prior, x: Tensor, t: Tensor | float, n_steps: int = 20, probes: int | None = None, rng=None
 ) -> Tensor:
-    """log p_t(x): the prior's own closed form, or that of its discrete probability flow from t up to 1.
+    """log p_t(x): the prior's closed form, or the density of its discrete probability flow from t to 1.
 
-    The flow's steps are Heun's, equally long in (sigma / alpha)^(1 / 7), and their determinants are those of the steps
-    themselves: the result is a normalised density, which tends to the prior's as steps shrink.
+    The flow uses Heun steps of equal length in (sigma / alpha)^(1 / 7) and their exact determinants: the result is a
+    normalised density, which converges to the prior's with the number of steps.
     Source: Song et al. 2021, equation 39; Chen et al. 2018.
     Arguments: prior; x (N, *E) in data units; t (0-d); n_steps (int >= 1); probes, rng: as `step_with_log_det`.
     Returns: (N,) nats, float64.
@@ -98,13 +97,13 @@ def log_density(
 
 @own_modes
 def log_density_along(prior: Prior, x: Tensor, t: Tensor | float, nodes: int = 16) -> Tensor:
-    """log p_t(x) up to a constant of (prior, t), by the score along the line from the prior's mean to x.
+    """log p_t(x) up to a constant that depends on (prior, t), by integrating the score from the prior's mean to x.
 
     Formula: log p_t(x) - log p_t(c) = log N(x) - log N(c) + int_0^1 (x - c)' (s - s_N)(c + u (x - c)) du, with s the
     score, N the Gaussian of the prior's moments noised to t, s_N its score and c = alpha m its mean; Gauss-Radau nodes
-    in u, of which x itself is one. No derivative of the prior and no determinant: an evaluation per node. The error is
-    that of the quadrature alone, and small where the modes of p_t along the line are few standard deviations sigma_t
-    apart. Of a network, whose score is only nearly a gradient, it is the density as seen from the mean.
+    in u, with x itself as a node. It costs one evaluation per node, without derivatives or determinants. The error is
+    that of the quadrature, small if the modes of p_t along the line are a few standard deviations sigma_t apart. A
+    network's score is only approximately a gradient, so its result depends on the path.
     Source: the gradient theorem; Abramowitz & Stegun 1964, 25.4.31 (the nodes); N as a control variate is ours.
     Arguments: prior; x (N, *E) in data units; t (0-d); nodes (int >= 1), evaluations of the prior.
     Returns: (N,) nats, float64.
@@ -120,13 +119,13 @@ def log_density_along(prior: Prior, x: Tensor, t: Tensor | float, nodes: int = 1
 
     total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     for u, weight in zip(*radau(nodes), strict=True):
-        z = x if u == 1 else alpha * moments.mean + u * away  # x itself, which whoever asks next may have kept
+        z = x if u == 1 else alpha * moments.mean + u * away  # x itself, whose evaluation may be cached
         total += weight * (away * (prior.score(z, t) + pulled(u * away))).flatten(1).sum(1).double()
     return total - 0.5 * (away * pulled(away)).flatten(1).sum(1).double()
 
 
 def _checked(prior: Prior, x: Tensor, t: Tensor | float) -> Tensor | float:
-    """The time, once it, the prior and x (N, *E) are found good."""
+    """Check the prior, x (N, *E) and the time; return the time."""
     if not isinstance(prior, Prior):
         raise TypeError(f"prior of type {type(prior).__name__}: expected a priors.Prior, for example priors.load(...)")
     rows("x", x, prior.event_shape)
@@ -138,7 +137,7 @@ def _checked(prior: Prior, x: Tensor, t: Tensor | float) -> Tensor | float:
 
 
 def radau(n: int) -> tuple[list[float], list[float]]:
-    """Nodes in (0, 1], from the last, which is 1, down, and their weights: exact for polynomials of degree 2 n - 2.
+    """Gauss-Radau nodes in (0, 1], descending from 1, and their weights: exact for polynomials of degree 2 n - 2.
 
     Source: Abramowitz & Stegun 1964, 25.4.31.
     Arguments: n (int >= 1).
@@ -149,12 +148,12 @@ def radau(n: int) -> tuple[list[float], list[float]]:
     last[n - 1 :] = 1, -1  # P_{n-1} - P_n vanishes at the nodes
     nodes = np.sort(legendre.legroots(last).real)[::-1]
     nodes[0] = 1.0
-    # each weight integrates the Legendre polynomials up to n - 1, of which the first alone has an integral
+    # the rule integrates the Legendre polynomials up to degree n - 1; only that of degree 0 has a nonzero integral
     weights = np.linalg.solve(legendre.legvander(nodes, n - 1).T, np.eye(n)[0])
     return ((nodes + 1) / 2).tolist(), weights.tolist()
 
 
 def middle(prior: Prior, t: Tensor, s: Tensor) -> float:
-    """Between the factors by which a step of the probability flow from t to s scales the data and the noise."""
+    """A scale between the factors by which a step of the probability flow from t to s scales data and noise."""
     sde = prior.sde
     return float(0.5 * (sde.alpha(s) / sde.alpha(t) + sde.sigma(s) / sde.sigma(t)))

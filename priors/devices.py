@@ -4,7 +4,7 @@ import torch
 
 
 def usable(device: str | torch.device) -> torch.device:
-    """A device that torch can compute on here.
+    """A device that torch can use here.
 
     Raises: ValueError for an unknown one, and one that this machine or this build of torch does not have.
     """

@@ -1,4 +1,4 @@
-"""Files: whole or not there when they are written; regular, plausible and refused in clear words when they are read."""
+"""Files: atomic writes, and checked reads with clear errors."""
 
 import hashlib
 import math
@@ -22,18 +22,18 @@ from safetensors import SafetensorError
 from priors.arguments import place
 
 REMEDY = "fetch it again, or write it anew"
-DAMAGED = (  # what the readers of HDF5, npy, npz, safetensors, JSON, TOML and pickles raise on files that are not whole
+DAMAGED = (  # errors of the readers of HDF5, npy, npz, safetensors, JSON, TOML and pickles on damaged files
     OSError, EOFError, KeyError, IndexError, TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError,
     SyntaxError, tokenize.TokenError, struct.error, zlib.error, zipfile.BadZipFile, pickle.UnpicklingError,
     SafetensorError,
 )  # fmt: skip
-FREE, RATIO = 2**28, 100  # bytes that any file may unpack to, and beyond these the multiple of the file's own size
+FREE, RATIO = 2**28, 100  # bytes that any file may unpack to; above, the largest multiple of the file's size
 KINDS = {
     stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }  # fmt: skip
 HDF5 = (".h5", ".hdf5", ".he5", ".hdf")
-OTHERS = {  # endings that promise another format
+OTHERS = {  # suffixes of other formats
     ".npz", ".npy", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".safetensors", ".zip", ".gz", ".tar", ".json", ".csv",
     ".txt", ".toml", ".mat", ".nii", ".dcm", ".fits", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif",
     ".html", ".pdf",
@@ -42,21 +42,21 @@ TEMPORARY = re.compile(r"\..+\.(?P<machine>[0-9a-f]{8})\.(?P<pid>\d+)\.[0-9a-f]{
 
 
 class FileError(ValueError):
-    """A file that does not hold what was expected: the message names the path, what was found and the remedy."""
+    """A file without the expected content; the message names the path, what was found and the remedy."""
 
 
 def regular(path: str | Path, what: str, remedy: str = "") -> Path:
-    """The path of a file that can be read: neither a folder, nor a pipe or a device, on which reading would wait.
+    """The path of a readable regular file: not a folder, and not a pipe or device, on which reading would block.
 
     Arguments: path; what is expected there ("image set"), for the message; remedy: for a missing file.
-    Raises: FileNotFoundError; FileError for what is no regular file.
+    Raises: FileNotFoundError; FileError if it is not a regular file.
     """
     path = Path(place("path", path))
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f"no {what} at {path}" + (f": {remedy}" if remedy else "")) from None
-    except (OSError, ValueError) as error:  # no permission, a circle of links, a name with a null byte
+    except (OSError, ValueError) as error:  # no permission, a cycle of links, a name with a null byte
         raise FileError(f"{path} cannot be read ({error}): expected a {what}; give another path") from error
     if not stat.S_ISREG(mode):
         kind = KINDS.get(stat.S_IFMT(mode), "no regular file")
@@ -66,9 +66,9 @@ def regular(path: str | Path, what: str, remedy: str = "") -> Path:
 
 @contextmanager
 def reading(path: str | Path, what: str, remedy: str = REMEDY, missing: str = "") -> Iterator[Path]:
-    """A block that reads a file: what a damaged one makes the readers raise (`DAMAGED`) becomes a `FileError`.
+    """A context that reads a file: errors of readers on damaged files (`DAMAGED`) become a `FileError`.
 
-    The block should read and nothing else; the original error stays its ``__cause__``.
+    The block should only read; the original error is kept as ``__cause__``.
     Arguments: path; what is expected there; remedy: for a damaged file; missing: for one that is not there.
     Raises: as `regular`; FileError, with path, what, reason and remedy.
     """
@@ -83,7 +83,7 @@ def reading(path: str | Path, what: str, remedy: str = REMEDY, missing: str = ""
 
 
 def check_size(path: Path, declared: int) -> None:
-    """Refuse a file that says that it unpacks to more than a file of its size plausibly does, before it is unpacked.
+    """Refuse a file whose declared unpacked size is implausible for its size, before it is unpacked.
 
     Arguments: path; declared (bytes, unpacked): at most `FREE` or `RATIO` times the file, and no more than the memory.
     Raises: FileError.
@@ -101,7 +101,7 @@ def check_size(path: Path, declared: int) -> None:
 
 
 def hdf5_path(path: str | Path, what: str) -> Path:
-    """The path of an HDF5 file to write, whose name does not say that it is of another format.
+    """The path of an HDF5 file to write; suffixes of other formats are refused.
 
     Arguments: path, of which other endings than `HDF5`'s are refused where they promise a format (`OTHERS`); what is
     written ("solution"), for the message.
@@ -118,11 +118,11 @@ def hdf5_path(path: str | Path, what: str) -> Path:
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that replaces it when the block ends well, and is removed when it does not.
+    """A temporary path beside ``path`` that replaces it if the block succeeds and is removed otherwise.
 
-    The temporary is made here, under a name that nobody can foresee, so that it is never a link to elsewhere; those
-    that killed processes of this machine left in the folder are removed. The file has the mode of any new file (the
-    umask's), whatever mode the block's writer gave it: safetensors' can be read by its owner alone.
+    The temporary file is created here under an unpredictable name, so it is never a link to elsewhere; temporaries of
+    killed processes of this machine are removed. The file gets the mode of a new file (umask), whatever the writer set:
+    safetensors files are readable by their owner only.
     """
     path = Path(place("path", path))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -139,16 +139,16 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 
 def clear(folder: Path) -> None:
-    """Remove the temporaries of `atomic` in a folder whose processes, of this machine, are dead."""
+    """Remove the temporaries of `atomic` in a folder that belong to dead processes of this machine."""
     for entry in os.scandir(folder):
         found = TEMPORARY.fullmatch(entry.name)
         if found and found["machine"] == _machine() and not _alive(int(found["pid"])):
-            with suppress(OSError):  # another process was there first, or it is not ours to remove
+            with suppress(OSError):  # removed by another process, or no permission
                 os.unlink(entry.path)
 
 
 def _memory() -> float:
-    """Bytes of this machine's memory, where the system says."""
+    """Bytes of this machine's memory, where the system reports it."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
 
 
@@ -166,7 +166,7 @@ def _alive(pid: int) -> bool:
 
 @cache
 def _machine() -> str:
-    """Where process numbers mean the same: the machine and, in containers, the space of its processes."""
+    """An identifier of the process namespace: the machine and, in containers, its PID namespace."""
     try:
         space = os.readlink("/proc/self/ns/pid")
     except OSError:

@@ -1,4 +1,4 @@
-"""HDF5 files of other people: what is in the file itself, of a plausible size, and nothing of other files."""
+"""Untrusted HDF5 files: links to other files are refused and sizes are checked."""
 
 import hashlib
 import math
@@ -21,10 +21,10 @@ NUMBERS = "biuf"  # kinds of dtypes
 
 
 class Hdf5:
-    """An open file. Names may have slashes; all that is read counts towards `priors.files.check_size`.
+    """An open HDF5 file.
 
-    Links to other places, and datasets that are stored in other files, are refused: they would be read from wherever
-    the file says. Attributes: path; file (h5py.File); attrs: its attributes, of the root.
+    Names may contain slashes; all reads count towards `priors.files.check_size`. Links and externally stored datasets
+    are refused, since they could read any file. Attributes: path; file (h5py.File); attrs: its attributes, of the root.
     """
 
     def __init__(self, path: Path, file: h5py.File):
@@ -36,7 +36,7 @@ class Hdf5:
         return self.attributes(tuple(self.file.attrs))
 
     def attributes(self, names: tuple[str, ...]) -> dict[str, Any]:
-        """Those of these attributes of the root that are there."""
+        """The attributes of the root with these names, if present."""
         kept = [name for name in names if name in self.file.attrs]
         if any(self.file.attrs.get_id(name).dtype.kind == "O" for name in kept):
             self._check_heaps()
@@ -51,14 +51,14 @@ class Hdf5:
         return self._find(name) is not None
 
     def names(self, group: str = "") -> list[str]:
-        """What lies in the root or in a group, sorted, unread."""
+        """The names in the root or in a group, sorted; nothing is read."""
         node = self._find(group) if group else self.file
         if not isinstance(node, h5py.Group):
             raise FileError(f"{self.path}: {group!r} is {'missing' if node is None else 'no group'}: expected a group")
         return sorted(node)
 
     def datasets(self, group: str = "") -> list[str]:
-        """The names of all datasets in a group and in the groups of it, unread."""
+        """The names of all datasets in a group and its subgroups; nothing is read."""
         found = []
         for part in self.names(group):
             name = f"{group}/{part}" if group else part
@@ -71,9 +71,9 @@ class Hdf5:
         return found
 
     def dataset(self, name: str) -> h5py.Dataset:
-        """A dataset, of which nothing has been read.
+        """A dataset; its values are not read.
 
-        Raises: FileError where it is missing, no dataset, or not in this file.
+        Raises: FileError where it is missing, not a dataset, or not in this file.
         """
         node = self._find(name)
         if not isinstance(node, h5py.Dataset) or node.shape is None:
@@ -92,7 +92,7 @@ class Hdf5:
         """The values of a dataset, in this machine's byte order.
 
         Arguments: name; kinds of dtypes that are expected (numpy's letters).
-        Raises: FileError as `dataset`, for other kinds, and for more than a file of this size plausibly holds.
+        Raises: FileError as `dataset`, for other kinds, and for an implausible size.
         """
         dataset = self.dataset(name)
         if dataset.dtype.kind not in kinds:
@@ -119,7 +119,7 @@ class Hdf5:
         check_size(self.path, self._spent)
 
     def _check_heaps(self) -> None:
-        """Walk the heaps that texts lie in: the HDF5 library walks them without end where an entry has no size.
+        """Check the global heaps that strings are stored in: the HDF5 library loops forever on an entry of size 0.
 
         A heap is "GCOL", version 1, three zeros and its size, then entries of number, count, four bytes, size and
         content, in eights; entry 0 is the free rest, whose size is with its header.
@@ -140,7 +140,7 @@ class Hdf5:
         self._walked = True
 
     def _find(self, name: str) -> h5py.Group | h5py.Dataset | None:
-        """By the links one by one, so that none is followed out of the file."""
+        """Resolve links one by one, so that none leaves the file."""
         node: Any = self.file
         for part in name.split("/"):
             if not isinstance(node, h5py.Group) or not node.id.links.exists(part.encode()):
@@ -156,7 +156,7 @@ class Hdf5:
 
 @contextmanager
 def opened(path: str | Path, what: str, remedy: str = REMEDY, missing: str = "") -> Iterator[Hdf5]:
-    """An HDF5 file to read from, in a block as `priors.files.reading` has them.
+    """An HDF5 file to read from; a context as `priors.files.reading`.
 
     Raises: as `priors.files.reading`.
     """
@@ -172,7 +172,7 @@ def checksum(attributes: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) ->
     sha = hashlib.sha256()
     for name, value in [*sorted(attributes.items()), *sorted(arrays.items())]:
         array = np.asarray(value)
-        if array.dtype.kind in "OUS":  # HDF5 gives texts back as other kinds than it got
+        if array.dtype.kind in "OUS":  # HDF5 returns strings in a different type than it was given
             sha.update(f"{name} text {value}".encode())
         else:
             sha.update(f"{name} {array.dtype.str} {array.shape}".encode())

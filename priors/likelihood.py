@@ -1,4 +1,4 @@
-"""The exact likelihood of an image under a prior, by the probability flow."""
+"""The likelihood of an image under a prior, by the probability flow."""
 
 import math
 from collections.abc import Callable
@@ -14,9 +14,9 @@ from priors.ode import Clock, check_flow
 from priors.rng import RowRNG, signs
 from priors.runge_kutta import integrate
 
-MOST_EXACT = 4096  # dimensions; an exact trace takes as many backward passes at each evaluation
+MOST_EXACT = 4096  # dimensions, and so backward passes per evaluation, of an exact trace
 T_MIN = 1e-5  # as in the paper, for every SDE
-DEQUANTISATION = 1  # its stream of a row's randomness; the probes have the row's own
+DEQUANTISATION = 1  # key of the random stream of dequantisation; the probes use the row's own
 
 # (vector -> J' vector, row numbers (n,), u (n, *E)) -> estimates of tr J and of tr I, (n,) float64 on the CPU
 Trace = Callable[[VJP, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -35,15 +35,15 @@ def log_likelihood(
     t_min: float = T_MIN,
     batch_size: int | None = None,
 ) -> Tensor:
-    """log p(x) by the change of variables along the probability flow, one number per row, whatever shares its batch.
+    """log p(x) by the change of variables along the probability flow; rows do not depend on their batch.
 
-    It is the density of the flow's own law at t_min, which is that of x0 plus noise of size sigma(t_min): for VESDE
-    never less than sigma_min, so p(x) is that of a prior smoothed by sigma_min; for VP and sub-VP 1e-3 and 1e-6 of the
-    scale at t_min = 1e-5.
+    It is the density at t_min, that of x0 plus noise of standard deviation sigma(t_min): for VESDE at least sigma_min,
+    so p(x) is smoothed by sigma_min; for VP and sub-VP 1e-3 and 1e-6 of the scale at t_min = 1e-5.
     Formula: with u = x / alpha and r = sigma / alpha, log p(x) = log N(x_1; 0, sigma(1)^2 I)
     + d log(alpha(1) / alpha(t_min)) + integral over log r of (d - alpha tr J), J = dD / dx_t. The trace is the mean of
-    v'Jv over probes v with E[vv'] = I, which stay the same along the path; k (v'v - d), of mean 0, is taken off alpha
-    v'Jv, with k = s^2 / (s^2 + r^2) what alpha J is a multiple of for data of variance s^2 (Gaussian probes only).
+    v'Jv over probes v with E[vv'] = I, which stay the same along the path; the control variate k (v'v - d) is
+    subtracted from alpha v'Jv (Gaussian probes only), with k = s^2 / (s^2 + r^2), for which alpha J = k I if the data
+    are Gaussian of variance s^2 I.
     Source: Song et al. 2021, section 4.3 and appendix D.2; Chen et al. 2018; Skilling 1989 and Hutchinson 1990.
     Arguments: prior; x (N, *E) in data units; seed (int >= 0) of the probes: row n's depend on (seed, n) alone; probe:
     "rademacher" (entries +-1), "gaussian", or "exact" (every unit vector in turn: d backward passes an evaluation);
@@ -51,8 +51,8 @@ def log_likelihood(
     `priors.runge_kutta.integrate`), for the path in data units and for the integral in nats per dimension; t_min
     (float in (0, 1)); batch_size: rows at a time.
     Returns: (N,) nats, float64 on the CPU.
-    Raises: ValueError for x of another shape or not finite, arguments out of range, and an exact trace in over 4096
-    dimensions; ArithmeticError where the tolerance cannot be reached.
+    Raises: ValueError for x of the wrong shape or not finite, arguments out of range, and an exact trace in more than
+    4096 dimensions; ArithmeticError where the tolerance cannot be reached.
     """
     number("t_min", t_min, "(0, 1)", "a time; the paper takes 1e-5")
     check_flow(prior, x, rtol, atol, t_min, batch_size)
@@ -65,16 +65,16 @@ def log_likelihood(
 def bits_per_dim(
     prior: Prior, x: Tensor, seed: int = 0, *, levels: int = 256, dequantize: bool = True, **settings
 ) -> Tensor:
-    """Bits per pixel and channel that a code made of the prior spends on an image of whole grey levels.
+    """Bits per dimension of an image of integer grey levels under the prior.
 
-    The image k / (levels - 1), k whole, is spread evenly over its cell: x' = (k + U) / levels with U uniform on [0, 1).
-    Cells have the volume levels^-d, so log P(k) >= E log p(x') - d log levels: an upper bound on the code's length. In
-    units of [0, 1] the change of units is hence log2 levels, 8 bits for 256 levels (7 in the units 2 x - 1).
+    The image k / (levels - 1) is uniformly dequantised: x' = (k + U) / levels with U uniform on [0, 1). Cells have the
+    volume levels^-d, so log P(k) >= E log p(x') - d log levels: an upper bound on the code's length. In units of [0, 1]
+    the change of units adds log2 levels, 8 bits for 256 levels (7 in the units 2 x - 1).
     Formula: -log2 p(x') / d + log2 levels.
     Source: Song et al. 2021, section 4.3 and appendix D.2; Theis, van den Oord & Bethge 2016.
     Arguments: prior over [0, 1] image units; x (N, *E) in image units, one of ``levels`` values each; seed (int >= 0)
-    of dequantisation and probes, which draw from different streams; levels (int >= 2); dequantize: False takes p at x
-    as it is; settings: as `log_likelihood`, where it is said what t_min does to p.
+    of dequantisation and probes, which draw from different streams; levels (int >= 2); dequantize: False evaluates p at
+    x itself; settings: as `log_likelihood`, which explains the effect of t_min.
     Returns: (N,) bits per dimension, float64 on the CPU.
     Raises: ValueError for x outside [0, 1] or between levels, and as `log_likelihood`.
     """
@@ -87,7 +87,7 @@ def bits_per_dim(
 
 
 def dequantise(x: Tensor, seed: int = 0, levels: int = 256) -> Tensor:
-    """Images of whole grey levels, each spread evenly over its cell.
+    """Uniform dequantisation of images of integer grey levels.
 
     Formula: (k + U) / levels with k = (levels - 1) x and U uniform on [0, 1).
     Source: Theis, van den Oord & Bethge 2016.
@@ -107,7 +107,7 @@ def dequantise(x: Tensor, seed: int = 0, levels: int = 256) -> Tensor:
 
 
 def _change_of_variables(prior, x, rows, trace: Trace, d: int, rtol: float, atol: float, t_min: float) -> Tensor:
-    """The likelihood of the rows with these numbers, (n,)."""
+    """The log-likelihood of the rows with these numbers, (n,)."""
     sde, clock = prior.sde, Clock(prior.sde, t_min)
 
     def slope(level: Tensor, u: Tensor, local: Tensor) -> tuple[Tensor, Tensor]:

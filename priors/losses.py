@@ -1,6 +1,6 @@
-"""What a score network is trained to minimise.
+"""Training losses of score networks.
 
-Denoising losses weigh one error: sigma s + z = alpha (D - x0) / sigma, so each is w(t) mean |D(x_t, t) - x0|^2.
+Since sigma s + z = alpha (D - x0) / sigma, each denoising loss is w(t) mean |D(x_t, t) - x0|^2.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def _likelihood(sde: SDE, t: Tensor, variance: float) -> Tensor:
 
 
 def _unit(sde: SDE, t: Tensor, variance: float) -> Tensor:
-    """Every noise level weighs alike for a network of unit-variance target; t (N,) -> (N,).
+    """Equal weight of all noise levels for a network with a unit-variance target; t (N,) -> (N,).
 
     Source: Karras et al. 2022, table 1.
     """
@@ -48,7 +48,7 @@ WEIGHTS: dict[str, Weight] = {"score": _score, "likelihood": _likelihood, "unit"
 def perturb(sde: SDE, x0: Tensor, t: Tensor, z: Tensor) -> Tensor:
     """x_t = alpha(t) x0 + sigma(t) z under the sde; x0, z (N, *E), t (N,) -> (N, *E).
 
-    Raises: TypeError or ValueError for tensors of other types or shapes.
+    Raises: TypeError or ValueError for tensors of wrong types or shapes.
     """
     rows("x0", x0)
     if not isinstance(z, Tensor) or z.shape != x0.shape or z.device != x0.device:
@@ -76,8 +76,8 @@ def sliced_score_matching(prior: Prior, x0: Tensor, t: Tensor, z: Tensor, v: Ten
     """Sliced score matching with variance reduction, under every p_t, (N,).
 
     Formula: lambda(t) / d (|s|^2 + 2 v' (ds/dx) v) with s = (alpha D - x_t) / sigma^2, whose mean over x0, z and v is
-    that of `denoising_score_matching` less a number that does not depend on s. No term of it sees the noise that was
-    added.
+    that of `denoising_score_matching` minus a constant independent of s. It does not use the added noise z other than
+    through x_t.
     Source: Song, Garg, Shi & Ermon 2019, equation 8 (SSM-VR, twice); Song et al. 2021, section 3.3.
     Arguments: as `denoising_score_matching`; v (N, *E): projections of mean 0 and covariance I that are independent of
     x0 and z, such as signs.
@@ -95,7 +95,7 @@ def sliced_score_matching(prior: Prior, x0: Tensor, t: Tensor, z: Tensor, v: Ten
 
 
 def smld(prior: Prior, x0: Tensor, level: Tensor, z: Tensor) -> Tensor:
-    """The loss of a ladder of noise levels, sigma_i^2 mean |s(x0 + sigma_i z) + z / sigma_i|^2, (N,).
+    """The SMLD loss at discrete noise levels, sigma_i^2 mean |s(x0 + sigma_i z) + z / sigma_i|^2, (N,).
 
     Source: Song & Ermon 2019, equations 5 and 6 (twice, and a mean over elements); Song et al. 2021, equation 1.
     Arguments: prior of a `LadderSDE` whose alphas are 1; x0, z (N, *E); level (N,) integers from 1 (the least noise).

@@ -1,4 +1,4 @@
-"""Torch's modes are the caller's: a computation that must not depend on them runs in modes of its own."""
+"""Computations that do not depend on the caller's torch modes (inference, autocast, grad, default device)."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,11 +16,11 @@ R = TypeVar("R")
 def own_modes(function: Callable[P, R]) -> Callable[P, R]:
     """Decorate a function so that its result does not depend on torch's modes at the call.
 
-    It runs outside ``torch.inference_mode`` and ``torch.autocast``, without recording gradients, and makes its tensors
-    on the CPU whatever the default device is. What it needs gradients for, it asks for itself. Tensors that were
-    created in inference mode are replaced by copies, in arguments and inside priors and operators.
-    Raises: ValueError where an argument requires a gradient and gradients are recorded, because the result has none;
-    and for a tensor, or a prior, whose values cannot be read: on the meta device, or inside ``torch.func.vmap``.
+    It runs outside ``torch.inference_mode`` and ``torch.autocast``, without recording gradients, and creates its
+    tensors on the CPU whatever the default device is. It enables gradients itself where it needs them. Tensors that
+    were created in inference mode are replaced by copies, in arguments and inside priors and operators.
+    Raises: ValueError where an argument requires a gradient in grad mode, because the result has none; and for a tensor
+    or prior whose values cannot be read: on the meta device, or inside ``torch.func.vmap``.
     """
     bind = signature(function).bind
 
@@ -33,7 +33,7 @@ def own_modes(function: Callable[P, R]) -> Callable[P, R]:
             try:
                 bound = bind(*args, **kwargs)
             except TypeError:
-                return function(*args, **kwargs)  # whose own error names it
+                return function(*args, **kwargs)  # a later check names it
             for name, value in bound.arguments.items():
                 bound.arguments[name] = _ordinary(name, value, function.__name__, recorded)
             return function(*bound.args, **bound.kwargs)
@@ -52,7 +52,7 @@ def _contexts() -> Iterator[Any]:
 
 
 def _ordinary(name: str, value: Any, function: str, recorded: bool) -> Any:
-    """An argument as a function of its own modes takes it."""
+    """An argument, checked and copied where necessary."""
     if isinstance(value, Tensor):
         if recorded and value.requires_grad:
             raise ValueError(
@@ -62,7 +62,7 @@ def _ordinary(name: str, value: Any, function: str, recorded: bool) -> Any:
         _check_readable(name, value, function)
         if value.is_inference():
             return value.clone()
-        # the same object where it can be: `Evaluations` recognises a state that it has just evaluated
+        # the same object if possible: `Evaluations` caches by identity
         return value.detach() if value.requires_grad else value
     device = getattr(value, "device", None)
     if isinstance(device, torch.device) and device.type == "meta":
@@ -83,12 +83,12 @@ def _check_readable(name: str, value: Tensor, function: str) -> None:
 
 
 def release(holder: Any) -> None:
-    """Put ordinary tensors of the same values in the place of those that were created in inference mode.
+    """Replace tensors that were created in inference mode by ordinary ones of the same values, since autograd refuses
+    them.
 
-    Without this autograd refuses whatever is computed with them.
     Arguments: holder: a prior, an operator or a network, changed in place; or a wrapper of one, in its ``prior``.
     """
-    made: dict[int, Tensor] = {}  # weights that are shared stay shared
+    made: dict[int, Tensor] = {}  # shared weights stay shared
     with torch.inference_mode(False), torch.no_grad():
         for module in holder.modules() if isinstance(holder, nn.Module) else ():
             for held in (module._parameters, module._buffers, vars(module)):

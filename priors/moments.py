@@ -1,6 +1,7 @@
-"""Mean and covariance of a prior: what a Gaussian of the same two moments knows, at no evaluation of the prior."""
+"""Mean and covariance of a prior: the Gaussian with its first two moments."""
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -12,8 +13,8 @@ from priors.arguments import count, finite, number, rows
 from priors.arguments import shape as sizes
 from priors.wording import Concise
 
-RANK = 256  # principal components that are kept of a training set
-MOST_DIRECT = 4096  # dimensions up to which a covariance is a matrix; above, so many images stand for all
+RANK = 256  # principal components of a training set
+MOST_DIRECT = 4096  # dimensions up to which the full covariance is used; above, at most so many images are
 
 
 @dataclass(frozen=True, repr=False)
@@ -23,16 +24,16 @@ class Moments(Concise):
     Source: Tipping & Bishop 1999 (probabilistic principal components).
     Arguments: mean (*E), data units; basis V (d, k) over flattened events; variances lambda (k,) and rest (0-d), data
     units squared.
-    Attributes: rough: whether they are a law of all pictures, rather than measured on those of the prior, and not worth
-    many iterations.
-    Raises: TypeError for what are no tensors; ValueError for shapes that do not fit.
+    Attributes: approximate: whether they come from a model of all images, rather than from data like the prior's;
+    iterative solves with them then stop early.
+    Raises: TypeError if they are not tensors; ValueError for shapes that do not fit.
     """
 
     mean: Tensor
     basis: Tensor
     variances: Tensor
     rest: Tensor
-    rough: ClassVar[bool] = False
+    approximate: ClassVar[bool] = False
 
     def __post_init__(self):
         if not all(isinstance(value, Tensor) for value in vars(self).values()):
@@ -44,11 +45,17 @@ class Moments(Concise):
                 "expected (*E), (d, k), (k,) and (), d the product of E; Moments.of_images makes them"
             )
 
+    @property
+    def rough(self) -> bool:
+        """Deprecated alias of `approximate`."""
+        warnings.warn("moments.rough is deprecated: use moments.approximate", DeprecationWarning, stacklevel=2)
+        return self.approximate
+
     @classmethod
     def isotropic(cls, event_shape: tuple[int, ...], variance: float = 1.0) -> "Moments":
-        """Mean 0 and covariance ``variance`` I, of a prior of which no more is known; event_shape (E).
+        """Mean 0 and covariance ``variance`` I, if nothing else is known; event_shape (E).
 
-        Raises: TypeError or ValueError for what is no shape, and for a variance that is negative or not finite.
+        Raises: TypeError or ValueError for an invalid shape, and for a variance that is negative or not finite.
         """
         event_shape, variance = sizes("event_shape", event_shape), number("variance", variance, "[0, inf)")
         d = math.prod(event_shape)
@@ -71,9 +78,10 @@ class Moments(Concise):
 
     @classmethod
     def of_images(cls, images: Tensor, rank: int = RANK) -> "Moments":
-        """From images (n, *E), data units: their leading principal components, and one variance for all else.
+        """From images (n, *E), data units: their leading principal components, and one variance for all other
+        directions.
 
-        Raises: TypeError for images that are no floating tensor; ValueError for fewer than 2, or not finite.
+        Raises: TypeError for images that are not a floating tensor; ValueError for fewer than 2, or not finite.
         """
         rank = count("rank", rank, 0)
         finite("images", rows("images", images))

@@ -19,8 +19,8 @@ class SDE(ABC):
 
     Formula: dx = f(t) x dt + sqrt(g2(t)) dw, whose marginals are N(alpha x0, sigma^2 I).
     Source: Song et al., Score-Based Generative Modeling through SDEs, ICLR 2021, section 3.4 and appendix B.
-    Every curve takes a time ``t`` (a float, a 0-d tensor or (N,); unit: the SDE's own time in (0, 1]) and returns a
-    tensor of t's shape. Floats are computed in float64, because differences of neighbouring times are taken.
+    Every function takes a time ``t`` (a float, a 0-d tensor or (N,), in (0, 1]) and returns a tensor of t's shape.
+    Floats are computed in float64, because differences of neighbouring times are taken.
     """
 
     t_min: ClassVar[float]  # where sampling stops, as in the paper
@@ -77,8 +77,8 @@ class SDE(ABC):
 
 
 def as_time(t: Tensor | float) -> Tensor:
-    """A time as a tensor. Numbers are checked; tensors are not, whose values would cost time at every step and which
-    other people's solvers may step beyond the ends."""
+    """A time as a tensor. Numbers are checked; tensors are not, since that would cost time at every step and
+    third-party solvers may step beyond the ends."""
     if isinstance(t, Tensor):
         if t.is_complex():
             raise TypeError(f"t of {t.dtype}: expected real times")
@@ -90,7 +90,7 @@ def at_least(sde: SDE, t: Tensor | float) -> Tensor | float:
     """A time, or the SDE's least one where it is less: without noise networks' labels and scores are 0 / 0.
 
     Arguments: sde; t (a number, 0-d or (N,)).
-    Raises: TypeError or ValueError for a number that is no time.
+    Raises: TypeError or ValueError for an invalid time.
     """
     if isinstance(t, Tensor):
         return t.clamp_min(sde.least) if sde.least else t
@@ -98,7 +98,7 @@ def at_least(sde: SDE, t: Tensor | float) -> Tensor | float:
 
 
 def checked_sde(sde) -> SDE:
-    """An SDE as it is.
+    """Check that an argument is an SDE and return it.
 
     Arguments: sde (SDE).
     Raises: TypeError for anything else.

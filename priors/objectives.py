@@ -1,4 +1,4 @@
-"""What is trained, as one module: (x0, labels, t, z) -> loss per row. The training loop knows no more of it."""
+"""Training objectives as modules: (x0, labels, t, z) -> loss per row."""
 
 import math
 from abc import ABC, abstractmethod
@@ -32,7 +32,7 @@ from priors.sde import SDE, LadderSDE
 
 
 class Objective(nn.Module, ABC):
-    """A loss over noised images, with the trained thing inside.
+    """A loss over noised images; the trained prior or classifier is a submodule.
 
     Arguments of its call: x0 (N, *E) in data units, labels (N,) or None, t (N,), z (N, *E) -> loss (N,).
     """
@@ -49,12 +49,12 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def sheet(self, out: Path) -> None:
-        """Draw what shows by eye how far the training is, into the folder."""
+        """Write a sample sheet, or the like, that shows the progress of the training to the folder."""
 
 
 @dataclass(frozen=True)
 class Focus:
-    """Noise levels that a training sees more often than others, without making up for it in the loss.
+    """A distribution of training noise levels concentrated around ``sigma``, without importance weights in the loss.
 
     Formula: a ``share`` of times has log(sigma / alpha) ~ N(log sigma, spread^2), the others are uniform.
     Source: Karras et al. 2022, table 1 (there with share 1).
@@ -81,22 +81,22 @@ class Focus:
 class PriorObjective(Objective):
     """Trains a `ScorePrior` by a loss with a weight, a name in `priors.losses.WEIGHTS`.
 
-    The likelihood weight g^2 varies over decades, so its times are drawn where it is large (`likelihood_times`) and the
-    loss is divided by their density: the same expectation as under uniform times, of less variance.
+    The likelihood weight g^2 varies over decades, so times are importance-sampled (`likelihood_times`) and the loss is
+    divided by their density: the same expectation as with uniform times at less variance.
     Source: Song et al. 2021b, section 5.
     """
 
     trained: ScorePrior
-    focus: Focus | None = None  # where times are drawn more often; None: as the weight says
+    focus: Focus | None = None  # the distribution of times; None: that of the weight
 
     def __init__(self, prior: ScorePrior, weight: str = "score"):
         super().__init__()
         self.trained, self.weight = prior, choice("weight", weight, sorted(WEIGHTS))
 
     def focused(self, focus: Focus | None) -> "PriorObjective":
-        """This objective with times drawn by a focus from now on; None: as the weight says.
+        """Set the distribution of times to a focus; None: that of the weight.
 
-        Raises: ValueError for an objective that draws times for a reason of its own.
+        Raises: ValueError for an objective that has its own distribution of times.
         """
         if focus is not None and (self.weight == "likelihood" or isinstance(self, Discrete)):
             raise ValueError(
@@ -137,8 +137,8 @@ class DenoisingScoreMatching(PriorObjective):
 class SlicedScoreMatching(PriorObjective):
     """`priors.losses.sliced_score_matching`, projected on the signs of the next row's noise.
 
-    Those are Rademacher numbers, independent of a row's own noise, and fixed where the noise is; a batch of one row has
-    none. Its gradient is that of a derivative: slower than denoising's, and in more memory.
+    These are Rademacher variables, independent of a row's own noise and determined by the seed of the noise; they need
+    two rows or more. It differentiates twice, so it is slower than denoising score matching and takes more memory.
     Raises: ValueError when called with one row.
     """
 
@@ -149,10 +149,9 @@ class SlicedScoreMatching(PriorObjective):
 
 
 class Discrete(PriorObjective):
-    """A loss at the levels of a `LadderSDE`, all alike: `priors.losses.smld` or `ddpm`, which have their own weight.
+    """A loss at uniformly drawn levels of a `LadderSDE`: `priors.losses.smld` or `ddpm`, which have their own weight.
 
-    Arguments: prior, of a ladder; weight: "score", as theirs is; discrete: the loss, of
-    (prior, x0, level, z).
+    Arguments: prior, of a `LadderSDE`; weight: "score", the only one; discrete: the loss, of (prior, x0, level, z).
     Raises: ValueError for another SDE or weight.
     """
 
@@ -196,7 +195,7 @@ class NoisyClassification(Objective):
         return F.cross_entropy(logits.float(), labels, reduction="none")
 
     def sheet(self, out: Path) -> None:
-        pass  # its losses say it all
+        pass  # its losses are enough
 
 
 def _save_sheet(path: Path, images: Tensor, columns: int = 6) -> None:

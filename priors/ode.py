@@ -1,4 +1,4 @@
-"""The probability flow: the deterministic path between data and noise, in fixed steps or to a tolerance."""
+"""The probability flow ODE between data and noise, with fixed or adaptive steps."""
 
 from itertools import pairwise
 
@@ -18,7 +18,7 @@ def heun_step(prior: Prior, x: Tensor, t: Tensor | float, s: Tensor | float) -> 
     """One step of Heun's rule on the probability flow, from t to s in either direction; x (N, *E) -> (N, *E).
 
     Formula: with u = x / alpha and r = sigma / alpha the flow is du/dr = (u - D) / r, in which the linear drift is
-    exact.
+    solved exactly.
     Source: Song et al. 2021, equation 13; Karras et al. 2022, algorithm 1. Two evaluations of the prior.
     """
     sde = prior.sde
@@ -35,8 +35,8 @@ def karras_times(sde: SDE, t: Tensor | float, s: Tensor | float, n: int, rho: fl
     """Times from t to s, in either direction, by equal steps in (sigma / alpha)^(1 / rho).
 
     Source: Karras et al. 2022, equation 5.
-    Arguments: sde; t, s (0-d or float): both ends, which are kept exactly; n (int >= 1) steps; rho (float > 0): the
-    larger, the more steps at little noise.
+    Arguments: sde; t, s (0-d or float): both ends, reproduced exactly; n (int >= 1) steps; rho (float > 0): larger
+    values put more steps at low noise.
     Returns: (n + 1,) float64.
     """
     n, rho = count("n", n, most=MOST_STEPS, hint="steps"), number("rho", rho, "(0, inf)")
@@ -51,7 +51,7 @@ def karras_times(sde: SDE, t: Tensor | float, s: Tensor | float, n: int, rho: fl
 def shoot(prior: Prior, x: Tensor, t: Tensor, n_steps: int) -> Tensor:
     """The data at the end of the probability flow from x (N, *E) at t, by Euler's rule; (N, *E).
 
-    Formula: steps of equal length in (sigma / alpha)^(1 / 7) down to t_min, and from there to no noise at all.
+    Formula: steps of equal length in (sigma / alpha)^(1 / 7) down to t_min, then one step to zero noise.
     Source: Song et al. 2021, equation 13; the steps of Karras et al. 2022, equation 5.
     Arguments: prior; x; t (0-d, float64); n_steps (int >= 1), an evaluation each.
     """
@@ -78,13 +78,13 @@ def encode(
 
     Formula: du / dlog r = u - D with u = x / alpha, r = sigma / alpha, D = E[x0 | x_t].
     Source: Song et al. 2021, equation 13 and section 4.3.
-    Arguments: prior; x (N, *E) in data units, taken as x at t_min, with nothing added; n_steps: None for the adaptive
+    Arguments: prior; x (N, *E) in data units, taken as x at t_min without added noise; n_steps: None for the adaptive
     rule (see `priors.runge_kutta.integrate`), or the number (int >= 1) of Heun steps of equal length in t; rtol
     (float > 0, relative) and atol (float > 0, data units) of one adaptive step; t_min (float in (0, 1), default the
     SDE's); batch_size: rows at a time, default all.
-    Returns: (N, *E): x at t = 1 in data units. They are about N(0, sigma(1)^2 I) for x drawn from the law at t_min;
-    clean images lack its noise (of size .01 for VESDE), and their latents are shorter.
-    Raises: TypeError or ValueError for x of another shape, no floats or not finite, and for arguments out of range;
+    Returns: (N, *E): x at t = 1 in data units. They are approximately N(0, sigma(1)^2 I) for x drawn from p at t_min;
+    clean images lack this noise (sigma .01 for VESDE), and their latents are shorter.
+    Raises: TypeError or ValueError for x of the wrong shape, dtype or not finite, and for arguments out of range;
     ArithmeticError where the tolerance cannot be reached.
     """
     return _transport(prior, x, True, n_steps, rtol, atol, t_min, batch_size)
@@ -105,9 +105,8 @@ def decode(
     """Latent to data: the probability flow from t = 1 to t_min. `encode` is its inverse unless ``denoise``.
 
     Formula and source: as `encode`.
-    Arguments: prior; z (N, *E): x at t = 1 in data units (N(0, sigma(1)^2 I) for a sample); denoise: put the denoiser
-    at the end, E[x0 | x at t_min], which takes off the noise of size sigma(t_min) and cannot be undone; the others as
-    `encode`.
+    Arguments: prior; z (N, *E): x at t = 1 in data units (N(0, sigma(1)^2 I) for a sample); denoise: return E[x0 | x at
+    t_min], which removes the noise of size sigma(t_min) and is not invertible; the others as `encode`.
     Returns: (N, *E) in data units: x at t_min, or its denoised version.
     Raises: as `encode`.
     """
@@ -120,13 +119,14 @@ def decode(
 
 
 def slerp(z0: Tensor, z1: Tensor, weight: Tensor | float) -> Tensor:
-    """Latents between latents, along the great circle: between Gaussian ones they keep the length of Gaussian ones.
+    """Spherical interpolation of latents, which preserves the norm of Gaussian latents.
 
     Formula: (sin((1 - w) a) z0 + sin(w a) z1) / sin a, with a the angle between z0 and z1 as flat vectors.
     Source: Shoemake 1985; for the latents of the probability flow Song et al. 2021, section 4.3 and appendix D.3.
     Arguments: z0, z1 (N, *E) latents of `encode`; weight (scalar or (N,)): 0 gives z0 and 1 gives z1.
     Returns: (N, *E).
-    Raises: ValueError for different shapes, and for opposite latents, between which no great circle is the shortest.
+    Raises: ValueError for different shapes, and for opposite latents, between which the shortest great circle is not
+    unique.
     """
     rows("z0", z0)
     rows("z1", z1)
@@ -151,13 +151,13 @@ def slerp(z0: Tensor, z1: Tensor, weight: Tensor | float) -> Tensor:
 
 
 def temper(z: Tensor, temperature: float) -> Tensor:
-    """Latents of another temperature: shorter ones (below 1) decode to more typical images, with less variety.
+    """Scale latents by a temperature; below 1 they decode to more typical, less diverse images.
 
     Formula: temperature z, so that N(0, sigma^2 I) becomes N(0, (temperature sigma)^2 I).
     Source: Song et al. 2021, section 4.3 and appendix D.3; Kingma & Dhariwal 2018 (Glow).
     Arguments: z (N, *E) latents; temperature (float >= 0).
     Returns: (N, *E).
-    Raises: TypeError or ValueError for a temperature that is no number >= 0, and for no latents.
+    Raises: TypeError or ValueError for a temperature that is not a number >= 0, and for no latents.
     """
     return number("temperature", temperature, "[0, inf)", "1 leaves the latents") * rows("z", z)
 
@@ -185,7 +185,7 @@ class Clock:
         i = torch.searchsorted(self._levels, level).clamp(1, len(self._levels) - 1)
         low, high = self._levels[i - 1], self._levels[i]
         log_t = torch.lerp(self._log_t[i - 1], self._log_t[i], (level - low) / (high - low))
-        for _ in range(3):  # the table is within 1e-4, so the third is to rounding
+        for _ in range(3):  # the table is accurate to 1e-4, so three steps reach rounding
             t = log_t.exp()
             log_t = log_t - (self._level(log_t) - level) * 2 * self.sde.sigma(t) ** 2 / (t * self.sde.g2(t))
         return log_t.clamp(self._log_t[0].item(), 0.0).exp()
@@ -221,7 +221,7 @@ def _adaptive(prior, x: Tensor, up: bool, t_min: float, rtol: float, atol: float
 
 
 def check_flow(prior: Prior, x: Tensor, rtol: float, atol: float, t_min: float | None, batch_size: int | None) -> float:
-    """The least time of a flow, once its arguments are found good.
+    """Check the arguments of a flow; return its least time.
 
     Arguments: prior, x (N, *E), rtol, atol, t_min, batch_size: as `encode`.
     Raises: TypeError or ValueError, naming the argument.

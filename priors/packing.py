@@ -1,4 +1,4 @@
-"""`inverse-pack`: picture files, or npz archives of encoded ones or of values, as one HDF5 file to train on."""
+"""`inverse-pack`: image files, or npz archives of encoded images or of values, as one HDF5 file to train on."""
 
 from pathlib import Path
 from typing import Annotated

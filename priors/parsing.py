@@ -1,4 +1,4 @@
-"""Files by their kind, each read under the checks of `priors.files`: JSON, TOML, npz, safetensors. No pickle."""
+"""Readers of JSON, TOML, npz and safetensors files under the checks of `priors.files`. No pickle."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from torch import Tensor
 from priors.files import REMEDY, FileError, check_size, reading
 
 SEAL = "sha256"  # in the metadata of a safetensors file
-COMPRESSIONS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # those that numpy writes
+COMPRESSIONS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # the compression methods that numpy writes
 
 
 def read_json(path: str | Path, what: str, remedy: str = REMEDY, missing: str = "") -> Any:
@@ -64,7 +64,7 @@ def read_tensors_and_metadata(
 
 
 def sealed(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:
-    """Metadata of a safetensors file with a SHA-256 of all that the file holds, which `read_tensors` then compares."""
+    """Metadata of a safetensors file with a SHA-256 of its content, which `read_tensors` verifies."""
     sha = hashlib.sha256(repr(sorted((key, value) for key, value in metadata.items() if key != SEAL)).encode())
     for name, value in sorted(tensors.items()):
         sha.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())

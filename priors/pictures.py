@@ -1,4 +1,4 @@
-"""Sets of pictures of different sizes, and the random crops of them that a network of any size is trained on."""
+"""Sets of images of different sizes (pictures), and random crops of them to train networks of any size on."""
 
 import shutil
 import zipfile
@@ -25,7 +25,7 @@ MEASURED = 8  # crops of a picture that a loss is measured on
 
 @dataclass(frozen=True, repr=False)
 class Pictures(Concise):
-    """Pictures uint8 or uint16 (C, H, W), of any H and W each, their names, and where they come from.
+    """Images uint8 or uint16 (C, H, W), each of any H and W, their names and their source.
 
     Raises: ValueError for none, for other shapes or dtypes, and for another number of names.
     """
@@ -81,8 +81,8 @@ def write(path: str | Path, data: Pictures, split: str | None = None, add: bool 
 
     Arguments: path; data; split: with it the group is ``{split}_pictures``; add: keep the other groups of a file that
     is there.
-    Raises: FileNotFoundError where there is none to add to; ValueError where it has that group, and for a path that
-    names another format.
+    Raises: FileNotFoundError if there is no file to add to; ValueError if it has that group, and for a path with the
+    suffix of another format.
     """
     path = hdf5_path(path, "set of pictures")
     if add and not Path(path).exists():
@@ -139,11 +139,11 @@ def _group(split: str | None) -> str:
 
 @dataclass(frozen=True, repr=False)
 class Crops(Concise):
-    """Random square crops of pictures, one picture a row: what `Trainer` takes in place of an image set.
+    """Random square crops, one per picture: a data set for `Trainer` in place of an image set.
 
-    A row's crop is a function of the row and of `NUMBERS` uniform numbers: so a step's crops come from (seed, step).
-    Arguments: pictures; size (pixels); scales: a crop is of the picture at one of these, drawn alike, antialiased;
-    turns: quarter turns, besides the mirror images that are always drawn.
+    A crop is a function of the row and of `NUMBERS` uniform numbers, so a step's crops depend on (seed, step) only.
+    Arguments: pictures; size (pixels); scales: uniformly drawn factors by which pictures are downscaled (antialiased)
+    before cropping; turns: also rotate by multiples of 90 degrees; mirror images are always drawn.
     Raises: ValueError for a picture smaller than a crop, and for scales outside (0, 1].
     """
 
@@ -194,8 +194,8 @@ class Crops(Concise):
         return crop.rot90(kind // 2, (1, 2)) if self.turns else crop
 
     def measured(self, pictures: Tensor | None = None) -> ImageSet:
-        """What a loss is measured on: the same `MEASURED` crops of every picture, whoever asks; pictures (n,): of these
-        alone."""
+        """The data that a loss is evaluated on: the same `MEASURED` crops of every picture; pictures (n,): of these
+        only."""
         rows = (torch.arange(len(self)) if pictures is None else pictures).repeat(MEASURED)
         places = torch.rand(len(rows), NUMBERS, generator=torch.Generator().manual_seed(0))
         return ImageSet(rounded(self.drawn(rows, places), self.pictures.dtype), None, self.pictures.source)

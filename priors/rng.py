@@ -1,4 +1,4 @@
-"""Randomness that belongs to a row, not to its batch."""
+"""Random numbers per row, independent of the batch."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -12,16 +12,16 @@ from priors.arguments import seed as seeded
 
 
 class RowRNG:
-    """One random stream per row, so that a sample is the same whatever shares its batch, and on any device.
+    """One random stream per row, so that a sample does not depend on its batch or device.
 
-    Each stream is a numpy Generator of SeedSequence (seed, *key): streams of neighbouring keys are independent, and 0
-    is a seed like any other. (A torch.Generator on the CPU keeps 32 bits of its seed: two of 10^5 keys would agree.)
+    Each stream is a numpy Generator of SeedSequence (seed, *key): streams of neighbouring keys are independent. (A
+    torch.Generator on the CPU uses only 32 bits of its seed: among 10^5 keys two would coincide.)
     Source: the per-sample seeding of Karras et al. 2022 (EDM), carried to measurement x sample; Hammersley & Morton
     1956 (antithetic variates).
     Arguments: seed (int >= 0, < 2^63); keys (iterable of tuples of int, one per row); device and dtype of the draws;
-    mirrored (bool per row, default none): whose normal draws are the negatives of their stream's, so that two rows of
-    one key are antithetic.
-    Raises: TypeError or ValueError for a seed that is no such integer.
+    mirrored (bool per row, default none): rows whose normal draws are negated, so that two rows of one key are
+    antithetic.
+    Raises: TypeError or ValueError for an invalid seed.
     """
 
     def __init__(
@@ -71,6 +71,6 @@ class RowRNG:
 
 
 def signs(rng, shape: tuple[int, ...]) -> Tensor:
-    """Rademacher draws, +1 and -1 alike, in the dtype of ``rng.uniform`` of this shape (N, ...)."""
+    """Rademacher draws, +1 or -1 with equal probability, in the dtype of ``rng.uniform``; shape (N, ...)."""
     u = rng.uniform(shape)
     return 1 - 2 * (u < 0.5).to(u)

@@ -1,4 +1,4 @@
-"""How far a picture file is from the picture that was saved in it: the error of rounding to bits, and that of JPEG."""
+"""The error of saving an image to a file: rounding to bits, and JPEG compression."""
 
 import io
 import math
@@ -11,7 +11,7 @@ from priors.decoding import decode
 from priors.files import regular
 
 JPEG = b"\xff\xd8\xff"  # what such files begin with
-BLOCK, MOST_BLOCKS = 8, 2**14  # pixels a side; blocks of a plane that are looked at
+BLOCK, MOST_BLOCKS = 8, 2**14  # pixels of a block's side; blocks used of a plane
 # Rec. ITU-T T.871 (JFIF): mean square error of R, G and B that an error of one grey level in Y, Cb, Cr makes
 WEIGHTS = (1.0, (0.344136**2 + 1.772**2) / 3, (1.402**2 + 0.714136**2) / 3)
 # Annex K.1 of Rec. ITU-T T.81, the mean of the luminance table: of quality 50 in libjpeg's scale
@@ -22,11 +22,10 @@ LEAST_SCALE = 1e-3  # of a law of coefficients, grey levels
 
 @dataclass(frozen=True)
 class Rounding:
-    """The error that saving left in a picture file.
+    """The error of saving in an image file.
 
-    Attributes: level: root mean square, in image units (0 of floating-point files); text: what it is of, such as
-    "8 bits" or "this JPEG (quality about 85)"; hides: whether it removed fine details, as JPEG does, and with them
-    noise.
+    Attributes: level: root mean square, in image units (0 of floating-point files); text: its origin, such as "8 bits"
+    or "this JPEG (quality about 85)"; hides: whether saving removed fine detail and noise, as JPEG does.
     """
 
     level: float
@@ -35,18 +34,18 @@ class Rounding:
 
 
 def rounding(source: Path | bytes) -> Rounding:
-    """The root mean square error that rounding left in a picture file, estimated from the file alone.
+    """The root mean square error of rounding in an image file, estimated from the file alone.
 
     Formula: of b bits 1 / ((2^b - 1) sqrt(12)). Of JPEG, each DCT coefficient c was divided by its step q of the file's
-    tables and rounded to k. Coefficients of a plane have Laplace laws whose scales fall with frequency r as
-    s r^-a exp(-g r^2), alike in blocks of like detail; s, a and g have the largest likelihood of all k, zeros included.
-    The error is the mean of E[(c - q k)^2 given k] over coefficients: about q^2 / 12 where k is not 0, and where it is,
-    what the law leaves within half a step. Errors of chroma count by the share that they have in R, G and B; rounding
-    to 8 bits before and after is added. Detail of chroma that subsampling removed is not part of it.
-    Source: Lam & Goodman 2000 for the Laplace laws; the law of scales is ours.
+    tables and rounded to k. Coefficients of a plane follow Laplace distributions whose scales fall with frequency r as
+    s r^-a exp(-g r^2), shared by blocks of similar detail; s, a and g maximise the likelihood of all k, zeros included.
+    The error is the mean of E[(c - q k)^2 given k] over coefficients: about q^2 / 12 where k is not 0, else the
+    variance within half a step. Errors of chroma are weighted by their effect on R, G and B; rounding to 8 bits before
+    and after is added. Chroma detail removed by subsampling is not included.
+    Source: Lam & Goodman 2000 for the Laplace distributions; the model of their scales is our own.
     Arguments: source: path of a picture file, or its content.
-    Raises: FileNotFoundError; ValueError as `priors.decoding.decode`. Losses of WebP, AVIF and JPEG 2000 are not known,
-    and such files count as 8 bits.
+    Raises: FileNotFoundError; ValueError as `priors.decoding.decode`. The losses of WebP, AVIF and JPEG 2000 are
+    unknown; such files count as 8 bits.
     """
     content = source if isinstance(source, bytes) else regular(source, "image").read_bytes()
     picture = decode(content, None if isinstance(source, bytes) else str(source))
@@ -90,7 +89,8 @@ def _blocks(plane: np.ndarray, down: int, across: int) -> np.ndarray:
 
 
 def _error(coefficients: np.ndarray, step: np.ndarray) -> float:
-    """Mean square error of the coefficients of a plane, grey levels^2: blocks of like detail have one law."""
+    """Mean square error of the coefficients of a plane, grey levels^2: blocks of similar detail share one
+    distribution."""
     k = np.abs(np.rint(coefficients / step))
     detail = np.where(np.arange(BLOCK**2) > 0, k.reshape(len(k), -1), 0).sum(1)
     groups = np.array_split(k[detail.argsort(kind="stable")], min(max(len(k) // FEWEST_BLOCKS, 1), MOST_GROUPS))
@@ -107,7 +107,7 @@ def _of_group(k: np.ndarray, step: np.ndarray) -> float:
 
 
 def _scales(k: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """Scales (8, 8) of the Laplace laws of the largest likelihood, on a grid; k (n, 8, 8): sizes in steps."""
+    """Maximum-likelihood scales (8, 8) of the Laplace distributions, on a grid; k (n, 8, 8): magnitudes in steps."""
     n, zeros, size = len(k), (k == 0).sum(0), np.maximum(k - 0.5, 0).sum(0)
     r = np.hypot(*np.mgrid[:BLOCK, :BLOCK])
     r[0, 0] = 1.0

@@ -1,4 +1,4 @@
-"""An adaptive Runge-Kutta rule in which every row of a batch has a time and a step of its own."""
+"""An adaptive Runge-Kutta solver with a separate time and step size for every row of a batch."""
 
 from collections.abc import Callable
 
@@ -26,14 +26,13 @@ FIRST_STEP, LEAST_STEP = 0.1, 1e-7  # for an s of order 10, as is the log r of t
 def integrate(
     slope: Slope, u: Tensor, start: float, stop: float, rtol: float, atol: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A differential equation of rows that do not know each other, each with time and step of its own.
+    """Solve an ODE with independent rows, each with its own time and step size.
 
-    An adaptive solver over a batch has one step for all, and a row's result then depends on its mates. Here a row's
-    step is accepted when its own error is below tolerance, and rows that are done leave the batch.
+    With a common step size, a row's result would depend on its batch. Here a row's step is accepted if its own error is
+    below tolerance, and finished rows leave the batch.
     Formula: the pair of orders 5(4); error = max(max |e_u| / (atol + rtol rms(u)), |e_w| / (atol + rtol |w|)) with e
-    the difference of the two orders: a row is as bad as its worst entry, measured against the size of the whole row.
-    The next step is .9 error^(-1/5) times the last, at least 1/5 and at most 5 times, and the first one is .1. Six
-    evaluations a step.
+    the difference of the two orders: the worst entry relative to the magnitude of the row. The next step is .9
+    error^(-1/5) times the last, at least 1/5 and at most 5 times, and the first one is .1. Six evaluations per step.
     Source: Dormand & Prince 1980; step control of Hairer, Noersett & Wanner 1993, section II.4.
     Arguments: slope: see `Slope`; u (N, *E) at ``start``; start, stop (float); rtol, atol (float > 0).
     Returns: u (N, *E) and w (N,) at ``stop`` (w from 0, float64), and the evaluations of each row, (N,) int64.
@@ -57,7 +56,7 @@ def integrate(
         size = torch.maximum(_rms(u), _rms(next_u)), torch.maximum(w.abs(), next_w.abs())
         error = torch.maximum(_largest(error_u) / (atol + rtol * size[0]), error_w.abs() / (atol + rtol * size[1]))
         finite = size[0].isfinite() & error.isfinite()
-        error = torch.where(finite, error, torch.inf)  # a step so long that it overflows is no good one: shorten it
+        error = torch.where(finite, error, torch.inf)  # a step that overflows is rejected and shortened
         accepted = error <= 1
         factor = (0.9 * error ** (-0.2)).clamp(0.2, 5.0)
         _check_steps(error, ~accepted & (h.abs() * factor < LEAST_STEP), at, rows)

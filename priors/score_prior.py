@@ -1,4 +1,4 @@
-"""The one room that knows how a network wants its input: range, centring, noise label, output scaling."""
+"""Priors from networks: input range, centring, noise label and output scaling."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -108,17 +108,17 @@ class _OwnPrecision:
 class ScorePrior(Prior, nn.Module):
     """A prior given by a trained network.
 
-    States may have another dtype than the weights: the network then computes in its own, all else, and the result, in
-    that of the states. So ``prior.to(torch.bfloat16)``, ``.half()`` and ``.double()`` change the network alone.
+    States may have a dtype other than the weights: the network computes in its own, all else in that of the states.
+        ``prior.to(torch.bfloat16)``, ``.half()`` and ``.double()`` change the network only.
 
     Formula: u = (x_t - alpha shift) / scale has noise sigma / scale; the network's output becomes E[u0 | u_t] by
     ``prediction``, and D = shift + scale E[u0 | u_t].
     Source: Song et al. 2021 ("noise", "score"); Karras et al. 2022 ("preconditioned").
     Arguments: network (Module): (u (N, *E), label (N,)) -> (N, *E); sde (SDE, in data units); event_shape (tuple E);
     prediction (a name in `PREDICTIONS`, or such a function); range (DataRange); moments of the training images, in data
-    units (see `priors.Prior`); units (Units): what image units mean, if they mean something; spectrum (Spectrum) of
-    pictures of any size, from which moments of this size are made where none are given.
-    Raises: ValueError for an unknown prediction, and for moments of another event shape.
+    units (see `priors.Prior`); units (Units): the physical unit of image values, if any; spectrum (Spectrum) of images
+    of any size, from which moments of this size are computed if none are given.
+    Raises: ValueError for an unknown prediction, and for moments of a different event shape.
     """
 
     def __init__(
@@ -168,12 +168,12 @@ class ScorePrior(Prior, nn.Module):
         return self.network if own == dtype else _OwnPrecision(self.network, own)  # type: ignore[return-value]
 
     def with_sde(self, sde: SDE) -> "ScorePrior":
-        """The prior of the same network under another noising.
+        """The prior of the same network under another SDE.
 
-        A preconditioned network sees a unit-variance input and sigma / alpha, so D is one function of x / alpha and
-        sigma / alpha whatever the SDE. At a sigma / alpha beyond those it was trained at it extrapolates.
+        A preconditioned network takes a unit-variance input and sigma / alpha, so D is the same function of x / alpha
+        and sigma / alpha for every SDE. Outside the trained range of sigma / alpha it extrapolates.
         Arguments: sde (SDE, data units). The network is shared, not copied.
-        Raises: ValueError for a network that sees the time or sigma itself.
+        Raises: ValueError for a network that takes the time or sigma itself.
         """
         if self.prediction != "preconditioned":
             raise ValueError(
@@ -187,8 +187,8 @@ class ScorePrior(Prior, nn.Module):
     def resized(self, event_shape: tuple[int, ...]) -> "ScorePrior":
         """The prior of the same network over pictures of another size.
 
-        Arguments: event_shape (tuple (C, H, W)). The network is shared, not copied; moments of one size are left out.
-        Raises: ValueError for a network of one size, for another number of channels and for a size below its least.
+        Arguments: event_shape (tuple (C, H, W)). The network is shared, not copied; moments of one size are dropped.
+        Raises: ValueError for a network of fixed size, for another number of channels and for a size below its minimum.
         """
         shape = sizes("event_shape", event_shape)
         if shape == self.event_shape:
@@ -209,7 +209,7 @@ class ScorePrior(Prior, nn.Module):
 
     @property
     def least_size(self) -> int | None:
-        """Pixels that pictures must have on each side where the network serves any size, else None."""
+        """The least side in pixels if the network supports any size, else None."""
         return getattr(self.network, "minimum", None)
 
     @property
@@ -219,7 +219,7 @@ class ScorePrior(Prior, nn.Module):
 
 
 def _checked(network, sde, event_shape, range) -> tuple[int, ...]:
-    """The event shape of a trained network, once all about it is of its type."""
+    """Check the types of a trained network's parts; return its event shape."""
     if not isinstance(network, nn.Module):
         raise TypeError(f"network of type {type(network).__name__}: expected a torch.nn.Module")
     if not isinstance(range, DataRange):
@@ -234,8 +234,8 @@ class NoisyClassifier(nn.Module):
     Source: Song et al. 2021, section 5 and appendix I.1.
     Arguments: network (Module): (u (N, *E), label (N,)) -> logits (N, classes), with unit-variance input and the label
     log(sigma / alpha) / 4 in the network's units; sde (SDE, data units); event_shape (E); range (DataRange).
-    Calling it takes x (N, *E) in data units and t (scalar or (N,)); t = 0 means the clean image, seen at the least
-    noise that it was trained on.
+    Calling it takes x (N, *E) in data units and t (scalar or (N,)); t = 0 means the clean image, evaluated at the least
+    noise level of training.
     """
 
     def __init__(self, network: nn.Module, sde: SDE, event_shape: tuple[int, ...], range: DataRange):
@@ -253,11 +253,11 @@ class NoisyClassifier(nn.Module):
         return self._called(self.network, x, t)
 
     def features(self, x: Tensor, t: Tensor | float) -> Tensor:
-        """What the logits are linear in, (N, channels): a space to compare sets of images in."""
+        """The features before the linear classifier, (N, channels), for comparing sets of images."""
         return self._called(self.network.features, x, t)  # type: ignore[arg-type]
 
     def _called(self, function, x: Tensor, t: Tensor | float) -> Tensor:
-        """A map of the network, in the dtype of its weights; the result in x's."""
+        """A function of the network, in the dtype of its weights; the result in x's."""
         u, label = self._scaled(x, t)
         return function(u.to(_dtype_of(self.network, u.dtype)), label).to(x.dtype)
 

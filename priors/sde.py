@@ -1,7 +1,7 @@
-"""The noising: x_t | x0 ~ N(alpha(t) x0, sigma(t)^2 I) on t in (0, 1], dx = f(t) x dt + g(t) dw.
+"""SDEs: x_t | x0 ~ N(alpha(t) x0, sigma(t)^2 I) on t in (0, 1], dx = f(t) x dt + g(t) dw.
 
-Everything downstream asks only for these curves. They are in the units of the data that the prior models
-(image units for a prior over images), so a network trained on 2x - 1 has an SDE of scale 1/2.
+Everything downstream uses only these functions. They are in the units of the data that the prior models (image units
+for a prior over images), so a network trained on 2x - 1 has an SDE of scale 1/2.
 """
 
 import math
@@ -118,7 +118,7 @@ class SubVPSDE(VPSDE):
 
 @dataclass(frozen=True)
 class LadderSDE(SDE):
-    """A discrete noising of N levels as an SDE: level i stands at t = i / N, and sampling stops at level 1.
+    """A discrete-time diffusion of N levels as an SDE: level i is at t = i / N, and sampling stops at level 1.
 
     Formula: log alpha and log sigma are linear in t between levels, so the bridge between any two levels is the
     discrete chain's own, and g2 > 0. ``uniform(sde, N - 1)`` of `inverse.grids` visits every level.
@@ -226,7 +226,7 @@ class LadderSDE(SDE):
 
 @lru_cache(maxsize=16)
 def _logarithms(alphas: tuple[float, ...], sigmas: tuple[float, ...]) -> Tensor:
-    with torch.inference_mode(False):  # it is kept, and may be asked for a gradient later
+    with torch.inference_mode(False):  # cached, and may need a gradient later
         return torch.tensor([alphas, sigmas], dtype=torch.float64, device="cpu").log()
 
 

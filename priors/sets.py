@@ -1,4 +1,4 @@
-"""What a training reads: images of one size or pictures of several, from either kind of file."""
+"""Training data: images of one size or pictures of several, from either kind of file."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ MISSING = "expected an HDF5 (.h5) or .npz file; inverse-pack makes one of a fold
 
 
 def names(path: str | Path) -> list[str]:
-    """What a file of images or pictures holds.
+    """Read a file of images or pictures.
 
     Raises: FileNotFoundError; ValueError for a file of another format.
     """
@@ -25,7 +25,7 @@ def names(path: str | Path) -> list[str]:
 
 
 def training_split(path: str | Path) -> str | None:
-    """The part of a file that a training reads where none is named: "train" if it has one, else None, all of it."""
+    """The default split for training: "train" if the file has one, else None (all of it)."""
     held = names(path)
     return "train" if "split" in held or any(name.startswith("train_") for name in held) else None
 

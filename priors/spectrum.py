@@ -1,6 +1,7 @@
-"""Mean and covariance of pictures of any size whose law is the same everywhere: a power spectrum."""
+"""Mean and covariance of stationary images of any size: a power spectrum."""
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -17,7 +18,7 @@ FLOORS = 200  # tried, in equal ratios
 
 @dataclass(frozen=True, repr=False)
 class Spectrum(Concise):
-    """Pictures of any size: colours that do not correlate, each of a power law of spatial frequency.
+    """Stationary images of any size: uncorrelated colour axes, each with a power-law spectrum.
 
     Formula: in the orthonormal cosine transform over rows and columns, and in the colour axes ``colours``, coordinates
     are independent with the variances power_c / max(f, floor_c)^slope_c, f = |(i / 2H, j / 2W)| in cycles per pixel.
@@ -35,9 +36,9 @@ class Spectrum(Concise):
     def of_crops(cls, crops: Tensor) -> "Spectrum":
         """Fitted to crops (n, C, H, W) of pictures, data units.
 
-        Power and slope by least squares of logarithms, rings of frequency counting as their width; the floor is where
-        pixels then have the variance that they have.
-        Raises: TypeError for crops that are no floating tensor; ValueError for fewer than 2, or not finite.
+        Power and slope by least squares of logarithms over rings of frequency, weighted by their width; the floor is
+        set to match the variance of the pixels.
+        Raises: TypeError for crops that are not a floating tensor; ValueError for fewer than 2, or not finite.
         """
         if finite("crops", rows("crops", crops)).ndim != 4 or min(crops.shape[2:]) < 8:
             raise ValueError(f"crops of shape {tuple(crops.shape)}: expected (n, C, H, W) of at least 8 x 8 pixels")
@@ -50,7 +51,7 @@ class Spectrum(Concise):
         spread, colours = torch.linalg.eigh(pixels.mT @ pixels / len(pixels))
         found = cosine(torch.einsum("cd,nchw->ndhw", colours, away)).square().mean(0)
         f = frequencies(*x.shape[2:]).double()
-        inner = f > 2 * f[f > 0].min()  # the lowest hold what a crop's border does to them
+        inner = f > 2 * f[f > 0].min()  # the lowest are affected by the crop's border
         law = torch.stack([torch.ones_like(f[inner]), -f[inner].log()], 1)
         weight = f[inner].rsqrt()[:, None]
         fit = torch.linalg.lstsq(weight * law, weight * found[:, inner].clamp_min(1e-12).log().mT).solution
@@ -64,7 +65,7 @@ class Spectrum(Concise):
     def sized(self, event_shape: tuple[int, ...]) -> "StationaryMoments":
         """The moments of pictures of one size, (C, H, W).
 
-        Raises: TypeError or ValueError for what is no such shape.
+        Raises: TypeError or ValueError for an invalid shape.
         """
         found = shape("event_shape", event_shape)
         if len(found) != 3 or found[0] != len(self.mean):
@@ -79,7 +80,7 @@ class Spectrum(Concise):
 
 @dataclass(frozen=True, repr=False)
 class StationaryMoments(Concise):
-    """E[x0] and Cov[x0] of pictures that are diagonal in cosines and colour axes: rough `Moments` for any size.
+    """E[x0] and Cov[x0] of images, diagonal in cosines and colour axes: approximate `Moments` for any size.
 
     Arguments: mean (*E) = (C, H, W), data units; colours (C, C), orthonormal columns; variances (*E), their squares.
     """
@@ -87,7 +88,13 @@ class StationaryMoments(Concise):
     mean: Tensor
     colours: Tensor
     variances: Tensor
-    rough: ClassVar[bool] = True
+    approximate: ClassVar[bool] = True
+
+    @property
+    def rough(self) -> bool:
+        """Deprecated alias of `approximate`."""
+        warnings.warn("moments.rough is deprecated: use moments.approximate", DeprecationWarning, stacklevel=2)
+        return self.approximate
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "StationaryMoments":
         """The same on another device, in another dtype where one is given."""
@@ -123,7 +130,7 @@ def cosine(x: Tensor, inverse: bool = False) -> Tensor:
 @lru_cache(maxsize=8)
 def _cosines(n: int) -> Tensor:
     """(n, n) float64, a row per frequency."""
-    with torch.inference_mode(False), torch.device("cpu"):  # it is kept: no mode of the first caller may stick to it
+    with torch.inference_mode(False), torch.device("cpu"):  # cached: independent of the caller's modes
         at = torch.arange(n, dtype=torch.float64)
         k = at[:, None]
         return ((2 - (k == 0).to(k)) / n).sqrt() * torch.cos(math.pi / n * k * (at + 0.5))

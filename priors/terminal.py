@@ -1,4 +1,4 @@
-"""What every command line shares: errors that a user can mend in one line, warnings as cautions, text as it is."""
+"""Shared by all command lines: user errors in one line, warnings in one line each, text without markup."""
 
 import warnings
 from contextlib import ContextDecorator
@@ -7,12 +7,12 @@ from typing import Any
 import typer
 from rich.console import Console
 
-console = Console(markup=False, highlight=False)  # paths and names may hold what looks like markup
+console = Console(markup=False, highlight=False)  # paths and names may contain text that looks like markup
 MENDABLE = (ValueError, TypeError, OSError, ArithmeticError)
 
 
 class explained(ContextDecorator):
-    """Turns the errors that a user can mend into one line and exit status 2, and warnings into lines of caution.
+    """Turn user errors into one line and exit status 2, and warnings into one line each.
 
     Raises: typer.Exit in place of an error of `MENDABLE`.
     """
@@ -37,7 +37,7 @@ def say(text: Any, style: str | None = None) -> None:
 
 
 def printable(text: str) -> str:
-    """A text without control characters and bytes that are no UTF-8, as names of files may hold them."""
+    """Text without the control characters and invalid UTF-8 that file names may contain."""
     kept = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
     return kept.encode(errors="backslashreplace").decode()
 

@@ -13,14 +13,14 @@ from priors.score_prior import ScorePrior
 
 
 class Tiled(Wrapped):
-    """A prior whose denoiser goes over a picture in tiles: what it was untiled, up to rounding.
+    """A prior whose denoiser is evaluated in tiles, equal to the untiled one up to rounding.
 
-    A network of bounded receptive field needs, around a tile's own pixels, a margin as wide as its radius; margins are
-    evaluated and thrown away. With gradients, a tile's activations are not kept but made again in the backward pass:
-    memory is that of one tile either way, and a backward pass costs an evaluation more.
-    Arguments: prior (ScorePrior of a network of any size, such as "natural"); tile (int >= 1): pixels, of a tile's own
-    side, rounded up to the network's stride, at which its grid repeats. Each tile costs (1 + 2 margin / tile)^2 of its
-    own pixels, so a tile should not be small beside the margin.
+    A network with a bounded receptive field needs a margin of its radius around each tile; margins are evaluated and
+    discarded. With gradients, activations are recomputed in the backward pass (checkpointing): memory is that of one
+    tile either way, and a backward pass costs one more evaluation.
+    Arguments: prior (ScorePrior of a network of any size, such as "natural"); tile (int >= 1): side of a tile without
+    margin, pixels, rounded up to the network's stride. The overhead is a factor (1 + 2 margin / tile)^2, so a tile
+    should not be small compared with the margin.
     Attributes: margin (pixels); tile (pixels, rounded).
     Raises: ValueError for a prior of a network without a known receptive field, and for a tile below 1.
     """
@@ -64,8 +64,8 @@ class Tiled(Wrapped):
         return torch.cat(lines, -2)
 
     def _spans(self, size: int) -> Iterator[tuple[slice, slice]]:
-        """Along one axis: the pixels that a tile is evaluated on, and those of them that are its own."""
-        # starts and inner ends are multiples of the stride, so that a tile's cells are the picture's
+        """Along one axis: the pixels that a tile is evaluated on, and those of them that are kept."""
+        # starts and inner ends are multiples of the stride, so that the grid of a tile is that of the image
         for start in range(0, size, self.tile):
             end = min(start + self.tile, size)
             first, last = max(start - self.margin, 0), min(end + self.margin, size)

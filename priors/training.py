@@ -1,4 +1,4 @@
-"""The training loop: one for priors and noise-conditional classifiers, one process or many, killed and resumed."""
+"""The training loop for priors and noise-conditional classifiers: distributed and resumable."""
 
 import json
 import math

@@ -44,7 +44,7 @@ class TrainingConfig:
             raise ValueError("neither steps nor minutes is positive: say how long to train")
 
     def progress(self, step: int, seconds: float) -> float:
-        """The fraction of the run that is done, in [0, 1]."""
+        """The finished fraction of the run, in [0, 1]."""
         by_steps = step / self.steps if self.steps > 0 else 0.0
         by_time = seconds / (60 * self.minutes) if self.minutes > 0 else 0.0
         return min(1.0, max(by_steps, by_time))

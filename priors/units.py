@@ -1,4 +1,4 @@
-"""What image units mean where they have a meaning outside: Hounsfield units, kelvin, metres."""
+"""Physical units of image values: Hounsfield units, kelvin, metres."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,9 +8,9 @@ from priors.arguments import settings
 
 @dataclass(frozen=True)
 class Units:
-    """A physical quantity that pictures show: zero at 0 in image units and one at 1, linear between.
+    """A physical unit, linear in image units.
 
-    Arguments: name (of the unit, such as "HU"); zero and one (float): what 0 and 1 stand for, in that unit.
+    Arguments: name (of the unit, such as "HU"); zero and one (float): the physical values of 0 and 1 in image units.
     Raises: ValueError for values that are not finite, or the same.
     """
 
@@ -26,9 +26,9 @@ class Units:
             raise ValueError(f"{self}: expected two finite values that differ, of 0 and of 1 in image units")
 
     def physical(self, x: Any) -> Any:
-        """Image units to this unit; x a number, or a tensor or array (N, *E), and so is what comes back."""
+        """Convert from image units; x is a number, or a tensor or array (N, *E), and so is the result."""
         return self.zero + (self.one - self.zero) * x
 
     def image(self, value: Any) -> Any:
-        """This unit to image units; value a number, or a tensor or array (N, *E), and so is what comes back."""
+        """Convert to image units; value is a number, or a tensor or array (N, *E), and so is the result."""
         return (value - self.zero) / (self.one - self.zero)

@@ -1,4 +1,4 @@
-"""How objects show themselves: one line, numbers in full and tensors by their shape."""
+"""The `repr` of objects: one line, numbers in full and tensors by their shape."""
 
 from dataclasses import MISSING, fields
 from typing import Any
@@ -36,7 +36,7 @@ def call(name: str, facts: dict[str, Any]) -> str:
 
 
 class Concise:
-    """A dataclass (with repr=False) whose text leaves out what has its default, and shows tensors by their shape."""
+    """A dataclass (with repr=False) whose `repr` omits default values and shows tensors by their shape."""
 
     def __repr__(self) -> str:
         kept = {}

@@ -1,4 +1,4 @@
-"""Classical answers to the same measurements: what a learned prior has to beat."""
+"""Classical baselines for the same measurements."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def fit_moments(images: ImageSet, path: Path = MOMENTS) -> None:
     rows, columns = np.tril_indices(len(mean))
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
         file["mean"] = mean.numpy()
-        packed = covariance.numpy()[rows, columns].astype(np.float32)  # symmetric: the lower triangle says it all
+        packed = covariance.numpy()[rows, columns].astype(np.float32)  # symmetric: the lower triangle is enough
         file.create_dataset("covariance_lower", data=packed, compression="gzip", shuffle=True)
         file.attrs["event_shape"], file.attrs["n"] = images.event_shape, len(images)
 
@@ -52,7 +52,7 @@ def load_gaussian(sde: SDE, path: Path = MOMENTS) -> Gaussian:
 
 
 def fit_gaussian(images: ImageSet, sde: SDE) -> Gaussian:
-    """The Gaussian prior with the moments of these images, where they are at hand.
+    """The Gaussian prior with the moments of these images.
 
     Arguments: images (ImageSet); sde (data units).
     """
@@ -95,7 +95,7 @@ def linear_mmse(prior: Gaussian, operator: Operator, y: Tensor) -> Tensor:
 
 
 def biharmonic(operator: Masking, y: Tensor) -> Tensor:
-    """scikit-image's biharmonic inpainting; it takes the seen pixels as they are, noise and all.
+    """scikit-image's biharmonic inpainting; the measured pixels are kept, including their noise.
 
     Source: Damelin & Hoang 2018.
     Arguments: operator (Masking); y (B, C, H, W).

@@ -1,4 +1,4 @@
-"""What the commands of the benchmarks share: their options, and the table that each of them ends with."""
+"""Shared by the benchmark commands: options and the final table."""
 
 from pathlib import Path
 from typing import Annotated

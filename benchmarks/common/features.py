@@ -1,4 +1,4 @@
-"""Spaces to compare sets of images in: Inception's where its weights are at hand, a classifier of ours otherwise."""
+"""Feature spaces for comparing sets of images: Inception if its weights are cached, else a shipped classifier."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import priors
 
 @dataclass(frozen=True)
 class Features:
-    """A map from images (n, C, H, W) in image units to features (n, d), and what to call it in a table."""
+    """A map from images (n, C, H, W) in image units to features (n, d), and its name in tables."""
 
     title: str
     map: Callable[[Tensor], Tensor]

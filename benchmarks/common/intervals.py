@@ -1,4 +1,4 @@
-"""How sure a mean over images is: bootstrap intervals, and gains in decibels."""
+"""Bootstrap confidence intervals of means over images, and differences of PSNR."""
 
 import math
 
@@ -28,7 +28,7 @@ def db(squared: Tensor) -> float:
 
 
 def gain(squared: Tensor, other: Tensor) -> tuple[float, float, float]:
-    """By how much one PSNR is above another, dB, with the ends of its 95 % bootstrap interval.
+    """The difference of two PSNRs, dB, with the ends of its 95 % bootstrap interval.
 
     Formula: 10 log10(mean e' / mean e), made linear in the errors for the bootstrap, which is paired by measurement.
     Arguments: squared, other (n,): squared errors e and e' on the same measurements.

@@ -1,4 +1,4 @@
-"""Where a figure comes from: machine, versions, command. A table without it is hearsay."""
+"""Provenance of a figure: machine, versions, command."""
 
 import json
 import os
@@ -16,7 +16,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 
 def provenance(**settings) -> dict:
-    """What a reader needs to make a figure again, as plain data."""
+    """What is needed to reproduce a figure, as plain data."""
     return {
         "command": " ".join(["inverse-bench", *sys.argv[1:]]),
         "version": inverse.__version__,

@@ -1,4 +1,4 @@
-"""Ranks of truths among posterior samples: uniform if and only if the samples are right on average."""
+"""Ranks of truths among posterior samples (simulation-based calibration)."""
 
 import math
 from dataclasses import dataclass
@@ -14,13 +14,12 @@ ELEMENTS = 2**22  # ranks of replicas in memory at a time
 
 @dataclass(frozen=True)
 class Ranks:
-    """Where every member of a set, the truth and its K samples, lies in the distribution of that set.
+    """The rank of every member of a set, the truth and its K samples, within that set.
 
     Formula: member i of value z_i and mass W_i (sum 1) has the cell [sum_j W_j [z_j < z_i], sum_j W_j [z_j <= z_i]] of
-    [0, 1]; its rank is uniform in the cell, which breaks ties at random. The truth is taken for one more sample of mass
-    1 / ESS before normalisation, the mean mass of a draw of the weighted samples, so that K equal ones have masses
-    1 / (K + 1) and the truth is as likely to be any member. Where truth and samples are draws of one law, the truth's
-    rank is so exactly uniform for every K; with importance weights it is nearly so.
+    [0, 1]; its rank is uniform in the cell, which breaks ties at random. The truth counts as one more sample of mass 1
+    / ESS before normalisation, so with equal weights all members have mass 1 / (K + 1). If truth and samples have the
+    same distribution, the truth's rank is exactly uniform for every K; with importance weights approximately.
     Source: Talts et al. 2018, theorem 1.
     Attributes: low, high (B, K + 1, d): ends of the cells of d coordinates, the truth's at index 0; mass (B, K + 1).
     """
@@ -30,11 +29,11 @@ class Ranks:
     mass: Tensor
 
     def coverage(self, level: float) -> Tensor:
-        """The part of a row's coordinates that the central interval between two samples covers, (B,).
+        """The fraction of a row's coordinates within central credible intervals of the samples, (B,).
 
         Formula: the mean over coordinates of |cell and [1/2 - level/2, 1/2 + level/2]| / |cell|. It interpolates
-        between the two neighbouring intervals of order statistics whose coverages K samples can have, in such a way
-        that exact samples have the coverage ``level`` in expectation for every K.
+        between neighbouring intervals of order statistics, so that exact samples have the expected coverage ``level``
+        for every K.
         Arguments: level in (0, 1).
         """
         low, high, tail = self.low[:, 0], self.high[:, 0], (1 - level) / 2
@@ -81,15 +80,15 @@ class Uniformity:
 
 
 def uniformity(found: Ranks, bins: int = 10, replicas: int = 999, seed: int = 0) -> Uniformity:
-    """Test that truths are draws of the same laws as their samples.
+    """Test that truths have the same distribution as their samples.
 
-    Formula: two statistics, the chi^2 of the histogram over all rows and coordinates, which sees what coordinates
-    have in common, and the sum over coordinates of the chi^2 of each one's histogram over rows, which sees what differs
-    between them. Coordinates of a row depend on each other, so neither follows a chi^2 law. Their null law is made from
-    the data: if the samples are right, the truth is any member of its set with the probability of its mass, so a
-    replica puts a member drawn so in the truth's place, in every row and with all its coordinates. That is exact for
-    whatever dependence between coordinates, K and number of rows (equal weights). The lesser of the two p-values is
-    tested against its own replicas.
+    Formula: two statistics, the chi^2 of the histogram over all rows and coordinates, sensitive to deviations that
+    coordinates share, and the sum over coordinates of the chi^2 of each one's histogram over rows, sensitive to
+    individual deviations. Coordinates of a row are dependent, so neither has a chi^2 distribution. The null
+    distribution comes from the data: under the null hypothesis the truth is any member of its set with probability
+    equal to its mass, so a replica exchanges the truth for a member drawn so, in every row and with all its
+    coordinates. This is exact for any dependence between coordinates, K and number of rows (equal weights). The smaller
+    of the two p-values is tested against its own replicas.
     Source: Talts et al. 2018 (ranks); Phipson & Smyth 2010 (p-values from replicas); Westfall & Young 1993 (minimum).
     Arguments: found: `Ranks` of (B, K + 1, d) cells, rows independent; bins; replicas R; seed of replicas and of ranks
     within their cells.
@@ -103,7 +102,7 @@ def uniformity(found: Ranks, bins: int = 10, replicas: int = 999, seed: int = 0)
     rank = found.low + within * (found.high - found.low)
     cell = (rank * bins).long().clamp(0, bins - 1) + bins * torch.arange(d)
     chosen = torch.searchsorted(found.mass.cumsum(1), choice).clamp_max(members - 1)
-    chosen = torch.cat([torch.zeros(rows, 1, dtype=torch.long), chosen], 1)  # the first "replica" is what was observed
+    chosen = torch.cat([torch.zeros(rows, 1, dtype=torch.long), chosen], 1)  # the first "replica" is the observation
     pooled, statistics = [], []
     for part in chosen.split(max(1, ELEMENTS // (rows * d)), 1):
         histograms = torch.arange(part.shape[1])[:, None] * d * bins
@@ -119,7 +118,7 @@ def uniformity(found: Ranks, bins: int = 10, replicas: int = 999, seed: int = 0)
 
 
 def frequencies(x: Tensor, n: int = 6, seed: int = 0) -> Tensor:
-    """What differs slowly over an image: its lowest DCT coefficients; of other events, random projections.
+    """Low frequencies of an image: its lowest DCT coefficients; for other events, random projections.
 
     Formula: per channel the n x n lowest coefficients of the orthonormal DCT-II, the mean first; of events that are no
     (C, H, W), n^2 projections on random unit directions.
@@ -149,7 +148,7 @@ def _chi2(counts: Tensor) -> Tensor:
 
 
 def _exceeded(statistics: Tensor) -> Tensor:
-    """The part of a row (n, R + 1) that is as large as an entry or larger, itself included."""
+    """The fraction of a row (n, R + 1) that is at least as large as an entry, itself included."""
     ordered = statistics.sort(1).values
-    least = statistics - 1e-9 * statistics.abs()  # equal but for rounding is equal
+    least = statistics - 1e-9 * statistics.abs()  # equal up to rounding counts as equal
     return 1 - torch.searchsorted(ordered, least).double() / statistics.shape[1]

@@ -1,4 +1,4 @@
-"""Finished work that outlives a killed run: JSON lines, each under a key of all that it depends on."""
+"""Resumable records: JSON lines, each under a key of all that it depends on."""
 
 import ast
 import hashlib
@@ -17,17 +17,16 @@ from priors.files import regular
 
 
 class DamagedRecords(UserWarning):
-    """Lines of a file of records that do not hold what was written."""
+    """A file of records has damaged lines."""
 
 
 class Records:
-    """Records by key in a file to which lines are only ever appended, each by one write.
+    """Records by key in an append-only file, one write per line.
 
-    A line that a kill cut short, or that does not fit its checksum (older lines have none), is passed over, and its
-    work done again.
+    Truncated lines and lines with a wrong checksum (older lines have none) are skipped, and their work is redone.
     Arguments: path of the file, made with its folder where there is none.
-    Raises: ValueError for what is no regular file.
-    Warns: DamagedRecords for whole lines that are passed over.
+    Raises: ValueError if it is not a regular file.
+    Warns: DamagedRecords for complete lines that are skipped.
     """
 
     def __init__(self, path: Path):
@@ -41,7 +40,7 @@ class Records:
         lines = content.split(b"\n")
         read = [_entry(line) for line in lines]
         self.found = dict(entry for entry in read if entry is not None)
-        # a line without an end is one that a kill cut short
+        # a last line without a newline was truncated by a kill
         damaged = [i + 1 for i, entry in enumerate(read) if entry is None and lines[i].endswith(b"}")]
         if damaged:
             warnings.warn(

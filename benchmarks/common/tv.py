@@ -1,4 +1,4 @@
-"""Total variation for any linear operator, its weight chosen by the noise level and not by the truth."""
+"""Total variation reconstruction for any linear operator, with the weight set by the noise level."""
 
 import torch
 from torch import Tensor
@@ -7,21 +7,20 @@ from operators import LinearOperator, Operator
 
 STEPS = 1000
 POWER = 30  # iterations for the norm of the operator
-BALANCE = 0.1  # of primal and dual steps: gradients of pictures in [0, 1] are about so large
+BALANCE = 0.1  # ratio of primal to dual steps: gradients of images in [0, 1] are of about this size
 
 
 def serves(operator: Operator) -> bool:
-    """Whether an operator has a total variation estimate: linear, Gaussian noise with a level."""
+    """Whether total variation supports an operator: linear, Gaussian noise of positive sigma."""
     return {"linear", "gaussian"} <= operator.capabilities and not operator.noise.noiseless
 
 
 def total_variation(operator: LinearOperator, y: Tensor, n_steps: int = STEPS) -> Tensor:
-    """The picture of least total variation among those that explain y as well as its noise level says.
+    """The image of least total variation subject to a residual at the noise level.
 
     Formula: min sum_i |(grad x)_i| subject to sum ((y - A x) / sigma_y)^2 <= m, m the number of measured entries: the
     weight of Morozov's discrepancy principle as a constraint. |.| is over both differences and all channels of a pixel.
-    By the primal-dual method, with the constraint's ball projected on in the dual; a fixed number of steps, so that a
-    row does not depend on those beside it.
+    Solved by the primal-dual method with a fixed number of steps, so that a row does not depend on its batch.
     Source: Rudin, Osher & Fatemi 1992; Morozov 1966; Chambolle & Pock 2011; Bresson & Chan 2008 (channels).
     Arguments: operator (of these rows), linear with Gaussian noise of positive sigma; y (B, *M); n_steps.
     Returns: (B, C, H, W).
@@ -79,7 +78,7 @@ def divergence(p: Tensor) -> Tensor:
 
 
 def _norm(apply, adjoint, x: Tensor) -> Tensor:
-    """The norm of a map and a per cent more, per row (B,): power iterations from what is smooth and rough at once."""
+    """The norm of a map plus one per cent, per row (B,), by power iteration from a start with all frequencies."""
     rough = torch.randn(x.shape[1:], generator=torch.Generator().manual_seed(0)).to(x)
     x = x + rough
     size = x.new_ones(len(x))

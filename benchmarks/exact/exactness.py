@@ -1,4 +1,4 @@
-"""How far samples are from the exact law, in floors: 1 is as far as two sets of exact draws are from each other."""
+"""Distance of samples to the exact distribution, relative to exact draws (1 is a second set of exact draws)."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,7 +25,7 @@ FLOOR_DRAWS = 4
 
 
 def compositions(n_steps: int) -> Iterator[tuple[str, Method]]:
-    """Every predictor alone and with every corrector, in both orders, and every corrector alone, as texts and methods.
+    """Name and method of every predictor alone and with every corrector, in both orders, and of every corrector alone.
 
     Arguments: n_steps with a predictor; correctors alone take the steps of the method "corrector".
     """
@@ -111,7 +111,7 @@ def run(n: int = 500, n_steps: int = 200, instances: int = 4) -> list[dict[str, 
 
 
 def _floor(distance, law, n: int) -> tuple[float, Tensor]:
-    """Mean distance between pairs of exact sets, and the set that samples are compared with."""
+    """Mean distance between pairs of exact sets, and the reference set for samples."""
     reference = law.sample(n, seed=1000)
     return sum(distance(law.sample(n, seed=2000 + i), reference) for i in range(FLOOR_DRAWS)) / FLOOR_DRAWS, reference
 
@@ -122,7 +122,7 @@ def _row(problem: str, method: str, steps: int, measure: str, distance: float, f
 
 
 def run_exactness(samples: int = 500, steps: int = 200, instances: int = 4, out: Out = RESULTS) -> None:
-    """Distance to exact laws on analytic priors, beside the distance between two exact sets."""
+    """Distance to exact distributions on analytic priors, beside that between two exact sets."""
     rows = run(samples, steps, instances)
     pairs = FLOOR_DRAWS
     notes = (

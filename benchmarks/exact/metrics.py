@@ -1,4 +1,4 @@
-"""How far one set of samples is from another."""
+"""Distances between sets of samples."""
 
 import torch
 from torch import Tensor
@@ -42,8 +42,8 @@ def sliced_wasserstein(a: Tensor, b: Tensor, p: int = 2, n_projections: int = 20
 def frechet(a: Tensor, b: Tensor) -> float:
     """Frechet distance between the Gaussians with the moments of two sets; the sets may differ in size.
 
-    Formula: |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^1/2). It is biased upwards in small sets: compare sets of one
-    size, and with the distance between two real ones.
+    Formula: |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^1/2). It is biased upwards for small sets: compare sets of equal
+    size, and with the distance between two sets of real images.
     Source: Dowson & Landau 1982; Heusel et al. 2017, of Inception features.
     Arguments: a (n, d), b (m, d) features.
     Returns: the distance, in units of a feature squared.
@@ -59,7 +59,7 @@ def frechet(a: Tensor, b: Tensor) -> float:
 
 
 def mean_error(x: Tensor, law: GaussianMixture) -> float:
-    """How far the mean of a point set is from a law's, in units of the law's spread.
+    """Error of the mean of a point set, relative to the spread of the distribution.
 
     Formula: |mean(x) - mean| / sqrt(tr Cov); of n exact draws about 1 / sqrt(n).
     Arguments: x (n, *E); law.
@@ -69,7 +69,7 @@ def mean_error(x: Tensor, law: GaussianMixture) -> float:
 
 
 def covariance_error(x: Tensor, law: GaussianMixture) -> float:
-    """How far the covariance of a point set is from a law's, relative.
+    """Relative error of the covariance of a point set.
 
     Formula: |Cov(x) - Cov|_F / |Cov|_F.
     Arguments: x (n, *E), n >= 2; law.
@@ -82,7 +82,7 @@ def covariance_error(x: Tensor, law: GaussianMixture) -> float:
 
 
 def weight_error(x: Tensor, law: GaussianMixture) -> float:
-    """How far the shares of a point set in a mixture's components are from the mixture's weights.
+    """Error of the component weights of a point set under a mixture.
 
     Formula: 1/2 sum_k |mean_i r_k(x_i) - w_k|, the total variation, with r_k(x) the probability of component k given x.
     Arguments: x (n, *E); law, of components with densities.
@@ -91,7 +91,7 @@ def weight_error(x: Tensor, law: GaussianMixture) -> float:
 
 
 def responsibilities(x: Tensor, law: GaussianMixture) -> Tensor:
-    """The probability that each point came from each component of a mixture, a part of the points at a time.
+    """The responsibilities of the components of a mixture for each point, in batches.
 
     Source: Bishop, Pattern Recognition and Machine Learning, 2006, section 9.2; see `GaussianMixture.responsibilities`.
     Arguments: x (n, *E); law.
@@ -103,7 +103,7 @@ def responsibilities(x: Tensor, law: GaussianMixture) -> Tensor:
 
 
 def equally_weighted(x: Tensor, log_weights: Tensor, seed: int = 0) -> Tensor:
-    """Draws of equal weight from weighted ones, by systematic resampling; equal weights leave them as they are.
+    """Equally weighted samples from weighted ones, by systematic resampling; equal weights leave them unchanged.
 
     Source: Kitagawa 1996; Douc, Cappe & Moulines 2005.
     Arguments: x (n, *E); log_weights (n,) up to a common constant; seed.

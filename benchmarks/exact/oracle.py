@@ -1,4 +1,5 @@
-"""How far every method's draws are from the exact posterior, in floors: 1 is as near as exact draws are."""
+"""Distance of every method's samples to the exact posterior, relative to exact draws (1 is a second set of exact
+draws)."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -20,14 +21,14 @@ from benchmarks.peers import PEERS
 from inverse.auto import measured_numbers
 
 REFERENCES = 4  # exact sets that each set is compared with
-TUNING = (1000, 1001, 1002)  # instances on which peers' settings are chosen; those reported begin at 0
-# an instance draws its seeds from its number's own stream, and these come from others
+TUNING = (1000, 1001, 1002)  # instances for tuning peers; reported ones start at 0
+# separate streams from those of the instances
 REFERENCE_SEED, FLOOR_SEED = 10**6, 2 * 10**6
 
 
 @dataclass(frozen=True)
 class Unit:
-    """What is done at once, and kept: n samples by one entry for one instance.
+    """A unit of work and of records: n samples by one entry for one instance.
 
     Attributes: problem; number of the instance; entry; n.
     """
@@ -53,17 +54,17 @@ class Truth:
 
 @lru_cache(maxsize=2)
 def truth(problem: Problem, number: int, n: int) -> Truth:
-    """What the draws for one instance are compared with. Arguments: problem; number of the instance; n per set."""
+    """The references for one instance. Arguments: problem; number of the instance; n per set."""
     instance = problem.instance(number)
     seeds = range(REFERENCE_SEED + REFERENCES * number, REFERENCE_SEED + REFERENCES * (number + 1))
     return Truth(instance, [instance.posterior.sample(n, seed=seed) for seed in seeds])
 
 
 def measure(x: Tensor, known: Truth) -> dict[str, float]:
-    """How far n samples are from the exact posterior, in five ways; none depends on their order.
+    """Five distances of n samples to the exact posterior, independent of their order.
 
     Formula: sw1, sw2: sliced 1- and 2-Wasserstein distance to exact draws, mean over `REFERENCES` sets, data units;
-    weights: total variation of the shares of the components; mean and covariance: errors relative to the spread.
+    weights: total variation error of the component weights; mean and covariance: errors relative to the spread.
     Source: Cardoso et al. 2024 (sliced W1, 1000 samples); see `benchmarks.exact.metrics`.
     Arguments: x (n, *E); known: of sets of as many.
     """
@@ -88,7 +89,7 @@ def execute(unit: Unit) -> dict:
             if not bool(drawn.samples.isfinite().all()):
                 raise ArithmeticError("samples are not finite")
             sets.append(measure(drawn.samples, known))
-    except Exception as error:  # an entry that fails is a result, and the others go on
+    except Exception as error:  # a failure is recorded, and the others continue
         return {"error": f"{type(error).__name__}: {error}"}
     record = {name: sum(found[name] for found in sets) / len(sets) for name in sets[0]}
     record |= {"nfe": drawn.nfe, "nvjp": drawn.nvjp, "seconds": drawn.seconds}
@@ -102,7 +103,7 @@ def execute(unit: Unit) -> dict:
 
 
 def finish(units: Sequence[Unit], work: Path, workers: int = 1, progress: bool = True) -> list[dict]:
-    """The records of units; those that lie in ``work`` are read, the others done and kept there.
+    """The records of units; those in ``work`` are read, the others are computed and stored there.
 
     Arguments: units; work (folder): a file per problem; workers: processes, of one thread each; progress: a bar.
     Raises: ValueError for workers < 1.
@@ -138,11 +139,11 @@ def run(
     """A record for every problem, entry and instance; all entries see the same instances and seeds.
 
     Source: Cardoso et al. 2024, whose protocol the defaults are: 20 instances, 1000 samples, 100 steps, sliced W1.
-    Arguments: chosen problems; names of methods (None: all that the operator serves, else some of these, and auto);
-    peers: whether the installed toolkits are judged too, at their defaults and at the best of their grids; n_instances;
-    n_samples; n_steps: the most that ours take, None for each one's own (`ours`); work, workers, progress: as `finish`;
-    tuning: numbers of the instances on which the best of a peer's grid is chosen (none: at its defaults only);
-    peer_steps in place of the peers' own, to see them run.
+    Arguments: chosen problems; names of methods (None: all that support the operator; "auto" is always included);
+    peers: whether to include installed toolkits, at their defaults and at the best of their grids; n_instances;
+    n_samples; n_steps: the most that our methods take, None for their defaults (`ours`); work, workers, progress: as
+    `finish`; tuning: numbers of the instances on which the best of a peer's grid is chosen (none: at its defaults
+    only); peer_steps: override of the peers' steps, for smoke tests.
     Returns: plain data: what the entry is (problem, title, capabilities, method, n_steps, settings, instance), then its
     measures and costs or its error.
     Raises: ValueError for an unknown method or numbers below 1.
@@ -174,7 +175,7 @@ def described(unit: Unit) -> dict:
 
 
 def _tuned(entries, n: int, numbers, work: Path, workers: int, progress: bool) -> dict[Problem, list[Entry]]:
-    """Every peer at the settings of its grid that came nearest on other instances, by mean sliced W1."""
+    """Every peer at the settings of its grid with the least mean sliced W1 on the tuning instances."""
     tried: dict[tuple[Problem, str], list[Entry]] = {}
     for problem, listed in entries.items():
         for entry in listed:
@@ -182,7 +183,7 @@ def _tuned(entries, n: int, numbers, work: Path, workers: int, progress: bool) -
                 grid = PEERS[entry.peer].grid
                 name = f"{entry.peer}, best of {len(grid)}"
                 tried[problem, entry.peer] = [Theirs(name, entry.peer, json.dumps(settings)) for settings in grid]
-    # by instance and then entry, so that the truth about an instance is computed once
+    # by instance and then entry, so that an instance is computed once
     units = [
         Unit(p, i, e, n) for p in entries for i in numbers for (q, _), grid in tried.items() if q == p for e in grid
     ]

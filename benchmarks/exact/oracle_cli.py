@@ -15,20 +15,21 @@ def run_oracle(
     problem: Annotated[
         list[str], typer.Option(help="mixture-8, mixture-80, mixture-800, image-mixture, or one of them: mixture-8-2")
     ] = ["mixture-8", "mixture-80", "image-mixture"],  # noqa: B006
-    method: Annotated[list[str] | None, typer.Option(help="names in METHODS; default: all that serve")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="names in METHODS; default: all supported")] = None,
     peers: Annotated[bool, typer.Option(help="other toolkits too, at their defaults and at the best of a grid")] = True,
     instances: int = 20,
     samples: int = 1000,
     steps: Annotated[
-        list[int], typer.Option(help="at most, of our methods; 0 for each one's own; repeat for several")
+        list[int],
+        typer.Option(help="most steps of our methods; 0: their defaults; repeatable"),
     ] = [100],  # noqa: B006
     workers: Annotated[int, typer.Option(help="processes, of one thread each")] = 1,
-    evidence: Annotated[bool, typer.Option(help="let method='auto' choose by these figures from now on")] = False,
-    smoke: Annotated[bool, typer.Option(help="every entry on little, in a minute, to a folder of --work")] = False,
-    work: Annotated[Path, typer.Option(help="what is finished is kept here and taken up again")] = Path("runs/oracle"),
+    evidence: Annotated[bool, typer.Option(help="use these figures as the evidence for method='auto'")] = False,
+    smoke: Annotated[bool, typer.Option(help="smoke test: every entry on a tiny problem, in --work")] = False,
+    work: Annotated[Path, typer.Option(help="finished work is stored here and reused")] = Path("runs/oracle"),
     out: Out = RESULTS,
 ) -> None:
-    """Distance of every method, ours and others', to exact posteriors, beside that of exact draws."""
+    """Distance of every method, ours and other toolkits', to exact posteriors, relative to exact draws."""
     tuning = oracle.TUNING
     if smoke:
         problem, instances, samples, steps, tuning = ["mixture-8-2", "image-mixture-masking"], 2, 32, [4], ()

@@ -1,4 +1,4 @@
-"""What the oracle judges: our methods, other toolkits' samplers, exact draws and the prior."""
+"""The entries of the oracle: our methods, other toolkits' samplers, exact draws and the prior."""
 
 import json
 import re
@@ -25,7 +25,7 @@ EXACT, PRIOR = "exact draws", "prior, y ignored"
 
 @dataclass(frozen=True)
 class Drawn:
-    """Equally weighted samples (n, *E), what they cost per sample, and what else a method says of them.
+    """Equally weighted samples (n, *E), their cost per sample, and further outputs of the method.
 
     Attributes: samples; nfe; nvjp; seconds; ess, log_evidence, log_evidence_std: where a method has them, else None.
     """
@@ -40,7 +40,7 @@ class Drawn:
 
 
 class Entry(ABC):
-    """One line of the oracle's table.
+    """One row of the oracle's table.
 
     Attributes: name; repeats: how many sets are drawn per instance, whose measures are averaged.
     """
@@ -51,11 +51,11 @@ class Entry(ABC):
     @property
     @abstractmethod
     def identity(self) -> list:
-        """All that its draws depend on besides the instance, the seed and their number, as plain data."""
+        """All that its samples depend on besides the instance, the seed and their number, as plain data."""
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a record says of it: n_steps and settings, None where it has none."""
+        """Its entries in a record: n_steps and settings, None where it has none."""
         return {"n_steps": None, "settings": None}
 
     @abstractmethod
@@ -65,7 +65,7 @@ class Entry(ABC):
 
 @dataclass(frozen=True)
 class Exact(Entry):
-    """Draws of the exact posterior: the floor."""
+    """Draws of the exact posterior: the reference for all distances."""
 
     name: str = EXACT
     repeats = 8
@@ -80,7 +80,7 @@ class Exact(Entry):
 
 @dataclass(frozen=True)
 class PriorDraws(Entry):
-    """Draws of the prior: what a method is worth that ignores y."""
+    """Draws of the prior, which ignore y."""
 
     name: str = PRIOR
 
@@ -116,7 +116,7 @@ class Ours(Entry):
         grid = method.grid if hasattr(method.grid, "__name__") else type(method.grid)
         # of the parts all that they use, but not all methods for one's sake
         behind = [code_behind((engine, *kinds, grid), ("inverse",)), code_behind((solve,), ()), code(Method)]
-        # the repr of a function holds its address
+        # the repr of a function contains its address
         return ["solve", re.sub(r" at 0x\w+", "", repr(method)), self.facts["n_steps"], behind]
 
     def draw(self, instance, n, seed):
@@ -162,11 +162,11 @@ class Theirs(Entry):
 
 
 def ours(instance: Instance, names: Sequence[str] | None, n_steps: Sequence[int | None], n: int) -> list[Entry]:
-    """Our entries that an instance's operator serves: "auto", and every conditional method of METHODS and VARIANTS.
+    """Our entries that support an instance's operator: "auto", and every conditional method of METHODS and VARIANTS.
 
-    Arguments: instance; names (None: all, else some of these); n_steps: the most that a method takes of its own, None
-    for no limit; those that travel back in time need their own, and variants are told by theirs; n samples, which the
-    choice of "auto" depends on.
+    Arguments: instance; names (None: all, else some of these); n_steps: upper limit of a method's default steps, None
+    for no limit; it does not apply to methods that travel back in time, or to variants, which differ in their steps; n
+    samples, which the choice of "auto" depends on.
     Raises: ValueError for an unknown name.
     """
     operator, event_shape = instance.operator, instance.prior.event_shape
@@ -190,5 +190,5 @@ def ours(instance: Instance, names: Sequence[str] | None, n_steps: Sequence[int 
 
 
 def theirs(operator: Operator) -> list[str]:
-    """The names of the installed peers that an operator serves."""
+    """The names of the installed peers that support an operator."""
     return [name for name, peer in PEERS.items() if peer.needs <= operator.capabilities and installed(peer)]

@@ -1,4 +1,4 @@
-"""Inverse problems whose posterior is known exactly: the oracle's questions."""
+"""Inverse problems with a known posterior: the oracle's problems."""
 
 import math
 from abc import ABC, abstractmethod
@@ -17,7 +17,7 @@ MODES = tuple((8.0 * i, 8.0 * j) for i in range(-2, 3) for j in range(-2, 3))
 
 @dataclass(frozen=True)
 class Instance:
-    """One measurement and the truth about it.
+    """One measurement and its exact posterior.
 
     Attributes: prior (GaussianMixture in single precision, which samplers are given); operator; y (1, *M); posterior:
     the exact p(x0 | y), in double precision; log_evidence: the exact log p(y), nats.
@@ -31,7 +31,7 @@ class Instance:
 
 
 class Problem(ABC):
-    """A prior and a kind of measurement, drawn anew for every instance; its repr says all that it depends on.
+    """A prior and a kind of measurement, drawn per instance; its repr identifies it.
 
     Attributes: name (of tables and files); title (what is measured).
     """
@@ -47,7 +47,7 @@ class Problem(ABC):
         """Instance ``number`` (int >= 0): prior and operator, x ~ prior, y ~ p(y | x) and the exact posterior."""
         generator = torch.Generator().manual_seed(number)
         prior, operator = self.draw(generator)
-        # seeds from the stream: an image or noise of the instance's own number would repeat numbers drawn above
+        # seeds from the stream: the instance's number itself would repeat random numbers drawn above
         of_x, of_noise = torch.randint(2**31, (2,), generator=generator).tolist()
         y = operator.measure(prior.sample(1, seed=of_x), seed=of_noise)
         posterior, log_evidence = prior.posterior(operator, y), prior.log_evidence(operator, y)
@@ -56,14 +56,15 @@ class Problem(ABC):
 
 @dataclass(frozen=True)
 class Mixture(Problem):
-    """25 unit-covariance modes on a lattice, seen through a random matrix.
+    """25 unit-covariance modes on a lattice, measured by a random matrix.
 
     Formula: means (8 i, 8 j) repeated d / 2 times, i, j in -2..2; weights chi^2_1, normalised; A (d_y, d) Gaussian with
     its singular values replaced by sorted draws of U(0, 1); sigma_y = U(0, 1) max s. Weights, A and sigma_y are each
     instance's own.
     The noising is VE, from .02, below the narrowest posteriors, to 10 times the norm of the outermost mode: with 1 and
-    3 times that the terminal law N(0, sigma^2 I) forgets means that weights depend on, and unconditional samples are at
-    1.5 and 1.2 floors. VP of the data's standard deviation is as near at equal steps, but stops at sigma = .12.
+    3 times that the terminal distribution N(0, sigma^2 I) loses means that the weights depend on, and unconditional
+    samples are at 1.5 and 1.2 relative to exact draws. VP of the data's standard deviation is as accurate at equal
+    steps, but stops at sigma = .12.
     Source: Cardoso, Janati El Idrissi, Le Corff, Moulines 2024 (MCGdiff), section 5 and appendix C.
     Arguments: d (even) dimensions of x; d_y of y.
     Raises: ValueError for an odd d.
@@ -150,9 +151,9 @@ SINGLE = {problem.name: (problem,) for group in GROUPS.values() for problem in g
 
 
 def find(name: str) -> tuple[Problem, ...]:
-    """The problems of a group such as "mixture-8" (for d_y = 1, 2, 4), or the one named "mixture-8-2".
+    """The problems of a group such as "mixture-8" (for d_y = 1, 2, 4), or a single one such as "mixture-8-2".
 
-    Raises: ValueError for an unknown name; lists those there are.
+    Raises: ValueError for an unknown name; lists the known ones.
     """
     found = (GROUPS | SINGLE).get(name)
     if found is None:

@@ -1,4 +1,4 @@
-"""The oracle's records as tables, and as evidence from which a method can be chosen."""
+"""The oracle's records as tables, and as evidence for choosing a method."""
 
 import json
 import math
@@ -20,18 +20,18 @@ ABOUT = ("problem", "title", "capabilities", "measured", "method", "n_steps", "s
 
 
 def summary(records: Sequence[dict]) -> list[dict]:
-    """What the records say of every problem and method, as plain data; the evidence for ``method="auto"``.
+    """A summary of the records per problem and method, as plain data; the evidence for ``method="auto"``.
 
-    Formula: ratio = mean over instances of the measure / that of exact draws (the floor) on the same instances. Means
-    are over the instances that did not fail. minus_auto is the mean difference of sw1 to that of "auto" on instances
-    that both finished; low and high are the ends of 95 % bootstrap intervals over instances.
+    Formula: ratio = mean over instances of the measure / that of exact draws (the ``floor``) on the same instances.
+    Failed instances are left out. minus_auto is the mean difference of sw1 to that of "auto" on instances that both
+    finished; low and high are the ends of 95 % bootstrap intervals over instances.
     Arguments: records, as `benchmarks.exact.oracle.run` returns them.
     Returns: for every problem and method, in the order in which they came: problem, title, capabilities, method,
     n_steps, settings, samples, instances, failed, error (of the first that failed), nfe, nvjp, seconds, ess,
-    log_evidence_error and its root mean square log_evidence_rms (of weighed populations), log_evidence_covered (the
-    share of instances whose 95 % interval holds the truth, of methods that state a standard error), for each of
-    `MEASURES` its mean, floor and ratio, sw1_low and sw1_high, minus_auto, minus_auto_low and minus_auto_high. Figures
-    are None where there are none.
+    log_evidence_error and its root mean square log_evidence_rms (of weighted populations), log_evidence_covered (the
+    fraction of instances whose 95 % interval contains the truth, for methods that give a standard error), for each of
+    `MEASURES` its mean, floor and ratio, sw1_low and sw1_high, minus_auto, minus_auto_low and minus_auto_high. Missing
+    figures are None.
     Raises: ValueError for a problem without exact draws among its records.
     """
     grouped: dict[tuple, dict[int, dict]] = {}
@@ -48,32 +48,31 @@ def summary(records: Sequence[dict]) -> list[dict]:
 
 
 def table(lines: Sequence[dict]) -> list[dict[str, str]]:
-    """Rows of texts from those of `summary`, exact draws first."""
+    """Table rows from those of `summary`, exact draws first."""
     return [_row(line) for line in lines]
 
 
 def notes(n_instances: int, n_samples: int, n_steps: Sequence[int]) -> str:
-    """What the columns of `table` mean. Arguments: n_instances; n_samples; n_steps (0: each method's own)."""
+    """The meaning of the columns of `table`. Arguments: n_instances; n_samples; n_steps (0: each method's default)."""
     steps = " and ".join("as many as they want" if n == 0 else f"at most {n}" for n in n_steps)
     return (
         f"{n_samples} samples of each method on the same {n_instances} instances, with the same seeds; ours take "
         f"{steps} steps (those that travel back in time, and variants, their own number), other toolkits' samplers "
         "theirs. NFE and vjp: evaluations of the prior and backward passes through it, per sample; seconds of all "
-        "samples of an instance. Sliced W1: mean over instances, with its 95 % bootstrap interval. A floor is the same "
-        "measure of exact draws: 1.00 is as near as that many samples can be. "
+        "samples of an instance. Sliced W1: mean over instances, with its 95 % bootstrap interval. In floors: relative "
+        "to exact draws (1.00 is a second set of exact draws). "
         "Weights: total variation between the exact weights of the posterior's components and the samples' shares in "
         "them. Mean: error over the posterior's standard deviation. Covariance: relative error (Frobenius). "
-        "ESS: effective sample size, and log p(y) in nats, of methods that weigh; covered: instances whose exact value "
-        "is within 1.96 stated standard errors. "
+        "ESS: effective sample size, and log p(y) in nats, of methods with importance weights; covered: instances whose "
+        "exact value is within 1.96 reported standard errors. "
         "Differences to auto's are paired by instance. Best of n: the settings that were nearest on other instances."
     )
 
 
 def write_evidence(lines: Sequence[dict], path: Path) -> None:
-    """What ``method="auto"`` chooses by (`inverse.auto.evidence`): our methods' lines.
+    """Update the evidence for ``method="auto"`` (`inverse.auto.evidence`) with our methods' lines.
 
-    They take the place of those of the same candidates on the same problems by as many samples, and of candidates that
-    are no more.
+    They replace lines of the same candidate, problem and number of samples; lines of removed candidates are dropped.
     Arguments: lines of `summary`; path of the JSON file, written atomically.
     """
     fresh = [
@@ -94,7 +93,7 @@ def write_evidence(lines: Sequence[dict], path: Path) -> None:
 
 
 def write_summary(lines: list[dict], path: Path) -> None:
-    """Write lines of `summary` to a JSON file, atomically, in place of those that it has of the same problems.
+    """Write lines of `summary` to a JSON file, atomically, replacing its lines of the same problems.
 
     Arguments: lines; path.
     """
@@ -130,7 +129,7 @@ def _summarised(found: dict[int, dict], floors: dict[int, dict], autos: dict[int
     line |= _evidence([found[i] for i in done if "log_evidence_error" in found[i]])
     for name in MEASURES:
         value, floor = _mean([found[i][name] for i in done]), _mean([floors[i][name] for i in done])
-        # a posterior of one component has weights that nobody can miss: a ratio of roundings says nothing
+        # with one component the weights are trivially right: a ratio of rounding errors is meaningless
         ratio = None if value is None or floor is None or floor < LEAST_FLOOR else value / floor
         line |= {name: value, f"{name}_floor": floor, f"{name}_ratio": ratio}
     line |= dict(zip(("sw1_low", "sw1_high"), _interval([found[i]["sw1"] for i in done]), strict=True))
@@ -188,7 +187,7 @@ def _text(value: float | None, form: str) -> str:
 
 
 def _spread(line: dict, name: str, sign: str = "") -> str:
-    """A mean and its interval, nothing where there is none."""
+    """A mean and its interval; empty if there is none."""
     ends = [line[name], line[f"{name}_low"], line[f"{name}_high"]]
     if None in ends:
         return ""

@@ -1,4 +1,4 @@
-"""Why PSNR alone misleads: pictures of two pixels, whose posterior can be drawn, and every method's draws over it."""
+"""Why PSNR alone misleads: images of two pixels, with every method's samples plotted over the exact posterior."""
 
 import math
 from collections.abc import Callable
@@ -22,9 +22,9 @@ from operators import GaussianNoise, LinearMap
 from priors import VESDE, GaussianMixture
 
 MEAN = "the exact mean"
-SIGMA_Y, TILT = 0.03, math.radians(5)  # a tilt, so that no mode is another's mirror image
+SIGMA_Y, TILT = 0.03, math.radians(5)  # a tilt, so that no two modes are mirror images
 LEVEL = 0.95  # of the intervals
-# a truth that shares noise with the draws that are compared with it is no independent draw
+# a truth that shared noise with the samples would not be independent of them
 MEASURE_SEED, DRAW_SEED, REFERENCE_SEED, THRESHOLD_SEED = 10**6, 2 * 10**6, 5 * 10**6, 6 * 10**6
 
 
@@ -78,7 +78,7 @@ class Plane:
 
     @cached_property
     def limb(self) -> Tensor:
-        """Which of the four limbs each component lies on, (K,): a moon's half on which y rises, or falls."""
+        """The limb of each component, (K,): the halves of the two moons on which y rises or falls."""
         half = len(self.law.means) // 2
         along = self.law.means @ self.operator.matrix.double()[0]
         top, bottom = along[:half].argmax(), half + along[half:].argmin()
@@ -90,7 +90,7 @@ Draw = Callable[[Plane, int, int, int], tuple[Tensor, Tensor]]
 
 
 def samplers(plane: Plane) -> dict[str, Draw]:
-    """Exact draws, the exact mean, the prior, and every method of METHODS that serves the operator.
+    """Exact draws, the exact mean, the prior, and every method of METHODS that supports the operator.
 
     Arguments: plane.
     Returns: name -> function of (plane, its first b measurements, n draws of each, seed), which returns samples
@@ -122,11 +122,11 @@ def samplers(plane: Plane) -> dict[str, Draw]:
 
 @dataclass(frozen=True)
 class Score:
-    """What one method's draws are worth.
+    """The scores of one method.
 
     Attributes: of_mean, of_sample (n,): squared error per pixel of the mean of the draws, and of one draw on average;
-    coverage (n,): the part of the pixels that the central 95 % intervals cover; outside (n,): as `outside`; floors:
-    sliced W1 in units of that of exact draws; weights: as `limb_error`.
+    coverage (n,): the fraction of pixels in the central 95 % intervals; outside (n,): as `outside`; floors: sliced W1
+    relative to exact draws (1 is a second set of exact draws); weights: as `limb_error`.
     """
 
     of_mean: Tensor
@@ -153,7 +153,8 @@ def errors(x: Tensor, samples: Tensor, log_weights: Tensor) -> tuple[Tensor, Ten
 
 
 def outside(samples: Tensor, log_weights: Tensor, plane: Plane) -> Tensor:
-    """The share of draws that lie where the exact posterior has next to no mass, by measurement: .01 of exact draws do.
+    """The fraction of draws outside the 99 % highest-density region of the exact posterior, by measurement: .01 for
+    exact draws.
 
     Arguments: samples (n, K, 2); log_weights (n, K); plane: of n measurements.
     Returns: (n,) float64.
@@ -163,7 +164,7 @@ def outside(samples: Tensor, log_weights: Tensor, plane: Plane) -> Tensor:
 
 
 def limb_weights(law: GaussianMixture, limb: Tensor, shares: Tensor | None = None) -> Tensor:
-    """The shares of components summed by limb; by default their weights.
+    """Component weights summed by limb.
 
     Arguments: law; limb (K,) long; shares (K,) -> (4,) float64.
     """
@@ -172,7 +173,7 @@ def limb_weights(law: GaussianMixture, limb: Tensor, shares: Tensor | None = Non
 
 
 def limb_error(x: Tensor, law: GaussianMixture, limb: Tensor) -> float:
-    """How far the shares of draws in the limbs are from the exact ones: 0 is right, 1 is all in wrong limbs.
+    """Error of the fractions of draws per limb: 0 is exact, 1 is all in wrong limbs.
 
     Formula: 1/2 sum_l |mean_i r_l(x_i) - w_l|, the total variation, with r_l(x) the probability of limb l given x.
     Arguments: x (n, 2); law: the exact posterior, of K components; limb (K,) long.
@@ -182,10 +183,10 @@ def limb_error(x: Tensor, law: GaussianMixture, limb: Tensor) -> float:
 
 
 def exact_sets(plane: Plane, pictured: int, n: int) -> tuple[list[list[Tensor]], float]:
-    """Exact draws to compare with, and how far others are from them: the floor.
+    """Reference sets of exact draws, and the mean distance of further exact draws to them.
 
     Arguments: plane; pictured: for so many first measurements; n draws per set.
-    Returns: `REFERENCES` sets (n, 2) per measurement, and the floor: the mean sliced W1 of as many other sets to them.
+    Returns: `REFERENCES` sets (n, 2) per measurement, and the mean sliced W1 of as many other exact sets to them.
     """
     sets = []
     for i, law in enumerate(plane.posteriors[:pictured]):
@@ -196,7 +197,7 @@ def exact_sets(plane: Plane, pictured: int, n: int) -> tuple[list[list[Tensor]],
 
 
 def judge(plane: Plane, draw: Draw, n: int, references: list[list[Tensor]], floor: float) -> tuple[Score, list[Tensor]]:
-    """The score of a sampler, and the draws that its distances are of.
+    """The score of a sampler, and the draws that its distances are computed from.
 
     Arguments: plane; draw; n draws per measurement for errors and coverage; references, floor: as `exact_sets`.
     Returns: `Score`, and equally weighted draws, a set as large as its references for each measurement that has some.
@@ -215,7 +216,7 @@ def judge(plane: Plane, draw: Draw, n: int, references: list[list[Tensor]], floo
 
 @dataclass(frozen=True)
 class Found:
-    """What the page shows: scores, and the draws for the most ambiguous of the pictured measurements.
+    """The results: scores, and the draws for the most ambiguous of the pictured measurements.
 
     Attributes: plane; scores by name; draws by name, (n, 2) each; number of the measurement that they are for.
     """
@@ -229,11 +230,11 @@ class Found:
 def run(
     n: int, n_samples: int, pictured: int, n_pictured: int, seed: int = 0, progress: bool = True
 ) -> tuple[list[dict[str, str]], Found]:
-    """A row for exact draws, the exact mean, the prior and every method that serves.
+    """A row for exact draws, the exact mean, the prior and every method that supports the operator.
 
     Arguments: n measurements and n_samples of each for PSNR and coverage; pictured: of so many of them, n_pictured
     draws each for the distances, and of one a picture; seed; progress: a bar.
-    Returns: rows of texts, and what the figures are drawn from.
+    Returns: table rows, and the data of the figures.
     Raises: ValueError for numbers that are too small.
     """
     if min(n, n_samples, n_pictured) < 2 or not 1 <= pictured <= n:
@@ -263,7 +264,7 @@ def rank_correlation(a: list[float], b: list[float]) -> float:
 
 
 def summary(found: Found) -> str:
-    """Whether PSNR orders the methods as the distance does, in a sentence. Arguments: found as `run` returns it."""
+    """A sentence on whether PSNR ranks the methods as the distance does. Arguments: found as `run` returns it."""
     scores = [score for name, score in found.scores.items() if name not in (EXACT, MEAN, PRIOR)]
     floors = [-score.floors for score in scores]
     means, ones = (

@@ -1,4 +1,4 @@
-"""The pictures of `benchmarks.exact.plane`: draws over the exact posterior, and PSNR beside distance."""
+"""Figures of `benchmarks.exact.plane`: samples over the exact posterior, and PSNR beside distance."""
 
 import math
 from pathlib import Path

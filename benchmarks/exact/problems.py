@@ -1,4 +1,4 @@
-"""Problems with a known answer, and the shipped test images measured."""
+"""Problems with a known posterior, and measurements of the shipped test images."""
 
 import math
 from collections.abc import Callable
@@ -93,7 +93,7 @@ def two_pixels(sde: SDE) -> tuple[Gaussian, Masking, Tensor]:
 
 @dataclass(frozen=True)
 class ImageTask:
-    """A measurement of test images: its operator by event shape, and a line that says what it is."""
+    """A measurement of test images: its operator by event shape, and a title."""
 
     title: str
     operator: Callable[[tuple[int, ...]], Operator]

@@ -1,4 +1,4 @@
-"""Is the stated standard deviation right? Every method on problems whose posterior is known, at many noise levels."""
+"""Standard deviation of samples against the exact posterior, for every method at many noise levels."""
 
 import math
 import warnings
@@ -68,7 +68,7 @@ def ratio(cell: Cell, method: str, n_samples: int, instances: int, n_steps: int 
 
     Arguments: cell; method (a name in `inverse.METHODS`, or "auto"); n_samples K per measurement; instances:
     measurements; n_steps (default: the method's).
-    Returns: the ratio, nan where the method diverged, None where it does not serve the operator.
+    Returns: the ratio, nan where the method diverged, None where it does not support the operator.
     """
     logs = []
     for number in range(instances):
@@ -93,8 +93,8 @@ def run(
 ) -> list[dict[str, str]]:
     """A row per method: the range of its ratios over problems, by prior and sigma_y.
 
-    Arguments: methods (names); work (folder): finished ratios are kept there and taken up again; n_samples, instances:
-    as `ratio`; limit: do at most so many problems now, and leave out methods that are not finished.
+    Arguments: methods (names); work (folder): finished ratios are stored there and reused; n_samples, instances: as
+    `ratio`; limit: the most problems to compute now; unfinished methods are left out.
     """
     records, rows, done = Records(work / "spread.jsonl"), [], 0
     for method in methods:
@@ -132,11 +132,11 @@ def run_spread(
     method: Annotated[list[str] | None, typer.Option(help="names in METHODS, or auto; default: all")] = None,
     samples: Annotated[int, typer.Option(help="per measurement")] = 100,
     instances: Annotated[int, typer.Option(help="measurements of each problem")] = 1,
-    limit: Annotated[int | None, typer.Option(help="do at most so many problems now")] = None,
-    work: Annotated[Path, typer.Option(help="finished problems are kept here")] = Path("runs/spread"),
+    limit: Annotated[int | None, typer.Option(help="the most problems to run now")] = None,
+    work: Annotated[Path, typer.Option(help="finished problems are stored here and reused")] = Path("runs/spread"),
     out: Annotated[Path, typer.Option(help="folder of the tables")] = RESULTS,
 ) -> None:
-    """The standard deviation of samples over that of the exact posterior, for noise from .001 to .1."""
+    """Standard deviation of samples relative to that of the exact posterior, for noise from .001 to .1."""
     names = method or ["auto", *(name for name, m in METHODS.items() if m.conditional and name != "classifier")]
     rows = run(names, work, samples, instances, limit)
     notes = (

@@ -1,4 +1,4 @@
-"""Other toolkits' posterior samplers on our priors and operators, to be listed beside ours."""
+"""Other toolkits' posterior samplers on our priors and operators."""
 
 from benchmarks.peers.azula_samplers import AZULA
 from benchmarks.peers.base import Draws, Peer, installed

@@ -17,7 +17,7 @@ SCHEDULES = {"vp": "VPSchedule", "cosine": "CosineSchedule", "rectified": "Recti
 
 @dataclass(frozen=True)
 class Network:
-    """The prior as azula's denoiser: a schedule, and an answer with a mean."""
+    """The prior as azula's denoiser: a schedule, and an output with a mean."""
 
     task: Task
     schedule: Any

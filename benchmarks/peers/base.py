@@ -1,4 +1,4 @@
-"""How another toolkit's sampler draws from the posterior of our prior and operator, and what is counted."""
+"""Adapters for other toolkits' samplers: our prior and operator in their units, with counted evaluations."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from torch import Tensor
 from operators import Operator
 from priors import GaussianMixture, Prior
 
-VERSIONS = {"deepinv": (0, 5), "azula": (0, 11)}  # the oldest that serve
+VERSIONS = {"deepinv": (0, 5), "azula": (0, 11)}  # the oldest supported versions
 MODULES = {
     "deepinv": ("models", "optim", "physics", "sampling"),
     "azula": ("guidance", "linalg.covariance", "noise", "sample"),
@@ -26,7 +26,7 @@ SMALLEST_TIME = 1e-5  # where our own priors' training stops
 
 @dataclass(frozen=True)
 class Draws:
-    """What a peer drew for one measurement.
+    """A peer's samples for one measurement.
 
     Attributes: samples (n, *E), data units; nfe, evaluations of the prior per sample; nvjp, backward passes through it
     per sample; seconds of sampling, without imports.
@@ -40,18 +40,18 @@ class Draws:
 
 @dataclass(frozen=True)
 class Units:
-    """u = (x - shift) / scale: what a peer takes for x, in units that suit it; shift and scale in data units."""
+    """u = (x - shift) / scale: x in the units of a peer; shift and scale in data units."""
 
     shift: float
     scale: float
 
 
 class Denoiser:
-    """D(u, s) = E[u0 | u0 + s z = u] of a prior, as peers ask for it, counting.
+    """D(u, s) = E[u0 | u0 + s z = u] of a prior, with counted evaluations.
 
     Formula: D(x, s) = E[x0 | x_t = alpha x] at the time t of sigma / alpha = s. Above the SDE's largest level T, where
-    D is linear but for terms of order 1/s^4, D(x, s) = D(m + (T^2 + v) / (s^2 + v) (x - m), T), with m and v the
-    prior's mean and variance: peers start as high as 1000 standard deviations.
+    D is linear up to terms of order 1/s^4, D(x, s) = D(m + (T^2 + v) / (s^2 + v) (x - m), T), with m and v the prior's
+    mean and variance: peers start as high as 1000 standard deviations.
     Source: Robbins 1956, Efron 2011 (Tweedie's formula).
     Arguments: prior; units.
     Attributes: nfe, nvjp (int): evaluations and backward passes, of a batch each.
@@ -119,8 +119,8 @@ class Peer:
     """A posterior sampler of another toolkit.
 
     Attributes: name; package it is of; citation; needs (operator capabilities); defaults (settings as its
-    documentation or signature says); grid (the settings, as changes of the defaults, among which its best is looked
-    for); run: (prior, operator, y, n_samples, seed, **settings) -> Draws, see `adapted`.
+    documentation or signature says); grid (changes of the defaults, searched for the best); run: (prior, operator, y,
+    n_samples, seed, **settings) -> Draws, see `adapted`.
     """
 
     name: str
@@ -143,14 +143,14 @@ def adapted(
     units: Callable[[Prior], Units],
     joint: bool = False,
 ) -> Peer:
-    """A `Peer` whose run checks, rescales, seeds and counts around a sampler.
+    """A `Peer` from a sampler, with checks, rescaling, seeding and counting.
 
-    Its global random numbers are seeded within a run, and are as they were after it. One measurement y (1, *M) at a
-    time; settings are changes of ``defaults``. A run raises ValueError for an operator without the capabilities
-    ``needs``, a y that is not one measurement and unknown settings, and ImportError where the package is missing, all
-    before the first evaluation of the prior.
-    Arguments: name to grid as in `Peer`; sampler: (task, **settings) -> u (n, *E) or of as many numbers; units that it
-    wants of a prior; joint: whether its rows interact (particles), so that they must be drawn at once.
+    The global random state is seeded within a run and restored after it. One measurement y (1, *M) at a time; settings
+    are changes of ``defaults``. A run raises ValueError for an operator without the capabilities ``needs``, a y that is
+    not one measurement and unknown settings, and ImportError where the package is missing, all before the first
+    evaluation of the prior.
+    Arguments: name to grid as in `Peer`; sampler: (task, **settings) -> u (n, *E) or of as many numbers; units: the
+    units it expects; joint: whether its rows interact (particles) and must be drawn in one batch.
     """
 
     def run(prior: Prior, operator: Operator, y: Tensor, n_samples: int, seed: int = 0, **settings: Any) -> Draws:
@@ -197,7 +197,7 @@ def noise_of(operator: Any) -> float:
 
 
 def installed(peer: Peer) -> bool:
-    """Whether the package of a peer is there, and new enough; nothing is imported to find out. Arguments: peer."""
+    """Whether the package of a peer is installed and recent enough; nothing is imported. Arguments: peer."""
     return _version(peer.package) >= VERSIONS[peer.package]
 
 
@@ -248,7 +248,8 @@ def in_unit_interval(prior: Prior) -> Units:
 
 
 def standardised(prior: Prior) -> Units:
-    """Data of mean 0 and variance 1 where the prior tells them, as azula's VP schedule has it; images in [-1, 1]."""
+    """Data of mean 0 and variance 1 if the prior's moments are known, as azula's VP schedule assumes; images in [-1,
+    1]."""
     if not isinstance(prior, GaussianMixture):
         return Units(0.5, 0.5)
     return Units(prior.mean.mean().item(), prior.variance**0.5)

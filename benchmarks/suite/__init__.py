@@ -1,4 +1,5 @@
-"""Problems, methods, metrics and seeds: run, kept, reported and compared. docs/benchmarks.md has examples."""
+"""The benchmark suite: problems x methods x metrics x seeds, with resumable runs and reports. See
+docs/benchmarks.md."""
 
 from benchmarks.suite import classical, others, perceptual, scores
 from benchmarks.suite.methods import Answer, Row, method

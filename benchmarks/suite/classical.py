@@ -1,4 +1,4 @@
-"""Classical rows: estimates of one picture that no network has a part in."""
+"""Classical baselines: point estimates without a network."""
 
 import copy
 
@@ -19,7 +19,7 @@ class Estimate(Row):
 
 @method("linear-mmse")
 class LinearMMSE(Estimate):
-    """The best linear estimate under the prior's mean and covariance.
+    """The linear MMSE estimate for the prior's mean and covariance.
 
     Formula: m + C A' (A C A' + Sigma_y)^-1 (y - A m), by conjugate gradients.
     Source: Wiener 1949. The moments are those that lie beside the prior (`Prior.moments`), of its training images.
@@ -42,7 +42,7 @@ class LinearMMSE(Estimate):
 
 @method("tv")
 class TotalVariation(Estimate):
-    """Least total variation of all pictures that explain y as well as the noise level says (`benchmarks.common.tv`).
+    """Total variation at the noise level (`benchmarks.common.tv`).
 
     Arguments: name; steps: of the primal-dual method.
     """
@@ -64,7 +64,7 @@ class TotalVariation(Estimate):
 
 @method("pinv")
 class MinimumNorm(Estimate):
-    """The least-squares picture of least norm, A^+ y."""
+    """The least-squares solution of minimum norm, A^+ y."""
 
     def serves(self, operator, prior):
         return "linear" in operator.capabilities
@@ -125,7 +125,7 @@ class Biharmonic(Estimate):
 
 @method("wiener")
 class UnsupervisedWiener(Estimate):
-    """scikit-image's unsupervised Wiener deconvolution, which estimates its own balance and never sees the truth."""
+    """scikit-image's unsupervised Wiener deconvolution, which estimates its own balance."""
 
     def serves(self, operator, prior):
         if not isinstance(operator, Blur) or operator.boundary != "circular" or "gaussian" not in operator.capabilities:

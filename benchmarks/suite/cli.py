@@ -36,24 +36,26 @@ def measure(config: Path, out: Path, problem: list[str] | None, data: Path | Non
 
 def run_suite(
     config: ConfigArgument = CONFIGS / "shipped.toml",
-    records: Annotated[
-        Path, typer.Option("--records", help="folder of the records; what is finished there is not done again")
-    ] = Path("runs/suite"),
+    records: Annotated[Path, typer.Option("--records", help="folder of the records; finished units are kept")] = Path(
+        "runs/suite"
+    ),
     measured: Annotated[
         Path | None, typer.Option(help="folder that `inverse-bench measure` wrote: read, in place of measuring")
     ] = None,
     problem: ProblemOption = None,
     method: Annotated[
-        list[str] | None, typer.Option(help="only this row, or one that the TOML has not; repeat for several")
+        list[str] | None, typer.Option(help="only this row, which need not be in the TOML; repeat for several")
     ] = None,
     seeds: Annotated[list[int] | None, typer.Option(help="in place of the TOML's; repeat for several")] = None,
-    smoke: Annotated[bool, typer.Option(help="every method on next to nothing: configs/smoke.toml")] = False,
-    retry: Annotated[bool, typer.Option(help="do the units again that ended with an error")] = False,
+    smoke: Annotated[
+        bool, typer.Option(help="smoke test: every method on a tiny problem (configs/smoke.toml)")
+    ] = False,
+    retry: Annotated[bool, typer.Option(help="repeat the units that failed")] = False,
     device: Annotated[str, typer.Option(help="auto (this process's GPU, else the CPU), cpu or cuda")] = "auto",
     data: DataOption = None,
-    dry: Annotated[bool, typer.Option(help="only say what there is to do, and how long it will take")] = False,
+    dry: Annotated[bool, typer.Option(help="only print what there is to do and the estimated time")] = False,
 ) -> None:
-    """Run problems x methods x seeds and keep a record of each unit; kill it when you like, and it resumes.
+    """Run problems x methods x seeds and record each unit; a killed run resumes.
 
     Several processes: `torchrun --nproc-per-node 2 -m benchmarks.cli run suite`.
     """
@@ -73,7 +75,7 @@ def run_suite(
 
 
 def _say(chosen: list[units.Unit], left_out: list[str], folder: Path) -> None:
-    """What a run would do, and what it would cost by the records that there are."""
+    """What a run would do, and its estimated cost from existing records."""
     clock = Clock()
     for record in load(folder) if folder.is_dir() else ():
         clock.add(record)

@@ -1,4 +1,4 @@
-"""How long the rest of a run will take, from the seconds that finished units took."""
+"""Estimated remaining time of a run, from the seconds of finished units."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -12,8 +12,8 @@ from benchmarks.suite.units import Unit
 class Clock:
     """Seconds per image and sample of every row, as measured, and the sum of what is left.
 
-    A row that has not finished on a problem is taken to cost what it did on the others of its prior, then on any; of a
-    row that has finished nowhere, nothing is known, and the estimate says for how many units.
+    A row not yet timed on a problem is estimated from other problems of its prior, then from any; units of rows never
+    timed are counted as unknown.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Clock:
             self._measured[place].append(each)
 
     def seconds(self, unit: Unit) -> float | None:
-        """What a unit will take, or None where its row has not finished anywhere."""
+        """The estimated seconds of a unit, or None if its row was never timed."""
         name, problem = unit.row.name, unit.task.problem
         for place in ((problem.name, name), (problem.prior.rsplit("/", 1)[-1], name), (name,)):
             if place in self._measured:
@@ -36,7 +36,7 @@ class Clock:
         return None
 
     def left(self, units: Iterable[Unit], processes: int = 1) -> str:
-        """A text: how long the units will take in so many processes, and how many of them nobody can tell of."""
+        """Text: the estimated time of units in this many processes, and the number of units without an estimate."""
         found = [self.seconds(unit) for unit in units if unit.row.name != TRUTH]
         known = [s for s in found if s is not None]
         if not found:
@@ -50,7 +50,7 @@ class Clock:
 
 
 def span(seconds: float) -> str:
-    """A time as it is said: 42 s, 3 min 10 s, 1 h 5 min."""
+    """A duration as text: 42 s, 3 min 10 s, 1 h 5 min."""
     s = round(seconds)
     if s < 60:
         return f"{s} s"

@@ -1,4 +1,4 @@
-"""Two folders of records side by side: what changed, and whether more than chance and a tolerance allow."""
+"""Comparison of two folders of records: changes beyond chance and tolerance."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from benchmarks.suite.report.stats import Difference, Values, difference, paired
 
 @dataclass(frozen=True)
 class Tolerance:
-    """By how much a metric may get worse without being a regression.
+    """The worsening of a metric that does not count as a regression.
 
     Attributes: part of the old value's size (of the target's, where there is one); absolute: metric -> in its own
     units, in place of the part.
@@ -29,7 +29,7 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Change:
-    """A metric of a method on the images and seeds that both folders have.
+    """A metric of a method on the images and seeds that both folders share.
 
     Attributes: problem, task, prior, row, metric, scale; before, after: means; difference of after to before;
     regression: worse by more than chance and tolerance.
@@ -48,7 +48,7 @@ class Change:
 
     @property
     def verdict(self) -> str:
-        """What happened, in a word or two."""
+        """The outcome in a word or two."""
         if not self.difference.change:
             return "same"
         if self.difference.n < 2:
@@ -77,7 +77,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that differs between two folders, the first the older one.
+    """All differences between two folders, the first the older one.
 
     Attributes: changes; costs; only: (problem and prior, row or "", "first" or "second"): what one folder alone has;
     failing: (problem and prior, row, units): finished in the first and failed in the second, which are regressions too;
@@ -107,7 +107,8 @@ def compare(
     Differences are of the images and seeds that both have, with 95 % intervals of a bootstrap paired by these. A metric
     is a regression where the interval of its gain (see `report.stats.difference`) is below 0 and the gain itself below
     the tolerance. Methods are the same if their rows' names are.
-    Arguments: first, second; tolerance; grown: by which part seconds and evaluations may grow (default: at will).
+    Arguments: first, second; tolerance; grown: the fraction by which seconds and evaluations may grow (default: no
+    limit).
     Raises: ValueError for no records on one side.
     """
     for name, records in (("first", first), ("second", second)):

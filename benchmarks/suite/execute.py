@@ -1,4 +1,4 @@
-"""One unit done: its answer measured, its cost taken, and what it ended with if it failed."""
+"""Execute one unit: its answer, metrics and cost, or its error."""
 
 import resource
 import sys
@@ -24,9 +24,9 @@ CLEAR, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")  # Linu
 
 
 def execute(unit: Unit, provenance: Mapping[str, Any]) -> Record:
-    """The record of a unit: its answer and metrics, or the error that it ended with.
+    """The record of a unit: its answer and metrics, or its error.
 
-    Arguments: unit; provenance: what holds for the whole run.
+    Arguments: unit; provenance: of the whole run.
     """
     task, row = unit.task, unit.row
     problem, prior = task.problem, task.prior
@@ -54,7 +54,7 @@ def execute(unit: Unit, provenance: Mapping[str, Any]) -> Record:
         _check(answer, part, unit.n_samples)
         about |= {"settings": settings, "nfe": answer.nfe, "nvjp": answer.nvjp, **_measured(unit, part, answer)}
         about["posterior"] = answer.samples is not None
-    except Exception as error:  # a unit that fails is a result, and the others go on
+    except Exception as error:  # a failure is recorded, and the others continue
         seconds = time.perf_counter() - start
         about["error"] = f"{type(error).__name__}: {error}"[:2000]
     notes |= {"warnings": said} if said else {}
@@ -62,7 +62,7 @@ def execute(unit: Unit, provenance: Mapping[str, Any]) -> Record:
 
 
 def _measured(unit: Unit, part: Measurements, answer: Answer) -> dict[str, Any]:
-    """What a record holds of an answer."""
+    """The parts of an answer that a record stores."""
     task = unit.task
     judged = Judged(
         part.truth, part.y, part.operator, answer.mean, answer.samples, answer.log_weights, part.labels, task.judge,
@@ -99,7 +99,7 @@ def _float32(x: Tensor) -> np.ndarray:
 
 
 def _check(answer: Answer, part: Measurements, n_samples: int) -> None:
-    """Refuse an answer of other shapes, or one that is not finite: a row of a stranger may err."""
+    """Refuse an answer of wrong shapes or that is not finite, since third-party rows may fail."""
     shape = tuple(part.truth.shape)
     if tuple(answer.mean.shape) != shape:
         raise ValueError(f"its mean has shape {tuple(answer.mean.shape)}: expected {shape}")
@@ -121,7 +121,7 @@ def _reset_peak(device: torch.device) -> None:
 
 
 def _peak(device: torch.device) -> int:
-    """Peak memory since the reset in bytes: of the device, or of this process with all that it holds."""
+    """Peak memory in bytes since the reset: of the device, or of this whole process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if STATUS.exists():

@@ -1,4 +1,4 @@
-"""Measurements of a problem: made from its TOML, or read from a published set, the same to the last bit."""
+"""Measurements of a problem: computed from its TOML, or read from a published set, bit for bit the same."""
 
 import copy
 import json
@@ -31,7 +31,7 @@ UNITS = "images in [0, 1], (B, C, H, W); y in the operator's units of such image
 
 @dataclass(frozen=True)
 class Measurements:
-    """Truths of a problem and what was measured of them.
+    """Truths of a problem and their measurements.
 
     Attributes: problem; operator; truth (B, *E), image units; y (B, *M), in the operator's units; labels (B,) int64 or
     None.
@@ -59,7 +59,7 @@ class Measurements:
 
     @property
     def identity(self) -> str:
-        """SHA-256 of truths, labels, y and the operator's buffers: what a result depends on of them."""
+        """SHA-256 of truths, labels, y and the operator's buffers."""
         return checksum({"operator": json.dumps(self.problem.measured, sort_keys=True)}, self.arrays)
 
     @property
@@ -139,7 +139,7 @@ def write(measured: Measurements, path: str | Path) -> None:
 
 
 def read(path: str | Path, problem: Problem, event_shape: tuple[int, ...]) -> Measurements:
-    """The measurements of a problem from a published set: y as it stands there, nothing is drawn.
+    """The measurements of a problem from a published set; nothing is drawn.
 
     Arguments: path of what `write` wrote; problem: it must be the one that was measured, though it may ask for fewer
     images, lie elsewhere or have another title; event_shape (E) of its prior.

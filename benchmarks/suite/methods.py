@@ -1,4 +1,4 @@
-"""The rows of the benchmark: whatever has a name, says which operators it serves, and answers a measurement."""
+"""The rows of the benchmark: a method has a name, the operators that it supports, and an answer to a measurement."""
 
 import re
 import sys
@@ -23,7 +23,7 @@ from priors import Prior
 
 @dataclass(frozen=True)
 class Answer:
-    """What a row says of B measurements.
+    """The answer of a row to B measurements.
 
     Attributes: mean (B, *E); samples (B, K, *E), or None of a single estimate; std (B, *E) or None; log_weights (B, K),
     None where samples are equally weighted; nfe and nvjp: evaluations of the prior and backward passes per sample;
@@ -53,14 +53,14 @@ class Row(ABC):
 
     @abstractmethod
     def serves(self, operator: Operator, prior: Prior) -> bool:
-        """Whether it can answer measurements by this operator, under this prior."""
+        """Whether it supports this operator and prior."""
 
     @abstractmethod
     def run(self, prior: Prior, operator: Operator, y: Tensor, n_samples: int, seed: int) -> Answer:
         """Answer y (B, *M): n_samples K per measurement, or an estimate; ``seed`` fixes all that is random."""
 
     def facts(self, operator: Operator, prior: Prior, n_samples: int) -> dict[str, Any]:
-        """What a record says of it for this problem, plain data: steps, settings."""
+        """Its entries in a record for this problem, plain data: steps, settings."""
         return {}
 
     def identity(self, operator: Operator, prior: Prior, n_samples: int) -> list[Any]:
@@ -73,7 +73,7 @@ class Row(ABC):
 
 
 class Truth(Row):
-    """The truths themselves: no method, but what the features of samples are compared with in set metrics."""
+    """The truths themselves: the reference of set metrics."""
 
     posterior = False
 
@@ -200,7 +200,7 @@ class Solver(Row):
 
     def identity(self, operator, prior, n_samples):
         choice = self.chosen(operator, prior, n_samples)
-        # the repr of a function holds its address
+        # the repr of a function contains its address
         made = re.sub(r" at 0x\w+", "", repr(choice.method))
         return ["solve", made, choice.n_steps, self.batch, self.antithetic, *_behind(choice.method)]
 

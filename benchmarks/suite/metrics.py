@@ -1,4 +1,4 @@
-"""What is measured of every image: a registry of functions on one unit's answer (`scores` has ours)."""
+"""The registry of metrics: functions of one unit's answer (`scores` has the built-in ones)."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,12 +20,12 @@ RANK_SEED, RESAMPLE_SEED = 2 * 10**6, 3 * 10**6  # streams of their own: no samp
 
 
 class Missing(Exception):
-    """Why a metric could not be had here; the run goes on, and its record says so."""
+    """A metric cannot be computed here; the run continues and the record states the reason."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One unit's answer beside its truth: what metrics see.
+    """One unit's answer and its truth: the input of metrics.
 
     Attributes: truth (B, *E); y (B, *M); operator (of these rows); mean (B, *E): the answer; samples (B, K, *E), or
     None of a single estimate; log_weights (B, K), or None where samples are equally weighted; labels (B,) or None;
@@ -48,7 +48,7 @@ class Judged:
 
     @property
     def labelled(self) -> bool:
-        """Whether a label is what was measured, so that the truth is one picture of many alike."""
+        """Whether the measurement is a label, so that the truth is one of many possible images."""
         return "noisy_likelihood" in self.operator.capabilities
 
     @property

@@ -1,4 +1,4 @@
-"""Rows of other toolkits: their samplers on the same priors, measurements and seeds as ours."""
+"""Samplers of other toolkits on the same priors, measurements and seeds."""
 
 from collections.abc import Mapping
 from importlib import metadata

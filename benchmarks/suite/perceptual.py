@@ -1,4 +1,4 @@
-"""LPIPS, where the weights of its backbone lie on this machine: nothing is downloaded."""
+"""LPIPS, if the weights of its backbone are cached: nothing is downloaded."""
 
 import warnings
 from functools import lru_cache

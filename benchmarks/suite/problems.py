@@ -1,4 +1,4 @@
-"""Benchmark problems in TOML: named, checked, and refused with a reason that names file and key."""
+"""Benchmark definitions in TOML, with errors that name file and key."""
 
 import importlib
 import sys
@@ -18,7 +18,7 @@ COMMON = ("samples", "images")  # settings that the runner reads; the others are
 
 @dataclass(frozen=True)
 class Problem:
-    """Images of one kind, seen through one operator.
+    """One data set measured by one operator.
 
     Attributes: name; task: a title to group by; prior: a shipped name, a checkpoint folder or what `priors.load` takes;
     data: "shipped" (test images beside the prior), an image set (.h5, .npz), pictures as `inverse-pack` writes them, or
@@ -47,7 +47,7 @@ class Problem:
 
     @property
     def measured(self) -> dict[str, Any]:
-        """What a measurement depends on besides the images, as plain data."""
+        """All that a measurement depends on besides the images, as plain data."""
         spec = asdict(self)
         return {key: spec[key] for key in ("operator", "noise", "fit", "seed")}
 

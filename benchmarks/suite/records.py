@@ -1,4 +1,4 @@
-"""What a run leaves behind: an HDF5 file per finished unit, whole or not there at all, and all that a report needs."""
+"""Records: one HDF5 file per finished unit, written atomically, with all that a report needs."""
 
 import json
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ REMEDY = "it was cut short, or something else wrote it: remove it and run the be
 
 @dataclass(frozen=True)
 class Scale:
-    """How a metric is to be read.
+    """The scale of a metric.
 
     Attributes: title (a column's head, with its unit); better: "higher", "lower", "none", or a number, which is the
     value of a right sampler (.95 of a coverage); digits after the point; percent: whether it is shown as one.

@@ -1,4 +1,4 @@
-"""`inverse-bench report` and `inverse-bench compare`: what to do with a folder of records."""
+"""`inverse-bench report` and `inverse-bench compare`, on folders of records."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The run: unit by unit, in as many processes as are started, each kept as soon as it is done."""
+"""The runner: unit by unit, in any number of processes, each recorded when it is finished."""
 
 import fcntl
 import os
@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: units done here, read, failed (of all), and still held by other processes."""
+    """The result of a run: units done here, read, failed (of all), and locked by other processes."""
 
     done: int
     found: int
@@ -39,12 +39,12 @@ class Outcome:
 
 
 def run(units: Sequence[Unit], folder: Path, retry: bool = False, console: Console | None = None) -> Outcome:
-    """Do the units that have no record in a folder yet, and keep each as soon as it is done.
+    """Execute the units without a record in a folder, and record each when it is finished.
 
-    A kill at any moment loses the unit in work and no other. Any number of processes may share a folder: a unit is
-    claimed by a lock that the system takes back when its holder dies. A record that has the same key under another
-    row's name (what "auto" chose, say) is copied. Records of the same row, problem, seed and images that depend on
-    something else, such as older code, are moved to FOLDER/superseded.
+    A kill loses only the current unit. Any number of processes may share a folder: a unit is claimed by a lock that the
+    system takes back when its holder dies. A record that has the same key under another row's name (what "auto" chose,
+    say) is copied. Records of the same row, problem, seed and images that depend on something else, such as older code,
+    are moved to FOLDER/superseded.
     Arguments: units; folder of records; retry: do again the units that ended with an error; console: where progress is
     shown, None for none.
     """
@@ -101,7 +101,7 @@ def processes() -> int:
 
 
 def first() -> bool:
-    """Whether this process is the one of its kind that speaks."""
+    """Whether this process is the one that prints."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -167,7 +167,7 @@ def _held(path: Path, retry: bool, console: Console | None) -> Record | None:
 
 
 def _copied(unit: Unit, folder: Path) -> Record | None:
-    """What another row with the same key found: the same computation under another name."""
+    """The record of another row with the same key: the same computation under another name."""
     for path in folder.glob(f"*--{unit.key}.h5"):
         if (record := _held(path, True, None)) is not None and record.problem == unit.task.problem.name:
             return replace(record, method=unit.row.name)
@@ -175,7 +175,7 @@ def _copied(unit: Unit, folder: Path) -> Record | None:
 
 
 def _tidy(units: Sequence[Unit], folder: Path) -> None:
-    """Move what units of this plan replace, and remove what kills left half written."""
+    """Move superseded records, and remove partial files of killed processes."""
     wanted: dict[str, list[Unit]] = {}
     for unit in units:
         wanted.setdefault(unit.stem, []).append(unit)

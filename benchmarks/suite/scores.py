@@ -1,4 +1,4 @@
-"""The metrics: each a number per image. None of them picks a best of many samples, or one that the truth likes."""
+"""The built-in metrics, one number per image. None selects the best of several samples."""
 
 from collections.abc import Callable
 
@@ -120,7 +120,7 @@ def _detail_mean(judged: Judged) -> Tensor | None:
 
 
 def detail(x: Tensor, truth: Tensor) -> Tensor:
-    """How sharp a picture is beside the truth, (B,): 1 on average for draws of the truth's own law, below for a mean.
+    """Sharpness relative to the truth, (B,): 1 on average for exact posterior samples, less for a mean.
 
     Formula: sum |grad x|^2 / sum |grad x0|^2, differences of neighbours, clipped to [0, 1]; nan for a flat truth.
     Arguments: x, truth (B, C, H, W) in image units.
@@ -145,7 +145,7 @@ def _label_agreement(judged: Judged) -> Tensor | None:
 
 @torch.no_grad()
 def label_agreement(judge: NoisyClassifier, samples: Tensor, weights: Tensor, labels: Tensor) -> Tensor:
-    """The share of an image's samples that a classifier sees as labelled, by weight, (B,).
+    """The weighted fraction of an image's samples that a classifier assigns to the label, (B,).
 
     Arguments: judge; samples (B, K, C, H, W); weights (B, K) of sum 1; labels (B,).
     """

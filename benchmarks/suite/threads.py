@@ -1,4 +1,4 @@
-"""One thread, while numbers are made that must not depend on how many there are."""
+"""Single-threaded computation, for results that do not depend on the number of threads."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """torch on one thread inside the block: the last digits of a sum depend on how many share it."""
+    """Run torch on one thread inside the block: the last digits of a sum depend on the number of threads."""
     held = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,4 +1,4 @@
-"""What a run is made of: problem x method x seed x block of images, each under a key of all that it depends on."""
+"""Units of a run: problem x method x seed x block of images, each under a key of all that it depends on."""
 
 import hashlib
 import re
@@ -21,11 +21,11 @@ from benchmarks.suite.records import FORMAT
 from priors import NoisyClassifier, Prior, ScorePrior
 from priors.checkpoints import SHIPPED
 
-SEEDS = 10**6  # a block's seed is its run's times this and its first image: blocks do not share noise
+SEEDS = 10**6  # block seed = run seed * this + first image: blocks do not share noise
 
 
 class Task:
-    """A problem with all that its units need: prior, measurements, judge, feature space.
+    """A problem with everything its units need: prior, measurements, judge, feature space.
 
     Arguments: problem; prior, on the device to run on; measured: its measurements, on the CPU.
     """
@@ -67,7 +67,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Unit:
-    """What is done at once, and kept: one row on some images of one problem with one seed.
+    """A unit of work and of records: one row on some images of one problem with one seed.
 
     Attributes: task; row; seed; images; n_samples.
     """

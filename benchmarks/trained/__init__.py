@@ -1,1 +1,1 @@
-"""Benchmarks of trained priors, one file an experiment."""
+"""Benchmarks of trained priors, one file per experiment."""

@@ -1,4 +1,4 @@
-"""Is a method calibrated? Ranks of true images among their posterior samples, on any prior."""
+"""Calibration: ranks of true images among their posterior samples, on any prior."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -38,7 +38,7 @@ TRUTH_SEED, RANK_SEED, TEST_SEED = 10**6, 2 * 10**6, 3 * 10**6
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the ranks of one method on one task say.
+    """The ranks of one method on one task.
 
     Attributes: title; pixels, frequencies: `Ranks` and their `Uniformity`.
     """
@@ -107,7 +107,7 @@ def run(
 
 
 def able() -> list[str]:
-    """The names in METHODS that use a measurement and claim to sample."""
+    """The names in METHODS of conditional samplers."""
     return [name for name, m in METHODS.items() if m.conditional and m.guidance.samples]
 
 
@@ -116,9 +116,9 @@ def calibrate(
 ) -> Calibration:
     """Ranks per pixel and per low frequency, and whether they are uniform.
 
-    Formula: truth + resolution z among samples + resolution z', z and z' ~ N(0, I). Noise of one law on all members
-    leaves the ranks of exact samples uniform, and takes from the check what is finer: an 8-bit image has pixels of
-    exactly 0 where samples have 0 +- .002, and a score-SDE knows p(x0) down to the noise of its last time only.
+    Formula: truth + resolution z among samples + resolution z', z and z' ~ N(0, I). Equal noise on all members leaves
+    the ranks of exact samples uniform and excludes finer detail from the test: an 8-bit image has pixels of exactly 0
+    where samples have 0 +- .002, and a score-based prior models p(x0) only down to the noise of its last time.
     Source: Talts et al. 2018.
     Arguments: title; truth (B, *E); blocks: solutions of the truths' measurements, in turn; seed; resolution (float >=
     0) in data units.
@@ -242,9 +242,7 @@ def run_calibration(
         float | None, typer.Option(help="noise on truths and samples before they are ranked; default: sigma(t_min)")
     ] = None,
     seed: Seed = 0,
-    work: Annotated[Path, typer.Option(help="finished images are kept here and taken up again")] = Path(
-        "runs/calibration"
-    ),
+    work: Annotated[Path, typer.Option(help="finished images are stored here and reused")] = Path("runs/calibration"),
     out: Out = RESULTS,
 ) -> None:
     """Ranks of true images among their posterior samples, and the coverage of central intervals."""

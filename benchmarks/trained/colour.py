@@ -1,4 +1,4 @@
-"""Colourisation: the chroma of grey pictures, beside the best linear guess of it."""
+"""Colourisation: the chroma of grey images, beside linear MMSE."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -120,7 +120,7 @@ def run_colour(
     cg: Annotated[int, typer.Option(help="conjugate-gradient steps of MMPS")] = 2,
     seed: Seed = 0,
     method: Annotated[list[str], typer.Option(help="repeat for both")] = ["mmps", "replacement"],  # noqa: B006
-    work: Annotated[Path, typer.Option(help="finished images are kept here")] = Path("runs/colour"),
+    work: Annotated[Path, typer.Option(help="finished images are stored here and reused")] = Path("runs/colour"),
     out: Out = RESULTS,
 ) -> None:
     """Chroma of colourised test images, beside linear MMSE fitted to the training images."""

@@ -1,4 +1,4 @@
-"""Denoising of natural pictures: how near one evaluation of a prior comes to networks trained for nothing else."""
+"""Denoising of natural images: one evaluation of a prior against dedicated denoising networks."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

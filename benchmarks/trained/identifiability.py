@@ -1,4 +1,4 @@
-"""Whether priors trained apart give an image the same latent."""
+"""Identifiability: whether independently trained priors give an image the same latent."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ QUANTILES = (0.05, 0.5, 0.95)
 
 
 def run(folders: Mapping[str, Path], images: ImageSet, seed: int) -> list[dict[str, str]]:
-    """How alike the latents of the same images are under two priors, beside those of different images.
+    """Similarity of the latents of the same images under two priors, beside those of different images.
 
     The probability flow of the exact score is fixed by the data and the SDE, so networks that are close to it encode
     alike, whatever their architecture and initial weights (Song et al. 2021, section 4.3 and appendix D.5). It need not
@@ -74,7 +74,7 @@ def run_identifiability(
     seed: Annotated[int, typer.Option(help="of dequantisation")] = 0,
     out: Out = RESULTS,
 ) -> None:
-    """How alike the latents of the same images are under two priors that were trained apart."""
+    """Similarity of the latents of the same images under two independently trained priors."""
     test = priors.samples("fashion-mnist")[:images]
     folders = folders_of(prior, TRAINED_APART)
     rows = run(folders, test, seed)

@@ -1,4 +1,4 @@
-"""Class-conditional samples: a second classifier, trained apart, says which label it sees."""
+"""Class-conditional samples, judged by an independently trained classifier."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,8 @@ def run(
     test: ImageSet,
     progress: bool = True,
 ) -> list[dict[str, str]]:
-    """How often the judge sees the label that guided, per class and in all, beside its accuracy on test images.
+    """The fraction of samples that the judge assigns to the guiding label, per class and in total, beside its accuracy
+    on test images.
 
     Arguments: prior_name: a shipped prior beside which NAME-classifier, which guides, and NAME-judge are shipped;
     n_per_class samples; n_steps; weights of the guidance; seed; test: labelled images that none of the three was
@@ -77,7 +78,7 @@ def run_labels(
     seed: Seed = 0,
     out: Out = RESULTS,
 ) -> None:
-    """Class-conditional samples judged by a classifier that was trained apart."""
+    """Class-conditional samples judged by an independently trained classifier."""
     test = priors.samples(prior) if data is None else read(data, "test")
     rows = run(prior, per_class, steps, tuple(weight), seed, test)
     notes = (

@@ -1,4 +1,4 @@
-"""A photograph of 768 x 512 pixels deblurred whole: peak memory, and the time that was said before."""
+"""Deblurring of a photograph of 768 x 512 pixels: peak memory, and predicted against measured time."""
 
 import multiprocessing
 import resource
@@ -89,7 +89,7 @@ def run_large(
     ] = None,
     out: Annotated[Path, typer.Option(help="folder of the tables")] = RESULTS,
 ) -> None:
-    """A photograph of 768 x 512 pixels deblurred on a CPU: peak memory, and the time that was said before."""
+    """Deblurring of a photograph of 768 x 512 pixels on a CPU: peak memory, and predicted and measured time."""
     cells = (("circular", None), ("reflect", None), ("circular", tile))
     truth = photograph(data=data)
     rows = [measure(truth, boundary, size, steps) for boundary, size in cells]

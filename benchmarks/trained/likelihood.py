@@ -1,4 +1,4 @@
-"""How many bits priors spend on images that they were not trained on, and what it costs to know."""
+"""Bits per dimension of test images under the priors, and the cost of computing them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,7 +34,7 @@ class RowCount(priors.Prior):
 
 
 def run(folders: Mapping[str, Path], images: ImageSet, seed: int) -> list[dict[str, str]]:
-    """Bits per dimension of every prior on the same dequantised images, by one probe an image.
+    """Bits per dimension of every prior on the same dequantised images, with one probe per image.
 
     Arguments: folders: name -> checkpoint folder; images (at least 2, for a standard error); seed (int >= 0).
     Returns: rows of texts, one per prior: bits per dimension with their standard error over images, and evaluations an

@@ -1,4 +1,5 @@
-"""Every method on every shipped prior with every operator that it serves: finite, explained, useful, or warned of."""
+"""Every method on every shipped prior with every supported operator: does it finish, fit y, beat the pseudo-inverse, or
+warn?"""
 
 import inspect
 import math
@@ -196,11 +197,11 @@ def run_matrix(
     prior: Annotated[list[str] | None, typer.Option(help="shipped names; default: all; repeat, as of the next")] = None,
     operator: Annotated[list[str] | None, typer.Option(help=f"of {', '.join(OPERATORS)}")] = None,
     method: Annotated[list[str] | None, typer.Option(help="names in METHODS; default: all")] = None,
-    limit: Annotated[int | None, typer.Option(help="do at most so many runs now; all finished ones are shown")] = None,
-    work: Annotated[Path, typer.Option(help="what is finished is kept here and taken up again")] = Path("runs/matrix"),
+    limit: Annotated[int | None, typer.Option(help="the most runs to do now; all finished ones are shown")] = None,
+    work: Annotated[Path, typer.Option(help="finished work is stored here and reused")] = Path("runs/matrix"),
     out: Annotated[Path, typer.Option(help="folder of the tables")] = RESULTS,
 ) -> None:
-    """Every method x prior x operator at default settings: how many are right, warned of, or silent and wrong."""
+    """Every method x prior x operator at default settings: how many succeed, warn, or fail silently."""
     chosen = list(cells(prior, operator, method))
     found = run(chosen, work, True, limit)
     notes = (

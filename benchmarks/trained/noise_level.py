@@ -1,4 +1,4 @@
-"""Does `--sigma auto` find the noise of picture files, and what does its error cost? On 40 pictures of six formats."""
+"""Accuracy of `--sigma auto` on 40 image files of six formats, and the cost of its errors."""
 
 import math
 import tempfile
@@ -185,10 +185,8 @@ def notes(rows: list[dict[str, str]]) -> str:
 
 
 def run_noise_level(
-    limit: Annotated[int | None, typer.Option(help="do at most so many solves now; finished rows are shown")] = None,
-    work: Annotated[Path, typer.Option(help="what is finished is kept here and taken up again")] = Path(
-        "runs/noise_level"
-    ),
+    limit: Annotated[int | None, typer.Option(help="the most solves to do now; finished rows are shown")] = None,
+    work: Annotated[Path, typer.Option(help="finished work is stored here and reused")] = Path("runs/noise_level"),
     out: Annotated[Path, typer.Option(help="folder of the tables")] = RESULTS,
 ) -> None:
     """`--sigma auto` on 40 picture files: estimate against true error, and PSNR against the best fixed sigma."""

@@ -1,4 +1,4 @@
-"""What a plan says of time and memory, against what the solve then takes."""
+"""Time and memory predicted by `inverse.plan`, against those of the solve."""
 
 import ctypes
 import multiprocessing
@@ -201,10 +201,10 @@ def _row(job: Job, got: dict) -> dict[str, str]:
 
 def run_plan(
     only: Annotated[list[int] | None, typer.Option(help="these jobs, by their number from 0; default: all")] = None,
-    records: Annotated[Path, typer.Option(help="finished jobs are kept here")] = Path("runs/plan.jsonl"),
+    records: Annotated[Path, typer.Option(help="finished jobs are stored here and reused")] = Path("runs/plan.jsonl"),
     out: Annotated[Path, typer.Option(help="folder of the table")] = RESULTS,
 ) -> None:
-    """What `inverse.plan` says of eleven solves, from 64 x 64 to 2000 x 1500 pixels, and what they take."""
+    """Cost predicted by `inverse.plan` and measured, for eleven solves from 64 x 64 to 2000 x 1500 pixels."""
     jobs = JOBS if only is None else tuple(JOBS[i] for i in only)
     path = write_table("plan", "Plan and solve", rows(Records(records), jobs), provenance(sigma=SIGMA), NOTES, out)
     typer.echo(path.read_text())

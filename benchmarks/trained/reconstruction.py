@@ -1,4 +1,4 @@
-"""Masking and blur on 100 test images: the learned prior's posterior mean beside classical answers."""
+"""Inpainting and deblurring of 100 test images: posterior means beside classical baselines."""
 
 import hashlib
 import re
@@ -136,12 +136,12 @@ def run_reconstruction(
     task: Annotated[
         list[str] | None, typer.Option(help="only these; the others' finished images stay in --work")
     ] = None,
-    work: Annotated[Path, typer.Option(help="finished images are kept here and taken up again")] = Path(
+    work: Annotated[Path, typer.Option(help="finished images are stored here and reused")] = Path(
         "runs/reconstruction"
     ),
     out: Out = RESULTS,
 ) -> None:
-    """PSNR of the posterior mean on masked and blurred test images, beside classical answers."""
+    """PSNR of the posterior mean on masked and blurred test images, beside classical baselines."""
     rows = run(prior, images, samples, steps, cg, seed, work, True, task or tuple(IMAGE_TASKS))
     notes = (
         f"{images} Fashion-MNIST test images, {samples} posterior samples each, {steps} ancestral steps, {cg} of CG. "

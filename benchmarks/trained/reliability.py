@@ -1,4 +1,4 @@
-"""How far samples of a trained prior are to be trusted, against compute: plain, tempered and exact."""
+"""Reliability of samples of a trained prior against compute: plain, tempered and exact."""
 
 import warnings
 from collections.abc import Sequence
@@ -38,10 +38,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class Trust:
-    """What the samples of one setting say, and what they cost.
+    """The samples of one setting and their cost.
 
     Attributes: setting; seconds per image; ess (B,) effective sample sizes;
-    warned: images whose weights `Solution.check` complains of; covered (B,): part of the pixels in their 95 % interval;
+    warned: images for which `Solution.check` warns; covered (B,): fraction of pixels in their 95 % interval;
     nfe, nvjp per sample; lineages (B,): of particles, the effective number of first ones, else None.
     """
 
@@ -177,7 +177,7 @@ def run_reliability(
     exact: Annotated[list[int], typer.Option(help="steps, for the draws and again for their density")] = [8, 16, 32],  # noqa: B006
     probes: Annotated[int, typer.Option(help="of the determinants of exact")] = 2,
     seed: Seed = 0,
-    work: Annotated[Path, typer.Option(help="finished settings are kept here")] = Path("runs/reliability"),
+    work: Annotated[Path, typer.Option(help="finished settings are stored here and reused")] = Path("runs/reliability"),
     out: Out = RESULTS,
 ) -> None:
     """Effective sample size and coverage against compute of the plain, tempered and exact modes."""

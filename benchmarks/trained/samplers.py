@@ -1,4 +1,4 @@
-"""Quality of unconditional samples against evaluations: predictor, corrector, both, and the probability flow."""
+"""Quality of unconditional samples against evaluations: predictor, corrector, both, and probability flow."""
 
 import hashlib
 from collections.abc import Sequence
@@ -63,11 +63,11 @@ def run(
 ) -> list[dict[str, str]]:
     """Frechet distance to real images for every prior, sampler and number of evaluations.
 
-    Arguments: folders: checkpoints of the priors; real: images: the first n stand in for perfect samples and give the
-    floor, the others are what is compared with; features; n samples per cell; evaluations of the network per sample,
-    the last denoising not counted; seed; work (folder): the features of finished cells are kept there and taken up
-    again; progress.
-    Returns: rows of texts: prior, sampler, distance per number of evaluations; the floor first.
+    Arguments: folders: checkpoints of the priors; real: images: the distance of the first n to the others is the
+    reference for a perfect sampler; features; n samples per cell; evaluations of the network per sample, the last
+    denoising not counted; seed; work (folder): the features of finished cells are kept there and taken up again;
+    progress.
+    Returns: table rows: prior, sampler, distance per number of evaluations; the reference first.
     Raises: ValueError for too few real images.
     """
     if len(real) < 2 * n:
@@ -131,7 +131,7 @@ def run_samplers(
         str, typer.Option(help="features: inception, judge, or auto: inception if its weights are cached")
     ] = "auto",
     seed: Seed = 0,
-    work: Annotated[Path, typer.Option(help="finished cells are kept here")] = Path("runs/samplers"),
+    work: Annotated[Path, typer.Option(help="finished cells are stored here and reused")] = Path("runs/samplers"),
     out: Out = RESULTS,
 ) -> None:
     """Frechet distance of unconditional samples against evaluations: predictor, corrector, both, ODE."""

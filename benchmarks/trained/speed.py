@@ -1,4 +1,4 @@
-"""What the engine costs over the bare network: wall time of solve against the evaluations it makes."""
+"""Overhead of the engine: wall time of solve against that of its evaluations alone."""
 
 import resource
 import statistics

@@ -258,7 +258,7 @@ def test_training_on_crops_resumes_bit_for_bit(tmp_path):
     assert all(torch.equal(a[name], b[name]) for name in a)
     prior = load(tmp_path / "whole")
     assert prior.event_shape == (1, 8, 8) and prior.spectrum is not None
-    assert prior.moments is not None and prior.moments.rough
+    assert prior.moments is not None and prior.moments.approximate
 
 
 def test_the_step_draws_the_crops(tmp_path):

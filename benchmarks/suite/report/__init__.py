@@ -1,4 +1,4 @@
-"""Records made into something to look at: a page, Markdown, CSV. It samples nothing and needs no network."""
+"""Reports of records: an HTML page, Markdown, CSV."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Axes: where ticks are, and where a number lies between the ends."""
+"""Axes: ticks and coordinates."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Axis:
-    """A stretch of numbers on a stretch of a drawing.
+    """A range of numbers mapped to a range of coordinates.
 
     Attributes: low, high: the numbers at its ends; start, end: the places of these; log: whether it is logarithmic.
     """

@@ -1,4 +1,4 @@
-"""Pictures to flick through: truth, measurement, mean, standard deviation and samples, image by image."""
+"""The gallery: truth, measurement, mean, standard deviation and samples per image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Where names stand in a plot so that they hide neither each other nor a point."""
+"""Placement of labels in a plot without overlaps."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The report as one HTML file that asks the network for nothing."""
+"""The report as one self-contained HTML file."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Plots as SVG inside the page: text that the page's style colours, nothing to fetch."""
+"""Plots as inline SVG, coloured by the page's style."""
 
 import math
 from collections.abc import Sequence

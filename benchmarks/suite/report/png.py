@@ -1,4 +1,4 @@
-"""Pictures as PNG files in an address: 8 bits, lossless, nothing to fetch."""
+"""Images as PNG data URIs: 8 bits, lossless."""
 
 import base64
 import struct

@@ -1,4 +1,4 @@
-"""Records gathered into what is shown: problems, each of rows per method, blocks of images and seeds pooled."""
+"""Records pooled by problem and method, over blocks of images and seeds."""
 
 import json
 import math

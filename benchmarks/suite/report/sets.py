@@ -1,4 +1,4 @@
-"""What belongs to a set of images and not to one of them: rank histograms and the Frechet distance."""
+"""Metrics of sets of images: rank histograms and the Frechet distance."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Means over images, how sure they are, and which differ: pure functions of numbers."""
+"""Means over images, their confidence intervals and differences: pure functions of numbers."""
 
 import math
 from collections.abc import Mapping

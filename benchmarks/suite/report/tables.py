@@ -1,4 +1,4 @@
-"""The table of a problem as plain data, from which HTML and Markdown are written alike."""
+"""The table of a problem as plain data, for HTML and Markdown."""
 
 import math
 from collections.abc import Mapping

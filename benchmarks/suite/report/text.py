@@ -1,4 +1,4 @@
-"""The report as Markdown, for a repository, and as CSV, for whoever has questions of their own."""
+"""The report as Markdown and as CSV."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""What the page shows, as plain data: the template only places it."""
+"""The content of the page as plain data for the template."""
 
 import json
 import math
