@@ -63,7 +63,7 @@ def notes(n_instances: int, n_samples: int, n_steps: Sequence[int]) -> str:
         "to exact draws (1.00 is a second set of exact draws). "
         "Weights: total variation between the exact weights of the posterior's components and the samples' shares in "
         "them. Mean: error over the posterior's standard deviation. Covariance: relative error (Frobenius). "
-        "ESS: effective sample size, and log p(y) in nats, of methods with importance weights; covered: instances whose "
+        "ESS: effective sample size, and log p(y) in nats, with importance weights; covered: instances whose "
         "exact value is within 1.96 reported standard errors. "
         "Differences to auto's are paired by instance. Best of n: the settings that were nearest on other instances."
     )
