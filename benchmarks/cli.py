@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from benchmarks import commands
+from priors.terminal import explained
 
 EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an entry point has them
     "suite": "benchmarks.suite.cli:run_suite",
@@ -42,7 +43,7 @@ class Experiments(TyperGroup):
             return None
         module, function = EXPERIMENTS[cmd_name].split(":")
         alone = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False, rich_markup_mode=None)
-        alone.command(cmd_name)(getattr(import_module(module), function))
+        alone.command(cmd_name)(explained()(getattr(import_module(module), function)))
         return typer.main.get_command(alone)
 
 

@@ -4,6 +4,7 @@ import inspect
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -50,6 +51,16 @@ def test_no_file_names_a_registry_or_a_place_on_one_machine():
             text = content.decode()
             found += [(str(path.relative_to(ROOT)), word) for word in REGISTRIES + PLACES if word in text]
     assert found == []
+
+
+def test_the_wheel_leaves_out_what_only_the_repository_needs():
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert {p.name for p in ROOT.iterdir() if (p / "__init__.py").exists()} - {"tests"} == set(built["packages"])
+    assert all((ROOT / path).is_dir() for path in built["exclude"])
+    left_out = [f for f in in_repository() if any(f.is_relative_to(ROOT / path) for path in built["exclude"])]
+    assert left_out and not any(f.suffix == ".py" for f in left_out)
+    shipped = [f for f in in_repository() if f.relative_to(ROOT).parts[0] in built["packages"] and f not in left_out]
+    assert sum(f.stat().st_size for f in shipped) < 70e6  # weights hardly get smaller in a zip file
 
 
 def test_files_are_small():
@@ -107,8 +118,21 @@ def test_versions_agree():
     assert re.search(rf"^## \[{re.escape(inverse.__version__)}\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
 
 
-def test_ci_is_executable():
-    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+@pytest.mark.parametrize("name", ["run", "wheel"])
+def test_ci_is_executable(name):
+    assert os.access(ROOT / ".ci" / name, os.X_OK)
+
+
+def test_hooks_of_a_commit(tmp_path):
+    def hook(*arguments: object) -> int:
+        return subprocess.run([sys.executable, ROOT / ".ci" / "hooks.py", *map(str, arguments)]).returncode
+
+    small, big = tmp_path / "small", tmp_path / "big"
+    small.write_bytes(b"a \t\n  b\r\n\nc  ")
+    big.write_bytes(b" \n\0" * 333_400)
+    assert hook("large", small) == 0 and hook("large", small, big) == 1
+    assert hook("trim", small, big) == 1 and small.read_bytes() == b"a\n  b\r\n\nc"
+    assert hook("trim", small, big) == 0 and big.stat().st_size == 1_000_200
 
 
 def test_packages_are_found_here():

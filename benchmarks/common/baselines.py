@@ -39,7 +39,7 @@ def load_gaussian(sde: SDE, path: Path = MOMENTS) -> Gaussian:
     Arguments: sde (data units); path of what `fit_moments` wrote.
     Raises: FileNotFoundError.
     """
-    remedy = "make them with `inverse-bench moments`"
+    remedy = "clone the repository, which has them, or make them with `inverse-bench moments`"
     with opened(path, "moments", remedy, remedy) as file:
         mean = torch.from_numpy(file.array("mean"))
         packed = torch.from_numpy(file.array("covariance_lower").astype(np.float64))

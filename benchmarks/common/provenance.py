@@ -12,7 +12,8 @@ import torch
 import inverse
 from priors.files import atomic
 
-RESULTS = Path(__file__).parents[1] / "results"
+_OURS = Path(__file__).parents[1] / "results"
+RESULTS = _OURS if _OURS.is_dir() else Path("results")  # an installed package has none of its own
 
 
 def provenance(**settings) -> dict:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import priors
-from benchmarks.common.commands import SMALL_PRIORS, Out, finish
+from benchmarks.common.commands import Out, finish, small_priors
 from benchmarks.common.provenance import RESULTS
 from priors.data import ImageSet
 
@@ -104,8 +104,8 @@ def run_likelihood(
 
 def folders_of(given: list[Path] | None, names: tuple[str, ...]) -> dict[str, Path]:
     """Prior name -> folder; without any given, those of the project's own."""
-    folders = {str(folder): folder for folder in given} if given else {name: SMALL_PRIORS / name for name in names}
     try:
+        folders = {str(folder): folder for folder in given} if given else small_priors(*names)
         check_folders(folders)
     except FileNotFoundError as error:
         raise typer.BadParameter(str(error)) from None

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 import priors
 from benchmarks.common import features
-from benchmarks.common.commands import SMALL_PRIORS, Out, Seed, finish
+from benchmarks.common.commands import Out, Seed, finish, small_priors
 from benchmarks.common.features import Features
 from benchmarks.common.provenance import RESULTS
 from benchmarks.exact.metrics import frechet
@@ -136,7 +136,7 @@ def run_samplers(
 ) -> None:
     """Frechet distance of unconditional samples against evaluations: predictor, corrector, both, ODE."""
     found = features.find(space, "fashion-mnist-judge")
-    folders = prior or [SMALL_PRIORS / "ve", SMALL_PRIORS / "vp"]
+    folders = prior or list(small_priors("ve", "vp").values())
     rows = run(folders, read(data, "test"), found, samples, evaluations, seed, work)
     notes = (
         f"Frechet distance on the features of {found.title}, {samples} samples per cell against the other test images; "
