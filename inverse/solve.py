@@ -273,7 +273,8 @@ def measurement_numbers(numbers: Sequence[int] | None, n: int) -> list[int]:
 def _differentiable(prior: Prior, method: str | Method) -> bool:
     """`Prior.differentiable`, which may cost an evaluation, where a method may need it."""
     known = METHODS.get(method) if isinstance(method, str) else method
-    return prior.differentiable if known is None or getattr(known, "differentiates", False) else True
+    asked = known is None or (isinstance(known, Method) and known.differentiates)
+    return prior.differentiable if asked else True
 
 
 def check_derivatives(operator: Operator, method: Method, event_shape: tuple[int, ...]) -> None:
