@@ -179,7 +179,7 @@ class DPMSolver(StatefulKernel):
         settings(self, eta="[0, inf)")
 
     def step(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng: RNG, memory: Memory) -> tuple[Gaussian, Memory]:
-        """As `StatefulKernel.step`; the memory: where the last step ended, its length and its denoiser."""
+        """As `StatefulKernel.step`; the memory: where the last step ended, its length (N,), its denoiser (N, *E)."""
         sde, denoised = field.sde, field.denoise(x, t)
         h = torch.log(sde.alpha(s) * sde.sigma(t) / (sde.alpha(t) * sde.sigma(s)))
         estimate = denoised

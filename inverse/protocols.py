@@ -50,7 +50,7 @@ class Kernel(ABC):
         """
 
     def step(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng: RNG, memory: Memory) -> tuple[Gaussian, Memory]:
-        """`transition`, given the memory of the predictor's last step (empty before the first), and the next memory."""
+        """`transition` of x (N, *E), given the memory of the last step, at first empty, and the next memory."""
         return self.transition(field, x, t, s, rng), memory
 
 
@@ -62,7 +62,7 @@ class StatefulKernel(Kernel):
     """
 
     def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng: RNG) -> Gaussian:
-        """The first step, before which nothing is known; as `Kernel.transition`."""
+        """The first step of x (N, *E), before which nothing is known; as `Kernel.transition`."""
         return self.step(field, x, t, s, rng, {})[0]
 
     @abstractmethod
@@ -159,7 +159,7 @@ class StatefulPosterior(Posterior):
     `condition`, and `result` instead of `finish`; the memory is as that of a `StatefulKernel`."""
 
     def condition(self, q: Gaussian, x: Tensor, t: Tensor, s: Tensor) -> Gaussian:
-        """The first edit, before which nothing is known; as `Posterior.condition`."""
+        """The first edit of a step from x (N, *E), before which nothing is known; as `Posterior.condition`."""
         return self.edit(q, x, t, s, {})[0]
 
     @abstractmethod

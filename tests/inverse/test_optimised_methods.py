@@ -59,7 +59,7 @@ def test_reddiff_is_adam_on_the_paper_s_loss(sde):
         adam.step()
         torch.testing.assert_close(found.mean, sde.alpha(s) * mu.detach(), rtol=1e-6, atol=1e-6)
         assert float(found.std) == float(sde.sigma(s))
-    torch.testing.assert_close(posterior.finish(x, times[-1], None), mu.detach(), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(posterior.result(x, times[-1], None, memory), mu.detach(), rtol=1e-6, atol=1e-6)
 
 
 def test_reddiff_minimises(sde):
