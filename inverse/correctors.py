@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from inverse.protocols import RNG, Kernel
 from inverse.types import Gaussian
 from priors import Prior
 from priors.arguments import settings
@@ -12,7 +13,7 @@ from priors.base import expand
 
 
 @dataclass(frozen=True)
-class Langevin:
+class Langevin(Kernel):
     """Langevin step whose size follows the score's norm: e = 2 (snr |z| / |score|)^2.
 
     Norms are per row (the paper's code takes means over the batch, which couples its rows), |z| is its expectation
@@ -31,7 +32,7 @@ class Langevin:
     def __post_init__(self):
         settings(self, snr="(0, 0.5)")
 
-    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
+    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng: RNG) -> Gaussian:
         score = field.score(x, t)
         square = score.flatten(1).square().sum(1).clamp_min(1e-20)
         longest = 4 * (self.snr * field.sde.sigma(t).item()) ** 2
@@ -40,7 +41,7 @@ class Langevin:
 
 
 @dataclass(frozen=True)
-class AnnealedLangevin:
+class AnnealedLangevin(Kernel):
     """Langevin step in proportion to the noise level: e = 2 (snr sigma)^2.
 
     Source: Song & Ermon 2019, algorithm 1; Song et al. 2021, appendix G.
@@ -53,7 +54,7 @@ class AnnealedLangevin:
     def __post_init__(self):
         settings(self, snr=f"(0, {0.5**0.5})")
 
-    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
+    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng: RNG) -> Gaussian:
         step = 2 * (self.snr * field.sde.sigma(t)) ** 2
         return Gaussian(x + step * field.score(x, t), torch.sqrt(2 * step))
 

@@ -7,8 +7,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from inverse.protocols import Kernel, Population, Posterior
-from inverse.types import NonFiniteState, State
+from inverse.protocols import RNG, Kernel, Population, Posterior
+from inverse.types import Gaussian, NonFiniteState, State
 
 
 @torch.no_grad()
@@ -18,7 +18,7 @@ def run(
     predictor: Kernel | None,
     correctors: Sequence[Kernel],
     population: Population,
-    rng,
+    rng: RNG,
     n_rows: int,
     on_step: Callable[[], None] = lambda: None,
     openers: Sequence[Kernel] = (),
@@ -39,24 +39,28 @@ def run(
     population.check(posterior, correctors)
     x = posterior.start(n_rows, grid[0], rng) if start is None else start
 
+    def drawn(state: State, q: Gaussian, kernel: Kernel, t: Tensor, s: Tensor) -> State:
+        q, memory = posterior.edit(q, state.x, t, s, state.guidance)
+        state = replace(state, guidance=memory)
+        return population.update(state, q.sample(rng), q, kernel, posterior, t, s, rng)
+
     def correct(state: State, kernels: Sequence[Kernel], t: Tensor) -> State:
         for corrector in kernels:
-            q = posterior.condition(corrector.transition(posterior, state.x, t, t, rng), state.x, t, t)
-            state = population.update(state, q.sample(rng), q, corrector, posterior, t, t, rng)
+            state = drawn(state, corrector.transition(posterior, state.x, t, t, rng), corrector, t, t)
         return state
 
     state = correct(population.init(x, posterior, grid[0]), openers, grid[0])
     for step, (t, s) in enumerate(pairwise(grid)):
         if predictor is not None:
-            q = posterior.condition(predictor.transition(posterior, state.x, t, s, rng), state.x, t, s)
-            state = population.update(state, q.sample(rng), q, predictor, posterior, t, s, rng)
+            q, memory = predictor.step(posterior, state.x, t, s, rng, state.kernel)
+            state = drawn(replace(state, kernel=memory), q, predictor, t, s)
         state = correct(state, correctors, s)
         _check(state.x, f"step {step + 1} of {len(grid) - 1}, from t = {t:.6g} to {s:.6g}")
         on_step()
     if onward is not None:
         return population.hand_over(state, posterior, grid[-1], onward, rng)
     state = population.finish(state, posterior, grid[-1], rng)
-    x = posterior.finish(state.x, grid[-1], rng)
+    x = posterior.result(state.x, grid[-1], rng, state.guidance)
     _check(x, f"the denoising after the last of {len(grid) - 1} steps, at t = {grid[-1]:.6g}")
     return replace(state, x=x)
 

@@ -1,6 +1,5 @@
 """METHODS: every method is a composition of the engine's parts, and this is the list."""
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -43,7 +42,7 @@ from inverse.predictors import (
     ReverseDiffusion,
     Travelling,
 )
-from inverse.protocols import Guidance, Kernel, Population
+from inverse.protocols import RNG, Guidance, Kernel, Population, Transition, as_kernel
 from inverse.types import State
 from operators import Operator
 from priors import Prior
@@ -70,15 +69,14 @@ class Method(Concise):
     order: "predict-first" (Song et al. 2021, algorithm 1) or "correct-first" (their code), which corrects at t = 1 too.
     All else is the same, for their code's last prediction is our denoising; paper: where it is not that of the
     guidance; then: the method that carries the rows on, and from where. n_steps is of both.
-    Raises: ValueError for an unknown order, no kernel at all, a head or tail <= 0, a predictor that remembers its last
-    step (`DPMSolver`) where rows are resampled, and weights that are made at the last time where another method
-    follows.
+    Raises: ValueError for an unknown order, no kernel at all, a head or tail <= 0, a population that weighs
+    rows under a guidance without a likelihood, and weights that are made at the last time where another method follows.
     """
 
     name: str
     guidance: Guidance
-    predictor: Kernel | None = field(default_factory=Ancestral)
-    correctors: Sequence[Kernel] = ()
+    predictor: Transition | None = field(default_factory=Ancestral)
+    correctors: Sequence[Transition] = ()
     grid: Grid = karras
     n_steps: int = 100
     population: Population = field(default_factory=Independent)
@@ -104,8 +102,12 @@ class Method(Concise):
         for name, width in (("head", self.head), ("tail", self.tail)):
             if width is not None:
                 number(name, width, "(0, inf)", "of the prior's standard deviations, or None")
-        if self.population.reorders and getattr(self.predictor, "remembers", False):
-            raise ValueError(f"method {self.name!r}: its predictor remembers rows that its population resamples")
+        if self.population.weighs and self.conditional and not self.guidance.likelihood:
+            raise ValueError(
+                f"method {self.name!r}: {type(self.guidance).__name__} does not know p_t(y | x_t), by which "
+                f"{type(self.population).__name__} weighs rows; take a guidance that does, such as TDS(), or declare "
+                "likelihood = True in a class of your own whose posterior has a log_likelihood"
+            )
         if self.then is not None and self.population.weighs and not self.population.coupled:
             raise ValueError(f"method {self.name!r}: its weights are made at the last time, so that none can follow")
 
@@ -154,7 +156,7 @@ class Method(Concise):
         prior: Prior,
         operator: Operator | None,
         y: Tensor | None,
-        rng,
+        rng: RNG,
         n_rows: int,
         n_steps: int | None = None,
         on_step: Callable[[], None] = lambda: None,
@@ -167,8 +169,8 @@ class Method(Concise):
         x, start, origin, stages = None, None, None, self.stages(prior, n_steps)
         for i, (stage, grid) in enumerate(stages, 1):
             posterior = stage.guidance.posterior(prior, operator, y, rng)
-            # a predictor may remember its last step: every batch has a fresh one
-            parts = (copy.deepcopy(stage.predictor), stage.correctors, stage.population)
+            predictor = None if stage.predictor is None else as_kernel(stage.predictor)
+            parts = (predictor, [as_kernel(c) for c in stage.correctors], stage.population)
             onward = stages[i][1][0] if i < len(stages) else None
             if start is not None:
                 grid = stage.grid(prior.sde, len(grid) - 1, start.item(), **stage._foot(prior))
@@ -186,7 +188,7 @@ class Method(Concise):
     @property
     def openers(self) -> Sequence[Kernel]:
         """The correctors that work before any prediction."""
-        return self.correctors if self.order == "correct-first" else ()
+        return [as_kernel(c) for c in self.correctors] if self.order == "correct-first" else ()
 
     @property
     def needs(self) -> frozenset[str]:
@@ -196,8 +198,8 @@ class Method(Concise):
     @property
     def differentiates(self) -> bool:
         """Whether it needs the derivative of the prior's denoiser."""
-        parts = (self.guidance, self.population, self.predictor, *self.correctors)
-        own = any(getattr(part, "differentiates", False) for part in parts)
+        kernels = [as_kernel(k) for k in (self.predictor, *self.correctors) if k is not None]
+        own = any(part.differentiates for part in (self.guidance, self.population, *kernels))
         return own or (self.then is not None and self.then.method.differentiates)
 
     @property

@@ -12,7 +12,8 @@ from inverse.costs.evaluation import evaluation
 from inverse.costs.rehearsal import SHORT, Counts, Scene, StandIn, counts, smaller
 from inverse.costs.work import Counted, Machine, Tally, scaled
 from inverse.methods import Method
-from inverse.solve import as_taken, check_derivatives, checked, rows_at_once, solve
+from inverse.solve import rows_at_once, solve
+from inverse.solve.checks import as_taken, check_derivatives, checked
 from operators import Operator
 from priors import Prior
 from priors.modes import own_modes

@@ -72,10 +72,11 @@ class SMC(Concise, Population):
     def update(self, state, x, q, kernel, posterior, t, s, rng):
         if s == t:
             return replace(state, x=self._accepted(state.x, x, q, kernel, posterior, t, rng))
-        reference = kernel.transition(posterior.prior, state.x, t, s, rng)
+        reference, memory = kernel.step(posterior.prior, state.x, t, s, rng, state.reference)
         reference = reference if q.basis is None else reference.within(q.basis)
         gain = reference.log_prob(x) - q.log_prob(x) + posterior.log_gain(x, s, state.x, t)
-        return self._resample(replace(state, x=x, log_w=state.log_w + gain.double()), rng)
+        state = replace(state, x=x, log_w=state.log_w + gain.double(), reference=memory)
+        return self._resample(state, rng)
 
     def hand_over(self, state, posterior, t, s, rng):
         was = posterior.log_likelihood(state.x, t)  # first: the last step has evaluated the prior there
@@ -89,11 +90,10 @@ class SMC(Concise, Population):
             return (posterior.prior.log_prob(z, t) + posterior.log_likelihood(z, t)).double()
 
         u = rng.uniform((len(x), 1))[:, 0]
-        try:
-            was = target(before)  # first: the proposal has just evaluated the prior there
-            gain = target(x) - was
-        except NotImplementedError:
+        if not posterior.prior.has_log_prob:
             return x
+        was = target(before)  # first: the proposal has just evaluated the prior there
+        gain = target(x) - was
         back = kernel.transition(posterior, x, t, t, rng)
         gain = gain + (back.log_prob(before) - q.log_prob(x)).double()
         return torch.where((u.double().log() < gain).view(-1, *[1] * (x.ndim - 1)), x, before)
@@ -110,8 +110,7 @@ class SMC(Concise, Population):
         level = torch.where(uneven, log_w.logsumexp(1) - math.log(self.rows), 0.0)[:, None]
         log_w = torch.where(uneven[:, None], 0.0, log_w)
         log_z = None if state.log_z is None else state.log_z + level.expand_as(log_w).reshape(-1)
-        origin = None if state.origin is None else state.origin[flat]
-        return State(state.x[flat], log_w.reshape(-1), log_z, origin)
+        return replace(state.rows(flat), log_w=log_w.reshape(-1), log_z=log_z)
 
 
 @dataclass(frozen=True, repr=False)
@@ -223,7 +222,7 @@ class Importance(Concise, Population):
 
 
 def _refuse_edits(posterior: Posterior, why: str) -> None:
-    if type(posterior).condition is not Posterior.condition:
+    if posterior.edits:
         raise ValueError(
             f"{type(posterior).__name__} edits the steps: {why}; take a guidance of the score alone, such as Tweedie() "
             "or TDS()"

@@ -10,10 +10,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from inverse.protocols import Kernel
-from inverse.types import Gaussian
+from inverse.protocols import RNG, Kernel, StatefulKernel, Transition, as_kernel
+from inverse.types import Gaussian, Memory
 from priors import Prior
 from priors.arguments import function, settings
+from priors.base import expand
 from priors.density import EXACT_UP_TO, middle, step_with_log_det
 from priors.ode import heun_step
 
@@ -21,25 +22,25 @@ ZERO = torch.zeros((), dtype=torch.float64)
 
 
 @dataclass(frozen=True)
-class EulerMaruyama:
+class EulerMaruyama(Kernel):
     """x_s = x - (f x - g^2 score)(t - s) + g sqrt(t - s) z (Song et al. 2021, appendix D)."""
 
-    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
+    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng: RNG) -> Gaussian:
         f, g2, h = field.sde.f(t), field.sde.g2(t), t - s
         return Gaussian(x - h * (f * x - g2 * field.score(x, t)), torch.sqrt(g2 * h))
 
 
 @dataclass(frozen=True)
-class ReverseDiffusion:
+class ReverseDiffusion(Kernel):
     """x_s = (2 - a) x + v score + sqrt(v) z: the forward step's own discretisation (Song et al. 2021, equation 46)."""
 
-    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
+    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng: RNG) -> Gaussian:
         a, v = field.sde.bridge(t, s)
         return Gaussian((2 - a) * x + v * field.score(x, t), torch.sqrt(v))
 
 
 @dataclass(frozen=True)
-class DDIM:
+class DDIM(Kernel):
     """x_s = alpha_s D + sqrt(sigma_s^2 - c^2) eps + c z, with c = eta sqrt(v) sigma_s / sigma_t.
 
     Formula: eps = (x - alpha_t D) / sigma_t.
@@ -53,7 +54,7 @@ class DDIM:
     def __post_init__(self):
         settings(self, eta="[0, 1]")
 
-    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
+    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng: RNG) -> Gaussian:
         sde = field.sde
         alpha_t, sigma_t, alpha_s, sigma_s = sde.alpha(t), sde.sigma(t), sde.alpha(s), sde.sigma(s)
         std = self.eta * torch.sqrt(sde.bridge(t, s)[1]) * sigma_s / sigma_t
@@ -62,13 +63,13 @@ class DDIM:
 
 
 @dataclass(frozen=True)
-class Ancestral:
+class Ancestral(Kernel):
     """A draw of q(x_s | x_t, x0 = D): mean (a sigma_s^2 x + alpha_s v D) / sigma_t^2, variance v sigma_s^2 / sigma_t^2.
 
     Source: Ho et al. 2020, equation 7; Song et al. 2021, equation 47 (VE).
     """
 
-    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
+    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng: RNG) -> Gaussian:
         sde = field.sde
         (a, v), alpha_s = sde.bridge(t, s), sde.alpha(s)
         keep, std = (sde.sigma(s) / sde.sigma(t)) ** 2, torch.sqrt(v) * sde.sigma(s) / sde.sigma(t)
@@ -76,18 +77,18 @@ class Ancestral:
 
 
 @dataclass(frozen=True)
-class ProbabilityFlow:
+class ProbabilityFlow(Kernel):
     """A step of Heun's rule on the probability flow: second order, two evaluations, no noise.
 
     Source: Song et al. 2021, equation 13; Karras et al. 2022, algorithm 1 (see `priors.ode.heun_step`).
     """
 
-    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
+    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng: RNG) -> Gaussian:
         return Gaussian(heun_step(field, x, t, s), ZERO)
 
 
 @dataclass(frozen=True)
-class StochasticRungeKutta:
+class StochasticRungeKutta(Kernel):
     """The Runge-Kutta step of which `Ancestral` is the Euler step: strong order 1.5, weak order 2, two evaluations.
 
     Formula: in the signal-to-noise ratio l = (alpha / sigma)^2 the reverse SDE is dY = D dl + dB, of unit noise, with
@@ -100,7 +101,7 @@ class StochasticRungeKutta:
     Source: Roessler 2010, scheme SRA1.
     """
 
-    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
+    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng: RNG) -> Gaussian:
         sde = field.sde
         l_t, l_s = ((sde.alpha(u) / sde.sigma(u)) ** 2 for u in (t, s))
         h = l_s - l_t
@@ -113,7 +114,7 @@ class StochasticRungeKutta:
 
 
 @dataclass(frozen=True)
-class Renoise:
+class Renoise(Kernel):
     """The estimate noised again, in part by new noise.
 
     Formula: x_s = alpha_s D + sigma_s (sqrt(1 - eta^2) eps + eta z), eps = (x - alpha_t D) / sigma_t. With eta = 0 it
@@ -128,7 +129,7 @@ class Renoise:
     def __post_init__(self):
         settings(self, eta="[0, 1]")
 
-    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
+    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng: RNG) -> Gaussian:
         """x (N, *E) at t -> its Gaussian at s."""
         sde, denoised = field.sde, field.denoise(x, t)
         kept = (1 - self.eta**2) ** 0.5 * sde.sigma(s) / sde.sigma(t)
@@ -137,7 +138,7 @@ class Renoise:
 
 
 @dataclass(frozen=True)
-class Travelling:
+class Travelling(StatefulKernel):
     """A predictor for grids that also go back up: where s > t the state is noised by the forward SDE, exactly.
 
     Formula: x_s = a x + sqrt(v) z, the bridge of the SDE (`priors.sde.SDE.bridge`), without an evaluation.
@@ -145,19 +146,19 @@ class Travelling:
     Arguments: predictor (Kernel) of the steps down.
     """
 
-    predictor: Kernel
+    predictor: Transition
 
-    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
+    def step(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng: RNG, memory: Memory) -> tuple[Gaussian, Memory]:
         """x (N, *E) at t -> its Gaussian at s, which may be later."""
         if s <= t:
-            return self.predictor.transition(field, x, t, s, rng)
+            return as_kernel(self.predictor).step(field, x, t, s, rng, memory)
         a, v = field.sde.bridge(s, t)
-        return Gaussian(a * x, torch.sqrt(v))
+        return Gaussian(a * x, torch.sqrt(v)), {}
 
 
-@dataclass
-class DPMSolver:
-    """A second-order step at one evaluation: it remembers the last step's denoiser and extrapolates.
+@dataclass(frozen=True)
+class DPMSolver(StatefulKernel):
+    """A second-order step at one evaluation: it extrapolates from the last step's denoiser.
 
     Formula: with l = log(alpha / sigma), h = l_s - l_t and the last step's length k and denoiser D',
 
@@ -173,38 +174,40 @@ class DPMSolver:
     """
 
     eta: float = 1.0
-    remembers: ClassVar[bool] = True
 
     def __post_init__(self):
         settings(self, eta="[0, inf)")
-        self._last: tuple[float, Tensor, Tensor] | None = None  # where it ended, its length, its denoiser
 
-    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
+    def step(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng: RNG, memory: Memory) -> tuple[Gaussian, Memory]:
+        """As `StatefulKernel.step`; the memory: where the last step ended, its length (N,), its denoiser (N, *E)."""
         sde, denoised = field.sde, field.denoise(x, t)
         h = torch.log(sde.alpha(s) * sde.sigma(t) / (sde.alpha(t) * sde.sigma(s)))
         estimate = denoised
-        if self._last is not None and self._last[0] == float(t) and self._last[2].shape == x.shape:
-            estimate = denoised + (0.5 * h / self._last[1]).to(x) * (denoised - self._last[2])
-        self._last = (float(s), h, denoised)
+        if memory:
+            ratio = torch.where(memory["end"] == float(t), 0.5 * h / memory["length"], 0.0)
+            estimate = denoised + expand(ratio, x) * (denoised - memory["denoised"])
+        end, length = (x.new_full((len(x),), float(u), dtype=torch.float64) for u in (s, h))
+        memory = {"end": end, "length": length, "denoised": denoised}
         kept = sde.sigma(s) / sde.sigma(t) * torch.exp(-self.eta * h)
         mean = kept.to(x) * x - (sde.alpha(s) * torch.expm1(-(1 + self.eta) * h)).to(x) * estimate
-        return Gaussian(mean, sde.sigma(s) * torch.sqrt(-torch.expm1(-2 * self.eta * h)))
+        return Gaussian(mean, sde.sigma(s) * torch.sqrt(-torch.expm1(-2 * self.eta * h))), memory
 
 
 @dataclass(frozen=True)
-class Flow:
+class Flow(Kernel):
     """A predictor without noise and the log-determinant of its step, for `inverse.population.Importance`.
 
     Formula: x_s = F(x_t), log q_s(x_s) = log q_t(x_t) - log |det dF/dx_t|. The determinant is that of the step itself,
     so that q is the samples' own density at any number of steps; only its distance from the posterior depends on them.
     Source: Song et al. 2021, section 4.3, and Chen et al. 2018, whose continuous flow it replaces; the estimator of
     Behrmann et al. 2019 in many dimensions.
-    Arguments: predictor (Kernel) whose steps have no noise; probes (int >= 1) of the estimator; exact_up_to (int >= 0)
-    dimensions: up to so many the determinant is exact, by one backward pass through the step each.
+    Arguments: predictor (Kernel) whose steps have no noise (a `StatefulKernel` takes first steps alone); probes (int
+    >= 1) of the estimator; exact_up_to (int >= 0) dimensions: up to so many the determinant is exact, by one backward
+    pass through the step each.
     Raises: ValueError for numbers out of range, and at the first step for a predictor with noise.
     """
 
-    predictor: Kernel = field(default_factory=ProbabilityFlow)
+    predictor: Transition = field(default_factory=ProbabilityFlow)
     probes: int = 2
     exact_up_to: int = EXACT_UP_TO
 
@@ -214,7 +217,7 @@ class Flow:
         settings(self, probes=1, exact_up_to=0)
         function("predictor", self.predictor, "transition")
 
-    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng) -> Gaussian:
+    def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng: RNG) -> Gaussian:
         """As `Kernel.transition`; the Gaussian knows the log-determinant of the step."""
 
         def step(z: Tensor) -> Tensor:

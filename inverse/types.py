@@ -1,13 +1,14 @@
 """What moves through the engine: a kernel's Gaussian, a population's state, a solve's solution."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+Memory = dict[str, Tensor]  # what a kernel or posterior knows of the steps so far: tensors (N, ...), a row each
 
 
 class Basis(Protocol):
@@ -73,13 +74,35 @@ class Gaussian:
 class State:
     """A population at one time: x (N, *E), log weights log_w (N,) and, of populations that estimate it, the log
     evidence gathered at resampling log_z (N,), alike for all rows of a measurement, and, of populations that resample,
-    origin (N,): which of the first rows each descends from; t (0-d): where another stage starts, if not as planned."""
+    origin (N,): which of the first rows each descends from; t (0-d): where another stage starts, if not as planned.
+    kernel, guidance, reference (`Memory`): what the predictor, the posterior and the predictor under the prior alone
+    know of each row's steps so far; empty before the first step."""
 
     x: Tensor
     log_w: Tensor
     log_z: Tensor | None = None
     origin: Tensor | None = None
     t: Tensor | None = None
+    kernel: Memory = field(default_factory=dict)
+    guidance: Memory = field(default_factory=dict)
+    reference: Memory = field(default_factory=dict)
+
+    def rows(self, index: Tensor) -> "State":
+        """Rows ``index`` (N,) int64 with all that belongs to them; they may repeat."""
+
+        def picked(memory: Memory) -> Memory:
+            return {name: value[index] for name, value in memory.items()}
+
+        return replace(
+            self,
+            x=self.x[index],
+            log_w=self.log_w[index],
+            log_z=None if self.log_z is None else self.log_z[index],
+            origin=None if self.origin is None else self.origin[index],
+            kernel=picked(self.kernel),
+            guidance=picked(self.guidance),
+            reference=picked(self.reference),
+        )
 
 
 class NonFiniteState(ArithmeticError):

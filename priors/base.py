@@ -47,7 +47,8 @@ class Prior(ABC):
     coordinate of x0; moments (Moments, or None if unknown): mean and covariance of x0, which some methods use for
     initialisation and preconditioning (``Moments.of_images`` of a training set); units (Units or None): the physical
     unit of image values; differentiable (bool): whether the denoiser is differentiable in x; if not, `denoise_vjp` and
-    the methods that need it raise.
+    the methods that need it raise; has_log_prob (bool): whether `log_prob` is known in closed form, which holds for
+    any class that defines it.
     Raises: TypeError on subclassing with neither method.
     """
 
@@ -57,9 +58,12 @@ class Prior(ABC):
     moments: Moments | StationaryMoments | None = None
     units: Units | None = None
     differentiable: bool = True
+    has_log_prob: bool = False
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
+        if "log_prob" in vars(cls):
+            cls.has_log_prob = True
         if cls.score is Prior.score and cls.denoise is Prior.denoise:
             raise TypeError(f"{cls.__name__} implements neither score nor denoise: implement one of them")
 
@@ -166,7 +170,7 @@ class Evaluations(Wrapped):
 
     def __init__(self, prior: Prior, rows: int | None = None):
         super().__init__(prior)
-        self.rows = rows
+        self.rows, self.has_log_prob = rows, prior.has_log_prob
         self._nfe = self._nvjp = Fraction(0)
         self._key: tuple | None = None
         self._value: tuple[Tensor, VJP | None] | None = None

@@ -81,10 +81,8 @@ def log_density(
     probes = None if probes is None else count("probes", probes)
     if probes is not None and rng is None:
         raise ValueError(f"probes = {probes} without rng: expected RowRNG.rows(seed, {len(x)}), whose signs they are")
-    try:
+    if prior.has_log_prob:
         return prior.log_prob(x, t).double()
-    except NotImplementedError:
-        pass
     sde = prior.sde
     total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     for a, b in pairwise(karras_times(sde, t, 1.0, n_steps)):

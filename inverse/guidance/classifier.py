@@ -25,6 +25,7 @@ class NoisyLikelihood(Guidance):
     citation = (
         "Song, Sohl-Dickstein, Kingma, Kumar, Ermon, Poole: Score-Based Generative Modeling through SDEs, ICLR 2021"
     )
+    likelihood = True
 
     def __post_init__(self):
         settings(self, weight="(0, inf)")

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inverse.protocols import Guidance, Posterior
-from inverse.types import Gaussian
+from inverse.protocols import RNG, Guidance, StatefulPosterior
+from inverse.types import Gaussian, Memory
 from priors.arguments import settings
 from priors.base import expand
 from priors.ode import shoot
@@ -44,24 +44,24 @@ class DAPS(Guidance):
         return DAPSPosterior(prior, operator, y, self, rng)
 
 
-class DAPSPosterior(Posterior):
-    def __init__(self, prior, operator, y, settings: DAPS, rng):
+class DAPSPosterior(StatefulPosterior):
+    def __init__(self, prior, operator, y, settings: DAPS, rng: RNG | None):
         super().__init__(prior, operator, y)
         self.settings, self.rng = settings, rng
         floor = settings.tau * prior.variance**0.5
         self.sigma_y = operator.noise.aligned("sigma", y).clamp_min(floor)
-        self.x0: Tensor | None = None
 
-    def condition(self, q: Gaussian, x: Tensor, t: Tensor, s: Tensor) -> Gaussian:
-        self.x0 = self._langevin(
-            shoot(self.prior, x, t, self.settings.ode_steps), (self.sde.sigma(t) / self.sde.alpha(t)).item()
-        )
-        return Gaussian(self.sde.alpha(s).to(x) * self.x0, self.sde.sigma(s))
+    def edit(self, q: Gaussian, x: Tensor, t: Tensor, s: Tensor, memory: Memory) -> tuple[Gaussian, Memory]:
+        """As `StatefulPosterior.edit`; the memory: the last draw, x0."""
+        centre = shoot(self.prior, x, t, self.settings.ode_steps)
+        x0 = self._langevin(centre, (self.sde.sigma(t) / self.sde.alpha(t)).item())
+        return Gaussian(self.sde.alpha(s).to(x) * x0, self.sde.sigma(s)), {"x0": x0}
 
-    def finish(self, x: Tensor, t: Tensor, rng) -> Tensor:
-        return self.prior.denoise(x, t) if self.x0 is None else self.x0
+    def result(self, x: Tensor, t: Tensor, rng: RNG, memory: Memory) -> Tensor:
+        return memory["x0"] if memory else self.finish(x, t, rng)
 
     def _langevin(self, centre: Tensor, r: float) -> Tensor:
+        assert self.rng is not None
         operator, n = self.operator, self.settings.langevin_steps
         steepest = self._largest(centre) / self.sigma_y.reshape(-1) ** 2 + 1 / r**2
         step = expand(self.settings.lr / steepest, centre)

@@ -22,6 +22,7 @@ class MCGDiff(Guidance):
         "Cardoso, Janati El Idrissi, Le Corff, Moulines: Monte Carlo Guided Diffusion for Bayesian Linear Inverse "
         "Problems, ICLR 2024"
     )
+    likelihood = True
 
     def posterior(self, prior, operator, y, rng=None):
         return MCGDiffPosterior(prior, operator, y)

@@ -28,6 +28,7 @@ class Pivot(MMPS):
     share: float = 1.0
 
     citation = MMPS.citation + "; weighed at a pivot level (this toolkit)"
+    likelihood = True
 
     def __post_init__(self):
         super().__post_init__()

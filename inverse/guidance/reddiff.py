@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inverse.protocols import Guidance, Posterior
-from inverse.types import Gaussian
+from inverse.protocols import RNG, Guidance, StatefulPosterior
+from inverse.types import Gaussian, Memory
 from priors.arguments import settings
+from priors.base import expand
 
 
 @dataclass(frozen=True)
@@ -37,31 +38,35 @@ class REDDiff(Guidance):
         return REDDiffPosterior(prior, operator, y, self.weight, self.lr)
 
 
-class REDDiffPosterior(Posterior):
+class REDDiffPosterior(StatefulPosterior):
     def __init__(self, prior, operator, y, weight: float, lr: float):
         super().__init__(prior, operator, y)
         self.weight, self.lr = weight, lr * prior.variance**0.5
-        self.mu: Tensor | None = None  # with Adam's moments, it is what a row carries besides its state
-        self.steps = 0
 
-    def condition(self, q: Gaussian, x: Tensor, t: Tensor, s: Tensor) -> Gaussian:
+    def edit(self, q: Gaussian, x: Tensor, t: Tensor, s: Tensor, memory: Memory) -> tuple[Gaussian, Memory]:
+        """As `StatefulPosterior.edit`; the memory: mu, Adam's moments and its number of steps."""
         alpha, sigma = self.sde.alpha(t).to(x), self.sde.sigma(t).to(x)
-        if self.mu is None:
-            self.mu = self.prior.denoise(x, t)
-            self.first, self.second = torch.zeros_like(x), torch.zeros_like(x)
-        eps, eps_hat = (x - alpha * self.mu) / sigma, (x - alpha * self.prior.denoise(x, t)) / sigma
-        residual = self.operator(self.mu) - self.y
-        self._adam(self.operator.vjp(self.mu, residual) + self.weight * sigma / alpha * (eps_hat - eps))
-        return Gaussian(self.sde.alpha(s).to(x) * self.mu, self.sde.sigma(s))
+        if not memory:
+            zero, none = torch.zeros_like(x), x.new_zeros(len(x), dtype=torch.float64)
+            memory = {"mu": self.prior.denoise(x, t), "first": zero, "second": zero, "steps": none}
+        mu = memory["mu"]
+        eps, eps_hat = (x - alpha * mu) / sigma, (x - alpha * self.prior.denoise(x, t)) / sigma
+        gradient = self.operator.vjp(mu, self.operator(mu) - self.y) + self.weight * sigma / alpha * (eps_hat - eps)
+        memory = adam(memory, gradient, self.lr)
+        return Gaussian(self.sde.alpha(s).to(x) * memory["mu"], self.sde.sigma(s)), memory
 
-    def _adam(self, gradient: Tensor, beta1: float = 0.9, beta2: float = 0.99) -> None:
-        """A step of Kingma & Ba 2015, per coordinate; the decays are those of the authors' code."""
-        self.steps += 1
-        self.first = beta1 * self.first + (1 - beta1) * gradient
-        self.second = beta2 * self.second + (1 - beta2) * gradient**2
-        first, second = self.first / (1 - beta1**self.steps), self.second / (1 - beta2**self.steps)
-        assert self.mu is not None
-        self.mu = self.mu - self.lr * first / (second.sqrt() + 1e-12)
+    def result(self, x: Tensor, t: Tensor, rng: RNG, memory: Memory) -> Tensor:
+        return memory["mu"] if memory else self.finish(x, t, rng)
 
-    def finish(self, x: Tensor, t: Tensor, rng) -> Tensor:
-        return self.prior.denoise(x, t) if self.mu is None else self.mu
+
+def adam(memory: Memory, gradient: Tensor, lr: float, beta1: float = 0.9, beta2: float = 0.99) -> Memory:
+    """A step of Kingma & Ba 2015, per coordinate; the decays are those of the authors' code.
+
+    Arguments: memory: mu, first, second (N, *E) and steps (N,); gradient (N, *E); lr, in units of mu.
+    """
+    steps = memory["steps"] + 1
+    first = beta1 * memory["first"] + (1 - beta1) * gradient
+    second = beta2 * memory["second"] + (1 - beta2) * gradient**2
+    mean, square = (m / expand((1 - beta**steps).to(m), m) for m, beta in ((first, beta1), (second, beta2)))
+    mu = memory["mu"] - lr * mean / (square.sqrt() + 1e-12)
+    return {"mu": mu, "first": first, "second": second, "steps": steps}

@@ -25,7 +25,7 @@ class TDS(Guidance):
         "Models, NeurIPS 2023"
     )
 
-    evidence = True
+    likelihood = evidence = True
 
     def posterior(self, prior, operator, y, rng=None):
         return TDSPosterior(prior, operator, y)

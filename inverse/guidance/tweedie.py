@@ -37,7 +37,7 @@ class Tweedie(Guidance):
         "Rozet, Andry, Lanusse, Louppe: Learning Diffusion Priors from Observations by EM, NeurIPS 2024; Song, "
         "Sohl-Dickstein, Kingma, Kumar, Ermon, Poole: Score-Based Generative Modeling through SDEs, ICLR 2021"
     )
-    calibrated = evidence = True
+    calibrated = likelihood = evidence = True
 
     def __post_init__(self):
         settings(self, most=0)

@@ -1,11 +1,12 @@
 """The one loop: what is evaluated when, and what a kernel, a guidance and a population are told."""
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
 import torch
 
-from inverse import Method
+from inverse import METHODS, Method, solve
 from inverse.correctors import AnnealedLangevin
 from inverse.engine import run
 from inverse.grids import uniform
@@ -14,8 +15,9 @@ from inverse.population import Independent
 from inverse.predictors import Ancestral, ProbabilityFlow
 from inverse.protocols import Posterior
 from inverse.types import Gaussian as Law
+from operators import GaussianNoise, Masking
 from priors import Evaluations, Prior
-from tests.cases import SDES, BatchRNG, gaussian
+from tests.cases import SDES, BatchRNG, draw, gaussian
 
 SDE = SDES["vp"]
 GRID = uniform(SDE, 4)
@@ -136,3 +138,30 @@ def test_an_ode_draws_only_its_start():
     state, _ = sampled(ProbabilityFlow(), rng=rng)
     assert rng.draws == 1
     assert torch.equal(state.log_w, torch.zeros(3))
+
+
+@pytest.mark.parametrize("name", ["mmps", "reddiff", "daps"])
+def test_a_method_keeps_nothing_of_a_solve(name):
+    """One `Method` for two solves in turn, and for two threads at once: the same samples as alone."""
+    prior, operator = gaussian(SDE), Masking(torch.tensor([1.0, 0] * 4), noise=GaussianNoise(0.1))
+    ys = operator.measure(prior.sample(2, seed=1).float(), seed=2).split(1)
+    method = METHODS[name]
+
+    def samples(y):
+        return solve(prior, operator, y, 3, method, 12, progress=False).samples
+
+    alone = [samples(y) for y in ys]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(samples, ys))
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+    assert torch.equal(samples(ys[0]), alone[0]) and not torch.equal(alone[0], alone[1])
+
+
+def test_any_object_with_a_transition_is_a_kernel():
+    class Mine:
+        def transition(self, field, x, t, s, rng):
+            return Ancestral().transition(field, x, t, s, rng)
+
+    prior = gaussian(SDE)
+    found, expected = (draw(prior, Method("", Unconditional(), kernel), 4, 5) for kernel in (Mine(), Ancestral()))
+    assert torch.equal(found, expected)

@@ -46,11 +46,12 @@ def test_reddiff_is_adam_on_the_paper_s_loss(sde):
     times, x = karras(sde, 6), X * float(sde.sigma(1.0))
     mu = prior.denoise(x, times[0]).requires_grad_()
     adam = torch.optim.Adam([mu], lr=lr * prior.variance**0.5, betas=(0.9, 0.99), eps=1e-12)
+    memory = {}
     for step, (t, s) in enumerate(pairwise(times)):
         alpha, sigma = sde.alpha(t), sde.sigma(t)
         if step:  # the noise of the state is what the last Gaussian added
             x = alpha * mu.detach() + sigma * normal(3, D, seed=20 + step)
-        found = posterior.condition(None, x, t, s)
+        found, memory = posterior.edit(None, x, t, s, memory)
         eps, eps_hat = (x - alpha * mu.detach()) / sigma, -sigma * prior.score(x, t)
         loss = 0.5 * (operator(mu) - y).square().sum() + weight * sigma / alpha * ((eps_hat - eps) * mu).sum()
         adam.zero_grad()
@@ -58,7 +59,7 @@ def test_reddiff_is_adam_on_the_paper_s_loss(sde):
         adam.step()
         torch.testing.assert_close(found.mean, sde.alpha(s) * mu.detach(), rtol=1e-6, atol=1e-6)
         assert float(found.std) == float(sde.sigma(s))
-    torch.testing.assert_close(posterior.finish(x, times[-1], None), mu.detach(), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(posterior.result(x, times[-1], None, memory), mu.detach(), rtol=1e-6, atol=1e-6)
 
 
 def test_reddiff_minimises(sde):
@@ -132,10 +133,10 @@ def test_daps_noises_its_draw_to_the_next_level(sde):
     centre = ended(prior, operator, y, X, t, 5)[0]
     posteriors = [DAPS(langevin_steps=3).posterior(prior, operator, y.expand(3, 2), Doubles(1)) for _ in range(2)]
     posterior, x0 = posteriors[0], posteriors[1]._langevin(centre, 0.8)
-    q = posterior.condition(None, X, t, s)
+    q, memory = posterior.edit(None, X, t, s, {})
     torch.testing.assert_close(q.mean, sde.alpha(s) * x0, rtol=1e-6, atol=1e-6)
     assert float(q.std) == float(sde.sigma(s))
-    torch.testing.assert_close(posterior.finish(X, s, None), x0, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(posterior.result(X, s, None, memory), x0, rtol=1e-6, atol=1e-6)
 
 
 def test_the_inner_flow_of_daps_is_the_probability_flow(sde):

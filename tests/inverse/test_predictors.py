@@ -9,6 +9,7 @@ import torch
 
 from inverse.grids import log_snr
 from inverse.predictors import DDIM, PREDICTORS, Ancestral, DPMSolver, ProbabilityFlow, ReverseDiffusion
+from inverse.protocols import StatefulKernel
 from priors import VPSDE, Gaussian, GaussianMixture
 from tests.cases import F64, SDES, gaussian, normal, rotated
 
@@ -201,7 +202,7 @@ def order(errors):
     return -np.polyfit(np.log(STEPS), np.log(errors), 1)[0]
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if not getattr(ALL[name], "remembers", False)])
+@pytest.mark.parametrize("name", [name for name, kernel in ALL.items() if not isinstance(kernel, StatefulKernel)])
 def test_the_law_converges_at_the_claimed_order(name, sde):
     """Weak order, or better: Euler-Maruyama with equal log-sigma steps happens to be of second order under VE."""
     mean, covariance = marginal(sde, sde.t_min)
@@ -212,13 +213,14 @@ def test_the_law_converges_at_the_claimed_order(name, sde):
     assert errors[-1] < {1: 0.03, 2: 1e-3}[claimed]
 
 
-def remembered_law(sde, eta: float, n: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and covariance after n steps that remember: a response to x_1's axes and to every step's noise is a row."""
+def multistep_law(sde, eta: float, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and covariance after n multistep steps: a response to x_1's axes and to every step's noise is a row."""
     prior, times, solver = three(sde), log_snr(sde, n), DPMSolver(eta)
     mean, covariance = marginal(sde, 1.0)
     x = torch.cat([mean + torch.linalg.cholesky(covariance).mT, mean[None].expand(3 * n + 1, 3)])
+    memory = {}
     for step, (t, s) in enumerate(pairwise(times)):
-        q = solver.transition(prior, x, t, s, None)
+        q, memory = solver.step(prior, x, t, s, None, memory)
         x = q.mean.clone()
         x[3 * step + 3 : 3 * step + 6] += q.std * I3
     responses = x[:-1] - x[-1]
@@ -226,9 +228,9 @@ def remembered_law(sde, eta: float, n: int) -> tuple[torch.Tensor, torch.Tensor]
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0, 2.0])
-def test_a_step_that_remembers_is_of_second_order(sde, eta):
+def test_a_multistep_solver_is_of_second_order(sde, eta):
     mean, covariance = marginal(sde, sde.t_min)
-    laws = [remembered_law(sde, eta, n) for n in STEPS]
+    laws = [multistep_law(sde, eta, n) for n in STEPS]
     errors = [float((c - covariance).norm() + (m - mean).norm()) for m, c in laws]
     assert order(errors) > 2 - 0.15, errors
     assert errors[-1] < 2e-3

@@ -9,8 +9,8 @@ from torch.distributions import MultivariateNormal
 
 from inverse import METHODS, Method, sample, solve
 from inverse.correctors import AnnealedLangevin
-from inverse.grids import uniform
-from inverse.guidance import TDS, MCGDiff, Unconditional
+from inverse.grids import log_snr, uniform
+from inverse.guidance import GUIDANCES, TDS, MCGDiff, Unconditional
 from inverse.population import SMC, systematic
 from inverse.predictors import Ancestral, DPMSolver, ProbabilityFlow
 from inverse.protocols import Posterior
@@ -342,6 +342,34 @@ def test_particles_see_their_own_measurement_alone(name):
     assert (changed.samples[1] - all_at_once.samples[1]).abs().max() > 0.1
 
 
+# memories -------------------------------------------------------------------------------------------------------------
+
+
+def test_memories_are_resampled_with_their_rows():
+    """A row whose state, weight and memories all say who it is still says so after resampling."""
+    names = torch.arange(6.0)
+    log_w = torch.tensor([0.1, 0.0, -0.1, -9.0, -9.0, 3.0], dtype=F64)
+    said = {"scalar": names, "picture": names.view(6, 1, 1).expand(6, 2, 2)}
+    state = State(names[:, None], log_w, kernel=said, guidance={"mu": names[:, None]}, reference=said)
+    out = SMC(0.5, rows=3)._resample(state, RowRNG.rows(0, 6))
+    assert out.x[:, 0].tolist() == [0, 1, 2, 5, 5, 5]
+    for memory in (out.kernel, out.guidance, out.reference):
+        assert memory and all(torch.equal(value.view(6, -1)[:, 0], out.x[:, 0]) for value in memory.values())
+
+
+def test_a_multistep_solver_is_resampled_with_its_memory(sde):
+    """Against the exact evidence and moments of two modes, where particles are resampled often."""
+    prior, operator = two_modes(sde, 2), LinearMap(torch.tensor([[1.0, 0.3]]), GaussianNoise(0.4))
+    y = torch.tensor([[0.3]])
+    method = replace(METHODS["tds"], predictor=DPMSolver(), grid=log_snr, population=SMC(1.0))
+    solution, exact = solved(prior, operator, y, method, 1500, 24), prior.posterior(operator, y)
+    assert solution.lineages.item() < 1000, "nothing was resampled"
+    assert float(solution.log_evidence) == pytest.approx(prior.log_evidence(operator, y), abs=0.1)
+    z = (solution.mean[0].double() - exact.mean) / exact.covariance.diagonal().sqrt()
+    assert float(z.abs().max()) < 0.15
+    assert float((solution.std[0].double() / exact.covariance.diagonal().sqrt() - 1).abs().max()) < 0.1
+
+
 # mistakes -------------------------------------------------------------------------------------------------------------
 
 
@@ -358,9 +386,12 @@ def test_a_predictor_without_noise_cannot_be_weighed():
         solved(prior, operator, torch.zeros(1, D), method, 4, 5)
 
 
-def test_a_predictor_that_remembers_cannot_be_resampled():
-    with pytest.raises(ValueError, match=r"method 'tds': its predictor remembers rows that its population resamples"):
-        replace(METHODS["tds"], predictor=DPMSolver())
+def test_a_guidance_without_a_likelihood_cannot_be_weighed():
+    """Of RED-diff, an optimiser, particles would be weighed back to the prior."""
+    with pytest.raises(ValueError, match=r"REDDiff does not know p_t\(y \| x_t\).*take a guidance that does"):
+        replace(METHODS["reddiff"], population=SMC())
+    declared = {name for name, guidance in GUIDANCES.items() if guidance.likelihood}
+    assert declared == {"tds", "mcgdiff", "tweedie", "classifier", "pivot"}
 
 
 def test_a_posterior_weighs_nothing_by_default():

@@ -1,4 +1,4 @@
-"""solve(prior, operator, y) and sample(prior): checks, batches, seeds."""
+"""solve(prior, operator, y) and sample(prior): batches, seeds, warnings. The checks of arguments are in `checks`."""
 
 import math
 import time
@@ -6,27 +6,24 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from inverse.auto import Choice, alternative, resolve
+from inverse.auto import alternative
 from inverse.methods import METHODS, Method
 from inverse.quality import PoorFit, misfits
 from inverse.quality.scale import ImplausibleScale, implausible
 from inverse.solution import Solution
+from inverse.solve.checks import as_taken, check_numbers, check_prior, checked, measurement_numbers
 from inverse.types import State
 from inverse.weights import UnreliableWeights, lineages, log_mean_error
 from operators import Operator
 from priors import Evaluations, Prior, RowRNG
-from priors.arguments import count, flag, sequence
-from priors.arguments import seed as seeded
+from priors.arguments import flag
 from priors.modes import own_modes
-from priors.ode import MOST_STEPS
 
-MOST_SAMPLES = 10_000_000  # of one measurement: the keys of more would fill the memory
 ELEMENTS_PER_BATCH = 2**16  # 83 rows of 28 x 28: more rows gain no speed on a CPU and cost memory everywhere
 
 
@@ -128,46 +125,6 @@ def solve(
     return solution
 
 
-def checked(
-    prior: Prior,
-    operator: Operator,
-    y: Tensor,
-    n_samples: int,
-    method: str | Method,
-    n_steps: int | None,
-    seed: int,
-    batch_size: int | None,
-    budget: str | None,
-    first: int,
-    antithetic: bool,
-    derivatives: bool = True,
-) -> tuple[Choice, Operator]:
-    """What "auto" or a method's name stands for in a solve, once all its arguments are found good; as `solve`.
-
-    Arguments: as `solve`; derivatives: whether the operator's derivative is tried, which takes a moment on a large
-    picture.
-    Returns: the choice, and the operator for the events of the prior.
-    Raises: TypeError and ValueError, as `solve`.
-    """
-    _check_prior(prior)
-    if not isinstance(operator, Operator):
-        raise TypeError(f"operator of type {type(operator).__name__}: expected an operators.Operator")
-    _check_numbers(n_samples, n_steps, batch_size, seed)
-    count("first", first, 0, hint="it is the number of the first sample")
-    flag("antithetic", antithetic)
-    if isinstance(y, Tensor) and y.device != prior.device:
-        raise ValueError(f"y is on {y.device} and the prior on {prior.device}: move one with .to(...)")
-    event_shape = tuple(prior.event_shape)
-    operator = operator.at(event_shape)
-    chosen = resolve(method, operator, event_shape, n_samples, budget, _differentiable(prior, method))
-    if antithetic:
-        check_antithetic(chosen.method, n_samples, first)
-    operator.validate_y(y, event_shape)
-    if derivatives:
-        check_derivatives(operator, chosen.method, event_shape)
-    return chosen, operator
-
-
 @own_modes
 def sample(
     prior: Prior,
@@ -184,14 +141,14 @@ def sample(
     Arguments: as `solve`; method: an unconditional name in METHODS or `Method`.
     Raises: TypeError, ValueError and NonFiniteState, as `solve`.
     """
-    _check_prior(prior)
+    check_prior(prior)
     unconditional = sorted(name for name, m in METHODS.items() if not m.conditional)
     chosen = METHODS.get(method) if isinstance(method, str) else method
     if not isinstance(chosen, Method) or chosen.conditional:
         raise ValueError(
             f"method {method!r}: expected one of {unconditional} or an unconditional Method; for a y use solve()"
         )
-    _check_numbers(n_samples, n_steps, batch_size, seed)
+    check_numbers(n_samples, n_steps, batch_size, seed)
     flag("progress", progress)
     rows, streams = torch.zeros(n_samples, dtype=torch.long), [((0, k), False) for k in range(n_samples)]
     return _run(prior, None, None, rows, streams, chosen, n_steps, seed, batch_size, progress)[0].x
@@ -238,63 +195,6 @@ def rows_at_once(method: Method, event_shape: tuple[int, ...], n_samples: int, b
     return n_samples if method.population.restarts else max(1, size // n_samples) * n_samples
 
 
-def check_antithetic(method: Method, n_samples: int, first: int = 0) -> None:
-    """Refuse what cannot be drawn in antithetic pairs, by a ValueError; arguments as `solve`."""
-    if n_samples % 2 or first % 2:
-        raise ValueError(
-            f"antithetic samples come in pairs: n_samples = {n_samples} and first = {first} must be even numbers"
-        )
-    if method.population.weighs:
-        raise ValueError(
-            f"method {method.name!r} weighs its samples as independent draws: antithetic pairs are not; leave "
-            f"antithetic out, or take a method without weights, such as {'mmps' if method.differentiates else 'ddrm'!r}"
-        )
-
-
-def measurement_numbers(numbers: Sequence[int] | None, n: int) -> list[int]:
-    """The numbers of n measurements, 0 to n - 1 where none are given.
-
-    Raises: TypeError or ValueError for others than n different integers >= 0.
-    """
-    if numbers is None:
-        return list(range(n))
-    given = numbers.tolist() if isinstance(numbers, Tensor | np.ndarray) else numbers
-    expected = "one for each measurement in y"
-    entry = f"numbers = {numbers!r:.60}, an entry"
-    found = [count(entry, b, 0, 2**63 - 1, expected) for b in sequence("numbers", given)]
-    if len(found) != n or len(set(found)) != n:
-        raise ValueError(
-            f"numbers = {numbers!r:.80}: expected {n} different integers >= 0, {expected}; equal ones would share "
-            "their random numbers"
-        )
-    return found
-
-
-def _differentiable(prior: Prior, method: str | Method) -> bool:
-    """`Prior.differentiable`, which may cost an evaluation, where a method may need it."""
-    known = METHODS.get(method) if isinstance(method, str) else method
-    return prior.differentiable if known is None or getattr(known, "differentiates", False) else True
-
-
-def check_derivatives(operator: Operator, method: Method, event_shape: tuple[int, ...]) -> None:
-    """Refuse, by a ValueError, an operator whose derivative would be asked for in vain or dropped."""
-    if wanted := [name for name, buffer in operator.named_buffers() if buffer.requires_grad]:
-        raise ValueError(
-            f"{type(operator).__name__}.{wanted[0]} requires a gradient, and solve has no derivative: give the "
-            "operator detached parameters"
-        )
-    if method.needs & {"differentiable", "linear", "noisy_likelihood"}:
-        operator.check_derivative(event_shape)
-
-
-def as_taken(operator: Operator, y: Tensor) -> Tensor:
-    """y as the engine takes it: float32 unless a label, and 0 where nothing was measured, whatever stood there."""
-    if not y.is_floating_point():
-        return y
-    support = operator.support
-    return y.float() if support is None else torch.where(support, y.float(), 0.0)
-
-
 def _warn_of(checked: list[str], category: type[Warning]) -> None:
     """Once for all measurements whose weights or residuals are not to be trusted."""
     found = [f"measurement {b}: {text}" for b, text in enumerate(checked) if text]
@@ -302,20 +202,6 @@ def _warn_of(checked: list[str], category: type[Warning]) -> None:
         see = "" if category is ImplausibleScale else ", see inverse.examine"
         more = f" (and {len(found) - 1} more{see})" if len(found) > 1 else ""
         warnings.warn(found[0] + more, category, stacklevel=4)
-
-
-def _check_prior(prior: Prior) -> None:
-    if not isinstance(prior, Prior):
-        raise TypeError(f"prior of type {type(prior).__name__}: expected a priors.Prior, for example priors.load(...)")
-
-
-def _check_numbers(n_samples: int, n_steps: int | None, batch_size: int | None, seed: int) -> None:
-    count("n_samples", n_samples, most=MOST_SAMPLES, hint="more in several solves, by first")
-    if n_steps is not None:
-        count("n_steps", n_steps, most=MOST_STEPS)
-    if batch_size is not None:
-        count("batch_size", batch_size, hint="or None")
-    seeded(seed)
 
 
 @contextmanager
