@@ -45,7 +45,10 @@ def content(path: Path) -> str | bytes:
         return notebook(path)
     if path.suffix in LANGUAGES:
         return f"# {path.name}\n\n```{LANGUAGES[path.suffix]}\n{path.read_text()}```\n"
-    return path.read_bytes() if path.suffix == ".png" else path.read_text()
+    if path.suffix == ".png":
+        return path.read_bytes()
+    wide = "---\nhide: [toc]\n---\n" if path.parts[-2] != ROOT.name else ""  # tables of results
+    return wide + path.read_text()
 
 
 def on_files(files, config):

@@ -65,6 +65,11 @@ def test_docstrings_become_paragraphs_and_lists():
     )
 
 
+def test_an_entry_begins_where_an_argument_is_named():
+    found = loaded("docstrings").entries("a: one; or none. b (c; a); two, at. Most", {"a", "b"})
+    assert found == ["a: one; or none", "b (c; a); two, at. Most"]
+
+
 def test_a_notebook_becomes_a_page(tmp_path):
     cells = [
         {"cell_type": "markdown", "source": ["# Title"]},
