@@ -57,10 +57,11 @@ def session(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def short(session):
+def short(session, monkeypatch):
     """Every method in a few steps: whether an example runs, not how good its pictures are."""
     for name, method in inverse.METHODS.items():
         inverse.METHODS[name] = replace(method, n_steps=3)
+    monkeypatch.setattr("inverse.auto.evidence", list)  # "auto" takes its default, in as few steps
 
 
 def run_examples(document: Path) -> None:
@@ -99,7 +100,7 @@ def read_bash(block: str) -> None:
     for line in block.splitlines():
         words = shlex.split(line, comments=True)
         if words[:2] == ["uv", "run"]:
-            assert words[2] in {*scripts, "pytest", "pre-commit", "ruff", "pyright", "python"}, line
+            assert words[2] in {*scripts, "pytest", "pre-commit", "ruff", "pyright", "python", "mkdocs"}, line
         command, arguments = words[2:3], words[3:]
         app = {"inverse-train": train, "inverse-pack": pack}.get(command[0]) if words[:2] == ["uv", "run"] else None
         if app is not None and Path(arguments[0]).exists():
@@ -110,7 +111,16 @@ def read_bash(block: str) -> None:
 
 def test_contributing_runs(session):
     run_examples(ROOT / "CONTRIBUTING.md")
+
+
+def test_the_operator_of_the_page_is_registered(short):
+    run_examples(ROOT / "docs" / "own-operator.md")
     assert "average" in operators.available()
+
+
+def test_the_method_of_the_page_is_in_methods(session):
+    run_examples(ROOT / "docs" / "own-method.md")
+    assert "flat" in inverse.METHODS
 
 
 def test_readme_runs(short):
@@ -142,15 +152,21 @@ def test_a_folder_of_pictures_becomes_a_prior(short):
     assert recipe["range"]["scale"] == pytest.approx(values.std().item(), abs=0.006)
 
 
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+APART = ("training", "own-operator", "own-method")  # pages with a test of their own
 
 
-@pytest.mark.parametrize("document", [p for p in PAGES if p.stem != "training"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "document", [p for p in PAGES if p.stem not in APART and "```python" in p.read_text()], ids=lambda path: path.name
+)
 def test_pages_run(document, short):
     run_examples(document)
 
 
-@pytest.mark.parametrize("document", PAGES, ids=lambda path: path.name)
+DOCUMENTS = [*PAGES, *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(document):
     links = re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", document.read_text())
     assert [link for link in links if not (document.parent / link).exists()] == []

@@ -4,7 +4,9 @@ import importlib.util
 import warnings
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from inverse import UnreliableWeights
 
@@ -48,3 +50,25 @@ def test_the_exact_mode_gives_modes_their_shares_where_a_plain_method_errs():
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
 def test_each_says_how_to_run_it(path):
     assert f"uv run python examples/{path.name}" in path.read_text()
+
+
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_run(path):
+    notebook = nbformat.read(path, 4)
+    NotebookClient(
+        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
+    ).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert [output for output in outputs if output.get("name") == "stderr"] == []  # no warning
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_stored_notebooks_are_small_and_whole(path):
+    assert path.stat().st_size < 300_000
+    cells = [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))

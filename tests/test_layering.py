@@ -300,3 +300,9 @@ def test_these_checks_see_a_circle():
     ]
     with pytest.raises(CycleError):
         TopologicalSorter(graph(circle)).prepare()
+
+
+def test_contributing_shows_these_levels():
+    arrows = "\n".join(" ".join(sorted(rooms)) for rooms in LEVELS)
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    assert f"```text\n{arrows}\n```" in text, f"CONTRIBUTING.md should have these lines:\n{arrows}"

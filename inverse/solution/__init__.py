@@ -1,15 +1,18 @@
 """What a solve returns, and its file."""
 
+import base64
+import html
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import torch
 from torch import Tensor
 
+from inverse.solution import drawing
 from inverse.types import weighted_mean
 from inverse.weights import complaints, effective_size, kinship, pareto_k, systematic
 from priors import RowRNG
@@ -17,6 +20,9 @@ from priors.arguments import count, number
 from priors.files import FileError, atomic, hdf5_path
 from priors.hdf5 import SEAL, checksum, opened
 from priors.wording import Concise
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # optional but the first two
 ARRAYS = ("samples", "log_weights", "log_evidence", "log_evidence_std", "lineages", "numbers")
@@ -153,6 +159,39 @@ class Solution(Concise):
         found = [(cumulated < p - 1e-9).sum(1, keepdim=True).clamp_max(last) for p in probabilities.tolist()]
         out = torch.stack([x.gather(1, index)[:, 0] for index in found])
         return out if torch.as_tensor(q).ndim else out[0]
+
+    def plot(
+        self,
+        y: Tensor | None = None,
+        truth: Tensor | None = None,
+        most: int = 4,
+        window: tuple[float, float] = (0.0, 1.0),
+    ) -> "Figure":
+        """Draw the solution: a row per measurement; truth, measurement, samples, mean and standard deviation.
+
+        Arguments: y (B, C, H, W): measurements that are pictures (of others, `operator.pinv(y)` is one); truth
+        (B, *E); most (int >= 1): rows, and samples in a row; window: the values that are drawn black and white. Two
+        channels are drawn as the magnitude of a complex picture.
+        Returns: a matplotlib Figure, for `figure.savefig(path)`; a notebook shows it.
+        Raises: ValueError for events, y or truth that are not pictures (C, H, W) of one to three channels, and for a
+        window that is empty.
+        """
+        with warnings.catch_warnings():  # the heading says so
+            warnings.simplefilter("ignore", UncalibratedSpread)
+            std = self.std if self.samples.shape[1] > 1 else None
+        most = count("most", most)
+        shown = {"truth": truth, "measurement": y}
+        shown |= {f"sample {k + 1}": x for k, x in enumerate(self.samples.unbind(1)[:most])}
+        shown |= {"mean": self.mean, "std" if self.calibrated else "std (uncalibrated)": std}
+        return drawing.figure({name: x for name, x in shown.items() if x is not None}, len(self.samples), most, window)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the figures in words, and a plot where the samples are pictures."""
+        text = f"<code>{html.escape(repr(self))}</code>"
+        if self.samples.ndim != 5 or self.samples.shape[2] > 3:
+            return text
+        png = base64.b64encode(drawing.png(self.plot())).decode()
+        return f'{text}<br><img alt="samples, mean and standard deviation" src="data:image/png;base64,{png}">'
 
     def cite(self) -> str:
         """The paper whose method made these samples."""
