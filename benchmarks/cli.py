@@ -19,6 +19,7 @@ from benchmarks.trained.likelihood import run_likelihood
 from benchmarks.trained.matrix import run_matrix
 from benchmarks.trained.noise_level import run_noise_level
 from benchmarks.trained.plan_accuracy import run_plan
+from benchmarks.trained.precision import run_precision
 from benchmarks.trained.reconstruction import run_reconstruction
 from benchmarks.trained.reliability import run_reliability
 from benchmarks.trained.samplers import run_samplers
@@ -43,6 +44,7 @@ COMMANDS = {
     "matrix": run_matrix,
     "large": run_large,
     "plan": run_plan,
+    "precision": run_precision,
     "noise-level": run_noise_level,
 }
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False, no_args_is_help=True, help=__doc__)

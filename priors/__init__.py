@@ -8,6 +8,7 @@ from priors.importers.denoiser import from_denoiser
 from priors.likelihood import bits_per_dim, log_likelihood
 from priors.moments import Moments
 from priors.ode import decode, encode, slerp, temper
+from priors.precision import at_precision
 from priors.rng import RowRNG
 from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
 from priors.sde import SDE, VESDE, VPSDE, SubVPSDE
@@ -33,6 +34,7 @@ __all__ = [
     "SubVPSDE",
     "Tiled",
     "Units",
+    "at_precision",
     "available",
     "bits_per_dim",
     "decode",

@@ -2,6 +2,7 @@
 
 from abc import ABC
 from collections.abc import Callable
+from copy import copy
 from fractions import Fraction
 from typing import Any
 
@@ -47,7 +48,9 @@ class Prior(ABC):
     coordinate of x0, where a method needs its size; moments (Moments, or None where they are not known): mean and
     covariance of x0, by which methods start nearer and converge sooner (``Moments.of_images`` of a training set); units
     (Units, or None where they have no meaning outside): what image units stand for; differentiable (bool): whether the
-    denoiser has a derivative by x, without which `denoise_vjp` and the methods that need it are refused.
+    denoiser has a derivative by x, without which `denoise_vjp` and the methods that need it are refused; bfloat16_loss
+    (float, or None where it was not measured): dB that the denoising error grows by at most, over noise levels, with a
+    network in bfloat16.
     Raises: TypeError on subclassing with neither method.
     """
 
@@ -57,6 +60,7 @@ class Prior(ABC):
     moments: Moments | StationaryMoments | None = None
     units: Units | None = None
     differentiable: bool = True
+    bfloat16_loss: float | None = None
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -116,6 +120,15 @@ class Prior(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has no density in closed form: use priors.log_density")
 
+    def in_bfloat16(self) -> "Prior":
+        """A copy whose network computes in bfloat16 (`priors.at_precision`).
+
+        Raises: ValueError for a prior that has no network.
+        """
+        raise ValueError(
+            f"{type(self).__name__} has no network whose precision could be changed: take precision='float32'"
+        )
+
     @property
     def device(self) -> torch.device:
         """Where it computes; the device of its samples."""
@@ -148,6 +161,17 @@ class Wrapped(Prior):
     def moments(self) -> Moments | StationaryMoments | None:  # type: ignore[override]
         """The prior's, asked for when needed: those of an analytic prior take a while."""
         return self.prior.moments
+
+    @property
+    def bfloat16_loss(self) -> float | None:  # type: ignore[override]
+        """The prior's."""
+        return self.prior.bfloat16_loss
+
+    def in_bfloat16(self) -> "Wrapped":
+        """The same around a copy of the prior in bfloat16."""
+        copied = copy(self)
+        copied.prior = self.prior.in_bfloat16()
+        return copied
 
     def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
         return self.prior.denoise(x, t)
