@@ -28,6 +28,7 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
     "matrix": "benchmarks.trained.matrix:run_matrix",
     "large": "benchmarks.trained.large:run_large",
     "plan": "benchmarks.trained.plan_accuracy:run_plan",
+    "precision": "benchmarks.trained.precision:run_precision",
     "noise-level": "benchmarks.trained.noise_level:run_noise_level",
 }
 

@@ -34,6 +34,13 @@ class Wiener:
             return self.operator.solve_gram(r, self.moments.average(lambda v: v / (1 + v / s2)))
         return self.solve(r, s2, rtol=1e-2, max_steps=APPROXIMATE if self.moments.approximate else INNER, what=None)
 
+    def spread(self, v: Tensor, s2: float) -> Tensor:
+        """C_s A' v (N, *E), with the covariance C_s that `precondition` takes; v (N, *M), s2 (s^2)."""
+        x = self.operator.adjoint(v)
+        if self.moments.rough and self.closed:
+            return self.moments.average(lambda u: u / (1 + u / s2)) * x
+        return self.moments.apply(lambda u: u / (1 + u / s2), x)
+
     def solve(self, r: Tensor, s2: float, rtol: float, max_steps: int, what: str | None = "Wiener.solve") -> Tensor:
         """(Sigma_y + A C_s A')^-1 r by conjugate gradients; r (N, *M); s2 (s^2, may be inf: C itself).
 

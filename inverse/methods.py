@@ -239,8 +239,9 @@ class Handover(Concise):
 # 100 evaluations and passes it is as near as 100 stochastic Runge-Kutta evaluations with 480 passes (`run oracle`)
 PLAIN = Method("mmps", MMPS(), DPMSolver(2.0), (), log_snr, 32, head=6.0, tail=0.005)
 # its first walk need not be right, and at most 26 measured numbers keep it within 100 evaluations and passes
+ONWARD = replace(PLAIN, guidance=MMPS(2, complete=False))
 PIVOT = replace(
-    PLAIN, name="pivot", guidance=Pivot(), n_steps=16, population=Renoised(), then=Handover(PLAIN, 0.1, 9 / 16)
+    PLAIN, name="pivot", guidance=Pivot(), n_steps=16, population=Renoised(), then=Handover(ONWARD, 0.1, 9 / 16)
 )
 METHODS: dict[str, Method] = {
     m.name: m

@@ -13,7 +13,7 @@ from inverse.costs.rehearsal import SHORT, Counts, Scene, StandIn, counts, small
 from inverse.costs.work import Counted, Machine, Tally, scaled
 from inverse.methods import Method
 from inverse.solve import rows_at_once, solve
-from inverse.solve.checks import as_taken, check_derivatives, checked
+from inverse.solve.checks import as_taken, check_derivatives, checked, computes_in
 from operators import Operator
 from priors import Prior
 from priors.modes import own_modes
@@ -86,6 +86,7 @@ def plan(
     batch_size: int | None = None,
     budget: str | None = None,
     antithetic: bool = False,
+    precision: str = "float32",
 ) -> Plan:
     """What `solve` would do with these arguments, and about what it would cost; in a few seconds for any picture.
 
@@ -116,7 +117,7 @@ def plan(
         check_derivatives(first.operator, method, first.prior.event_shape)
         done = counts(first, method, n_steps, n, seed)
         rest, kept = _rest(one, small, method, n_steps, n, done)
-    network = evaluation(prior, rows, done.nvjp > 0)
+    network = evaluation(computes_in(prior, method, precision), rows, done.nvjp > 0)
     seconds = rest * rows / n + done.nfe * network.seconds + done.nvjp * network.backward
     return Plan(
         choice.method,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from priors.likelihood import bits_per_dim, log_likelihood
     from priors.moments import Moments
     from priors.ode import decode, encode, slerp, temper
+    from priors.precision import at_precision
     from priors.rng import RowRNG
     from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
     from priors.sde import SDE, VESDE, VPSDE, SubVPSDE
@@ -31,6 +32,7 @@ else:
             "likelihood": ["bits_per_dim", "log_likelihood"],
             "moments": ["Moments"],
             "ode": ["decode", "encode", "slerp", "temper"],
+            "precision": ["at_precision"],
             "rng": ["RowRNG"],
             "score_prior": ["DataRange", "NoisyClassifier", "ScorePrior"],
             "sde": ["SDE", "VESDE", "VPSDE", "SubVPSDE"],
@@ -58,6 +60,7 @@ __all__ = [
     "SubVPSDE",
     "Tiled",
     "Units",
+    "at_precision",
     "available",
     "bits_per_dim",
     "decode",

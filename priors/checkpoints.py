@@ -31,7 +31,8 @@ FORMAT = 1
 SHIPPED = Path(__file__).parent / "shipped"
 NEXT = ".next"  # what a save has written, until the card that names it is there
 ESSENTIAL = (
-    "format", "kind", "event_shape", "sde", "network", "range", "prediction", "units", "spectrum", "parameters",
+    "format", "kind", "event_shape", "sde", "network", "range", "prediction", "units", "spectrum", "bfloat16_loss",
+    "parameters",
     "sha256", "moments_sha256",
 )  # fmt: skip
 RESTORE = "restore it or train again"
@@ -67,6 +68,7 @@ def save(folder: str | Path, trained: ScorePrior | NoisyClassifier, half: bool =
         **({"prediction": trained.prediction} if isinstance(trained, ScorePrior) else {}),
         **({"units": asdict(units)} if (units := getattr(trained, "units", None)) else {}),
         **({"spectrum": asdict(spectrum)} if spectrum else {}),
+        **({} if (loss := getattr(trained, "bfloat16_loss", None)) is None else {"bfloat16_loss": loss}),
         "parameters": sum(p.numel() for p in trained.network.parameters()),
         "sha256": checksums[WEIGHTS],
         "moments_sha256": checksums.get(MOMENTS),
@@ -85,6 +87,17 @@ def checksum(card: dict) -> str:
     """SHA-256 of what a card says of the trained prior or classifier, and not of its notes."""
     kept = {name: card[name] for name in ESSENTIAL if name in card}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def measured_in_bfloat16(name: str, loss: float) -> None:
+    """Write to the card of a shipped prior how much its denoising error grows in bfloat16.
+
+    Arguments: name; loss (dB >= 0), the largest over noise levels.
+    """
+    folder = SHIPPED / name
+    card = read_card(folder) | {"bfloat16_loss": loss}
+    with atomic(folder / CARD) as temporary:
+        temporary.write_text(json.dumps(card | {"checksum": checksum(card)}, indent=2) + "\n")
 
 
 def read_card(folder: str | Path) -> dict:
@@ -135,7 +148,9 @@ def load_folder(folder: str | Path, kind: str) -> ScorePrior | NoisyClassifier:
             told = None if moments is None else Moments(**{k: v.float() for k, v in moments.items()})
             units = Units(**card["units"]) if "units" in card else None
             spectrum = Spectrum(**card["spectrum"]) if "spectrum" in card else None
-            trained = ScorePrior(*arguments, card["prediction"], scaling, told, units, spectrum).eval()
+            trained = ScorePrior(
+                *arguments, card["prediction"], scaling, told, units, spectrum, card.get("bfloat16_loss")
+            ).eval()
     if "checksum" in card and card["checksum"] != checksum(card):
         raise FileError(
             f"{folder / CARD} was changed after it was written: {RESTORE}, or, if you changed it, remove its 'checksum'"

@@ -1,5 +1,6 @@
 """Priors from networks: input range, centring, noise label and output scaling."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
@@ -117,7 +118,7 @@ class ScorePrior(Prior, nn.Module):
     Arguments: network (Module): (u (N, *E), label (N,)) -> (N, *E); sde (SDE, in data units); event_shape (tuple E);
     prediction (a name in `PREDICTIONS`, or such a function); range (DataRange); moments of the training images, in data
     units (see `priors.Prior`); units (Units): the physical unit of image values, if any; spectrum (Spectrum) of images
-    of any size, from which moments of this size are computed if none are given.
+    of any size, from which moments of this size are computed if none are given; bfloat16_loss (dB), see `priors.Prior`.
     Raises: ValueError for an unknown prediction, and for moments of a different event shape.
     """
 
@@ -131,6 +132,7 @@ class ScorePrior(Prior, nn.Module):
         moments: Moments | StationaryMoments | None = None,
         units: Units | None = None,
         spectrum: Spectrum | None = None,
+        bfloat16_loss: float | None = None,
     ):
         nn.Module.__init__(self)
         if not callable(prediction):
@@ -148,7 +150,7 @@ class ScorePrior(Prior, nn.Module):
         self.network, self.sde, self.event_shape, self.moments = network, sde, tuple(event_shape), moments
         self.prediction, self.range, self.units, self.spectrum = prediction, range, units, spectrum
         self.predict: Prediction = prediction if callable(prediction) else PREDICTIONS[prediction]
-        self.variance = range.scale**2
+        self.variance, self.bfloat16_loss = range.scale**2, bfloat16_loss
 
     def _facts(self) -> dict[str, Any]:
         return {"network": self.network} | super()._facts()
@@ -180,7 +182,7 @@ class ScorePrior(Prior, nn.Module):
                 f"prediction = {self.prediction!r}: only a preconditioned network serves another SDE than its own; "
                 f"keep {self.sde}, or train with prediction = 'preconditioned'"
             )
-        about = (self.moments, self.units, self.spectrum)
+        about = (self.moments, self.units, self.spectrum, self.bfloat16_loss)
         prior = ScorePrior(self.network, sde, self.event_shape, self.prediction, self.range, *about)
         return prior.train(self.training)
 
@@ -204,7 +206,14 @@ class ScorePrior(Prior, nn.Module):
                 f"event_shape = {shape}: expected ({self.event_shape[0]}, H, W) with H and W of at least {minimum}; "
                 "convert or enlarge the picture"
             )
-        prior = ScorePrior(self.network, self.sde, shape, self.prediction, self.range, None, self.units, self.spectrum)
+        about = (None, self.units, self.spectrum, self.bfloat16_loss)
+        return ScorePrior(self.network, self.sde, shape, self.prediction, self.range, *about).train(self.training)
+
+    def in_bfloat16(self) -> "ScorePrior":
+        """A copy whose network computes in bfloat16; the labels of noise levels stay in float32."""
+        network = copy.deepcopy(self.network).to(torch.bfloat16)
+        about = (self.moments, self.units, self.spectrum, self.bfloat16_loss)
+        prior = ScorePrior(network, self.sde, self.event_shape, self.prediction, self.range, *about)
         return prior.train(self.training)
 
     @property

@@ -21,17 +21,19 @@ class MMPS(Guidance):
     C is Cov[x0 | x_t] (second-order Tweedie formula), so on a Gaussian prior this is exact. The system is solved by
     conjugate gradients, one backward pass through the prior each; the correction is summed on the way and costs no pass
     of its own. They are preconditioned, free of passes, by the same system for a Gaussian prior of the same moments
-    (`Wiener`; of the prior's variance alone where `Prior.moments` is None). That Gaussian is also where a walk starts
-    that does not start at t = 1: there x_t = alpha x0 + sigma z with x0 drawn from its posterior.
-    Source: Rozet et al. 2024, algorithm 2; Notay 2000 (a preconditioner that varies). Preconditioner and start are
-    ours.
+    (`Wiener`; of the prior's variance alone where `Prior.moments` is None). That Gaussian also solves for the residual
+    that the last step leaves, free of passes: without noise the corrected mean then explains y. And it is where a walk
+    starts that does not start at t = 1: there x_t = alpha x0 + sigma z with x0 drawn from its posterior.
+    Source: Rozet et al. 2024, algorithm 2; Notay 2000 (a preconditioner that varies). Preconditioner, last
+    solve and start are ours.
     Arguments: steps (int >= 1) of conjugate gradients; tolerance: a row stops when its residual fell below this
-    fraction of the start.
+    fraction of the start; complete: whether the Gaussian solves for the residual that is left.
     Raises: ValueError for steps < 1.
     """
 
-    steps: int = 2
+    steps: int = 1
     tolerance: float = 1e-3
+    complete: bool = True
 
     needs = frozenset({"linear", "gaussian"})
     calibrated = True
@@ -78,11 +80,15 @@ class MMPSPosterior(WienerPosterior):
                 break
             a = torch.where(going, step_length(rz, p, w, aw, noise, s2), 0.0)
             correction = correction + expand(a, w) * w
-            if step + 1 == self.settings.steps:
+            last = step + 1 == self.settings.steps
+            if last and not self.settings.complete:
                 break
             change = -expand(a, p) * (aw + noise**2 * p)
             r = r + change
             z = gaussian.precondition(r, s2)
+            if last:
+                correction = correction + expand(going.to(z), w) * gaussian.spread(z, s2)
+                break
             # the preconditioner ends early and so varies: the change of r takes the place of r
             before, rz, turned = rz, torch.where(going, dot(r, z), 0.0), dot(change, z)
             # A trained J is only nearly symmetric and positive: where the residual exceeds the first, a row keeps what

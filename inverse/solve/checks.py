@@ -10,9 +10,10 @@ from inverse.auto import Choice, resolve
 from inverse.methods import METHODS, Method
 from operators import Operator
 from priors import Prior
-from priors.arguments import count, flag, sequence
+from priors.arguments import choice, count, flag, sequence
 from priors.arguments import seed as seeded
 from priors.ode import MOST_STEPS
+from priors.precision import PRECISIONS, at_precision
 
 MOST_SAMPLES = 10_000_000  # of one measurement: the keys of more would fill the memory
 
@@ -55,6 +56,13 @@ def checked(
     if derivatives:
         check_derivatives(operator, chosen.method, event_shape)
     return chosen, operator
+
+
+def computes_in(prior: Prior, method: Method, precision: str) -> Prior:
+    """The prior in the precision of a solve (`priors.at_precision`); "auto" stays in float32 for methods whose weights
+    need the density of a step, because rounding changes that density."""
+    choice("precision", precision, PRECISIONS)
+    return prior if precision == "auto" and method.population.weighs else at_precision(prior, precision)
 
 
 def check_antithetic(method: Method, n_samples: int, first: int = 0) -> None:
