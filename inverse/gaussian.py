@@ -37,7 +37,7 @@ class Wiener:
     def spread(self, v: Tensor, s2: float) -> Tensor:
         """C_s A' v (N, *E), with the covariance C_s that `precondition` takes; v (N, *M), s2 (s^2)."""
         x = self.operator.adjoint(v)
-        if self.moments.rough and self.closed:
+        if self.moments.approximate and self.closed:
             return self.moments.average(lambda u: u / (1 + u / s2)) * x
         return self.moments.apply(lambda u: u / (1 + u / s2), x)
 

@@ -86,8 +86,6 @@ def test_stages_that_cannot_follow_are_refused():
         Handover(TWO, 1.0, 0.5)
     with pytest.raises(ValueError, match="last time"):
         replace(TWO, guidance=Tweedie(), predictor=Flow(), population=Importance())
-    with pytest.raises(ValueError, match="remembers rows"):
-        replace(PIVOT, population=SMC())
 
 
 def test_refusals_come_before_the_prior_is_evaluated():

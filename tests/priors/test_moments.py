@@ -64,3 +64,9 @@ def test_draws_have_the_moments():
 def test_one_image_has_no_spread():
     with pytest.raises(ValueError, match="at least 2"):
         Moments.of_images(torch.zeros(1, 1, 4, 4))
+
+
+def test_the_old_name_of_approximate_warns():
+    moments = Moments.isotropic((2,), 1.0)
+    with pytest.warns(DeprecationWarning, match="use moments.approximate"):
+        assert moments.rough == moments.approximate
