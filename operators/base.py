@@ -114,7 +114,7 @@ class Operator(Batched, ABC):
         """J(x)^T v, with J the Jacobian of `forward` at x (N, *E), v (N, *M) -> (N, *E)."""
         with torch.inference_mode(False), torch.enable_grad():
             x = x.detach().clone().requires_grad_()
-            return torch.autograd.grad(self._recorded(x), x, v.clone())[0]
+            return torch.autograd.grad((self._recorded(x) * v.clone()).sum(), x)[0]
 
     def check_derivative(self, event_shape: Shape) -> None:
         """Try `vjp`, and the adjoint of a linear operator, on zeros of shape E.

@@ -109,7 +109,10 @@ class Prior(ABC):
             create_graph = again and torch.is_grad_enabled()
             with torch.inference_mode(False):
                 v = v.clone() if v.is_inference() else v
-                found = torch.autograd.grad(denoised, x, v, True, create_graph, allow_unused=True)[0]
+                # the derivative of a scalar: torch imports sympy, for seconds, to check the shape of grad_outputs
+                with torch.enable_grad():
+                    along = (denoised * v).sum()
+                found = torch.autograd.grad(along, x, None, True, create_graph, allow_unused=True)[0]
             if found is None:
                 raise NoDerivative(self)
             return found

@@ -43,7 +43,9 @@ def step_with_log_det(step: Step, x: Tensor, scale: float, probes: int | None, r
         after = step(x)
 
     def transposed(v: Tensor) -> Tensor:
-        return torch.autograd.grad(after, x, v, retain_graph=True)[0]
+        with torch.enable_grad():
+            along = (after * v).sum()
+        return torch.autograd.grad(along, x, retain_graph=True)[0]
 
     if probes is None:
         units = torch.eye(x[0].numel(), dtype=x.dtype, device=x.device).view(-1, 1, *x.shape[1:])

@@ -12,6 +12,7 @@ from inverse.app.options import (
     ConfigOption,
     DeviceOption,
     OutOption,
+    PrecisionOption,
     PriorOption,
     SeedOption,
     SolveOptions,
@@ -96,6 +97,7 @@ def solve(
     ] = None,
     memory: Annotated[float, typer.Option(help="GB that one gradient of the prior may take untiled")] = 2.0,
     device: DeviceOption = "cpu",
+    precision: PrecisionOption = "auto",
     dry: Annotated[bool, typer.Option(help="say what would be done and how long it would take, and stop")] = False,
     why: Annotated[bool, typer.Option("--why", help="the measurements behind the method that auto takes")] = False,
     overwrite: Annotated[bool, typer.Option(help="replace samples of another problem in the folder")] = False,
@@ -113,7 +115,7 @@ def solve(
         SolveOptions(
             operator=operator, sigma=sigma, prior=prior, config=config, samples=samples, method=method, budget=budget,
             steps=steps, antithetic=antithetic, seed=seed, measured=measured, resize=resize, size=size, tile=tile,
-            memory=memory, device=device, dry=dry, why=why, overwrite=overwrite,
+            memory=memory, device=device, precision=precision, dry=dry, why=why, overwrite=overwrite,
         ),
     )  # fmt: skip
 
@@ -211,6 +213,7 @@ def scan(
     ] = "auto",
     seed: Annotated[int, typer.Option(help="of the random numbers; every slice has its own, by its number")] = 0,
     device: DeviceOption = "cpu",
+    precision: PrecisionOption = "auto",
     dry: Annotated[bool, typer.Option(help="say what would be done and how long it would take, and stop")] = False,
 ) -> None:
     """Posterior samples of an MRI scan. What is done already is skipped, so that a killed run goes on, and a run with
@@ -219,7 +222,7 @@ def scan(
 
     scan.scan(
         file, prior, out, slices, rows, accelerate, calibration, pattern, samples, method, budget, steps, antithetic,
-        sigma, seed, device, dry,
+        sigma, seed, device, precision, dry,
     )  # fmt: skip
 
 

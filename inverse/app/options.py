@@ -20,6 +20,13 @@ OutOption = Annotated[Path, typer.Option("--out", help="folder for what is made"
 SeedOption = Annotated[int, typer.Option("--seed")]
 StepsOption = Annotated[int | None, typer.Option("--steps", help="default: the method's")]
 DeviceOption = Annotated[str, typer.Option("--device", help="where the prior computes: cpu, cuda, cuda:1 or mps")]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        help="of the network: float32, bfloat16, or auto: bfloat16 where the hardware is fast in it and little is lost",
+    ),
+]
 AntitheticOption = Annotated[
     bool, typer.Option("--antithetic", help="samples in pairs of opposite noise: the mean of few is as good as of many")
 ]
@@ -48,6 +55,7 @@ class SolveOptions:
     tile: int | None
     memory: float
     device: str
+    precision: str
     dry: bool
     why: bool
     overwrite: bool

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 import priors
@@ -59,7 +60,8 @@ class Problem:
         inner = self.prior.prior if isinstance(self.prior, Tiled) else self.prior
         weights = inner.state_dict().values() if isinstance(inner, ScorePrior) else ()
         for tensor in (self.y, *weights, *self.operator.state_dict().values()):
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+            plain = tensor.float() if tensor.dtype == torch.bfloat16 else tensor  # which numpy does not know
+            digest.update(plain.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
 

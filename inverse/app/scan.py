@@ -26,6 +26,7 @@ from inverse.plan import plan as make_plan
 from inverse.plan import span
 from inverse.quality import PoorFit, psnr, ssim
 from inverse.solution import Solution
+from inverse.solve.checks import computes_in
 from operators.sampling import Kind, calibration_region
 from priors.terminal import say
 
@@ -37,7 +38,7 @@ UNITS = 0.05  # what a reference may be off by, in scale, and still be in the sa
 def scan(
     file: Path, prior: str, out: Path, slices: str | None, rows: int | None, accelerate: float | None,
     calibration: float | None, pattern: str, samples: int, method: str, budget: str | None, steps: int | None,
-    antithetic: bool, sigma: str, seed: int, device: str, dry: bool,
+    antithetic: bool, sigma: str, seed: int, device: str, precision: str, dry: bool,
 ) -> None:  # fmt: skip
     """`inverse scan`: posterior samples of every slice of a file that the folder does not hold yet.
 
@@ -61,6 +62,7 @@ def scan(
     provenance: dict[str, str | float] = {
         "scan": file.name, "sha256": checksum, "rows": rows or 0, "prior": prior, "method": method, "steps": steps or 0,
         "budget": budget or "", "n_samples": samples, "antithetic": int(antithetic), "seed": seed, "sigma_given": sigma,
+        "precision": precision,
         "accelerated": "" if accelerate is None else f"{accelerate:g}, {calibration or 'default'}, {pattern}",
         "software": f"score-inverse {_version()}",
     }  # fmt: skip
@@ -85,7 +87,7 @@ def scan(
                 f"{path} holds {done} samples by {choice.method.name}, which weigh each other: more cannot be added; "
                 "give another --out"
             )
-        n_steps = steps or choice.n_steps
+        n_steps, sized = steps or choice.n_steps, computes_in(sized, choice.method, precision)
         say(_plan(one, problem, given is None) + f"; {prior}, {samples} samples by {choice.method.name}")
         if choice.reason:
             say(f"  auto: {choice.reason}")

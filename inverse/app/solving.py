@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -14,10 +15,12 @@ from inverse.app.options import SolveOptions
 from inverse.app.page import page_of, write_folder
 from inverse.app.photo import Problem, draw, finished, pictures_in, pose
 from inverse.examination import FEWEST_DRAWS, Examination, examine
+from inverse.methods import Method
 from inverse.plan import Decision, Plan, decide, span
 from inverse.plan import plan as make_plan
 from inverse.quality import psnr
 from inverse.solution import Solution
+from inverse.solve.checks import computes_in
 from priors.terminal import console, explained, printable, say
 
 
@@ -53,6 +56,8 @@ def _solve_one(image: Path, out: Path, asked: SolveOptions) -> None:
         posed = (problem.prior, *moved(problem.prior.device, problem.operator, problem.y))
         given = (*posed, asked.samples, asked.method, asked.steps, asked.seed, None, asked.budget)
         decided = decide(*given, asked.antithetic)
+        problem = _computing(problem, decided.method, asked.precision)
+        given = (problem.prior, *given[1:])
         if asked.overwrite and not asked.dry:
             file.unlink(missing_ok=True)
         held = None if asked.overwrite else finished(problem, decided, asked.seed, file)
@@ -89,6 +94,15 @@ def _solve_one(image: Path, out: Path, asked: SolveOptions) -> None:
     say(f"method: {solution.cite()}")
     for text in cautions:
         say(f"caution: {text}", "yellow")
+
+
+def _computing(problem: Problem, method: Method, precision: str) -> Problem:
+    """The problem with its prior in the precision of the solve, which its samples depend on."""
+    prior = computes_in(problem.prior, method, precision)
+    if prior is problem.prior:
+        return problem
+    shown = problem.facts | {"precision": "bfloat16 in the network, float32 elsewhere"}
+    return replace(problem, prior=prior, identity=(*problem.identity, "bfloat16"), facts=shown)
 
 
 def _show(facts: dict[str, str]) -> None:
