@@ -37,7 +37,9 @@ class LinearOperator(Operator):
             zeros = torch.zeros(len(y), *event_shape, dtype=y.dtype, device=y.device, requires_grad=True)
             clean = self._recorded(zeros)
             # of a scalar: torch imports sympy, for seconds, to check the shape of grad_outputs
-            return torch.autograd.grad((clean * (y if create_graph else y.clone())).sum(), zeros, create_graph=create_graph)[0]
+            return torch.autograd.grad(
+                (clean * (y if create_graph else y.clone())).sum(), zeros, create_graph=create_graph
+            )[0]
 
     def pinv(self, y: Tensor) -> Tensor:
         """A^+ y, the least-squares x of minimum norm, (N, *M) -> (N, *E); by conjugate gradients (CGLS).
