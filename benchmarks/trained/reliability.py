@@ -189,6 +189,6 @@ def run_reliability(
         "ancestors, which no weight shows and coverage does. Coverage with its 95 % bootstrap interval over images; "
         "right: 95 on average. No coverage is told of fewer than 10 effective samples."
     )
-    plot(found, samples, out / "png")
+    plot(found, samples, out / "reliability.png")
     finish("reliability", "How far samples are to be trusted, against compute", rows, notes, out, images=images,
             samples=samples, seed=seed)  # fmt: skip

@@ -142,5 +142,5 @@ def run_samplers(
         f"Frechet distance on the features of {found.title}, {samples} samples per cell against the other test images; "
         "the floor is the distance of as many real ones. Evaluations per sample, one more for the last denoising."
     )
-    plot(rows, found.title, out / "png")
+    plot(rows, found.title, out / "samplers.png")
     finish("samplers", "Samplers", rows, notes, out, samples=samples, evaluations=evaluations, seed=seed)
