@@ -1,5 +1,7 @@
 """The posterior of the Gaussian that has the prior's first two moments: it costs no evaluation of the prior."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -26,31 +28,26 @@ class Wiener:
     def __init__(self, moments: Moments | StationaryMoments, operator: LinearOperator):
         self.moments, self.operator = moments, operator
         self.closed = {"svd", "isotropic"} <= operator.capabilities
+        self.averaged = moments.approximate and self.closed  # the average variance serves in place of the law
 
     def precondition(self, r: Tensor, s2: float) -> Tensor:
         """An approximate (Sigma_y + A C_s A')^-1 r: with approximate moments by their average variance alone, where the
         operator has a closed form for it."""
-        if self.moments.approximate and self.closed:
-            return self.operator.solve_gram(r, self.moments.average(lambda v: v / (1 + v / s2)))
+        if self.averaged:
+            return self.operator.solve_gram(r, self.moments.average(_given(s2)))
         return self.solve(r, s2, rtol=1e-2, max_steps=APPROXIMATE if self.moments.approximate else INNER, what=None)
 
     def spread(self, v: Tensor, s2: float) -> Tensor:
         """C_s A' v (N, *E), with the covariance C_s that `precondition` takes; v (N, *M), s2 (s^2)."""
         x = self.operator.adjoint(v)
-        if self.moments.approximate and self.closed:
-            return self.moments.average(lambda u: u / (1 + u / s2)) * x
-        return self.moments.apply(lambda u: u / (1 + u / s2), x)
+        return self.moments.average(_given(s2)) * x if self.averaged else self.moments.apply(_given(s2), x)
 
     def solve(self, r: Tensor, s2: float, rtol: float, max_steps: int, what: str | None = "Wiener.solve") -> Tensor:
         """(Sigma_y + A C_s A')^-1 r by conjugate gradients; r (N, *M); s2 (s^2, may be inf: C itself).
 
         what: the name in the `NotConverged` warning where max_steps are not enough; None: no warning.
         """
-        moments, operator = self.moments, self.operator
-
-        def filtered(variances: Tensor) -> Tensor:
-            return variances / (1 + variances / s2)
-
+        moments, operator, filtered = self.moments, self.operator, _given(s2)
         r2 = moments.average(filtered)
 
         def system(v: Tensor) -> Tensor:
@@ -74,6 +71,11 @@ class Wiener:
         approximate = self.moments.approximate  # then the draw is an initialisation and need not be exact
         v = self.solve(r, float("inf"), *((1e-2, 50, None) if approximate else (1e-4, 500, "Wiener.draw")))
         return x + self.moments.apply(lambda variances: variances, operator.adjoint(v))
+
+
+def _given(s2: float) -> Callable[[Tensor], Tensor]:
+    """Variances of x0 -> those of x0 given x_t, with noise of variance s2 = (sigma / alpha)^2 in x_t."""
+    return lambda variances: variances / (1 + variances / s2)
 
 
 class WienerPosterior(Posterior):

@@ -182,9 +182,7 @@ class ScorePrior(Prior, nn.Module):
                 f"prediction = {self.prediction!r}: only a preconditioned network serves another SDE than its own; "
                 f"keep {self.sde}, or train with prediction = 'preconditioned'"
             )
-        about = (self.moments, self.units, self.spectrum, self.bfloat16_loss)
-        prior = ScorePrior(self.network, sde, self.event_shape, self.prediction, self.range, *about)
-        return prior.train(self.training)
+        return self._with(sde=sde)
 
     def resized(self, event_shape: tuple[int, ...]) -> "ScorePrior":
         """The prior of the same network over pictures of another size.
@@ -206,15 +204,18 @@ class ScorePrior(Prior, nn.Module):
                 f"event_shape = {shape}: expected ({self.event_shape[0]}, H, W) with H and W of at least {minimum}; "
                 "convert or enlarge the picture"
             )
-        about = (None, self.units, self.spectrum, self.bfloat16_loss)
-        return ScorePrior(self.network, self.sde, shape, self.prediction, self.range, *about).train(self.training)
+        return self._with(event_shape=shape, moments=None)
 
     def in_bfloat16(self) -> "ScorePrior":
         """A copy whose network computes in bfloat16; the labels of noise levels stay in float32."""
-        network = copy.deepcopy(self.network).to(torch.bfloat16)
-        about = (self.moments, self.units, self.spectrum, self.bfloat16_loss)
-        prior = ScorePrior(network, self.sde, self.event_shape, self.prediction, self.range, *about)
-        return prior.train(self.training)
+        return self._with(network=copy.deepcopy(self.network).to(torch.bfloat16))
+
+    def _with(self, **changed: Any) -> "ScorePrior":
+        """The same prior but for some arguments of its constructor."""
+        names = (
+            "network", "sde", "event_shape", "prediction", "range", "moments", "units", "spectrum", "bfloat16_loss",
+        )  # fmt: skip
+        return ScorePrior(**({name: getattr(self, name) for name in names} | changed)).train(self.training)
 
     @property
     def least_size(self) -> int | None:

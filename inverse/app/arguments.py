@@ -13,10 +13,8 @@ from priors.data import read
 from priors.decoding import Decoded, decode
 from priors.files import regular
 
-GREY, BETWEEN = (
-    0.1,
-    0.1,
-)  # of a mask: how much its channels may differ; the share of it that may be neither black nor white
+GREY = 0.1  # how much the channels of a mask may differ
+BETWEEN = 0.1  # share of a mask's pixels that may be neither black nor white
 
 
 def read_image(path: Path, event_shape: tuple[int | None, ...], resize: bool = False) -> Tensor:

@@ -18,7 +18,7 @@ from inverse.solution import Solution
 from operators import GaussianNoise, LinearOperator, Operator
 from priors.data import ImageSet
 
-# half of the default's steps: as near to the truth on a trained prior (`inverse-bench run efficiency`)
+# half of the default's steps, for half the time; `inverse-bench run efficiency` measures what they cost in quality
 FAST_MMPS = replace(METHODS["mmps"], n_steps=16)
 # a classifier of 85 % accuracy leaves p(x | label) vague; the weight trades variety for agreement with the label
 STRONG_LABEL = replace(METHODS["classifier"], guidance=NoisyLikelihood(3.0), n_steps=60)
