@@ -18,7 +18,7 @@ BUDGETS = {"fast": 30, "balanced": 100, "exact": 10**9}  # evaluations and backw
 SLACK = 1.05  # a few passes more than the budget are no reason to take a worse method
 # what the oracle measures for "auto" besides every method: the same guidance at other costs
 VARIANTS = {
-    "mmps, fast": replace(METHODS["mmps"], n_steps=14),
+    "mmps, fast": replace(METHODS["mmps"], n_steps=9),
     "mmps, exact": replace(METHODS["mmps"], guidance=MMPS(5, complete=False), n_steps=100),
     "pivot, fast": replace(
         METHODS["pivot"],

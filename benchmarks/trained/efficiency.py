@@ -22,14 +22,14 @@ from operators import GaussianNoise, LinearOperator
 from priors import ScorePrior
 
 SIGMA = 0.02
-TWO = MMPS(2, complete=False)  # as published, two steps of conjugate gradients
+TWO, ONE = MMPS(2, complete=False), MMPS(1)  # as published with two steps of conjugate gradients; one, completed
 SETTINGS: tuple[tuple[str, Method, str], ...] = (
     ("two passes a step, 32 steps", replace(METHODS["mmps"], guidance=TWO, n_steps=32), "float32"),
     ("two passes a step, 16 steps", replace(METHODS["mmps"], guidance=TWO, n_steps=16), "float32"),
-    ("one pass a step, 32 steps (mmps)", replace(METHODS["mmps"], n_steps=32), "float32"),
-    ("one pass a step, 16 steps", replace(METHODS["mmps"], n_steps=16), "float32"),
-    ("one pass a step, 16 steps", replace(METHODS["mmps"], n_steps=16), "bfloat16"),
-    ("one pass a step, 10 steps", replace(METHODS["mmps"], n_steps=10), "bfloat16"),
+    ("two passes a step, completed, 32 steps (mmps)", METHODS["mmps"], "float32"),
+    ("one pass a step, 16 steps", replace(METHODS["mmps"], guidance=ONE, n_steps=16), "float32"),
+    ("one pass a step, 16 steps", replace(METHODS["mmps"], guidance=ONE, n_steps=16), "bfloat16"),
+    ("one pass a step, 10 steps", replace(METHODS["mmps"], guidance=ONE, n_steps=10), "bfloat16"),
 )
 
 

@@ -31,7 +31,7 @@ class MMPS(Guidance):
     Raises: ValueError for steps < 1.
     """
 
-    steps: int = 1
+    steps: int = 2
     tolerance: float = 1e-3
     complete: bool = True
 

@@ -296,7 +296,7 @@ def test_a_killed_run_is_taken_up_again(tmp_path, monkeypatch):
 
 def test_a_unit_depends_on_method_steps_samples_and_instance():
     base = units(MMPS, instances=1)[0]
-    other = replace(METHODS["mmps"], guidance=replace(METHODS["mmps"].guidance, steps=2))
+    other = replace(METHODS["mmps"], guidance=replace(METHODS["mmps"].guidance, steps=1))
     changed = [replace(base, number=1), replace(base, n=33), replace(base, problem=Mixture(8, 1)), replace(
         base, entry=Ours("mmps", other, 4)), replace(base, entry=replace(MMPS, n_steps=5))]  # fmt: skip
     assert len({unit.key for unit in (base, *changed)}) == 6
