@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 
 from .arguments import choice, number, picture
 from .base import Shape
-from .convolution import filtered, smooth_size, wrapped
+from .convolution import filtered, per_channel, smooth_shape, unreflected, wrapped
 from .kept import Kept
 from .kernels import LARGEST, checked, line_kernel, motion_kernel, read_kernel
 from .linear_operator import LinearOperator
@@ -226,29 +227,41 @@ class CircularBlur(Blur, SVDOperator):
 
 
 class PaddedBlur(Blur):
-    """Blur with a mirrored border, or of the interior only. The adjoint includes that of the padding."""
+    """Blur with a mirrored border, or of the interior only; transforms apply large kernels, on a torus that fits."""
 
     boundaries = ("reflect", "valid")
 
     def __init__(self, kernel: Tensor, boundary: Boundary = "reflect", noise: Noise | None = None) -> None:
         super().__init__(kernel, boundary, noise)
-        self._powers = Kept()
+        self._powers, self._responses = Kept(), Kept()
 
     def forward(self, x: Tensor) -> Tensor:
-        (n, c, *_), (h, w) = x.shape, self.kernel_size
-        if self.boundary == "reflect":
-            x = F.pad(x, (w - 1 - w // 2, w // 2, h - 1 - h // 2, h // 2), mode="reflect")
-        if h * w > DIRECT:  # of sizes that transforms are fast on; what wraps round is cut off
-            size = [smooth_size(n) for n in x.shape[2:]]
-            response = torch.fft.rfft2(self.kernel.to(x.dtype), s=size)
-            y = torch.fft.irfft2(response * torch.fft.rfft2(x, s=size), s=size)
+        h, w = self.kernel_size
+        margins = (w - 1 - w // 2, w // 2, h - 1 - h // 2, h // 2)
+        x = F.pad(x, margins, mode="reflect") if self.boundary == "reflect" else x
+        if h * w > DIRECT:
+            size = smooth_shape(x.shape[2:])
+            y = torch.fft.irfft2(self._response(size, x.dtype) * torch.fft.rfft2(x, s=size), s=size)
             return y[..., h - 1 : x.shape[2], w - 1 : x.shape[3]]
-        # conv2d correlates, hence the flip. Rows with kernels of their own become channels, one group each.
-        kernel = self.kernel.to(x.dtype).flip(-2, -1)
-        rows = (1, n * c) if self._is_batched("kernel") else (n, c)
-        kernel = kernel.expand(*kernel.shape[:-3], c, h, w).reshape(rows[1], 1, h, w)
-        y = F.conv2d(x.reshape(*rows, *x.shape[2:]), kernel, groups=rows[1])
-        return y.reshape(n, c, *y.shape[2:])
+        return per_channel(F.conv2d, x, self.kernel, self._is_batched("kernel"))
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        h, w = self.kernel_size
+        if h * w > DIRECT:
+            height, width = y.shape[2] + h - 1, y.shape[3] + w - 1
+            size = smooth_shape((height, width))
+            spread = F.pad(y, (w - 1, size[1] - width, h - 1, size[0] - height))
+            x = torch.fft.irfft2(self._response(size, y.dtype).conj() * torch.fft.rfft2(spread), s=size)
+            x = x[..., :height, :width]
+        else:
+            x = per_channel(F.conv_transpose2d, y, self.kernel, self._is_batched("kernel"))
+        return x if self.boundary == "valid" else unreflected(unreflected(x, h, -2), w, -1)
+
+    def _response(self, size: tuple[int, int], dtype: torch.dtype) -> Tensor:
+        """The kernel's transform on rfft2's frequencies of images of this size."""
+        with torch.inference_mode(False), torch.no_grad():
+            make = partial(torch.fft.rfft2, self.kernel.to(dtype), s=size)
+            return self._responses.get((self.kernel._version, size, dtype), make, of=self.kernel)
 
     def gram_preconditioner(self, y: Tensor, r2: Tensor) -> Map:
         """A preconditioner that ignores the border.
@@ -258,8 +271,7 @@ class PaddedBlur(Blur):
         mirrored border; |khat|^2 is averaged over the two signs of a frequency, which is a coarse approximation for
         asymmetric kernels.
         """
-        variance, size = self._mean_variance(y), (y.shape[-2], y.shape[-1])
-        cosine = self.boundary == "reflect"
+        variance, size, cosine = self._mean_variance(y), (y.shape[-2], y.shape[-1]), self.boundary == "reflect"
 
         def apply(v: Tensor) -> Tensor:
             power = self._power(size, cosine, v.dtype)

@@ -1,6 +1,8 @@
-"""Convolution by Fourier transforms."""
+"""Convolution of pictures, by Fourier transforms or directly, and its borders."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,6 +17,11 @@ def smooth_size(n: int) -> int:
     return n if rest == 1 else smooth_size(n + 1)
 
 
+def smooth_shape(size: Sequence[int]) -> tuple[int, int]:
+    """The least (h, w) from ``size`` on of which neither has a prime factor above 5."""
+    return smooth_size(size[0]), smooth_size(size[1])
+
+
 def wrapped(kernel: Tensor, size: tuple[int, int]) -> Tensor:
     """A kernel (..., kH, kW) on a torus of this size, which may be smaller than the kernel."""
     for axis, n in zip((-2, -1), size, strict=True):
@@ -27,3 +34,29 @@ def wrapped(kernel: Tensor, size: tuple[int, int]) -> Tensor:
 
 def filtered(response: Tensor, x: Tensor) -> Tensor:
     return torch.fft.irfft2(response * torch.fft.rfft2(x), s=x.shape[-2:])
+
+
+def per_channel(convolve: Callable[..., Tensor], x: Tensor, kernel: Tensor, batched: bool) -> Tensor:
+    """`conv2d` or its adjoint `conv_transpose2d` of rows (N, C, H, W), every channel by itself.
+
+    Arguments: kernel (1, C or 1, kH, kW), or where ``batched`` (N, C or 1, kH, kW), of a convolution: it is flipped.
+    """
+    (n, c, *_), (h, w) = x.shape, kernel.shape[-2:]
+    kernel = kernel.to(x.dtype).flip(-2, -1)  # conv2d correlates
+    rows = (1, n * c) if batched else (n, c)  # rows with kernels of their own become channels
+    kernel = kernel.expand(*kernel.shape[:-3], c, h, w).reshape(rows[1], 1, h, w)
+    y = convolve(x.reshape(*rows, *x.shape[2:]), kernel, groups=rows[1])
+    return y.reshape(n, c, *y.shape[2:])
+
+
+def unreflected(x: Tensor, k: int, axis: int) -> Tensor:
+    """The adjoint of padding an axis by reflection for a kernel of k pixels: its margins are added where they came
+    from."""
+    before, after = k - 1 - k // 2, k // 2
+    n = x.shape[axis] - before - after
+    inner = x.narrow(axis, before, n).clone()
+    if before:
+        inner.narrow(axis, 1, before).add_(x.narrow(axis, 0, before).flip(axis))
+    if after:
+        inner.narrow(axis, n - 1 - after, after).add_(x.narrow(axis, before + n, after).flip(axis))
+    return inner
