@@ -126,13 +126,13 @@ def read_lines(path: Path):
 
 
 def record(folder: Path) -> Path:
-    records.write(made_record(), folder / "a.h5")
-    return folder / "a.h5"
+    records.write(made_record(), records.opened(folder))
+    return folder / "records" / f"{made_record().name}.h5"
 
 
 def read_record(path: Path):
-    found = records.read(path)
-    return repr([found.metrics["crps"].tobytes(), found.pictures["truth"].tobytes(), found.settings, found.images])
+    (found,) = records.load(path.parents[1])
+    return repr([found.features.tobytes(), found.pictures["truth"].tobytes(), found.settings, found.images])
 
 
 def text(name: str, content: str) -> Callable[[Path], Path]:

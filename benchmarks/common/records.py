@@ -1,19 +1,21 @@
-"""Resumable records: JSON lines, each under a key of all that it depends on."""
+"""The store of resumable records: JSON lines, each under a key of all that it depends on, with arrays beside them."""
 
-import ast
-import hashlib
-import inspect
 import json
 import os
-import sys
-import textwrap
 import warnings
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
-from priors.files import regular
+import numpy as np
+
+from benchmarks.common import arrays as files
+from benchmarks.common.keys import digest
+from priors.files import FileError, regular
+
+FORMAT = "inverse-bench arrays 1"
+LOCKS = ".locks"
+REMEDY = "remove it and run the command again, which makes it anew"
 
 
 class DamagedRecords(UserWarning):
@@ -21,96 +23,142 @@ class DamagedRecords(UserWarning):
 
 
 class Records:
-    """Records by key in an append-only file, one write per line.
+    """Records by key in an append-only file, one write per line; arrays of a record are a file of their own.
 
-    Truncated lines and lines with a wrong checksum (older lines have none) are skipped, and their work is redone.
-    Arguments: path of the file, made with its folder where there is none.
+    Of lines with the same key the last one counts. Truncated lines and lines with a wrong checksum (older lines have
+    none) are skipped, and their work is redone. Any number of processes may append to a file.
+    Arguments: path of the file (.jsonl), made with its folder where there is none; arrays of the record KEY are in
+    KEY.h5 of a folder beside it, named as the file without its suffix.
+    Attributes: path; found: key -> record, as of the last `refresh`.
     Raises: ValueError if it is not a regular file.
     Warns: DamagedRecords for complete lines that are skipped.
     """
 
     def __init__(self, path: Path):
-        self.path, self.found = path, {}
+        self.path = path
+        self.found: dict[str, dict] = {}
+        self._sums: dict[str, str] = {}  # of the arrays
+        self._end = self._lines = 0  # of what was read: bytes and lines
         path.parent.mkdir(parents=True, exist_ok=True)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read what any process has appended since it was last read."""
         try:
-            content = regular(path, "file of records").read_bytes()
+            with regular(self.path, "file of records").open("rb") as file:
+                file.seek(self._end)
+                content = file.read()
         except FileNotFoundError:
-            content = b""
-        self._torn = bool(content) and not content.endswith(b"\n")
+            return
         lines = content.split(b"\n")
-        read = [_entry(line) for line in lines]
-        self.found = dict(entry for entry in read if entry is not None)
-        # a last line without a newline was truncated by a kill
-        damaged = [i + 1 for i, entry in enumerate(read) if entry is None and lines[i].endswith(b"}")]
+        damaged = []
+        for number, line in enumerate(lines, self._lines + 1):
+            entry = _entry(line)
+            if entry is not None:
+                self._take(*entry)
+            elif line.endswith(b"}"):  # other lines were truncated by a kill
+                damaged.append(number)
+        # a last line without its newline is read again: another process may be writing it
+        self._end += len(content) - len(lines[-1])
+        self._lines += len(lines) - 1
         if damaged:
             warnings.warn(
-                f"{path}: lines {damaged[:5]} are damaged and passed over ({len(damaged)} in all): their work is done "
-                "again; restore the file, or remove these lines",
+                f"{self.path}: lines {damaged[:5]} are damaged and are skipped ({len(damaged)} in all): their work is "
+                "done again; restore the file, or remove these lines",
                 DamagedRecords,
                 stacklevel=2,
             )
 
-    def add(self, key: str, record: dict) -> None:
-        """Append a record, plain data without nan; it is on the disk when this returns."""
-        plain = json.loads(json.dumps(record, allow_nan=False))  # as it will be read
-        entry = {"key": key, "record": plain, "sha256": digest(key, plain)}
-        line = ("\n" if self._torn else "") + json.dumps(entry) + "\n"
-        file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    def add(self, key: str, record: dict, arrays: Mapping[str, np.ndarray] | None = None) -> None:
+        """Append a record; it is on the disk when this returns, and its arrays before it.
+
+        Arguments: key (a file name, if there are arrays); record: plain data without nan; arrays by name.
+        Raises: ValueError for nan, and for a key that cannot be a file name.
+        """
+        total = None
+        if arrays:
+            total = files.write(self._place(key), FORMAT, arrays, {})
+        self._append(key, json.loads(json.dumps(record, allow_nan=False)), total)  # as it will be read
+
+    def withdraw(self, key: str) -> None:
+        """Append that a record no longer counts; its line and its arrays stay where they are."""
+        self._append(key, None, None)
+
+    def arrays(self, key: str) -> dict[str, np.ndarray]:
+        """The arrays of a record; none if it was added without.
+
+        Raises: FileNotFoundError; ValueError for a file that is truncated or changed.
+        """
+        if key not in self._sums:
+            return {}
+        path = self._place(key)
+        _, found, total = files.read(path, FORMAT, "file of arrays", REMEDY, REMEDY)
+        if total != self._sums[key]:
+            raise FileError(f"{path}: its arrays are not those of the record in {self.path}: {REMEDY}")
+        return found
+
+    @contextmanager
+    def claimed(self, key: str) -> Iterator[bool]:
+        """Whether this process may do the work of a key: by a lock on a file, which dies with its holder."""
+        import fcntl  # not on Windows
+
+        place = self.path.parent / LOCKS / key
+        place.parent.mkdir(exist_ok=True)
+        try:  # a lock that is a link would be one on another file
+            number = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+        except OSError as error:
+            raise ValueError(f"{place} is not a lock of this program ({error.strerror}): remove it") from None
+        with os.fdopen(number, "r+b", buffering=0) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                yield False
+                return
+            yield True
+
+    def _append(self, key: str, record: dict | None, total: str | None) -> None:
+        entry = {"key": key, "record": record, "sha256": _checksum(key, record, total)}
+        entry |= {} if total is None else {"arrays": total}
+        line = (json.dumps(entry) + "\n").encode()
+        file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            os.write(file, line.encode())
+            if os.lseek(file, 0, os.SEEK_END) > 0:
+                os.lseek(file, -1, os.SEEK_END)
+                line = line if os.read(file, 1) == b"\n" else b"\n" + line  # the process that wrote last was killed
+            if os.write(file, line) != len(line):
+                raise OSError(f"{self.path}: the record of {key} was written in part; is the disk full?")
             os.fsync(file)
         finally:
             os.close(file)
-        self.found[key], self._torn = record, False
+        self._take(key, record, total)
+
+    def _take(self, key: str, record: dict | None, total: str | None) -> None:
+        self.found.pop(key, None)
+        self._sums.pop(key, None)
+        if record is not None:
+            self.found[key] = record
+        if total is not None:
+            self._sums[key] = total
+
+    def _place(self, key: str) -> Path:
+        if Path(key).name != key:
+            raise ValueError(f"key {key!r}: expected a file name, because the record has arrays")
+        return self.path.with_suffix("") / f"{key}.h5"
 
 
-def _entry(line: bytes) -> tuple[str, dict] | None:
-    """Key and record of a line; None where it is damaged."""
+def _entry(line: bytes) -> tuple[str, dict | None, str | None] | None:
+    """Key, record (None: withdrawn) and checksum of the arrays of a line; None where it is damaged."""
     try:
         entry = json.loads(line)
-        key, record = entry["key"], entry["record"]
-        fits = set(entry) <= {"key", "record", "sha256"} and isinstance(key, str) and isinstance(record, dict)
-        return (key, record) if fits and entry.get("sha256", digest(key, record)) == digest(key, record) else None
+        key, record, total = entry["key"], entry["record"], entry.get("arrays")
+        fits = set(entry) <= {"key", "record", "arrays", "sha256"} and isinstance(key, str)
+        fits &= isinstance(record, dict | None) and isinstance(total, str | None)
+        expected = _checksum(key, record, total)
+        given = entry.get("sha256", expected if record is not None and total is None else "")
+        return (key, record, total) if fits and given == expected else None
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
-def digest(*parts: object) -> str:
-    """A short key of plain data."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def code(*things: Callable) -> str:
-    """A key of the code of functions and classes, which comments, docstrings and layout do not change."""
-    return digest([_bare(inspect.getsource(thing)) for thing in things])
-
-
-def code_behind(things: tuple[type | Callable, ...], packages: tuple[str, ...]) -> str:
-    """A key of the code of whole modules: those that define ``things`` and, of ``packages``, those that these use."""
-    found: set[str] = set()
-    for thing in things:
-        _visit(thing.__module__, packages, found)
-    return digest([_module(name) for name in sorted(found)])
-
-
-def _visit(name: str, packages: tuple[str, ...], found: set[str]) -> None:
-    if name in found:
-        return
-    found.add(name)
-    for value in vars(sys.modules[name]).values():
-        used = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
-        if isinstance(used, str) and any(used == package or used.startswith(f"{package}.") for package in packages):
-            _visit(used, packages, found)
-
-
-@lru_cache
-def _module(name: str) -> str:
-    return digest(_bare(inspect.getsource(sys.modules[name])))
-
-
-def _bare(source: str) -> str:
-    tree = ast.parse(textwrap.dedent(source))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
-            node.body = node.body[1:]
-    return ast.dump(tree)
+def _checksum(key: str, record: dict | None, total: str | None) -> str:
+    return digest([key, record] if total is None else [key, record, total])

@@ -13,7 +13,8 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from benchmarks.common.records import Records, code, code_behind, digest
+from benchmarks.common.keys import code, code_behind, digest, key
+from benchmarks.common.records import Records
 from benchmarks.exact import metrics, oracle_problems, problems
 from benchmarks.exact.oracle_entries import Entry, Exact, PriorDraws, Theirs, ours, theirs
 from benchmarks.exact.oracle_problems import Instance, Problem
@@ -41,7 +42,9 @@ class Unit:
     @property
     def key(self) -> str:
         """Of all that its record depends on: the problem, the samples, the entry, and the code of each."""
-        return digest(repr(self.problem), self.number, self.n, self.entry.identity, *_codes(self.problem))
+        problem = [type(self.problem).__name__, vars(self.problem)]
+        facts = {"problem": problem, "instance": self.number, "samples": self.n, "entry": self.entry.identity}
+        return key("oracle", **facts, **_codes(self.problem))
 
 
 @dataclass(frozen=True)
@@ -204,17 +207,18 @@ def _first(problem: Problem) -> Instance:
 
 
 @lru_cache
-def _codes(problem: Problem) -> tuple[str, str]:
-    """Of the problem (its prior, operator and noise) and of the measures."""
+def _codes(problem: Problem) -> dict[str, str]:
+    """Keys of the code of the problem (its prior, operator and noise) and of the measures."""
     known = _first(problem)
     kinds = (type(known.prior), type(known.operator), type(known.operator.noise))
-    posed = code_behind(kinds, ("priors", "operators")), code_behind((type(problem),), (oracle_problems.__name__,))
+    posed = [code_behind(kinds, ("priors", "operators")), code_behind((type(problem),), (oracle_problems.__name__,))]
     measured = (
         metrics.sliced_wasserstein, metrics.weight_error, metrics.responsibilities, metrics.mean_error,
         metrics.covariance_error, metrics.equally_weighted, measure, execute, truth.__wrapped__,
     )  # fmt: skip
-    posed = (*posed, code(problems.image_mixture, problems.smooth_covariance))
-    return digest(*posed), digest(code(*measured), REFERENCES, REFERENCE_SEED, FLOOR_SEED)
+    posed.append(code(problems.image_mixture, problems.smooth_covariance))
+    measures = [code(*measured), REFERENCES, REFERENCE_SEED, FLOOR_SEED]
+    return {"code of the problem": digest(posed), "code of the measures": digest(measures)}
 
 
 @contextmanager

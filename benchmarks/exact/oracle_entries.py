@@ -1,7 +1,6 @@
 """The entries of the oracle: our methods, other toolkits' samplers, exact draws and the prior."""
 
 import json
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +9,14 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from benchmarks.common.records import code, code_behind
+from benchmarks.common.keys import code, code_behind
 from benchmarks.exact.metrics import equally_weighted
 from benchmarks.exact.oracle_problems import Instance
 from benchmarks.peers import PEERS, installed
 from inverse import METHODS, Method, solve
 from inverse.auto import VARIANTS, choose, serves
 from inverse.engine import run as engine
+from inverse.methods import composition
 from inverse.predictors import Travelling
 from operators import Operator
 
@@ -116,8 +116,7 @@ class Ours(Entry):
         grid = method.grid if hasattr(method.grid, "__name__") else type(method.grid)
         # of the parts all that they use, but not all methods for one's sake
         behind = [code_behind((engine, *kinds, grid), ("inverse",)), code_behind((solve,), ()), code(Method)]
-        # the repr of a function contains its address
-        return ["solve", re.sub(r" at 0x\w+", "", repr(method)), self.facts["n_steps"], behind]
+        return ["solve", composition(method), self.facts["n_steps"], behind]
 
     def draw(self, instance, n, seed):
         found = solve(instance.prior, instance.operator, instance.y, n, self.method, self.n_steps, seed, progress=False)

@@ -11,8 +11,9 @@ from typing import Annotated
 import torch
 import typer
 
+from benchmarks.common.keys import code_behind, key
 from benchmarks.common.provenance import RESULTS, provenance, write_table
-from benchmarks.common.records import Records, code_behind, digest
+from benchmarks.common.records import Records
 from benchmarks.exact.exactness import SDES
 from benchmarks.exact.problems import image_mixture, smooth_covariance
 from inverse import METHODS, solve
@@ -102,14 +103,15 @@ def run(
         version = code_behind((type(chosen.guidance), solve), ("inverse", "priors", "operators"))
         found: dict[Cell, float] = {}
         for cell in cells():
-            key = digest(version, method, vars(cell), n_samples, instances)
-            if key not in records.found:
+            facts = {"method": method, "samples": n_samples, "instances": instances}
+            name = key("spread", code=version, cell=vars(cell), **facts)
+            if name not in records.found:
                 if limit is not None and done >= limit:
                     break
                 value = ratio(cell, method, n_samples, instances)
-                records.add(key, {"ratio": "refused" if value is None else str(value)})
+                records.add(name, {"ratio": "refused" if value is None else str(value)})
                 done += 1
-            if (text := records.found[key]["ratio"]) != "refused":
+            if (text := records.found[name]["ratio"]) != "refused":
                 found[cell] = float(text)
         else:
             if found:

@@ -77,11 +77,13 @@ def run_suite(
 def _say(chosen: list[units.Unit], left_out: list[str], folder: Path) -> None:
     """What a run would do, and its estimated cost from existing records."""
     clock = Clock()
-    for record in load(folder) if folder.is_dir() else ():
+    found = load(folder) if folder.is_dir() else []
+    for record in found:
         clock.add(record)
     for name, count in Counter(unit.task.problem.name for unit in chosen).items():
         say(f"{name}: {count} units")
     say(f"{len(left_out)} rows left out, of operators that they do not serve")
-    pending = [unit for unit in chosen if not (folder / unit.file).exists()]
+    names = {record.name for record in found}
+    pending = [unit for unit in chosen if unit.name not in names]
     text = clock.left(pending, runner.processes())
     say(f"{len(chosen)} units, {len(pending)} to do: {text}")

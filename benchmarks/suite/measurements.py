@@ -6,21 +6,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from inspect import signature
 from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
 import torch
 from torch import Tensor
 
 import operators
 import priors
+from benchmarks.common import arrays
 from benchmarks.suite.images import images_of
 from benchmarks.suite.problems import Problem
-from benchmarks.suite.records import contents
 from benchmarks.suite.threads import one_thread
 from operators import GaussianNoise, Operator, PoissonNoise
-from priors.files import atomic, reading
+from priors.files import reading
 from priors.hdf5 import checksum
 
 FORMAT = "inverse-bench measurements 1"
@@ -125,17 +123,8 @@ def buffers(operator: Operator) -> Mapping[str, Tensor]:
 
 def write(measured: Measurements, path: str | Path) -> None:
     """Write a measurement set to HDF5, atomically: compressed in chunks of one image, with the problem inside."""
-    arrays = measured.arrays
     attributes = {"problem": json.dumps(asdict(measured.problem), sort_keys=True), "units": UNITS}
-    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
-        for name, array in arrays.items():
-            packed: dict[str, Any] = {}
-            if array.ndim > 1 and array.size >= 64:  # a chunk costs more than it saves
-                packed = {"chunks": (1, *array.shape[1:]), "compression": "gzip", "shuffle": True}
-            file.create_dataset(name, data=array, **packed)
-        file.attrs.update(attributes)
-        file.attrs["format"] = FORMAT
-        file.attrs["sha256"] = checksum(attributes, arrays)
+    arrays.write(Path(path), FORMAT, measured.arrays, attributes)
 
 
 def read(path: str | Path, problem: Problem, event_shape: tuple[int, ...]) -> Measurements:
@@ -146,15 +135,16 @@ def read(path: str | Path, problem: Problem, event_shape: tuple[int, ...]) -> Me
     Raises: FileNotFoundError; ValueError for a file that is truncated, foreign, changed, or of another problem.
     """
     missing = "make them with `inverse-bench measure CONFIG --out FOLDER`"
-    with reading(path, "measurements", REMEDY, missing) as path:
-        attributes, arrays = contents(path, FORMAT, REMEDY)
+    path = Path(path)
+    attributes, found, _ = arrays.read(path, FORMAT, "measurements", REMEDY, missing)
+    with reading(path, "measurements", REMEDY):
         theirs = Problem(**json.loads(attributes["problem"]))
-    _same(path, problem, theirs, arrays, event_shape)
+    _same(path, problem, theirs, found, event_shape)
     operator = make_operator(problem, event_shape)
     for name, buffer in buffers(operator).items():  # what the file says, whatever a random mask would be here
-        buffer.copy_(torch.from_numpy(arrays[f"operator/{name}"]))
-    truth, y = (torch.from_numpy(arrays[name][: problem.images]) for name in ("truth", "y"))
-    labels = torch.from_numpy(arrays["labels"][: problem.images]) if "labels" in arrays else None
+        buffer.copy_(torch.from_numpy(found[f"operator/{name}"]))
+    truth, y = (torch.from_numpy(found[name][: problem.images]) for name in ("truth", "y"))
+    labels = torch.from_numpy(found["labels"][: problem.images]) if "labels" in found else None
     return Measurements(problem, operator, truth, y, labels)
 
 

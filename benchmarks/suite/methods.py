@@ -1,6 +1,5 @@
 """The rows of the benchmark: a method has a name, the operators that it supports, and an answer to a measurement."""
 
-import re
 import sys
 import warnings
 from abc import ABC, abstractmethod
@@ -12,10 +11,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from benchmarks.common.records import code, code_behind
+from benchmarks.common.keys import code, code_behind
 from inverse import METHODS, Method, solve
 from inverse.auto import Choice, choose, serves
 from inverse.engine import run as engine
+from inverse.methods import composition
 from inverse.solution import Solution, UncalibratedSpread
 from operators import Operator
 from priors import Prior
@@ -200,8 +200,7 @@ class Solver(Row):
 
     def identity(self, operator, prior, n_samples):
         choice = self.chosen(operator, prior, n_samples)
-        # the repr of a function contains its address
-        made = re.sub(r" at 0x\w+", "", repr(choice.method))
+        made = composition(choice.method)
         return ["solve", made, choice.n_steps, self.batch, self.antithetic, *_behind(choice.method)]
 
     def run(self, prior, operator, y, n_samples, seed):

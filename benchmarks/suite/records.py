@@ -1,24 +1,20 @@
-"""Records: one HDF5 file per finished unit, written atomically, with all that a report needs."""
+"""Records of the suite: a line per finished unit, and its arrays beside it, with all that a report needs."""
 
-import json
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
-from priors.files import FileError, atomic, reading
-from priors.hdf5 import NUMBERS, checksum, opened
+from benchmarks.common.records import Records
 
-FORMAT = "inverse-bench record 1"
+FILE = "records.jsonl"
 PICTURED = 4  # samples per image that a record keeps to be looked at
 PICTURES = ("truth", "measurement", "mean", "std", "samples")
-GROUPS = ("metrics", "pictures")  # of arrays by name
 OPTIONAL = ("ranks", "features")  # arrays that not every unit has
-MAPS = ("settings", "scales", "missing", "provenance")  # plain data, kept as JSON
-REMEDY = "it was cut short, or something else wrote it: remove it and run the benchmark again, which resumes"
 
 
 @dataclass(frozen=True)
@@ -74,90 +70,86 @@ class Record:
     error: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        """Its key in the store: readable, and unique for the unit and what it depends on."""
+        return name_of(stem(self.problem, self.method, self.seed), self.images, self.key)
 
-PLAIN = tuple(f.name for f in fields(Record) if f.name not in (*GROUPS, *OPTIONAL, *MAPS))
+
+PLAIN = tuple(f.name for f in fields(Record) if f.name not in ("metrics", "scales", "pictures", *OPTIONAL))
 
 
-def write(record: Record, path: str | Path) -> None:
-    """Write a record to HDF5, atomically: pictures compressed in chunks of one image, plain data as attributes.
+def stem(problem: str, method: str, seed: int) -> str:
+    """The head of a record's name."""
+    row = re.sub(r"[^-+.\w]", "_", method)
+    return f"{problem}--{row}--s{seed}"
 
-    Arguments: record; path (its folder is made where there is none).
-    Raises: ValueError for metrics or ranks that are not one row per image.
+
+def name_of(head: str, images: Sequence[int], key: str) -> str:
+    """A record's name. Arguments: head (`stem`); images; key."""
+    return f"{head}--i{images[0]:04d}-{images[-1]:04d}--{key}"
+
+
+def opened(folder: str | Path) -> Records:
+    """The store of the records of a folder, which is made where there is none.
+
+    Raises: ValueError for a folder of the old kind, one HDF5 file per unit.
     """
-    _check_rows(record)
-    arrays = _arrays(record)
-    attributes = {name: getattr(record, name) for name in PLAIN}
-    attributes["images"] = np.asarray(record.images, dtype=np.int64)
-    maps = {name: dict(getattr(record, name)) for name in MAPS}
-    maps["scales"] = {name: asdict(scale) for name, scale in record.scales.items()}
-    attributes |= {name: json.dumps(value, sort_keys=True) for name, value in maps.items()}
-    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
-        for name, array in arrays.items():
-            small = array.size < 64  # a chunk costs more than it saves
-            chunks = None if small else (1, *array.shape[1:])
-            file.create_dataset(name, data=array, chunks=chunks, compression=None if small else "gzip")
-        file.attrs.update(attributes)
-        file.attrs["format"] = FORMAT
-        file.attrs["sha256"] = checksum(attributes, arrays)
+    folder = Path(folder)
+    if not (folder / FILE).exists() and any(folder.glob("*--i*--*.h5")):
+        raise ValueError(
+            f"{folder}: its records are of an older version, one HDF5 file per unit: expected {FILE}; run the suite "
+            "into another folder, or report these with the version that made them"
+        )
+    return Records(folder / FILE)
 
 
-def read(path: str | Path) -> Record:
-    """Read what `write` wrote.
+def write(record: Record, kept: Records) -> None:
+    """Add a record to a store.
 
-    Raises: FileNotFoundError; ValueError for a file that is truncated, foreign, or of other content than its checksum.
+    Arguments: record; kept (`opened`).
+    Raises: ValueError for metrics, pictures, ranks or features that are not one row per image.
     """
-    with reading(path, "record", REMEDY) as path:
-        held, arrays = contents(path, FORMAT, REMEDY)
-        values: dict[str, Any] = {name: _plain(held[name]) for name in PLAIN}
-        values["images"] = tuple(int(i) for i in held["images"])
-        values.update({name: json.loads(held[name]) for name in MAPS})
-        values["scales"] = {name: Scale(**scale) for name, scale in values["scales"].items()}
-        for group in GROUPS:
-            values[group] = {n.removeprefix(f"{group}/"): a for n, a in arrays.items() if n.startswith(f"{group}/")}
-        values.update({name: arrays.get(name) for name in OPTIONAL})
-        return Record(**values)
+    arrays = {f"pictures/{name}": np.asarray(a) for name, a in record.pictures.items()}
+    arrays |= {name: np.asarray(a) for name in OPTIONAL if (a := getattr(record, name)) is not None}
+    metrics = {name: np.asarray(a, dtype=np.float64) for name, a in record.metrics.items()}
+    for name, array in {**metrics, **arrays}.items():
+        if array.ndim < 1 or len(array) != len(record.images):
+            raise ValueError(
+                f"{name} of shape {array.shape} in a record of {len(record.images)} images: expected one row per image"
+            )
+    plain = {name: getattr(record, name) for name in PLAIN}
+    plain["scales"] = {name: asdict(scale) for name, scale in record.scales.items()}
+    plain["metrics"] = {name: [_text(value) for value in a.tolist()] for name, a in metrics.items()}
+    kept.add(record.name, plain, arrays)
+
+
+def read(kept: Records, name: str) -> Record:
+    """The record of a name in a store.
+
+    Raises: FileNotFoundError, ValueError: as `Records.arrays`.
+    """
+    values, arrays = dict(kept.found[name]), kept.arrays(name)
+    values["images"] = tuple(values["images"])
+    values["scales"] = {metric: Scale(**scale) for metric, scale in values["scales"].items()}
+    values["metrics"] = {metric: np.array([float(v) for v in a]) for metric, a in values["metrics"].items()}
+    values |= {array: arrays.pop(array, None) for array in OPTIONAL}
+    return Record(**values, pictures={picture.removeprefix("pictures/"): a for picture, a in arrays.items()})
 
 
 def load(folder: str | Path) -> list[Record]:
     """All records of a folder, by problem, method, seed, images and key.
 
-    Raises: FileNotFoundError for a folder that is not there; ValueError as `read`.
+    Raises: FileNotFoundError for a folder that is not there; ValueError as `opened` and `read`.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}: records are made by `inverse-bench run suite --records {folder}`")
-    found = [read(path) for path in folder.glob("[!.]*.h5")]  # a leading dot: a file that is being written
+    kept = opened(folder)
+    found = [read(kept, name) for name in kept.found]
     return sorted(found, key=lambda r: (r.problem, r.method, r.seed, r.images, r.key))
 
 
-def contents(path: Path, expected: str, remedy: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Attributes and arrays of an HDF5 file that has a format and a checksum of its content.
-
-    Arguments: path; expected: the format; remedy: for another one.
-    Raises: as `priors.files.reading`; FileError for another format or content.
-    """
-    with opened(path, f"file of format {expected!r}", remedy) as file:
-        attributes: dict[str, Any] = file.attrs
-        if (found := str(attributes.pop("format", "no format"))) != expected:
-            raise FileError(f"{path}: its format is {found!r}: expected {expected!r}; {remedy}")
-        arrays = {name: file.array(name, NUMBERS + "c") for name in file.datasets()}
-    if str(attributes.pop("sha256", "")) != checksum(attributes, arrays):
-        raise FileError(f"{path}: its content does not match its checksum: {remedy}")
-    return attributes, arrays
-
-
-def _arrays(record: Record) -> dict[str, np.ndarray]:
-    found = {f"{group}/{name}": np.asarray(a) for group in GROUPS for name, a in getattr(record, group).items()}
-    return found | {name: np.asarray(a) for name in OPTIONAL if (a := getattr(record, name)) is not None}
-
-
-def _check_rows(record: Record) -> None:
-    for name, array in _arrays(record).items():
-        if array.ndim < 1 or len(array) != len(record.images):
-            raise ValueError(
-                f"{name} of shape {array.shape} in a record of {len(record.images)} images: expected one row per image"
-            )
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+def _text(value: float) -> float | str:
+    """A number of a metric; as a text where JSON has none such ("nan", "inf")."""
+    return value if math.isfinite(value) else str(value)

@@ -1,6 +1,5 @@
 """The runner: unit by unit, in any number of processes, each recorded when it is finished."""
 
-import fcntl
 import os
 import subprocess
 import time
@@ -15,16 +14,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from benchmarks.common.provenance import provenance
+from benchmarks.common.records import Records
 from benchmarks.suite import records
 from benchmarks.suite.clock import Clock, span
 from benchmarks.suite.execute import execute
 from benchmarks.suite.records import Record
 from benchmarks.suite.threads import one_thread
 from benchmarks.suite.units import Unit
-from priors.files import clear
 
-LOCKS, SUPERSEDED = ".locks", "superseded"
-ABANDONED = 3600.0  # seconds after which a file that is being written is one that a kill left behind
 ROOT = Path(__file__).parents[2]
 
 
@@ -44,43 +41,46 @@ def run(units: Sequence[Unit], folder: Path, retry: bool = False, console: Conso
     A kill loses only the current unit. Any number of processes may share a folder: a unit is claimed by a lock that the
     system takes back when its holder dies. A record that has the same key under another row's name (what "auto" chose,
     say) is copied. Records of the same row, problem, seed and images that depend on something else, such as older code,
-    are moved to FOLDER/superseded.
+    are withdrawn: they no longer count, but stay in the file.
     Arguments: units; folder of records; retry: do again the units that ended with an error; console: where progress is
     shown, None for none.
+    Raises: ValueError for a folder of records of an older version.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    kept = records.opened(folder)
     with one_thread():
-        return _run(list(units), folder, retry, console)
+        return _run(list(units), kept, retry, console)
 
 
-def _run(units: list[Unit], folder: Path, retry: bool, console: Console | None) -> Outcome:
-    _tidy(units, folder)
-    clock, held, done = Clock(), {}, 0
+def _run(units: list[Unit], kept: Records, retry: bool, console: Console | None) -> Outcome:
+    _withdraw_superseded(units, kept)
+    clock, done = Clock(), 0
+    failed: dict[str, bool] = {}  # of the units that have ended, by name
     for unit in units:
-        if (record := _held(folder / unit.file, retry, console)) is not None:
-            held[unit.file] = record
+        if (record := _kept(unit.name, kept, retry, console)) is not None:
+            failed[unit.name] = bool(record.error)
             clock.add(record)
-    found, pending = len(held), [unit for unit in units if unit.file not in held]
+    found, pending = len(failed), [unit for unit in units if unit.name not in failed]
     facts = facts_of_run()
 
     def left() -> list[Unit]:  # other processes finish units too
-        return [unit for unit in units if unit.file not in held and not (folder / unit.file).exists()]
+        return [unit for unit in units if unit.name not in failed and unit.name not in kept.found]
 
     with _shown(console, len(units)) as show:
         show(found, f"{found} of {len(units)} units found; left: {clock.left(pending, processes())}")
         while pending:
             waiting: list[Unit] = []
             for unit in pending:
-                path, start = folder / unit.file, time.perf_counter()
-                with _claimed(folder, unit.key) as mine:
+                start = time.perf_counter()
+                with kept.claimed(unit.key) as mine:
                     if not mine:
                         waiting.append(unit)
                         continue
-                    record, here = _held(path, retry, None), False
+                    kept.refresh()
+                    record, here = _kept(unit.name, kept, retry, None), False
                     if record is None:
-                        record, here = _copied(unit, folder) or execute(unit, facts), True
-                        records.write(record, path)
-                held[unit.file] = record
+                        record, here = _copied(unit, kept) or execute(unit, facts), True
+                        records.write(record, kept)
+                failed[unit.name] = bool(record.error)
                 done += here
                 clock.add(record, time.perf_counter() - start if here else None)
                 rest = left()
@@ -91,8 +91,7 @@ def _run(units: list[Unit], folder: Path, retry: bool, console: Console | None) 
             pending = waiting
         else:
             waiting = []
-    failed = sum(bool(record.error) for record in held.values())
-    return Outcome(done, found, failed, len(waiting))
+    return Outcome(done, found, sum(failed.values()), len(waiting))
 
 
 def processes() -> int:
@@ -135,68 +134,38 @@ def facts_of_run() -> dict[str, Any]:
     return facts
 
 
-@contextmanager
-def _claimed(folder: Path, key: str) -> Iterator[bool]:
-    """Whether this process may do a unit: by a lock on a file, which dies with its holder."""
-    place = folder / LOCKS / key
-    place.parent.mkdir(exist_ok=True)
-    try:  # a lock that is a link would be one on another file
-        number = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
-    except OSError as error:
-        raise ValueError(f"{place} is no lock of ours ({error.strerror}): remove it") from None
-    with os.fdopen(number, "r+b", buffering=0) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        yield True
-
-
-def _held(path: Path, retry: bool, console: Console | None) -> Record | None:
-    """The record at a path, if it is whole and, with ``retry``, no error."""
-    if not path.exists():
+def _kept(name: str, kept: Records, retry: bool, console: Console | None) -> Record | None:
+    """The record of a name, if it is whole and, with ``retry``, no error."""
+    if name not in kept.found:
         return None
     try:
-        record = records.read(path)
-    except ValueError as error:
+        record = records.read(kept, name)
+    except (ValueError, FileNotFoundError) as error:  # its arrays
         if console:
             console.print(f"done again: {error}", highlight=False, markup=False)
         return None
     return None if retry and record.error else record
 
 
-def _copied(unit: Unit, folder: Path) -> Record | None:
+def _copied(unit: Unit, kept: Records) -> Record | None:
     """The record of another row with the same key: the same computation under another name."""
-    for path in folder.glob(f"*--{unit.key}.h5"):
-        if (record := _held(path, True, None)) is not None and record.problem == unit.task.problem.name:
+    for name, plain in kept.found.items():
+        same = plain["key"] == unit.key and plain["problem"] == unit.task.problem.name
+        if same and (record := _kept(name, kept, True, None)) is not None:
             return replace(record, method=unit.row.name)
     return None
 
 
-def _tidy(units: Sequence[Unit], folder: Path) -> None:
-    """Move superseded records, and remove partial files of killed processes."""
-    wanted: dict[str, list[Unit]] = {}
+def _withdraw_superseded(units: Sequence[Unit], kept: Records) -> None:
+    """Withdraw the records of the units' rows, problems, seeds and images that are not the units' own."""
+    wanted: dict[tuple[str, str, int], list[Unit]] = {}
     for unit in units:
-        wanted.setdefault(unit.stem, []).append(unit)
-    for path in folder.glob("[!.]*.h5"):
-        stem, _, rest = path.stem.rpartition("--i")
-        first, last = (int(n) for n in rest.partition("--")[0].split("-")) if rest else (0, -1)
-        rivals = [u for u in wanted.get(stem, ()) if u.images[0] <= last and first <= u.images[-1]]
-        if rivals and path.name not in {u.file for u in rivals}:
-            (folder / SUPERSEDED).mkdir(exist_ok=True)
-            _quietly(lambda path=path: os.replace(path, folder / SUPERSEDED / path.name))
-    clear(folder)
-    for path in folder.glob(".*.tmp"):  # of other machines, whose processes cannot be seen from here
-        if path.exists() and time.time() - path.stat().st_mtime > ABANDONED:
-            _quietly(path.unlink)
-
-
-def _quietly(move) -> None:
-    try:
-        move()
-    except FileNotFoundError:  # another process was there first
-        return
+        wanted.setdefault((unit.task.problem.name, unit.row.name, unit.seed), []).append(unit)
+    for name, plain in list(kept.found.items()):
+        rivals = wanted.get((plain["problem"], plain["method"], plain["seed"]), ())
+        overlapping = [unit for unit in rivals if set(unit.images) & set(plain["images"])]
+        if overlapping and name not in {unit.name for unit in overlapping}:
+            kept.withdraw(name)
 
 
 def _failed(record: Record) -> str:

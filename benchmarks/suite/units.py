@@ -1,7 +1,5 @@
 """Units of a run: problem x method x seed x block of images, each under a key of all that it depends on."""
 
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,12 +10,13 @@ import torch
 
 import priors
 from benchmarks.common import features
-from benchmarks.common.records import digest
+from benchmarks.common.keys import fingerprint
+from benchmarks.common.keys import key as key_of
 from benchmarks.suite import measurements, methods, metrics
 from benchmarks.suite.measurements import Measurements
 from benchmarks.suite.methods import Row, Truth, source_of
 from benchmarks.suite.problems import COMMON, Config, Problem
-from benchmarks.suite.records import FORMAT
+from benchmarks.suite.records import name_of, stem
 from priors import NoisyClassifier, Prior, ScorePrior
 from priors.checkpoints import SHIPPED
 
@@ -52,12 +51,16 @@ class Task:
         return None if self.judge_name is None else features.find("auto", self.judge_name)
 
     @cached_property
-    def identity(self) -> list[Any]:
-        """All that its units depend on besides method, seed and images, as plain data."""
-        judge = None if self.judge is None else fingerprint(self.judge)
-        space = None if self.features is None else self.features.title
-        made = [source_of(type(self.measured.operator), ("operators",)), source_of(type(self.prior), ("priors",))]
-        return [FORMAT, fingerprint(self.prior), judge, space, self.prior.device.type, metrics.identity(), *made]
+    def identity(self) -> dict[str, Any]:
+        """All that its units depend on besides measurements, method, seed and images, as plain data."""
+        return {
+            "prior": [fingerprint(self.prior), source_of(type(self.prior), ("priors",))],
+            "operator": source_of(type(self.measured.operator), ("operators",)),
+            "judge": None if self.judge is None else fingerprint(self.judge),
+            "features": None if self.features is None else self.features.title,
+            "device": self.prior.device.type,
+            "metrics": metrics.identity(),
+        }
 
     @property
     def resolution(self) -> float:
@@ -82,20 +85,25 @@ class Unit:
     def key(self) -> str:
         """Of all that its record depends on; the row's name is none of it."""
         part = self.task.measured.part(self.images)
-        row = self.row.identity(part.operator, self.task.prior, self.n_samples)
-        n = self.n_samples if self.row.posterior else 0
-        return digest(*self.task.identity, part.identity, row, n, self.seed, list(self.images))
+        return key_of(
+            "suite",
+            **self.task.identity,
+            measurements=part.identity,
+            row=self.row.identity(part.operator, self.task.prior, self.n_samples),
+            samples=self.n_samples if self.row.posterior else 0,
+            seed=self.seed,
+            images=list(self.images),
+        )
 
     @property
     def stem(self) -> str:
-        """The head of its file's name: what it is, whatever it depends on."""
-        row = re.sub(r"[^-+.\w]", "_", self.row.name)
-        return f"{self.task.problem.name}--{row}--s{self.seed}"
+        """The head of its record's name: what it is, whatever it depends on."""
+        return stem(self.task.problem.name, self.row.name, self.seed)
 
     @property
-    def file(self) -> str:
-        """Its file's name."""
-        return f"{self.stem}--i{self.images[0]:04d}-{self.images[-1]:04d}--{self.key}.h5"
+    def name(self) -> str:
+        """Its record's name in the store."""
+        return name_of(self.stem, self.images, self.key)
 
     @property
     def stream(self) -> int:
@@ -153,19 +161,6 @@ def _of_row(
     blocks = [tuple(range(start, min(start + config.block, n))) for start in range(0, n, config.block)]
     samples = settings.get("samples", config.samples) if row.posterior else 0
     return [Unit(task, row, seed, block, samples) for seed in seeds for block in blocks]
-
-
-def fingerprint(network: torch.nn.Module | Prior) -> str:
-    """A key of a network's weights and buffers, and of a prior's noising and moments."""
-    sha = hashlib.sha256()
-    found = dict(network.state_dict()) if isinstance(network, torch.nn.Module) else {}
-    moments = getattr(network, "moments", None)
-    found |= {} if moments is None else {f"moments.{name}": value for name, value in vars(moments).items()}
-    for name, value in sorted(found.items()):
-        sha.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        sha.update(value.detach().cpu().contiguous().numpy().tobytes())
-    sha.update(repr(getattr(network, "sde", None)).encode())
-    return sha.hexdigest()[:16]
 
 
 def _chosen(names: Sequence[str] | None, known: Mapping[str, Any]) -> list[str]:

@@ -1,6 +1,5 @@
 """Calibration: ranks of true images among their posterior samples, on any prior."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,25 +7,26 @@ from typing import Annotated
 
 import torch
 import typer
-from safetensors.torch import save_file
 from torch import Tensor
 
 import priors
 from benchmarks.common.commands import Out, Seed, finish
 from benchmarks.common.intervals import bootstrap
+from benchmarks.common.keys import key
 from benchmarks.common.provenance import RESULTS
 from benchmarks.common.ranks import LEVELS, Ranks, Uniformity, frequencies, ranks, uniformity
+from benchmarks.common.records import Records
 from benchmarks.exact.problems import IMAGE_TASKS
 from benchmarks.trained.reconstruction import BLOCK, identity, solved
 from inverse import METHODS, Method, Solution, sample
 from inverse.auto import resolve
 from inverse.grids import karras
 from inverse.guidance import MMPS, Unconditional
+from inverse.methods import composition
 from inverse.predictors import PREDICTORS, StochasticRungeKutta
 from operators import Operator
 from priors import GaussianMixture, Prior, RowRNG
 from priors.files import atomic
-from priors.parsing import read_tensors
 
 TRUTHS = ("test", "prior")
 ACROSS = 7  # columns of the figure
@@ -199,14 +199,12 @@ def _truths(origin: str, prior: Prior, prior_name: str, n: int, seed: int, work:
         return images.floats(slice(0, n))
     if isinstance(prior, GaussianMixture):
         return prior.sample(n, seed + TRUTH_SEED)
-    parts = (DRAWING.predictor, DRAWING.grid.__name__, DRAWING.n_steps, n, seed)  # type: ignore[attr-defined]
-    key = hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
-    path = work / f"truths-{identity(prior_name)}-{key}.safetensors"
-    if not path.exists():
+    records, facts = Records(work / "truths.jsonl"), {"method": composition(DRAWING), "n": n, "seed": seed}
+    place = key("truths", prior=identity(prior_name), **facts)
+    if place not in records.found:
         drawn = sample(prior, n, DRAWING, seed=seed + TRUTH_SEED, progress=progress)
-        with atomic(path) as temporary:
-            save_file({"truths": drawn.contiguous()}, temporary)
-    return read_tensors(path, "file of truths", "remove it: it is made again")["truths"]
+        records.add(place, facts, {"truths": drawn.numpy()})
+    return torch.from_numpy(records.arrays(place)["truths"])
 
 
 def _blocks(prior, operator, y, method, n_samples, n_steps, seed, work, progress) -> Iterator[Solution]:

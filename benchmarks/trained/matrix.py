@@ -18,8 +18,9 @@ from torch import Tensor
 import inverse
 import operators
 import priors
+from benchmarks.common.keys import code_behind, key
 from benchmarks.common.provenance import RESULTS, provenance, write_table
-from benchmarks.common.records import Records, code_behind, digest
+from benchmarks.common.records import Records
 from inverse import METHODS, PoorFit, solve
 from inverse.auto import serves
 from inverse.methods import composition
@@ -71,8 +72,15 @@ class Cell:
         """Of all that its outcome depends on: how the operator is made, the method's parts and their code."""
         method = METHODS[self.method]
         parts = (type(method.guidance), type(method.predictor), type(method.population))
-        made = inspect.getsource(OPERATORS[self.operator])
-        return digest(vars(self), made, composition(method), code_behind(parts, ("inverse.guidance",)), SIZE, SAMPLES)
+        return key(
+            "matrix",
+            cell=vars(self),
+            operator=inspect.getsource(OPERATORS[self.operator]),
+            method=composition(method),
+            code=code_behind(parts, ("inverse.guidance",)),
+            size=SIZE,
+            samples=SAMPLES,
+        )
 
 
 def cells(

@@ -14,8 +14,9 @@ import typer
 from torch import Tensor
 
 import priors
+from benchmarks.common.keys import code_behind, key
 from benchmarks.common.provenance import RESULTS, provenance, write_table
-from benchmarks.common.records import Records, code_behind, digest
+from benchmarks.common.records import Records
 from inverse import METHODS, solve
 from inverse.app.operator_text import read_operator
 from inverse.app.photo import Problem, pose
@@ -106,8 +107,9 @@ class Solved:
 
     def psnr(self, cell: Cell, problem: Problem) -> float | None:
         """In dB; None where the limit of new solves is reached."""
-        key = digest(self.version, vars(cell), problem.sigma, SIZE, SAMPLES, BUDGET)
-        if key not in self.records.found:
+        facts = {"sigma": problem.sigma, "size": SIZE, "samples": SAMPLES, "budget": BUDGET}
+        name = key("noise level", code=self.version, cell=vars(cell), **facts)
+        if name not in self.records.found:
             if self.left <= 0:
                 return None
             self.left -= 1
@@ -115,8 +117,8 @@ class Solved:
                 warnings.simplefilter("ignore", UserWarning)
                 given = (problem.prior, problem.operator, problem.y, SAMPLES)
                 solution = solve(*given, budget=BUDGET, progress=False)
-            self.records.add(key, {"psnr": round(psnr(solution.mean, truth(cell)).item(), 3), "sigma": problem.sigma})
-        return self.records.found[key]["psnr"]
+            self.records.add(name, {"psnr": round(psnr(solution.mean, truth(cell)).item(), 3), "sigma": problem.sigma})
+        return self.records.found[name]["psnr"]
 
     def best(self, cell: Cell, error: float, folder: Path) -> tuple[float, float] | None:
         """(sigma, PSNR) of the best of `LEVELS`: from the one nearest to the error upwards and downwards, until PSNR

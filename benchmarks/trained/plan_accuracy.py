@@ -14,8 +14,9 @@ import typer
 from torch import Tensor
 
 import priors
+from benchmarks.common.keys import code, key
 from benchmarks.common.provenance import RESULTS, provenance, write_table
-from benchmarks.common.records import Records, code, digest
+from benchmarks.common.records import Records
 from benchmarks.trained.large import photograph, resident
 from inverse import Plan, plan, solve
 from inverse.app.operator_text import read_operator
@@ -174,10 +175,10 @@ def rows(records: Records, jobs: tuple[Job, ...] = JOBS) -> list[dict[str, str]]
     """The table, a line a job; what is in the records already is not measured again."""
     own, found = code(_measure, _by_parts, Held, Timed, pose), []
     for job in jobs:
-        key = digest(asdict(job), own)
-        if key not in records.found:
-            records.add(key, measure(job))
-        found.append(_row(job, records.found[key]))
+        name = key("plan", job=asdict(job), code=own)
+        if name not in records.found:
+            records.add(name, measure(job))
+        found.append(_row(job, records.found[name]))
     return found
 
 

@@ -1,7 +1,5 @@
 """Inpainting and deblurring of 100 test images: posterior means beside classical baselines."""
 
-import hashlib
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -14,14 +12,17 @@ import priors
 from benchmarks.common import baselines
 from benchmarks.common.commands import Out, Seed, finish
 from benchmarks.common.intervals import interval
+from benchmarks.common.keys import key
 from benchmarks.common.provenance import RESULTS
 from benchmarks.exact.problems import IMAGE_TASKS
 from inverse import Method, Solution, solve
 from inverse.guidance import MMPS
+from inverse.methods import composition
 from inverse.quality import psnr, residual_chi2, ssim
 from operators import Operator
 from priors import Prior
 from priors.checkpoints import locate, read_card
+from priors.hdf5 import checksum
 
 BLOCK = 10  # images per saved solution: what a killed run loses at most
 
@@ -85,12 +86,12 @@ def solved(
     progress,
 ) -> list[Solution]:
     """A solution per block of images; the blocks that lie in ``work`` already are read."""
-    # the file's name holds everything that its content depends on; functions are known by their names
-    made = re.sub(r" at 0x[0-9a-f]+", "", repr((method, n_samples, n_steps, seed)))
-    key = hashlib.sha256(made.encode() + y.numpy().tobytes()).hexdigest()[:12]
+    # files in place of records: a solution has its own format, with a checksum
+    facts = {"method": composition(method), "samples": n_samples, "steps": n_steps, "seed": seed}
+    name = key("solutions", y=checksum({}, {"y": y.numpy()}), **facts)
     solutions = []
     for start in range(0, len(y), BLOCK):
-        path = work / f"{key}-{start:04d}.h5"
+        path = work / f"{name}-{start:04d}.h5"
         if not path.exists():
             part = solve(prior, operator, y[start : start + BLOCK], n_samples, method, n_steps, seed, progress=progress)
             part.save(path)

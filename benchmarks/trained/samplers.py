@@ -1,30 +1,31 @@
 """Quality of unconditional samples against evaluations: predictor, corrector, both, and probability flow."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
-from safetensors.torch import save_file
 
 import priors
 from benchmarks.common import features
 from benchmarks.common.commands import Out, Seed, finish, small_priors
 from benchmarks.common.features import Features
+from benchmarks.common.keys import key
 from benchmarks.common.provenance import RESULTS
+from benchmarks.common.records import Records
 from benchmarks.exact.metrics import frechet
 from benchmarks.trained.reconstruction import identity
 from inverse import Method, sample
 from inverse.correctors import Langevin
 from inverse.grids import Grid, karras, uniform
 from inverse.guidance import Unconditional
+from inverse.methods import composition
 from inverse.predictors import ProbabilityFlow, ReverseDiffusion
 from inverse.protocols import Kernel
 from priors.data import ImageSet, read
 from priors.files import atomic
-from priors.parsing import read_tensors
 
 SNR = {"VESDE": 0.16, "VPSDE": 0.02, "SubVPSDE": 0.02}  # the paper's best, VP's between its .01 and .04
 
@@ -76,6 +77,7 @@ def run(
     reference, floor = seen[n:], frechet(seen[:n], seen[n:])
     columns = [f"{nfe} evaluations" for nfe in evaluations]
     rows = [{"prior": "-", "sampler": "real images (the floor)", **dict.fromkeys(columns, f"{floor:.3f}")}]
+    records = Records(work / "samplers.jsonl")
     for folder in folders:
         prior = priors.load(folder)
         for name, sampler in SAMPLERS.items():
@@ -83,15 +85,13 @@ def run(
             method = sampler.method(name, type(prior.sde).__name__)
             for column, nfe in zip(columns, evaluations, strict=True):
                 steps = nfe // sampler.cost
-                # the file's name holds everything that its content depends on
-                parts = (features.title, method.predictor, method.correctors, method.grid.__name__, steps, n, seed)
-                path = work / f"{identity(folder)}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}.safetensors"
-                if not path.exists():
+                facts = {"method": composition(method), "steps": steps, "samples": n, "seed": seed}
+                place = key("samplers", prior=identity(folder), features=features.title, **facts)
+                if place not in records.found:
                     found = features.of(sample(prior, n, method, steps, seed, progress=progress))
-                    with atomic(path) as temporary:
-                        save_file({"features": found.contiguous()}, temporary)
-                kept = read_tensors(path, "file of features", "remove it: it is made again")
-                row[column] = f"{frechet(kept['features'], reference):.3f}"
+                    records.add(place, facts, {"features": found.numpy()})
+                kept = torch.from_numpy(records.arrays(place)["features"])
+                row[column] = f"{frechet(kept, reference):.3f}"
             rows.append(row)
     return rows
 

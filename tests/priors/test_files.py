@@ -11,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from benchmarks.common.records import Records
-from benchmarks.suite import problems, records
+from benchmarks.common import arrays
+from benchmarks.common.records import FORMAT, Records
+from benchmarks.suite import problems
 from inverse import Solution
 from inverse.app.fastmri import read_scan
 from inverse.app.reconstruction import read_reconstruction, write_reconstruction
@@ -134,7 +135,8 @@ READERS = {
     "solution": Solution.load, "scan": read_scan, "reconstruction": read_reconstruction, "image set": data.read,
     "npz": lambda path: data.read(path), "pictures": pictures.read, "card": lambda path: read_card(path.parent),
     "checkpoint": lambda path: load(path.parent), "recipe": lambda path: read_recipe(str(path)),
-    "benchmark": problems.read, "record": records.read, "records": Records, "kernel": read_kernel,
+    "benchmark": problems.read, "records": Records, "kernel": read_kernel,
+    "arrays": lambda path: arrays.read(path, FORMAT, "file of arrays", ""),
     "official": lambda path: score_sde.read(path, True),
 }  # fmt: skip
 NAMES = {"npz": "a.npz", "card": "card.json", "checkpoint": "card.json", "recipe": "a.toml", "kernel": "a.npy"}

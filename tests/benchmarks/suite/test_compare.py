@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from benchmarks.cli import app
 from benchmarks.suite.compare import Tolerance, compare
-from benchmarks.suite.records import write
+from benchmarks.suite.records import opened, write
 from benchmarks.suite.report_cli import parse
 from tests.benchmarks.suite.synthetic import records
 
@@ -110,8 +110,9 @@ def test_tolerances():
 
 
 def folder(path, found):
+    kept = opened(path)
     for record in found:
-        write(record, path / f"{record.key}.h5")
+        write(record, kept)
     return str(path)
 
 

@@ -34,7 +34,7 @@ def test_a_set_comes_back_to_the_last_bit(published, config, name):
     for key, array in made.arrays.items():
         np.testing.assert_array_equal(array, read.arrays[key], err_msg=key)
     ours, theirs = (units.plan(config, [name], ["dps", "tv"], measured=m)[0] for m in (None, published))
-    assert [u.file for u in ours] == [u.file for u in theirs], "a unit's key is that of what was measured"
+    assert [u.name for u in ours] == [u.name for u in theirs], "a unit's key is that of what was measured"
 
 
 def test_a_set_says_what_it_is(published):

@@ -32,7 +32,7 @@ def test_what_is_shipped_can_be_planned(name):
     assert {u.task.problem.name for u in chosen} == set(config.problems)
     assert {u.row.name for u in chosen} == {*config.methods, "truth"}, "a row that no problem can be served by"
     assert all("does not serve" in line for line in left_out)
-    assert len({u.file for u in chosen}) == len(chosen)
+    assert len({u.name for u in chosen}) == len(chosen)
 
 
 def test_a_benchmark_is_read(config, bench):

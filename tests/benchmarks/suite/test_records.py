@@ -6,7 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
-from benchmarks.suite.records import Record, Scale, load, read, write
+from benchmarks.suite import runner
+from benchmarks.suite.records import Record, Scale, load, opened, read, write
 
 
 def made(**changes):
@@ -14,7 +15,7 @@ def made(**changes):
     full = Record(
         "0123456789abcdef", "mask", "random mask", "fashion-mnist", "mmps", True, 3, (4, 5), 8,
         {"steps": 32, "guidance": "MMPS(steps=3)"},
-        {"psnr_mean": np.array([23.5, np.nan]), "crps": rng.random(2)},
+        {"psnr_mean": np.array([23.5, np.nan]), "chi2": np.array([np.inf, -np.inf]), "crps": rng.random(2)},
         {"psnr_mean": Scale("PSNR of the mean, dB", "higher"), "crps": Scale("CRPS", "lower", 4)},
         {"lpips_sample": "no weights"},
         {"truth": rng.random((2, 1, 9, 9), np.float32), "samples": rng.random((2, 4, 1, 9, 9), np.float32)},
@@ -50,23 +51,23 @@ def same(a: Record, b: Record, but: tuple[str, ...] = ()) -> None:
 )
 def test_a_record_comes_back_whole(tmp_path, changes):
     record = made(**changes)
-    write(record, tmp_path / "a.h5")
-    same(read(tmp_path / "a.h5"), record)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+    write(record, opened(tmp_path))
+    same(read(opened(tmp_path), record.name), record)
+    (found,) = load(tmp_path)
+    same(found, record)
 
 
 def test_pictures_are_chunked_by_image_and_compressed(tmp_path):
-    write(made(), tmp_path / "a.h5")
-    with h5py.File(tmp_path / "a.h5") as file:
-        held = file["pictures/samples"]
-        assert held.chunks == (1, 4, 1, 9, 9) and held.compression == "gzip"
+    write(made(), opened(tmp_path))
+    with h5py.File(tmp_path / "records" / f"{made().name}.h5") as file:
+        samples = file["pictures/samples"]
+        assert samples.chunks == (1, 4, 1, 9, 9) and samples.compression == "gzip"
 
 
-def test_load_sorts_and_passes_over_what_is_being_written(tmp_path):
+def test_load_sorts(tmp_path):
+    kept = opened(tmp_path)
     for seed, images, method in ((1, (0, 1), "mmps"), (0, (2, 3), "mmps"), (0, (0, 1), "mmps"), (0, (0, 1), "dps")):
-        write(made(seed=seed, images=images, method=method), tmp_path / f"{9 - seed}-{images[0]}-{method}.h5")
-    (tmp_path / ".half.h5.77.tmp").write_bytes(b"half")
-    (tmp_path / ".hidden.h5").write_bytes(b"half")
+        write(made(seed=seed, images=images, method=method), kept)
     order = [(r.method, r.seed, r.images) for r in load(tmp_path)]
     assert order == [("dps", 0, (0, 1)), ("mmps", 0, (0, 1)), ("mmps", 0, (2, 3)), ("mmps", 1, (0, 1))]
 
@@ -76,28 +77,40 @@ def test_a_missing_folder_names_the_command(tmp_path):
         load(tmp_path / "none")
 
 
+def test_a_folder_of_the_old_kind_is_refused_with_the_remedy(tmp_path):
+    (tmp_path / "mask--mmps--s0--i0000-0003--0123456789abcdef.h5").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"of an older version, .* another folder"):
+        load(tmp_path)
+    with pytest.raises(ValueError, match=r"of an older version, .* another folder"):
+        runner.run([], tmp_path)
+
+
 def test_rows_must_be_those_of_the_images(tmp_path):
     with pytest.raises(ValueError, match="one row per image"):
-        write(made(images=(0, 1, 2)), tmp_path / "a.h5")
+        write(made(images=(0, 1, 2)), opened(tmp_path))
     assert not list(tmp_path.iterdir())
 
 
 def test_damaged_files_are_named(tmp_path):
-    path = tmp_path / "a.h5"
-    write(made(), path)
+    kept = opened(tmp_path)
+    write(made(), kept)
+    path = tmp_path / "records" / f"{made().name}.h5"
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"a\.h5.* no readable .* run the benchmark again"):
+    with pytest.raises(ValueError, match=r"\.h5.* no readable .* run the command again"):
         load(tmp_path)
     path.write_bytes(b"no HDF5 at all")
-    with pytest.raises(ValueError, match=r"a\.h5 is no readable"):
-        read(path)
+    with pytest.raises(ValueError, match=r"\.h5 is no readable"):
+        read(kept, made().name)
     path.write_bytes(whole)
     with h5py.File(path, "r+") as file:
-        file["metrics/crps"][0] += 1e-9
-    with pytest.raises(ValueError, match=r"a\.h5.*does not match its checksum"):
-        read(path)
+        file["features"][0] += 1e-9
+    with pytest.raises(ValueError, match=r"\.h5.*does not match its checksum"):
+        read(kept, made().name)
     with h5py.File(path, "w") as file:
         file["samples"] = np.zeros(3)
-    with pytest.raises(ValueError, match=r"a\.h5.*its format is 'no format'"):
-        read(path)
+    with pytest.raises(ValueError, match=r"\.h5.*its format is 'no format'"):
+        read(kept, made().name)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match="run the command again"):
+        load(tmp_path)

@@ -14,6 +14,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from benchmarks.common.records import LOCKS
 from benchmarks.suite import execute, problems, records, runner, units
 from benchmarks.suite.clock import Clock, span
 from benchmarks.suite.methods import ROWS, Answer, Row, method
@@ -48,13 +49,14 @@ def unbroken(bench, tmp_path_factory):
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
 
 
-def killed(process: subprocess.Popen, folder: Path) -> dict[str, int]:
-    """SIGKILL in the middle: the records that are left, and when they were written."""
-    while len(list(folder.glob("[!.]*.h5"))) < 3 and process.poll() is None:
+def killed(process: subprocess.Popen, folder: Path) -> list[bytes]:
+    """SIGKILL in the middle: the lines that are left."""
+    file = folder / records.FILE
+    while not (file.exists() and file.read_bytes().count(b"\n") >= 3) and process.poll() is None:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    return {path.name: path.stat().st_mtime_ns for path in folder.glob("[!.]*.h5")}
+    return file.read_bytes().splitlines(keepends=True)
 
 
 def test_a_run_that_was_killed_resumes_in_two_processes_to_the_same_records(bench, unbroken, tmp_path):
@@ -66,9 +68,8 @@ def test_a_run_that_was_killed_resumes_in_two_processes_to_the_same_records(benc
     assert process.returncode == 0, output
     (found,) = re.findall(rf"(\d+) of {len(unbroken)} units found", output)  # of one process, the other may be ahead
     assert int(found) >= len(left)
-    assert all((tmp_path / name).stat().st_mtime_ns == at for name, at in left.items()), (
-        "finished units were done again"
-    )
+    lines = (tmp_path / records.FILE).read_bytes().splitlines(keepends=True)
+    assert lines[: len(left)] == left and len(lines) == len(unbroken), "finished units were done again"
     for ours, theirs in zip(records.load(tmp_path), unbroken, strict=True):
         same(ours, theirs, OF_THE_RUN)
 
@@ -216,10 +217,10 @@ def test_what_is_measured_is_shown_as_a_picture(operator, channels, itself):
     assert torch.equal(shown, y if itself else operator.adjoint(y))
 
 
-def test_damaged_records_are_done_again_and_older_ones_set_aside(config, tmp_path):
+def test_damaged_records_are_done_again_and_older_ones_withdrawn(config, tmp_path):
     chosen, _ = units.plan(config, ["motion"], ["ddrm"])
     runner.run(chosen, tmp_path)
-    damaged, whole = (tmp_path / unit.file for unit in chosen)
+    damaged, whole = (tmp_path / "records" / f"{unit.name}.h5" for unit in chosen)
     damaged.write_bytes(whole.read_bytes()[:1000])
     console = Console(record=True, width=300, force_terminal=False, file=open(os.devnull, "w"))  # noqa: SIM115
     assert runner.run(chosen, tmp_path, console=console).done == 1
@@ -227,12 +228,12 @@ def test_damaged_records_are_done_again_and_older_ones_set_aside(config, tmp_pat
     changed, _ = units.plan(replace(config, methods={"ddrm": {"steps": 4}}), ["motion"])
     runner.run(changed, tmp_path)
     assert {r.settings["steps"] for r in records.load(tmp_path)} == {4}
-    assert {r.settings["steps"] for r in records.load(tmp_path / runner.SUPERSEDED)} == {3}
+    assert damaged.exists() and whole.exists(), "what is withdrawn is not deleted"
 
 
 def test_what_another_process_holds_is_left_to_it(config, tmp_path):
     chosen, _ = units.plan(config, ["motion"], ["ddrm"])
-    with runner._claimed(tmp_path, chosen[0].key) as mine:
+    with records.opened(tmp_path).claimed(chosen[0].key) as mine:
         assert mine
         assert runner.run(chosen, tmp_path) == runner.Outcome(1, 0, 0, 1)
     assert runner.run(chosen, tmp_path) == runner.Outcome(1, 1, 0, 0)
@@ -264,8 +265,8 @@ def test_a_process_has_a_gpu_of_its_own(monkeypatch):
 def test_a_lock_that_is_a_link_is_not_followed(config, tmp_path):
     (tmp_path / "victim").write_text("precious")
     chosen, _ = units.plan(config, ["motion"], ["ddrm"])
-    (tmp_path / runner.LOCKS).mkdir()
-    (tmp_path / runner.LOCKS / chosen[0].key).symlink_to(tmp_path / "victim")
-    with pytest.raises(ValueError, match=r"is no lock of ours .*remove it"):
+    (tmp_path / LOCKS).mkdir()
+    (tmp_path / LOCKS / chosen[0].key).symlink_to(tmp_path / "victim")
+    with pytest.raises(ValueError, match=r"is not a lock of this program .*remove it"):
         runner.run(chosen, tmp_path)
     assert (tmp_path / "victim").read_text() == "precious"
