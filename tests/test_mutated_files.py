@@ -22,7 +22,7 @@ from priors import checkpoints, data, pictures
 from priors.importers import score_sde
 from priors.recipes import blamed, objective, read_recipe
 from priors.training import STATE, Trainer, TrainingConfig
-from tests.benchmarks.suite.conftest import SHAPE, TOML
+from tests.benchmarks.suite.conftest import TOML
 from tests.benchmarks.suite.test_records import made as made_record
 from tests.cases import normal
 from tests.inverse.app import scan_files
@@ -176,13 +176,14 @@ def benchmark(folder: Path) -> Path:
 
 
 def measured(folder: Path) -> Path:
-    problem = problems.read(benchmark(folder)).problems["mask"]
-    measurements.write(measurements.make(problem, SHAPE), folder / "mask.h5")
+    spec = problems.read(benchmark(folder)).problems["mask"]
+    measurements.write(spec, measurements.make(spec, score_prior()), folder / "mask.h5")
     return folder / "mask.h5"
 
 
 def read_measured(path: Path):
-    return measurements.read(path, problems.read(path.parent / "bench.toml").problems["mask"], SHAPE).identity
+    spec = problems.read(path.parent / "bench.toml").problems["mask"]
+    return measurements.identity(spec, measurements.read(path, spec, score_prior()))
 
 
 def official(folder: Path) -> Path:

@@ -17,7 +17,7 @@ from benchmarks.common.keys import code, code_behind, digest, key
 from benchmarks.common.records import Records
 from benchmarks.exact import metrics, oracle_problems, problems
 from benchmarks.exact.oracle_entries import Entry, Exact, PriorDraws, Theirs, ours, theirs
-from benchmarks.exact.oracle_problems import Instance, Problem
+from benchmarks.exact.oracle_problems import Family, Instance
 from benchmarks.peers import PEERS
 from inverse.auto import measured_numbers
 
@@ -31,20 +31,20 @@ REFERENCE_SEED, FLOOR_SEED = 10**6, 2 * 10**6
 class Unit:
     """A unit of work and of records: n samples by one entry for one instance.
 
-    Attributes: problem; number of the instance; entry; n.
+    Attributes: family of problems; number of the instance; entry; n.
     """
 
-    problem: Problem
+    family: Family
     number: int
     entry: Entry
     n: int
 
     @property
     def key(self) -> str:
-        """Of all that its record depends on: the problem, the samples, the entry, and the code of each."""
-        problem = [type(self.problem).__name__, vars(self.problem)]
-        facts = {"problem": problem, "instance": self.number, "samples": self.n, "entry": self.entry.identity}
-        return key("oracle", **facts, **_codes(self.problem))
+        """Of all that its record depends on: the family of problems, the samples, the entry, and the code of each."""
+        family = [type(self.family).__name__, vars(self.family)]
+        facts = {"problem": family, "instance": self.number, "samples": self.n, "entry": self.entry.identity}
+        return key("oracle", **facts, **_codes(self.family))
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class Truth:
 
 
 @lru_cache(maxsize=2)
-def truth(problem: Problem, number: int, n: int) -> Truth:
-    """The references for one instance. Arguments: problem; number of the instance; n per set."""
-    instance = problem.instance(number)
+def truth(family: Family, number: int, n: int) -> Truth:
+    """The references for one instance. Arguments: family; number of the instance; n per set."""
+    instance = family.instance(number)
     seeds = range(REFERENCE_SEED + REFERENCES * number, REFERENCE_SEED + REFERENCES * (number + 1))
     return Truth(instance, [instance.posterior.sample(n, seed=seed) for seed in seeds])
 
@@ -83,7 +83,7 @@ def measure(x: Tensor, known: Truth) -> dict[str, float]:
 
 def execute(unit: Unit) -> dict:
     """The record of a unit: its measures and costs, or the error that it ended with, as plain data."""
-    known = truth(unit.problem, unit.number, unit.n)
+    known = truth(unit.family, unit.number, unit.n)
     seed = unit.number if unit.entry.repeats == 1 else FLOOR_SEED + unit.entry.repeats * unit.number
     sets = []
     try:
@@ -108,26 +108,26 @@ def execute(unit: Unit) -> dict:
 def finish(units: Sequence[Unit], work: Path, workers: int = 1, progress: bool = True) -> list[dict]:
     """The records of units; those in ``work`` are read, the others are computed and stored there.
 
-    Arguments: units; work (folder): a file per problem; workers: processes, of one thread each; progress: a bar.
+    Arguments: units; work (folder): a file per family; workers: processes, of one thread each; progress: a bar.
     Raises: ValueError for workers < 1.
     """
     if workers < 1:
         raise ValueError(f"workers = {workers}: expected at least 1")
-    names = dict.fromkeys(unit.problem.name for unit in units)
+    names = dict.fromkeys(unit.family.name for unit in units)
     kept = {name: Records(work / f"{name}.jsonl") for name in names}
     keys = [unit.key for unit in units]
-    pending = {k: u for u, k in zip(units, keys, strict=True) if k not in kept[u.problem.name].found}
+    pending = {k: u for u, k in zip(units, keys, strict=True) if k not in kept[u.family.name].found}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=not progress, transient=True) as bar, _executed(pending, workers) as results:
         task = bar.add_task("oracle", total=len(pending))
         for key, record in results:
-            kept[pending[key].problem.name].add(key, record)
+            kept[pending[key].family.name].add(key, record)
             bar.advance(task)
-    return [kept[unit.problem.name].found[key] for unit, key in zip(units, keys, strict=True)]
+    return [kept[unit.family.name].found[key] for unit, key in zip(units, keys, strict=True)]
 
 
 def run(
-    chosen: Sequence[Problem],
+    chosen: Sequence[Family],
     names: Sequence[str] | None = None,
     peers: bool = True,
     n_instances: int = 20,
@@ -139,10 +139,10 @@ def run(
     peer_steps: int | None = None,
     progress: bool = True,
 ) -> list[dict]:
-    """A record for every problem, entry and instance; all entries see the same instances and seeds.
+    """A record for every family of problems, entry and instance; all entries see the same instances and seeds.
 
     Source: Cardoso et al. 2024, whose protocol the defaults are: 20 instances, 1000 samples, 100 steps, sliced W1.
-    Arguments: chosen problems; names of methods (None: all that support the operator; "auto" is always included);
+    Arguments: chosen families; names of methods (None: all that support the operator; "auto" is always included);
     peers: whether to include installed toolkits, at their defaults and at the best of their grids; n_instances;
     n_samples; n_steps: the most that our methods take, None for their defaults (`ours`); work, workers, progress: as
     `finish`; tuning: numbers of the instances on which the best of a peer's grid is chosen (none: at its defaults
@@ -155,63 +155,63 @@ def run(
         raise ValueError(f"{n_instances} instances of {n_samples} samples: expected at least 1 and 2")
     entries = {}
     names = None if names is None else [*dict.fromkeys(["auto", *names])]
-    for problem in chosen:
-        first = problem.instance(0)
-        entries[problem] = [Exact(), PriorDraws(), *ours(first, names, n_steps, n_samples)]
+    for family in chosen:
+        first = family.instance(0)
+        entries[family] = [Exact(), PriorDraws(), *ours(first, names, n_steps, n_samples)]
         if peers:
             settings = {} if peer_steps is None else {"steps": peer_steps}
-            entries[problem] += [Theirs(name, name, json.dumps(settings)) for name in theirs(first.operator)]
+            entries[family] += [Theirs(name, name, json.dumps(settings)) for name in theirs(first.operator)]
     if peers and tuning:
-        for problem, best in _tuned(entries, n_samples, tuning, work, workers, progress).items():
-            entries[problem] += best
+        for family, best in _tuned(entries, n_samples, tuning, work, workers, progress).items():
+            entries[family] += best
     units = [Unit(p, i, e, n_samples) for p, listed in entries.items() for i in range(n_instances) for e in listed]
     return [described(u) | r for u, r in zip(units, finish(units, work, workers, progress), strict=True)]
 
 
 def described(unit: Unit) -> dict:
     """What a unit is, as plain data."""
-    problem, capabilities = unit.problem, sorted(_first(unit.problem).operator.capabilities)
-    first = _first(problem)
-    about = {"problem": problem.name, "title": problem.title, "capabilities": capabilities, "method": unit.entry.name}
+    family, capabilities = unit.family, sorted(_first(unit.family).operator.capabilities)
+    first = _first(family)
+    about = {"problem": family.name, "title": family.title, "capabilities": capabilities, "method": unit.entry.name}
     about["measured"] = measured_numbers(first.operator, first.prior.event_shape)
     return about | unit.entry.facts | {"instance": unit.number, "samples": unit.n}
 
 
-def _tuned(entries, n: int, numbers, work: Path, workers: int, progress: bool) -> dict[Problem, list[Entry]]:
+def _tuned(entries, n: int, numbers, work: Path, workers: int, progress: bool) -> dict[Family, list[Entry]]:
     """Every peer at the settings of its grid with the least mean sliced W1 on the tuning instances."""
-    tried: dict[tuple[Problem, str], list[Entry]] = {}
-    for problem, listed in entries.items():
+    tried: dict[tuple[Family, str], list[Entry]] = {}
+    for family, listed in entries.items():
         for entry in listed:
             if isinstance(entry, Theirs):
                 grid = PEERS[entry.peer].grid
                 name = f"{entry.peer}, best of {len(grid)}"
-                tried[problem, entry.peer] = [Theirs(name, entry.peer, json.dumps(settings)) for settings in grid]
+                tried[family, entry.peer] = [Theirs(name, entry.peer, json.dumps(settings)) for settings in grid]
     # by instance and then entry, so that an instance is computed once
     units = [
         Unit(p, i, e, n) for p in entries for i in numbers for (q, _), grid in tried.items() if q == p for e in grid
     ]
     found = dict(zip(units, finish(units, work, workers, progress), strict=True))
 
-    def loss(problem: Problem, entry: Entry) -> float:
-        return sum(found[Unit(problem, i, entry, n)].get("sw1", float("inf")) for i in numbers)
+    def loss(family: Family, entry: Entry) -> float:
+        return sum(found[Unit(family, i, entry, n)].get("sw1", float("inf")) for i in numbers)
 
-    best: dict[Problem, list[Entry]] = {problem: [] for problem in entries}
-    for (problem, _), grid in tried.items():
-        best[problem].append(min(grid, key=lambda entry, problem=problem: loss(problem, entry)))
+    best: dict[Family, list[Entry]] = {family: [] for family in entries}
+    for (family, _), grid in tried.items():
+        best[family].append(min(grid, key=lambda entry, family=family: loss(family, entry)))
     return best
 
 
 @lru_cache
-def _first(problem: Problem) -> Instance:
-    return problem.instance(0)
+def _first(family: Family) -> Instance:
+    return family.instance(0)
 
 
 @lru_cache
-def _codes(problem: Problem) -> dict[str, str]:
+def _codes(family: Family) -> dict[str, str]:
     """Keys of the code of the problem (its prior, operator and noise) and of the measures."""
-    known = _first(problem)
+    known = _first(family)
     kinds = (type(known.prior), type(known.operator), type(known.operator.noise))
-    posed = [code_behind(kinds, ("priors", "operators")), code_behind((type(problem),), (oracle_problems.__name__,))]
+    posed = [code_behind(kinds, ("priors", "operators")), code_behind((type(family),), (oracle_problems.__name__,))]
     measured = (
         metrics.sliced_wasserstein, metrics.weight_error, metrics.responsibilities, metrics.mean_error,
         metrics.covariance_error, metrics.equally_weighted, measure, execute, truth.__wrapped__,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from benchmarks.common.problems import Problem
 from benchmarks.exact.problems import image_mixture
 from operators import Blur, Downsampling, GaussianNoise, LinearMap, Masking, Operator
 from priors import SDE, VESDE, VPSDE, GaussianMixture
@@ -15,23 +16,35 @@ from priors import SDE, VESDE, VPSDE, GaussianMixture
 MODES = tuple((8.0 * i, 8.0 * j) for i in range(-2, 3) for j in range(-2, 3))
 
 
-@dataclass(frozen=True)
-class Instance:
-    """One measurement and its exact posterior.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Instance(Problem):
+    """A problem of one measurement and its exact posterior.
 
-    Attributes: prior (GaussianMixture in single precision, which samplers are given); operator; y (1, *M); posterior:
-    the exact p(x0 | y), in double precision; log_evidence: the exact log p(y), nats.
+    Attributes: those of `Problem`: prior in single precision, which samplers are given, y (1, *M) and truth (1, *E);
+    posterior: the exact p(x0 | y), in double precision; log_evidence: the exact log p(y), nats.
     """
 
     prior: GaussianMixture
-    operator: Operator
-    y: Tensor
     posterior: GaussianMixture
     log_evidence: float
 
+    @classmethod
+    def of(cls, name: str, prior: GaussianMixture, operator: Operator, truth: Tensor, seed: int) -> "Instance":
+        """The instance of a truth (1, *E), measured with noise of a seed, under a prior in double precision."""
+        y = operator.measure(truth, seed=seed)
+        return cls(
+            name=name,
+            prior=deepcopy(prior).float(),
+            operator=operator,
+            y=y,
+            truth=truth,
+            posterior=prior.posterior(operator, y),
+            log_evidence=prior.log_evidence(operator, y),
+        )
 
-class Problem(ABC):
-    """A prior and a kind of measurement, drawn per instance; its repr identifies it.
+
+class Family(ABC):
+    """A family of problems: a prior and a kind of measurement, drawn per instance.
 
     Attributes: name (of tables and files); title (what is measured).
     """
@@ -49,13 +62,11 @@ class Problem(ABC):
         prior, operator = self.draw(generator)
         # seeds from the stream: the instance's number itself would repeat random numbers drawn above
         of_x, of_noise = torch.randint(2**31, (2,), generator=generator).tolist()
-        y = operator.measure(prior.sample(1, seed=of_x), seed=of_noise)
-        posterior, log_evidence = prior.posterior(operator, y), prior.log_evidence(operator, y)
-        return Instance(deepcopy(prior).float(), operator, y, posterior, log_evidence)
+        return Instance.of(self.name, prior, operator, prior.sample(1, seed=of_x), of_noise)
 
 
 @dataclass(frozen=True)
-class Mixture(Problem):
+class Mixture(Family):
     """25 unit-covariance modes on a lattice, measured by a random matrix.
 
     Formula: means (8 i, 8 j) repeated d / 2 times, i, j in -2..2; weights chi^2_1, normalised; A (d_y, d) Gaussian with
@@ -103,7 +114,7 @@ class Mixture(Problem):
 
 
 @dataclass(frozen=True)
-class Image(Problem):
+class Image(Family):
     """The mixture of smooth random images (`image_mixture`, VP), 8 x 8 pixels in about [-1, 1].
 
     Arguments: task: a name in `IMAGE_TASKS`.
@@ -143,14 +154,14 @@ IMAGE_TASKS = {
     "downsampling": "means of 2 x 2 pixels, sigma_y .05",
     "matrix": "16 Gaussian combinations, sigma_y .1",
 }
-GROUPS: dict[str, tuple[Problem, ...]] = {
+GROUPS: dict[str, tuple[Family, ...]] = {
     **{f"mixture-{d}": tuple(Mixture(d, d_y) for d_y in (1, 2, 4)) for d in (8, 80, 800)},
     "image-mixture": tuple(Image(task) for task in IMAGE_TASKS),
 }
 SINGLE = {problem.name: (problem,) for group in GROUPS.values() for problem in group}
 
 
-def find(name: str) -> tuple[Problem, ...]:
+def find(name: str) -> tuple[Family, ...]:
     """The problems of a group such as "mixture-8" (for d_y = 1, 2, 4), or a single one such as "mixture-8-2".
 
     Raises: ValueError for an unknown name; lists the known ones.

@@ -1,13 +1,11 @@
-"""Problems with a known posterior, and measurements of the shipped test images."""
+"""Priors and measurements with a known posterior."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from operators import Blur, GaussianNoise, LinearMap, Masking, Operator
+from operators import GaussianNoise, LinearMap, Masking
 from priors import SDE, Gaussian, GaussianMixture
 
 
@@ -89,23 +87,3 @@ def two_pixels(sde: SDE) -> tuple[Gaussian, Masking, Tensor]:
     """
     prior = Gaussian(torch.zeros(2), torch.tensor([[1.0, 0.8], [0.8, 1.0]]), sde=sde)
     return prior, Masking(torch.tensor([1, 0]), noise=GaussianNoise(0.0)), torch.tensor([[1.5, 0.0]])
-
-
-@dataclass(frozen=True)
-class ImageTask:
-    """A measurement of test images: its operator by event shape, and a title."""
-
-    title: str
-    operator: Callable[[tuple[int, ...]], Operator]
-
-
-IMAGE_TASKS = {
-    "masking": ImageTask(
-        "masking, 50 % of pixels, sigma_y .05",
-        lambda shape: Masking.random(shape, keep=0.5, seed=0, noise=GaussianNoise(0.05)),
-    ),
-    "blur": ImageTask(
-        "Gaussian blur, sigma 1.5 px, circular, sigma_y .02",
-        lambda shape: Blur.gaussian(1.5, noise=GaussianNoise(0.02)),
-    ),
-}

@@ -15,11 +15,12 @@ from benchmarks.common.keys import code_behind, key
 from benchmarks.common.provenance import RESULTS, provenance, write_table
 from benchmarks.common.records import Records
 from benchmarks.exact.exactness import SDES
+from benchmarks.exact.oracle_problems import Instance
 from benchmarks.exact.problems import image_mixture, smooth_covariance
 from inverse import METHODS, solve
 from inverse.auto import resolve
-from operators import GaussianNoise, LinearMap, Masking, Operator
-from priors import SDE, Gaussian, GaussianMixture
+from operators import GaussianNoise, LinearMap, Masking
+from priors import SDE, Gaussian
 
 NOISES = (0.001, 0.01, 0.1)
 SHAPE = (1, 8, 8)
@@ -52,11 +53,12 @@ class Cell:
     operator: str
     sigma_y: float
 
-    def problem(self, number: int) -> tuple[Gaussian | GaussianMixture, Operator, torch.Tensor]:
-        """(prior in single precision, operator, y (1, *M)) of one instance."""
+    def problem(self, number: int) -> Instance:
+        """One instance."""
         prior = PRIORS[self.prior](SDES[self.sde])
         operator = OPERATORS[self.operator](GaussianNoise(self.sigma_y))
-        return prior, operator, operator.measure(prior.sample(1, seed=100 + number), seed=200 + number)
+        name = f"{self.prior}, {self.operator}"
+        return Instance.of(name, prior, operator, prior.sample(1, seed=100 + number), 200 + number)
 
 
 def cells() -> list[Cell]:
@@ -73,16 +75,17 @@ def ratio(cell: Cell, method: str, n_samples: int, instances: int, n_steps: int 
     """
     logs = []
     for number in range(instances):
-        prior, operator, y = cell.problem(number)
+        problem = cell.problem(number)
         try:
-            resolve(method, operator, SHAPE, n_samples)
+            resolve(method, problem.operator, SHAPE, n_samples)
         except ValueError:
             return None
-        exact = prior.posterior(operator, y).covariance.diagonal(dim1=-2, dim2=-1).sqrt().flatten()
+        exact = problem.posterior.covariance.diagonal(dim1=-2, dim2=-1).sqrt().flatten()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             try:
-                solution = solve(prior.float(), operator, y, n_samples, method, n_steps, seed=number, progress=False)
+                given = (problem.prior, problem.operator, problem.y, n_samples, method, n_steps)
+                solution = solve(*given, seed=number, progress=False)
             except ArithmeticError:
                 return math.nan
             logs.append((solution.std.double().flatten().clamp_min(1e-12) / exact).log().mean())

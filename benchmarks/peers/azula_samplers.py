@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from benchmarks.peers.base import LINEAR, Task, adapted, noise_of, require, standardised
+from benchmarks.peers.base import LINEAR, PeerProblem, adapted, noise_of, require, standardised
 
 SCHEDULES = {"vp": "VPSchedule", "cosine": "CosineSchedule", "rectified": "RectifiedSchedule"}
 
@@ -19,55 +19,55 @@ SCHEDULES = {"vp": "VPSchedule", "cosine": "CosineSchedule", "rectified": "Recti
 class Network:
     """The prior as azula's denoiser: a schedule, and an output with a mean."""
 
-    task: Task
+    problem: PeerProblem
     schedule: Any
 
     def __call__(self, x_t: Tensor, t: Tensor, **_) -> SimpleNamespace:
         """E[u0 | u_t = x_t] as ``mean``; x_t (N, *E), t 0-d."""
         alpha, sigma = self.schedule(t)
-        return SimpleNamespace(mean=self.task.denoise(x_t / alpha, sigma / alpha))
+        return SimpleNamespace(mean=self.problem.denoise(x_t / alpha, sigma / alpha))
 
 
-def network(task: Task, schedule: str) -> Network:
-    """The prior of a task under one of azula's schedules. Arguments: task; schedule, a name in SCHEDULES."""
-    return Network(task, getattr(require("azula", "noise"), SCHEDULES[schedule])())
+def network(problem: PeerProblem, schedule: str) -> Network:
+    """The prior of a problem under one of azula's schedules. Arguments: problem; schedule, a name in SCHEDULES."""
+    return Network(problem, getattr(require("azula", "noise"), SCHEDULES[schedule])())
 
 
-def draw(task: Task, sampler: Any) -> Tensor:
+def draw(problem: PeerProblem, sampler: Any) -> Tensor:
     """A sampler's whole run from its own start."""
-    return sampler(sampler.init((task.n, *task.event_shape)).to(task.device))
+    return sampler(sampler.init((problem.n, *problem.event_shape)).to(problem.device))
 
 
-def _mmps(task: Task, steps: int, iterations: int, solver: str, eta: float, schedule: str) -> Tensor:
-    covariance = require("azula", "linalg.covariance").IsotropicCovariance(task.sigma_y**2)
+def _mmps(problem: PeerProblem, steps: int, iterations: int, solver: str, eta: float, schedule: str) -> Tensor:
+    covariance = require("azula", "linalg.covariance").IsotropicCovariance(problem.sigma_y**2)
     denoiser = require("azula", "guidance").MMPSDenoiser(
-        network(task, schedule),
-        y=task.y.flatten(1),
-        A=lambda x: task.operator(x).flatten(1),
+        network(problem, schedule),
+        y=problem.y.flatten(1),
+        A=lambda x: problem.operator(x).flatten(1),
         cov_y=covariance,
         solver=solver,
         iterations=iterations,
     )
-    return draw(task, require("azula", "sample").DDIMSampler(denoiser, eta=eta, steps=steps, silent=True))
+    return draw(problem, require("azula", "sample").DDIMSampler(denoiser, eta=eta, steps=steps, silent=True))
 
 
-def _dps(task: Task, steps: int, zeta: float, schedule: str) -> Tensor:
+def _dps(problem: PeerProblem, steps: int, zeta: float, schedule: str) -> Tensor:
     # It takes one norm over the whole batch, so that a sample would depend on its batch mates. The norm of the sum of
     # the rows' norms has for gradient the gradient of each row's norm: what it does to a sample that is alone.
     def residuals(x: Tensor) -> Tensor:
-        return -(task.y - task.operator(x)).flatten(1).norm(dim=1).sum()
+        return -(problem.y - problem.operator(x)).flatten(1).norm(dim=1).sum()
 
     sampler = require("azula", "guidance").DPSSampler(
-        network(task, schedule), y=task.y.new_zeros(()), A=residuals, zeta=zeta, steps=steps, silent=True
+        network(problem, schedule), y=problem.y.new_zeros(()), A=residuals, zeta=zeta, steps=steps, silent=True
     )
-    return draw(task, sampler)
+    return draw(problem, sampler)
 
 
-def _tds(task: Task, steps: int, twist: str, schedule: str) -> Tensor:
+def _tds(problem: PeerProblem, steps: int, twist: str, schedule: str) -> Tensor:
     # It leaves log p(y | x_t) to its user. "variance": N(y; A D, sigma_y^2 + r^2 A A'), with r^2 = s^2 / (1 + s^2) the
     # variance of x0 given x_t for data of variance 1 (Song et al. 2023); "point": r = 0, the paper's own choice.
     def log_likelihood(x: Tensor, s: Tensor) -> Tensor:
-        residual = task.y - task.operator(x)
+        residual = problem.y - problem.operator(x)
         r2 = (s**2 / (1 + s**2)).item() if twist == "variance" else 0.0
         weighted = solve(residual.detach(), r2)
         # value -w'e/2 and gradient -w'de, without a derivative of the solver
@@ -75,16 +75,16 @@ def _tds(task: Task, steps: int, twist: str, schedule: str) -> Tensor:
 
     def solve(residual: Tensor, r2: float) -> Tensor:
         if r2 == 0:
-            return residual / task.sigma_y**2
-        ratio = (noise_of(task.operator) / task.sigma_y) ** 2  # the operator's own noise is in data units
+            return residual / problem.sigma_y**2
+        ratio = (noise_of(problem.operator) / problem.sigma_y) ** 2  # the operator's own noise is in data units
         if ratio == 0:  # none: exact where A A' is a multiple of the identity
-            return task.operator.solve_gram(residual, r2 + task.sigma_y**2)
-        return ratio * task.operator.solve_gram(residual, ratio * r2)
+            return problem.operator.solve_gram(residual, r2 + problem.sigma_y**2)
+        return ratio * problem.operator.solve_gram(residual, ratio * r2)
 
     sampler = require("azula", "guidance").TDSSampler(
-        network(task, schedule), twist=log_likelihood, steps=steps, silent=True
+        network(problem, schedule), twist=log_likelihood, steps=steps, silent=True
     )
-    return draw(task, sampler)
+    return draw(problem, sampler)
 
 
 AZULA = (

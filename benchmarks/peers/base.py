@@ -98,7 +98,7 @@ class _Counted(torch.autograd.Function):
 
 
 @dataclass(frozen=True)
-class Task:
+class PeerProblem:
     """One posterior in a peer's units, for n rows at once.
 
     Attributes: denoise; operator (linear, of u, for n rows); y (n, *M), one measurement repeated; sigma_y; event_shape;
@@ -149,7 +149,7 @@ def adapted(
     are changes of ``defaults``. A run raises ValueError for an operator without the capabilities ``needs``, a y that is
     not one measurement and unknown settings, and ImportError where the package is missing, all before the first
     evaluation of the prior.
-    Arguments: name to grid as in `Peer`; sampler: (task, **settings) -> u (n, *E) or of as many numbers; units: the
+    Arguments: name to grid as in `Peer`; sampler: (problem, **settings) -> u (n, *E) or of as many numbers; units: the
     units it expects; joint: whether its rows interact (particles) and must be drawn in one batch.
     """
 
@@ -166,17 +166,17 @@ def adapted(
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(seed)
             for first in range(0, n_samples, size):
-                task = pose(denoise, operator, y, min(size, n_samples - first))
-                u = sampler(task, **{**defaults, **settings}).detach().float()
-                parts.append(scaled.shift + scaled.scale * u.reshape(task.n, *task.event_shape))
+                problem = pose(denoise, operator, y, min(size, n_samples - first))
+                u = sampler(problem, **{**defaults, **settings}).detach().float()
+                parts.append(scaled.shift + scaled.scale * u.reshape(problem.n, *problem.event_shape))
         seconds = time.perf_counter() - start
         return Draws(torch.cat(parts), round(denoise.nfe / len(parts)), round(denoise.nvjp / len(parts)), seconds)
 
     return Peer(name, package, citation, needs, defaults, grid, run)
 
 
-def pose(denoise: Denoiser, operator: Operator, y: Tensor, n: int) -> Task:
-    """The task of n samples given y (1, *M), in the units of the denoiser.
+def pose(denoise: Denoiser, operator: Operator, y: Tensor, n: int) -> PeerProblem:
+    """The problem of n samples given y (1, *M), in the units of the denoiser.
 
     Formula: y = A x + noise is (y - A shift) / scale = A u + noise / scale.
     Arguments: denoise; operator (linear, isotropic Gaussian noise); y; n.
@@ -188,7 +188,7 @@ def pose(denoise: Denoiser, operator: Operator, y: Tensor, n: int) -> Task:
         y = (y - operator(torch.full((1, *prior.event_shape), units.shift, device=y.device))) / units.scale
     sigma_y = max(noise_of(operator) / units.scale, SMALLEST_NOISE)
     rows = operator.rows(torch.zeros(n, dtype=torch.long))
-    return Task(denoise, rows, y.expand(n, *y.shape[1:]), sigma_y, prior.event_shape, n, prior.device)
+    return PeerProblem(denoise, rows, y.expand(n, *y.shape[1:]), sigma_y, prior.event_shape, n, prior.device)
 
 
 def noise_of(operator: Any) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.peers.base import LINEAR, Task, adapted, in_unit_interval, require, standardised
+from benchmarks.peers.base import LINEAR, PeerProblem, adapted, in_unit_interval, require, standardised
 
 
 def picture(event_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -18,17 +18,17 @@ def picture(event_shape: tuple[int, ...]) -> tuple[int, ...]:
     return event_shape if len(event_shape) == 3 else (1, 1, torch.Size(event_shape).numel())
 
 
-def physics(task: Task) -> Any:
-    """The operator of a task as deepinv's: decomposable where ours has its singular values.
+def physics(problem: PeerProblem) -> Any:
+    """The operator of a problem as deepinv's: decomposable where ours has its singular values.
 
     Both toolkits place the coordinates of U'y at their singular values; only the shape of an event differs.
-    Arguments: task, for pictures (n, C, H, W) and y (n, *M).
+    Arguments: problem, for pictures (n, C, H, W) and y (n, *M).
     """
-    module, operator, shape = require("deepinv", "physics"), task.operator, picture(task.event_shape)
-    noise = module.GaussianNoise(task.sigma_y)
+    module, operator, shape = require("deepinv", "physics"), problem.operator, picture(problem.event_shape)
+    noise = module.GaussianNoise(problem.sigma_y)
 
     def enter(x: Tensor) -> Tensor:
-        return x.reshape(len(x), *task.event_shape)
+        return x.reshape(len(x), *problem.event_shape)
 
     def leave(x: Tensor) -> Tensor:
         return x.reshape(len(x), *shape)
@@ -39,74 +39,74 @@ def physics(task: Task) -> Any:
             A_adjoint=lambda y, **_: leave(operator.adjoint(y)),
             img_size=shape,
             noise_model=noise,
-            device=task.device,
+            device=problem.device,
         )
     singular = operator.singular_values.float()
     # rows share one measurement, so where the operator repeats its parameters the first row's stand for all
-    singular = singular[0] if singular.ndim > len(task.event_shape) else singular
+    singular = singular[0] if singular.ndim > len(problem.event_shape) else singular
     return module.DecomposablePhysics(
         U=lambda z: operator.U(enter(z)),
         U_adjoint=lambda y: leave(operator.Ut(y)),
         V=lambda z: leave(operator.V(enter(z))),
         V_adjoint=lambda x: leave(operator.Vt(enter(x))),
-        mask=singular.expand(task.event_shape).reshape(1, *shape).clone(),
+        mask=singular.expand(problem.event_shape).reshape(1, *shape).clone(),
         img_size=shape,
         noise_model=noise,
-        device=task.device,
+        device=problem.device,
     )
 
 
-def network(task: Task) -> Any:
+def network(problem: PeerProblem) -> Any:
     """The prior as a denoiser of pictures (n, C, H, W)."""
     base = require("deepinv", "models").Denoiser
 
     class Network(base):
         def forward(self, x, sigma, **_):
-            return task.denoise(x.reshape(len(x), *task.event_shape), sigma).reshape(x.shape)
+            return problem.denoise(x.reshape(len(x), *problem.event_shape), sigma).reshape(x.shape)
 
-    return Network(device=task.device)
+    return Network(device=problem.device)
 
 
-def _ddrm(task: Task, steps: int, eta: float, etab: float, spacing: str) -> Tensor:
+def _ddrm(problem: PeerProblem, steps: int, eta: float, etab: float, spacing: str) -> Tensor:
     levels = np.linspace(1, 0, steps) if spacing == "linear" else np.append(np.geomspace(1, 1e-3, steps - 1), 0.0)
-    sampler = require("deepinv", "sampling").DDRM(network(task), sigmas=levels, eta=eta, etab=etab)
-    return sampler(task.y, physics(task))
+    sampler = require("deepinv", "sampling").DDRM(network(problem), sigmas=levels, eta=eta, etab=etab)
+    return sampler(problem.y, physics(problem))
 
 
-def _diffpir(task: Task, steps: int, zeta: float, lambda_: float) -> Tensor:
+def _diffpir(problem: PeerProblem, steps: int, zeta: float, lambda_: float) -> Tensor:
     sampler = require("deepinv", "sampling").DiffPIR(
-        network(task),
+        network(problem),
         require("deepinv", "optim").L2(),
-        sigma=task.sigma_y,
+        sigma=problem.sigma_y,
         max_iter=steps,
         zeta=zeta,
         lambda_=lambda_,
-        device=task.device,
+        device=problem.device,
     )
-    return sampler(task.y, physics(task))
+    return sampler(problem.y, physics(problem))
 
 
-def _dps(task: Task, steps: int, weight: float, guidance: str, schedule: str) -> Tensor:
+def _dps(problem: PeerProblem, steps: int, weight: float, guidance: str, schedule: str) -> Tensor:
     sampler = require("deepinv", "sampling").DPS(
-        network(task), schedule=schedule, num_steps=steps, weight=weight, guidance=guidance, device=task.device
+        network(problem), schedule=schedule, num_steps=steps, weight=weight, guidance=guidance, device=problem.device
     )
-    return sampler(task.y, physics(task), x_init=(task.n, *picture(task.event_shape)))
+    return sampler(problem.y, physics(problem), x_init=(problem.n, *picture(problem.event_shape)))
 
 
-def _moment_matching(task: Task, steps: int, cg: int, weight: float, solver: str, spacing: str) -> Tensor:
+def _moment_matching(problem: PeerProblem, steps: int, cg: int, weight: float, solver: str, spacing: str) -> Tensor:
     # It clips nothing, so the data need no range and have variance 1, as the VP schedule takes them to have.
-    module, device = require("deepinv", "sampling"), task.device
+    module, device = require("deepinv", "sampling"), problem.device
     stepper, end = {"euler": (module.EulerSolver, 1e-3), "ddpm": (module.DDPMSolver, 0.0)}[solver]
     times = torch.linspace(1, end, steps, device=device, dtype=torch.float64)
     sampler = module.PosteriorDiffusion(
         data_fidelity=module.MomentMatchingDataFidelity(weight=weight, cg_max_iter=cg),
-        denoiser=network(task),
+        denoiser=network(problem),
         sde=module.VariancePreservingDiffusion(alpha=1.0, minus_one_one=False, device=device),
         solver=stepper(timesteps=times if spacing == "linear" else times**2),
         minus_one_one=False,
         device=device,
     )
-    return sampler(task.y, physics(task), x_init=(task.n, *picture(task.event_shape)))
+    return sampler(problem.y, physics(problem), x_init=(problem.n, *picture(problem.event_shape)))
 
 
 DEEPINV = (

@@ -27,11 +27,10 @@ def measure(config: Path, out: Path, problem: list[str] | None, data: Path | Non
         for name in problem or read.problems:
             if name not in read.problems:
                 raise ValueError(f"problem {name!r}: expected of {list(read.problems)}")
-            held = read.problems[name]
-            path = out / f"{name}.h5"
-            measured = measurements.make(held, tuple(units.prior_of(held).event_shape))
-            measurements.write(measured, path)
-            say(f"{path}: {len(measured.y)} measurements of {held.task}")
+            spec, path = read.problems[name], out / f"{name}.h5"
+            made = measurements.make(spec, units.prior_of(spec))
+            measurements.write(spec, made, path)
+            say(f"{path}: {len(made.y)} measurements of {spec.task}")
 
 
 def run_suite(
@@ -80,7 +79,7 @@ def _say(chosen: list[units.Unit], left_out: list[str], folder: Path) -> None:
     found = load(folder) if folder.is_dir() else []
     for record in found:
         clock.add(record)
-    for name, count in Counter(unit.task.problem.name for unit in chosen).items():
+    for name, count in Counter(unit.problem.name for unit in chosen).items():
         say(f"{name}: {count} units")
     say(f"{len(left_out)} rows left out, of operators that they do not serve")
     names = {record.name for record in found}

@@ -29,7 +29,7 @@ class Clock:
 
     def seconds(self, unit: Unit) -> float | None:
         """The estimated seconds of a unit, or None if its row was never timed."""
-        name, problem = unit.row.name, unit.task.problem
+        name, problem = unit.row.name, unit.problem.spec
         for place in ((problem.name, name), (problem.prior.rsplit("/", 1)[-1], name), (name,)):
             if place in self._measured:
                 return fmean(self._measured[place]) * len(unit.images) * max(1, unit.n_samples)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.common.defaults import TOLERANCE
 from benchmarks.suite.records import Record, Scale
-from benchmarks.suite.report.pooling import TRUTH, Problem, Row, pool
+from benchmarks.suite.report.pooling import TRUTH, Group, Row, pool
 from benchmarks.suite.report.stats import Difference, Values, difference, paired
 
 
@@ -129,7 +129,7 @@ def compare(
     return Comparison(**{name: tuple(items) for name, items in found.items()})
 
 
-def _problem(found: dict, where: str, before: Problem, after: Problem, tolerance: Tolerance, grown) -> None:
+def _problem(found: dict, where: str, before: Group, after: Group, tolerance: Tolerance, grown) -> None:
     rows = [{row.name: row for row in side.rows if row.method != TRUTH} for side in (before, after)]
     for name in sorted(rows[0].keys() | rows[1].keys()):
         if name not in rows[0] or name not in rows[1]:
@@ -161,7 +161,7 @@ def _of(row: Row, metric: str, units: frozenset[tuple[int, int]]) -> Values:
     return {unit: value for unit, value in row.values[metric].items() if unit in units}
 
 
-def _change(problem: Problem, name: str, metric: str, scale: Scale, old: Values, new: Values, tolerance: Tolerance):
+def _change(problem: Group, name: str, metric: str, scale: Scale, old: Values, new: Values, tolerance: Tolerance):
     """The change of a metric, in a list; [] where no image has it on both sides."""
     pairs = paired(old, new)
     if not len(pairs):

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.common.problems import Problem
 from benchmarks.suite import metrics
-from benchmarks.suite.measurements import Measurements
 from benchmarks.suite.methods import Answer, Truth
 from benchmarks.suite.metrics import Judged
 from benchmarks.suite.records import PICTURED, Record
@@ -28,15 +28,15 @@ def execute(unit: Unit, provenance: Mapping[str, Any]) -> Record:
 
     Arguments: unit; provenance: of the whole run.
     """
-    task, row = unit.task, unit.row
-    problem, prior = task.problem, task.prior
-    part = task.measured.part(unit.images).to(prior.device)
+    problem, row = unit.problem, unit.row
+    spec, prior = problem.spec, problem.prior
+    part = problem.part(unit.images).to(prior.device)
     about: dict[str, Any] = {
-        "key": unit.key, "problem": problem.name, "task": problem.task, "prior": Path(problem.prior).name,
+        "key": unit.key, "problem": problem.name, "task": spec.task, "prior": Path(spec.prior).name,
         "method": row.name, "posterior": row.posterior, "seed": unit.seed, "images": unit.images,
         "n_samples": unit.n_samples,
     }  # fmt: skip
-    notes: dict[str, Any] = {} if task.features is None else {"features": task.features.title}
+    notes: dict[str, Any] = {} if problem.features is None else {"features": problem.features.title}
     said: list[str] = []
     _reset_peak(prior.device)
     start = time.perf_counter()
@@ -61,24 +61,24 @@ def execute(unit: Unit, provenance: Mapping[str, Any]) -> Record:
     return Record(**about, seconds=seconds, peak_memory=_peak(prior.device), provenance={**provenance, **notes})
 
 
-def _measured(unit: Unit, part: Measurements, answer: Answer) -> dict[str, Any]:
+def _measured(unit: Unit, part: Problem, answer: Answer) -> dict[str, Any]:
     """The parts of an answer that a record stores."""
-    task = unit.task
+    problem = unit.problem
     judged = Judged(
-        part.truth, part.y, part.operator, answer.mean, answer.samples, answer.log_weights, part.labels, task.judge,
-        task.resolution, unit.stream, answer.antithetic,
+        part.truth, part.y, part.operator, answer.mean, answer.samples, answer.log_weights, part.labels, problem.judge,
+        problem.resolution, unit.stream, answer.antithetic,
     )  # fmt: skip
     found, scales, missing = metrics.measure(judged)
-    held: dict[str, Any] = {"metrics": found, "scales": scales, "missing": missing}
+    stored: dict[str, Any] = {"metrics": found, "scales": scales, "missing": missing}
     if answer.samples is not None:
-        held["ranks"] = metrics.histogram(judged.ranked)
-    held["features"] = _features(unit, judged.one)
+        stored["ranks"] = metrics.histogram(judged.ranked)
+    stored["features"] = _features(unit, judged.one)
     if judged.pictures:
         pictures = {"truth": part.truth, "mean": answer.mean, "std": answer.std}
         pictures["measurement"] = seen(part.operator.at(tuple(part.truth.shape[1:])), part.y)
         pictures["samples"] = None if answer.samples is None else answer.samples[:, :PICTURED]
-        held["pictures"] = {name: _float32(x) for name, x in pictures.items() if x is not None}
-    return held
+        stored["pictures"] = {name: _float32(x) for name, x in pictures.items() if x is not None}
+    return stored
 
 
 def seen(operator: Operator, y: Tensor) -> Tensor | None:
@@ -90,7 +90,7 @@ def seen(operator: Operator, y: Tensor) -> Tensor | None:
 
 
 def _features(unit: Unit, x: Tensor) -> np.ndarray | None:
-    space = unit.task.features
+    space = unit.problem.features
     return None if space is None else space.of(x.cpu()).numpy()
 
 
@@ -98,7 +98,7 @@ def _float32(x: Tensor) -> np.ndarray:
     return x.detach().cpu().float().numpy()
 
 
-def _check(answer: Answer, part: Measurements, n_samples: int) -> None:
+def _check(answer: Answer, part: Problem, n_samples: int) -> None:
     """Refuse an answer of wrong shapes or that is not finite, since third-party rows may fail."""
     shape = tuple(part.truth.shape)
     if tuple(answer.mean.shape) != shape:

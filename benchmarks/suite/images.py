@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import priors
-from benchmarks.suite.problems import SHIPPED, Problem
+from benchmarks.suite.problems import SHIPPED, Spec
 from priors import pictures
 from priors.data import ImageSet, floats, read, rounded
 from priors.decoding import decode
@@ -15,40 +15,40 @@ from priors.decoding import decode
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
-def images_of(problem: Problem, event_shape: tuple[int, ...]) -> tuple[Tensor, Tensor | None]:
+def images_of(spec: Spec, event_shape: tuple[int, ...]) -> tuple[Tensor, Tensor | None]:
     """The first images of a problem's data, in image units, and their labels.
 
-    Arguments: problem; event_shape (E) of its prior. Images of another size are resized or cropped where the problem
+    Arguments: spec; event_shape (E) of its prior. Images of another size are resized or cropped where the problem
     says so; colour becomes grey by the mean of channels, and grey colour by repetition, in folders only.
     Returns: truth (B, *E) float32 in [0, 1], labels (B,) int64 or None.
     Raises: FileNotFoundError; ValueError for images of another shape than E and for fewer images than asked for.
     """
-    path = Path(problem.data)
-    if problem.data == SHIPPED:
-        held = priors.samples(problem.prior)
+    path = Path(spec.data)
+    if spec.data == SHIPPED:
+        held = priors.samples(spec.prior)
     elif path.is_dir():
-        held = _folder(path, problem, event_shape)
-    elif pictures.holds(path, problem.split):
-        held = _pictures(path, problem, event_shape)
+        held = _folder(path, spec, event_shape)
+    elif pictures.holds(path, spec.split):
+        held = _pictures(path, spec, event_shape)
     elif path.suffix in (".h5", ".hdf5", ".npz") and path.exists():
-        held = read(path, problem.split)
+        held = read(path, spec.split)
     else:
         raise FileNotFoundError(
-            f"problem {problem.name}: no data {problem.data!r}: expected 'shipped', an image set (.h5, .npz) or a "
+            f"problem {spec.name}: no data {spec.data!r}: expected 'shipped', an image set (.h5, .npz) or a "
             "folder of images, relative to the TOML file; --data names another place"
         )
-    if len(held) < problem.images:
+    if len(held) < spec.images:
         raise ValueError(
-            f"problem {problem.name}: images = {problem.images}, but {problem.data!r} has {len(held)}: ask for fewer"
+            f"problem {spec.name}: images = {spec.images}, but {spec.data!r} has {len(held)}: ask for fewer"
         )
-    held = held[: problem.images]
+    held = held[: spec.images]
     truth = held.floats()
-    if truth.shape[2:] != tuple(event_shape[1:]) and problem.fit is not None:
-        truth = fitted(truth, event_shape, problem.fit)
+    if truth.shape[2:] != tuple(event_shape[1:]) and spec.fit is not None:
+        truth = fitted(truth, event_shape, spec.fit)
     if tuple(truth.shape[1:]) != tuple(event_shape):
         raise ValueError(
-            f"problem {problem.name}: images {tuple(truth.shape[1:])} of {problem.data!r}, and the prior "
-            f"{problem.prior!r} has {tuple(event_shape)}: expected the same; fit = 'resize' or 'crop' in the TOML "
+            f"problem {spec.name}: images {tuple(truth.shape[1:])} of {spec.data!r}, and the prior "
+            f"{spec.prior!r} has {tuple(event_shape)}: expected the same; fit = 'resize' or 'crop' in the TOML "
             "changes the size, not the number of channels"
         )
     return truth, held.labels
@@ -68,17 +68,17 @@ def fitted(x: Tensor, event_shape: tuple[int, ...], fit: str) -> Tensor:
     return x[..., top : top + h, left : left + w]
 
 
-def _pictures(path: Path, problem: Problem, event_shape: tuple[int, ...]) -> ImageSet:
+def _pictures(path: Path, spec: Spec, event_shape: tuple[int, ...]) -> ImageSet:
     """Pictures of different sizes, each brought to the prior's."""
-    held = pictures.read(path, problem.split).pictures[: problem.images]
-    if problem.fit is None:
-        raise ValueError(f"problem {problem.name}: pictures of several sizes in {path}: set fit = 'crop' or 'resize'")
-    parts = [fitted(floats(p)[None], event_shape, problem.fit) for p in held]
+    held = pictures.read(path, spec.split).pictures[: spec.images]
+    if spec.fit is None:
+        raise ValueError(f"problem {spec.name}: pictures of several sizes in {path}: set fit = 'crop' or 'resize'")
+    parts = [fitted(floats(p)[None], event_shape, spec.fit) for p in held]
     return ImageSet(rounded(torch.cat(parts), held[0].dtype), source=str(path))
 
 
-def _folder(path: Path, problem: Problem, event_shape: tuple[int, ...]) -> ImageSet:
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)[: problem.images]
+def _folder(path: Path, spec: Spec, event_shape: tuple[int, ...]) -> ImageSet:
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)[: spec.images]
     parts = []
     for file in files:
         pixels = np.atleast_3d(decode(file).opaque().ranged().floats)
@@ -87,7 +87,7 @@ def _folder(path: Path, problem: Problem, event_shape: tuple[int, ...]) -> Image
         elif pixels.shape[2] == 1:
             pixels = pixels.repeat(event_shape[0], 2)
         x = torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float()[None]
-        x = fitted(x, event_shape, problem.fit) if problem.fit and x.shape[2:] != tuple(event_shape[1:]) else x
+        x = fitted(x, event_shape, spec.fit) if spec.fit and x.shape[2:] != tuple(event_shape[1:]) else x
         if parts and parts[0].shape != x.shape:
             raise ValueError(f"{file}: {tuple(x.shape[2:])} pixels, others have {tuple(parts[0].shape[2:])}: set fit")
         parts.append(x)

@@ -17,8 +17,8 @@ COMMON = ("samples", "images")  # settings that the runner reads; the others are
 
 
 @dataclass(frozen=True)
-class Problem:
-    """One data set measured by one operator.
+class Spec:
+    """What a TOML says of a problem: one data set measured by one operator.
 
     Attributes: name; task: a title to group by; prior: a shipped name, a checkpoint folder or what `priors.load` takes;
     data: "shipped" (test images beside the prior), an image set (.h5, .npz), pictures as `inverse-pack` writes them, or
@@ -60,7 +60,7 @@ class Config:
     """
 
     path: Path
-    problems: dict[str, Problem]
+    problems: dict[str, Spec]
     methods: dict[str, dict[str, Any]]
     samples: int = 8
     seeds: tuple[int, ...] = (0,)
@@ -186,7 +186,7 @@ def _load(module: Any, table: Table) -> None:
         sys.path[:0] = chance
 
 
-def _problem(name: str, table: Table) -> Problem:
+def _problem(name: str, table: Table) -> Spec:
     if not name.replace("-", "").replace("_", "").isalnum():
         raise ValueError(f"{table.path}: problem {name!r}: expected letters, digits, - and _: files are named so")
     operator = table.take("operator", dict)
@@ -199,7 +199,7 @@ def _problem(name: str, table: Table) -> Problem:
     size = table.numbers("size", [0]) if "size" in table.content else None
     if size is not None and (len(size) != 2 or min(size) < 1):
         raise table.wrong("size", size, "[height, width] in pixels")
-    problem = Problem(
+    spec = Spec(
         name=name,
         task=table.text("task", name),
         prior=_place(table.path, table.text("prior")),
@@ -216,7 +216,7 @@ def _problem(name: str, table: Table) -> Problem:
         settings=table.take("settings", dict, {}),
     )
     table.done()
-    return problem
+    return spec
 
 
 def _positive(value: Any) -> bool:

@@ -150,7 +150,7 @@ def _kept(name: str, kept: Records, retry: bool, console: Console | None) -> Rec
 def _copied(unit: Unit, kept: Records) -> Record | None:
     """The record of another row with the same key: the same computation under another name."""
     for name, plain in kept.found.items():
-        same = plain["key"] == unit.key and plain["problem"] == unit.task.problem.name
+        same = plain["key"] == unit.key and plain["problem"] == unit.problem.name
         if same and (record := _kept(name, kept, True, None)) is not None:
             return replace(record, method=unit.row.name)
     return None
@@ -160,7 +160,7 @@ def _withdraw_superseded(units: Sequence[Unit], kept: Records) -> None:
     """Withdraw the records of the units' rows, problems, seeds and images that are not the units' own."""
     wanted: dict[tuple[str, str, int], list[Unit]] = {}
     for unit in units:
-        wanted.setdefault((unit.task.problem.name, unit.row.name, unit.seed), []).append(unit)
+        wanted.setdefault((unit.problem.name, unit.row.name, unit.seed), []).append(unit)
     for name, plain in list(kept.found.items()):
         rivals = wanted.get((plain["problem"], plain["method"], plain["seed"]), ())
         overlapping = [unit for unit in rivals if set(unit.images) & set(plain["images"])]

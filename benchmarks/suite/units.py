@@ -1,7 +1,7 @@
 """Units of a run: problem x method x seed x block of images, each under a key of all that it depends on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ import priors
 from benchmarks.common import features
 from benchmarks.common.keys import fingerprint
 from benchmarks.common.keys import key as key_of
+from benchmarks.common.problems import Problem
 from benchmarks.suite import measurements, methods, metrics
-from benchmarks.suite.measurements import Measurements
 from benchmarks.suite.methods import Row, Truth, source_of
-from benchmarks.suite.problems import COMMON, Config, Problem
+from benchmarks.suite.problems import COMMON, Config, Spec
 from benchmarks.suite.records import name_of, stem
 from priors import NoisyClassifier, Prior, ScorePrior
 from priors.checkpoints import SHIPPED
@@ -23,21 +23,21 @@ from priors.checkpoints import SHIPPED
 SEEDS = 10**6  # block seed = run seed * this + first image: blocks do not share noise
 
 
-class Task:
-    """A problem with everything its units need: prior, measurements, judge, feature space.
+@dataclass(frozen=True, eq=False)
+class SuiteProblem(Problem):
+    """A problem of the suite, with what its samples are judged by.
 
-    Arguments: problem; prior, on the device to run on; measured: its measurements, on the CPU.
+    Attributes: those of `Problem`: prior on the device to run on, the rest on the CPU; spec: what the TOML says of it.
     """
 
-    def __init__(self, problem: Problem, prior: Prior, measured: Measurements):
-        self.problem, self.prior, self.measured = problem, prior, measured
+    spec: Spec = field(kw_only=True)
 
     @cached_property
     def judge_name(self) -> str | None:
         """The classifier that judges samples: the problem's, or NAME-judge beside a shipped prior NAME."""
-        if self.problem.judge is not None:
-            return self.problem.judge
-        beside = f"{self.problem.prior}-judge"
+        if self.spec.judge is not None:
+            return self.spec.judge
+        beside = f"{self.spec.prior}-judge"
         return beside if (SHIPPED / beside).is_dir() else None
 
     @cached_property
@@ -55,7 +55,7 @@ class Task:
         """All that its units depend on besides measurements, method, seed and images, as plain data."""
         return {
             "prior": [fingerprint(self.prior), source_of(type(self.prior), ("priors",))],
-            "operator": source_of(type(self.measured.operator), ("operators",)),
+            "operator": source_of(type(self.operator), ("operators",)),
             "judge": None if self.judge is None else fingerprint(self.judge),
             "features": None if self.features is None else self.features.title,
             "device": self.prior.device.type,
@@ -72,10 +72,10 @@ class Task:
 class Unit:
     """A unit of work and of records: one row on some images of one problem with one seed.
 
-    Attributes: task; row; seed; images; n_samples.
+    Attributes: problem; row; seed; images; n_samples.
     """
 
-    task: Task
+    problem: SuiteProblem
     row: Row
     seed: int
     images: tuple[int, ...]
@@ -84,12 +84,12 @@ class Unit:
     @cached_property
     def key(self) -> str:
         """Of all that its record depends on; the row's name is none of it."""
-        part = self.task.measured.part(self.images)
+        problem, part = self.problem, self.problem.part(self.images)
         return key_of(
             "suite",
-            **self.task.identity,
-            measurements=part.identity,
-            row=self.row.identity(part.operator, self.task.prior, self.n_samples),
+            **problem.identity,
+            measurements=measurements.identity(problem.spec, part),
+            row=self.row.identity(part.operator, problem.prior, self.n_samples),
             samples=self.n_samples if self.row.posterior else 0,
             seed=self.seed,
             images=list(self.images),
@@ -98,7 +98,7 @@ class Unit:
     @property
     def stem(self) -> str:
         """The head of its record's name: what it is, whatever it depends on."""
-        return stem(self.task.problem.name, self.row.name, self.seed)
+        return stem(self.problem.name, self.row.name, self.seed)
 
     @property
     def name(self) -> str:
@@ -127,24 +127,30 @@ def plan(
     line for each row that a problem's operator cannot be served by.
     Raises: ValueError for unknown names; and as priors, images and measurements do.
     """
-    tasks = [_task(config.problems[n], measured, torch.device(device)) for n in _chosen(problems, config.problems)]
+    place = torch.device(device)
+    chosen = [_problem(config.problems[n], measured, place) for n in _chosen(problems, config.problems)]
     table = {name: config.methods.get(name, {}) for name in rows or config.methods or methods.available()}
     units: list[Unit] = []
     left_out: list[str] = []
-    for task in tasks:
-        if task.features is not None:
-            units.append(Unit(task, Truth(), 0, tuple(range(task.problem.images)), 0))
+    for problem in chosen:
+        if problem.features is not None:
+            units.append(Unit(problem, Truth(), 0, tuple(range(problem.spec.images)), 0))
         for name, settings in table.items():
-            if task.problem.methods is not None and name not in task.problem.methods and rows is None:
+            if problem.spec.methods is not None and name not in problem.spec.methods and rows is None:
                 continue
-            units += _of_row(config, task, name, settings, seeds or config.seeds, left_out)
+            units += _of_row(config, problem, name, settings, seeds or config.seeds, left_out)
     return sorted(units, key=lambda u: (u.seed, u.images[0])), left_out
 
 
 def _of_row(
-    config: Config, task: Task, name: str, settings: Mapping[str, Any], seeds: Sequence[int], left_out: list[str]
+    config: Config,
+    problem: SuiteProblem,
+    name: str,
+    settings: Mapping[str, Any],
+    seeds: Sequence[int],
+    left_out: list[str],
 ) -> list[Unit]:
-    settings = {**settings, **task.problem.settings.get(name, {})}
+    settings = {**settings, **problem.spec.settings.get(name, {})}
     place = f"{config.path}: methods.{name}"
     for key in COMMON:
         value = settings.get(key, 2)
@@ -154,13 +160,13 @@ def _of_row(
         row = methods.find(name, {key: value for key, value in settings.items() if key not in COMMON})
     except ValueError as error:
         raise ValueError(f"{place}: {error}") from None
-    if not row.serves(task.measured.operator, task.prior):
-        left_out.append(f"{task.problem.name}: {name} does not serve {type(task.measured.operator).__name__}")
+    if not row.serves(problem.operator, problem.prior):
+        left_out.append(f"{problem.name}: {name} does not serve {type(problem.operator).__name__}")
         return []
-    n = min(settings.get("images", task.problem.images), task.problem.images)
+    n = min(settings.get("images", problem.spec.images), problem.spec.images)
     blocks = [tuple(range(start, min(start + config.block, n))) for start in range(0, n, config.block)]
     samples = settings.get("samples", config.samples) if row.posterior else 0
-    return [Unit(task, row, seed, block, samples) for seed in seeds for block in blocks]
+    return [Unit(problem, row, seed, block, samples) for seed in seeds for block in blocks]
 
 
 def _chosen(names: Sequence[str] | None, known: Mapping[str, Any]) -> list[str]:
@@ -169,24 +175,25 @@ def _chosen(names: Sequence[str] | None, known: Mapping[str, Any]) -> list[str]:
     return list(names or known)
 
 
-def prior_of(problem: Problem) -> ScorePrior:
+def prior_of(spec: Spec) -> ScorePrior:
     """The prior of a problem, for pictures of its size.
 
     Raises: FileNotFoundError; ValueError for a size that the prior does not serve.
     """
-    prior = priors.load(problem.prior)
-    return prior if problem.size is None else prior.resized((prior.event_shape[0], *problem.size))
+    prior = priors.load(spec.prior)
+    return prior if spec.size is None else prior.resized((prior.event_shape[0], *spec.size))
 
 
 _loaded: dict[tuple[str, tuple[int, int] | None, str], Prior] = {}
 
 
-def _task(problem: Problem, measured: Path | None, device: torch.device) -> Task:
-    place = (problem.prior, problem.size, str(device))
+def _problem(spec: Spec, measured: Path | None, device: torch.device) -> SuiteProblem:
+    place = (spec.prior, spec.size, str(device))
     if place not in _loaded:
-        _loaded[place] = prior_of(problem).to(device)
+        _loaded[place] = prior_of(spec).to(device)
     prior = _loaded[place]
-    shape = tuple(prior.event_shape)
     if measured is None:
-        return Task(problem, prior, measurements.make(problem, shape))
-    return Task(problem, prior, measurements.read(measured / f"{problem.name}.h5", problem, shape))
+        found = measurements.make(spec, prior)
+    else:
+        found = measurements.read(measured / f"{spec.name}.h5", spec, prior)
+    return SuiteProblem(**vars(found), spec=spec)

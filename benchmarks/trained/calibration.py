@@ -13,10 +13,10 @@ import priors
 from benchmarks.common.commands import Out, Seed, finish
 from benchmarks.common.intervals import bootstrap
 from benchmarks.common.keys import key
+from benchmarks.common.problems import TASKS
 from benchmarks.common.provenance import RESULTS
 from benchmarks.common.ranks import LEVELS, Ranks, Uniformity, frequencies, ranks, uniformity
 from benchmarks.common.records import Records
-from benchmarks.exact.problems import IMAGE_TASKS
 from benchmarks.trained.reconstruction import BLOCK, identity, solved
 from inverse import METHODS, Method, Solution, sample
 from inverse.auto import resolve
@@ -65,7 +65,7 @@ def run(
 ) -> tuple[list[dict[str, str]], list[Calibration], list[str]]:
     """A row per task, truths and method.
 
-    Arguments: prior_name (shipped name or folder); tasks of `IMAGE_TASKS`; names in METHODS or "auto"; truths: "test",
+    Arguments: prior_name (shipped name or folder); tasks of `TASKS`; names in METHODS or "auto"; truths: "test",
     the shipped test images, which tests prior and method together, or "prior", draws of the prior, which tests the
     method alone; n_images of either; n_samples K; n_steps, n_cg (of MMPS), predictor (a name in PREDICTORS): default
     the method's own; seed; work (folder): finished blocks of images, and draws of the prior, are kept there and taken
@@ -74,14 +74,14 @@ def run(
     Raises: ValueError for an unknown name and for more test images than there are.
     """
     predictors = [] if predictor is None else [predictor]
-    for given, known in ((tasks, IMAGE_TASKS), (names, ["auto", *able()]), (truths, TRUTHS), (predictors, PREDICTORS)):
+    for given, known in ((tasks, TASKS), (names, ["auto", *able()]), (truths, TRUTHS), (predictors, PREDICTORS)):
         if unknown := [name for name in given if name not in known]:
             raise ValueError(f"{unknown}: expected of {list(known)}")
     prior = priors.load(prior_name)
     resolution = float(prior.sde.sigma(prior.sde.t_min)) if resolution is None else resolution
     rows, found, left_out = [], [], []
     for name in tasks:
-        task = IMAGE_TASKS[name]
+        task = TASKS[name]
         operator = task.operator(prior.event_shape)
         for origin in truths:
             truth = _truths(origin, prior, prior_name, n_images, seed, work, progress)
@@ -228,7 +228,7 @@ def _figures(calibrated: Calibration) -> dict[str, str]:
 
 def run_calibration(
     prior: str = "fashion-mnist",
-    task: Annotated[list[str], typer.Option(help="repeat for several")] = list(IMAGE_TASKS),  # noqa: B006
+    task: Annotated[list[str], typer.Option(help="repeat for several")] = list(TASKS),  # noqa: B006
     method: Annotated[list[str], typer.Option(help="of METHODS, or auto; repeat for several")] = ["auto"],  # noqa: B006
     truths: Annotated[list[str], typer.Option(help="test images, or draws of the prior; repeat for both")] = ["test"],  # noqa: B006
     images: int = 40,

@@ -19,6 +19,7 @@ import inverse
 import operators
 import priors
 from benchmarks.common.keys import code_behind, key
+from benchmarks.common.problems import Problem
 from benchmarks.common.provenance import RESULTS, provenance, write_table
 from benchmarks.common.records import Records
 from inverse import METHODS, PoorFit, solve
@@ -26,7 +27,7 @@ from inverse.auto import serves
 from inverse.methods import composition
 from inverse.quality import POOR, psnr, residual_chi2
 from operators import GaussianNoise, LinearOperator, Operator, PoissonNoise
-from priors import Prior, ScorePrior
+from priors import ScorePrior
 
 SIZE = 32  # pixels of the pictures of priors that serve any size
 SAMPLES = 2
@@ -100,8 +101,8 @@ def cells(
             yield from (Cell(name, kind, method) for kind in chosen[1] for name in chosen[0])
 
 
-def posed(cell: Cell) -> tuple[Prior, Operator, Tensor, Tensor] | None:
-    """Prior, operator, truth (1, *E) and y, or None where pictures of this prior cannot be measured so."""
+def posed(cell: Cell) -> Problem | None:
+    """The problem of one picture, or None where pictures of this prior cannot be measured so."""
     prior = priors.load(cell.prior)
     truth = priors.samples(cell.prior).floats(slice(0, 1))
     if isinstance(prior, ScorePrior) and prior.least_size is not None:
@@ -114,7 +115,7 @@ def posed(cell: Cell) -> tuple[Prior, Operator, Tensor, Tensor] | None:
     if operator is None:
         return None
     operator = operator.at(tuple(prior.event_shape))  # a measurement does not always give the picture's size
-    return prior, operator, truth, operator.measure(truth, seed=0)
+    return Problem(f"{cell.prior}, {cell.operator}", prior, operator, operator.measure(truth, seed=0), truth)
 
 
 def execute(cell: Cell) -> dict:
@@ -123,16 +124,16 @@ def execute(cell: Cell) -> dict:
     The mean of K samples of a posterior has (1 + 1 / K) times the squared error of the posterior's mean, which is what
     the pseudo-inverse is compared with.
     """
-    given = posed(cell)
-    if given is None:
+    problem = posed(cell)
+    if problem is None:
         return {"outcome": "no problem"}
-    prior, operator, truth, y = given
+    operator, y, truth = problem.operator, problem.y, problem.truth
     if not serves(METHODS[cell.method], operator):
         return {"outcome": "not served"}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            solution = solve(prior, operator, y, SAMPLES, cell.method, progress=False)
+            solution = solve(problem.prior, operator, y, SAMPLES, cell.method, progress=False)
         except (ValueError, TypeError) as error:
             return {"outcome": "refused", "text": str(error)}
         except inverse.NonFiniteState as error:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 import priors
 from benchmarks.common.keys import code, key
+from benchmarks.common.problems import Problem
 from benchmarks.common.provenance import RESULTS, provenance, write_table
 from benchmarks.common.records import Records
 from benchmarks.trained.large import photograph, resident
@@ -67,15 +68,16 @@ JOBS = (
 )
 
 
-def pose(job: Job) -> tuple[Prior, Operator, Tensor]:
-    """Prior, operator and y (1, *M) of a job."""
+def pose(job: Job) -> Problem:
+    """The problem of a job: one photograph."""
     truth = photograph(job.size)
     prior = priors.load(job.prior)
     if prior.event_shape[0] == 1:
         truth = truth.mean(1, keepdim=True)
     sized = prior.resized(tuple(truth.shape[1:]))  # type: ignore[attr-defined]
     operator = read_operator(job.operator, SIGMA, tuple(truth.shape[1:]))
-    return sized if job.tile is None else priors.Tiled(sized, job.tile), operator, operator.measure(truth, seed=0)
+    prior = sized if job.tile is None else priors.Tiled(sized, job.tile)
+    return Problem(job.operator, prior, operator, operator.measure(truth, seed=0), truth)
 
 
 def measure(job: Job) -> dict:
@@ -90,7 +92,8 @@ def _measure(job: Job) -> dict:
     work.clock = time.process_time
     x = torch.ones(2, requires_grad=True)
     torch.autograd.grad(x.square(), x, torch.ones(2))  # torch's first derivative of all imports a library
-    given = (*pose(job), job.samples, job.method)
+    problem = pose(job)
+    given = (problem.prior, problem.operator, problem.y, job.samples, job.method)
     start = time.process_time()
     said = plan(*given)
     took = time.process_time() - start

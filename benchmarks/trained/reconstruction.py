@@ -13,8 +13,8 @@ from benchmarks.common import baselines
 from benchmarks.common.commands import Out, Seed, finish
 from benchmarks.common.intervals import interval
 from benchmarks.common.keys import key
+from benchmarks.common.problems import TASKS
 from benchmarks.common.provenance import RESULTS
-from benchmarks.exact.problems import IMAGE_TASKS
 from inverse import Method, Solution, solve
 from inverse.guidance import MMPS
 from inverse.methods import composition
@@ -36,7 +36,7 @@ def run(
     seed: int,
     work: Path,
     progress: bool,
-    tasks: Sequence[str] = tuple(IMAGE_TASKS),
+    tasks: Sequence[str] = tuple(TASKS),
 ) -> list[dict[str, str]]:
     """One row per task and method, PSNR with its bootstrap interval.
 
@@ -50,7 +50,7 @@ def run(
     gaussian = baselines.load_gaussian(prior.sde)
     rows = []
     for name in tasks:
-        task = IMAGE_TASKS[name]
+        task = TASKS[name]
         operator = task.operator(prior.event_shape)
         y = operator.measure(truth, seed=seed)
         linear = baselines.linear_mmse(gaussian, operator, y)
@@ -143,7 +143,7 @@ def run_reconstruction(
     out: Out = RESULTS,
 ) -> None:
     """PSNR of the posterior mean on masked and blurred test images, beside classical baselines."""
-    rows = run(prior, images, samples, steps, cg, seed, work, True, task or tuple(IMAGE_TASKS))
+    rows = run(prior, images, samples, steps, cg, seed, work, True, task or tuple(TASKS))
     notes = (
         f"{images} Fashion-MNIST test images, {samples} posterior samples each, {steps} ancestral steps, {cg} of CG. "
         "Gains are paired by image, with the 95 % bootstrap interval of their mean; chi^2 is the residual in units of "

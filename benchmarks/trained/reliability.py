@@ -13,8 +13,8 @@ from torch import Tensor
 import priors
 from benchmarks.common.commands import Out, Seed, finish
 from benchmarks.common.intervals import bootstrap
+from benchmarks.common.problems import TASKS
 from benchmarks.common.provenance import RESULTS
-from benchmarks.exact.problems import IMAGE_TASKS
 from benchmarks.trained.calibration import calibrate
 from benchmarks.trained.reconstruction import identity, solved
 from inverse import METHODS, Method, UnreliableWeights
@@ -86,16 +86,16 @@ def run(
 ) -> tuple[list[dict[str, str]], list[Trust]]:
     """A row per setting: effective sample size, warnings and coverage beside the cost.
 
-    Arguments: prior_name (shipped name or folder); task of `IMAGE_TASKS`; chosen (`settings`); n_images of its test
+    Arguments: prior_name (shipped name or folder); task of `TASKS`; chosen (`settings`); n_images of its test
     images; n_samples K per image; seed; work (folder): what is finished is kept there and taken up again; progress.
     Returns: rows of texts, and what they were made of.
     Raises: ValueError for an unknown task.
     """
-    if task not in IMAGE_TASKS:
-        raise ValueError(f"task {task!r}: expected one of {list(IMAGE_TASKS)}")
+    if task not in TASKS:
+        raise ValueError(f"task {task!r}: expected one of {list(TASKS)}")
     prior = priors.load(prior_name)
     truth = priors.samples(prior_name).floats(slice(0, n_images))
-    operator = IMAGE_TASKS[task].operator(prior.event_shape)
+    operator = TASKS[task].operator(prior.event_shape)
     y = operator.measure(truth, seed=seed)
     resolution = float(prior.sde.sigma(prior.sde.t_min))
     found = []
@@ -184,7 +184,7 @@ def run_reliability(
     chosen = settings(plain, tempered, moved, exact, probes)
     rows, found = run(prior, task, chosen, images, samples, seed, work)
     notes = (
-        f"{IMAGE_TASKS[task].title}: {images} test images of prior {prior}, {samples} samples each, {probes} probes. "
+        f"{TASKS[task].title}: {images} test images of prior {prior}, {samples} samples each, {probes} probes. "
         "Effective samples 1 / sum w^2, mean over images; of tds since its last resampling only: its particles share "
         "ancestors, which no weight shows and coverage does. Coverage with its 95 % bootstrap interval over images; "
         "right: 95 on average. No coverage is told of fewer than 10 effective samples."

@@ -5,7 +5,8 @@ import torch
 from typer.testing import CliRunner
 
 from benchmarks import cli
-from benchmarks.exact import problems
+from benchmarks.common import problems
+from benchmarks.exact.problems import smooth_covariance
 from benchmarks.trained import calibration
 from inverse import METHODS, Solution
 from inverse.auto import choose
@@ -14,16 +15,16 @@ from priors import VESDE, Gaussian
 from tests.cases import score_prior, stand_in
 
 SHAPE = (1, 8, 8)
-PRIOR = Gaussian(torch.full((64,), 0.4), problems.smooth_covariance(8, 1.5, 0.3), VESDE(0.01, 10.0), event_shape=SHAPE)
-TITLE = problems.IMAGE_TASKS["masking"].title
+PRIOR = Gaussian(torch.full((64,), 0.4), smooth_covariance(8, 1.5, 0.3), VESDE(0.01, 10.0), event_shape=SHAPE)
+TITLE = problems.TASKS["masking"].title
 
 
 @pytest.fixture(autouse=True)
 def analytic(monkeypatch):
     """The Gaussian in place of a trained prior, with test images of its own."""
     stand_in(monkeypatch, PRIOR, calibration)
-    small = problems.ImageTask("blur", lambda shape: Blur.gaussian(0.8, noise=GaussianNoise(0.05)))
-    monkeypatch.setitem(problems.IMAGE_TASKS, "blur", small)  # the other's kernel is wider than these images
+    small = problems.Task("blur", lambda shape: Blur.gaussian(0.8, noise=GaussianNoise(0.05)))
+    monkeypatch.setitem(problems.TASKS, "blur", small)  # the other's kernel is wider than these images
 
 
 def run(work, *, tasks=("masking",), names=("pigdm",), truths=("prior",), images=12, samples=4, steps=4, **more):
@@ -75,7 +76,7 @@ def test_rows_hold_what_was_asked_for(tmp_path):
     assert len(rows) == len(found) == 8 and not left_out
     assert [row["truths"] for row in rows[:4]] == ["test", "test", "prior", "prior"]
     first = rows[0]
-    chosen = choose(problems.IMAGE_TASKS["masking"].operator(SHAPE), SHAPE, 4).method
+    chosen = choose(problems.TASKS["masking"].operator(SHAPE), SHAPE, 4).method
     assert first["method"].startswith(f"auto ({chosen.name}), ") and "4 steps" in first["method"]
     assert first["images x samples"] == "12 x 4" and "vjp" in first["NFE"]
     for column in ("pixels, 95 %", "frequencies, 50 %"):

@@ -36,10 +36,10 @@ def test_finished_cells_are_read_and_the_table_counts(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", matrix.OPERATORS)
 def test_every_linear_problem_has_a_pseudo_inverse_of_its_size(kind):
     name = "natural" if kind in ("grayscale", "bayer") else "fashion-mnist"
-    given = matrix.posed(matrix.Cell(name, kind, "mmps"))
-    assert given is not None
-    if isinstance(given[1], operators.LinearOperator):
-        assert given[1].pinv(given[3]).shape == given[2].shape
+    problem = matrix.posed(matrix.Cell(name, kind, "mmps"))
+    assert problem is not None
+    if isinstance(problem.operator, operators.LinearOperator):
+        assert problem.operator.pinv(problem.y).shape == problem.truth.shape
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import torch
 from typer.testing import CliRunner
 
 from benchmarks import cli
-from benchmarks.common.records import Records, code
+from benchmarks.common.keys import code
+from benchmarks.common.records import Records
 from benchmarks.exact import oracle
 from benchmarks.exact.metrics import covariance_error, equally_weighted, mean_error, responsibilities, weight_error
 from benchmarks.exact.oracle_entries import EXACT, PRIOR, Entry, Exact, Ours, PriorDraws, Theirs, ours
@@ -297,7 +298,7 @@ def test_a_killed_run_is_taken_up_again(tmp_path, monkeypatch):
 def test_a_unit_depends_on_method_steps_samples_and_instance():
     base = units(MMPS, instances=1)[0]
     other = replace(METHODS["mmps"], guidance=replace(METHODS["mmps"].guidance, steps=1))
-    changed = [replace(base, number=1), replace(base, n=33), replace(base, problem=Mixture(8, 1)), replace(
+    changed = [replace(base, number=1), replace(base, n=33), replace(base, family=Mixture(8, 1)), replace(
         base, entry=Ours("mmps", other, 4)), replace(base, entry=replace(MMPS, n_steps=5))]  # fmt: skip
     assert len({unit.key for unit in (base, *changed)}) == 6
     assert replace(base, entry=replace(MMPS, name="auto")).key == base.key, "a name is no cause to draw again"

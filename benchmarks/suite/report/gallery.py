@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.common.defaults import SHOWN
 from benchmarks.suite.records import Record
 from benchmarks.suite.report import png
-from benchmarks.suite.report.pooling import TRUTH, Problem, Row
+from benchmarks.suite.report.pooling import TRUTH, Group, Row
 
 SAMPLES = 4
 PIXELS = 6 * 10**6  # of all pictures of a problem: more make a page of hundreds of megabytes
@@ -46,7 +46,7 @@ class Gallery:
         self._places: dict[str, int] = {}
 
 
-def build(problem: Problem, order: Sequence[str], shown: int = SHOWN) -> Gallery | None:
+def build(problem: Group, order: Sequence[str], shown: int = SHOWN) -> Gallery | None:
     """The gallery of a problem; None where no record kept pictures.
 
     The scale of the standard deviation is one for the problem, so that methods and images can be compared by eye. It

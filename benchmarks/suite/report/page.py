@@ -7,14 +7,14 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.common.defaults import SHOWN
-from benchmarks.suite.report.pooling import Problem
+from benchmarks.suite.report.pooling import Group
 from benchmarks.suite.report.view import Section, scale_bar, section
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(
-    problems: Sequence[Problem], facts: Mapping[str, str], title: str = "", baseline: str = "", shown: int = SHOWN
+    problems: Sequence[Group], facts: Mapping[str, str], title: str = "", baseline: str = "", shown: int = SHOWN
 ) -> str:
     """The page.
 
@@ -46,7 +46,7 @@ def matrix(sections: Sequence[Section]) -> list[str]:
     return sorted(names, key=lambda name: (-ahead(name), name))
 
 
-def counts(problems: Sequence[Problem]) -> list[tuple[int, str]]:
+def counts(problems: Sequence[Group]) -> list[tuple[int, str]]:
     """How much was measured: (number, of what)."""
     methods = {row.method for problem in problems for row in problem.rows}
     images = {(p.name, p.prior, image) for p in problems for row in p.rows for image in row.images}
@@ -59,7 +59,7 @@ def counts(problems: Sequence[Problem]) -> list[tuple[int, str]]:
     return [(n, word + "s" * (n != 1)) for n, word in found]
 
 
-def dates(problems: Sequence[Problem]) -> str:
+def dates(problems: Sequence[Group]) -> str:
     """From when to when it was measured."""
     found = sorted({str(r.provenance["date"])[:10] for p in problems for r in p.records if "date" in r.provenance})
     return "" if not found else found[0] if len(found) == 1 else f"{found[0]} to {found[-1]}"

@@ -80,8 +80,8 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Problem:
-    """All that was measured on one problem with one prior.
+class Group:
+    """The rows of one problem and prior: all that was measured on it.
 
     Attributes: name; task (its title); prior; scales: metric -> `Scale`, in the order of columns; rows by method.
     """
@@ -109,7 +109,7 @@ def within(values: Values, images: frozenset[int]) -> Values:
     return {unit: value for unit, value in values.items() if unit[0] in images}
 
 
-def pool(records: Iterable[Record]) -> list[Problem]:
+def pool(records: Iterable[Record]) -> list[Group]:
     """Gather records by problem and prior, and within by method and its settings.
 
     Of two finished units of the same images and seed the later one counts, by the date of its provenance and then by
@@ -124,7 +124,7 @@ def pool(records: Iterable[Record]) -> list[Problem]:
     for (task, name, prior), members in sorted(groups.items()):
         scales = {metric: scale for record in members for metric, scale in record.scales.items()}
         ordered = {metric: scales[metric] for metric in sorted(scales, key=lambda m: _place(m, scales[m]))}
-        found.append(Problem(name, task, prior, ordered, tuple(_rows(members))))
+        found.append(Group(name, task, prior, ordered, tuple(_rows(members))))
     return found
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from benchmarks.exact.metrics import frechet
-from benchmarks.suite.report.pooling import TRUTH, Problem, Row
+from benchmarks.suite.report.pooling import TRUTH, Group, Row
 
 ENOUGH = 32  # images, below which a Frechet distance is mostly bias
 
@@ -77,7 +77,7 @@ def features(row: Row) -> np.ndarray:
     return np.stack([found[image] for image in sorted(found)]) if found else np.zeros((0, 0))
 
 
-def distances(problem: Problem) -> dict[str, float | str]:
+def distances(problem: Group) -> dict[str, float | str]:
     """Row -> Frechet distance of its features to the truth's, or why there is none; {} where there is no truth.
 
     The truth's features are those of a row whose method is called `TRUTH`.

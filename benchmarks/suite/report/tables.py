@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.suite.records import Scale
 from benchmarks.suite.report.axes import limits
-from benchmarks.suite.report.pooling import TRUTH, Problem, Row, within
+from benchmarks.suite.report.pooling import TRUTH, Group, Row, within
 from benchmarks.suite.report.sets import distances
 from benchmarks.suite.report.stats import FEW, Difference, Estimate, difference, estimate
 
@@ -96,11 +96,11 @@ def column(key: str, scale: Scale) -> Column:
     return Column(key, title(scale), f"nearest to {wanted} is best", f"→ {wanted}", scale.better)
 
 
-def build(problem: Problem, baseline: str = "") -> Table:
+def build(problem: Group, baseline: str = "") -> Table:
     """The table of a problem.
 
     The best mean is marked, and as ties all whose difference to it has a 95 % interval, paired by image and seed, that
-    reaches 0. Only methods with all images of the metric's reference (`Problem.reference`) can be best.
+    reaches 0. Only methods with all images of the metric's reference (`Group.reference`) can be best.
     Arguments: problem; baseline: the row that differences are taken to; default: each column's best.
     """
     rows = [row for row in problem.rows if row.method != TRUTH]
@@ -129,7 +129,7 @@ def build(problem: Problem, baseline: str = "") -> Table:
     return Table(tuple(columns), tuple(_ordered(lines, columns)), baseline or "the best", notes, estimates, best)
 
 
-def _estimates(problem: Problem, rows: list[Row], metric: str) -> tuple[dict[str, Estimate], str]:
+def _estimates(problem: Group, rows: list[Row], metric: str) -> tuple[dict[str, Estimate], str]:
     scale, reference = problem.scales[metric], problem.reference(metric)
     found = {row.name: estimate(within(row.values.get(metric, {}), reference)) for row in rows}
     found = {name: e for name, e in found.items() if e.n}
@@ -182,7 +182,7 @@ def _change(change: Difference | None, itself: bool, scale: Scale) -> tuple[str,
     return number(change.change, scale, True), _interval(change.low, change.high, scale, True)
 
 
-def _why(problem: Problem, row: Row, metric: str) -> str:
+def _why(problem: Group, row: Row, metric: str) -> str:
     if not row.records:
         return "every unit failed"
     if metric in row.missing:
@@ -206,7 +206,7 @@ def _costs(rows: list[Row], cells: dict[str, dict[str, Cell]]) -> list[Column]:
     return columns
 
 
-def _remark(problem: Problem, row: Row) -> str:
+def _remark(problem: Group, row: Row) -> str:
     every = {image for other in problem.rows for image in other.images}
     said = []
     if row.failed:
@@ -220,7 +220,7 @@ def _remark(problem: Problem, row: Row) -> str:
     return ", ".join(said)
 
 
-def _notes(problem: Problem, rows: list[Row], has_frechet: bool) -> tuple[str, ...]:
+def _notes(problem: Group, rows: list[Row], has_frechet: bool) -> tuple[str, ...]:
     n = max((len(row.images) for row in rows), default=0)
     notes = []
     if n < FEW:

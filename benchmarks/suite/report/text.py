@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 
-from benchmarks.suite.report.pooling import TRUTH, Problem
+from benchmarks.suite.report.pooling import TRUTH, Group
 from benchmarks.suite.report.tables import DASH, Cell, Column, Table, build
 from benchmarks.suite.report.view import failures
 
@@ -12,7 +12,7 @@ FIELDS = ("problem", "method", "seed", "image", "metric", "value")
 SIGNS = {"best": "**{}**", "tie": "{} ○", "": "{}"}
 
 
-def markdown(problems: Sequence[Problem], facts: Mapping[str, str], title: str = "", baseline: str = "") -> str:
+def markdown(problems: Sequence[Group], facts: Mapping[str, str], title: str = "", baseline: str = "") -> str:
     """The tables of the page, with 95 % intervals, and after each the differences to the best or the baseline.
 
     Arguments: problems; facts: what the report was made with, "command" among them; title; baseline: of `build`.
@@ -41,7 +41,7 @@ def markdown(problems: Sequence[Problem], facts: Mapping[str, str], title: str =
     return "\n\n".join(parts) + "\n"
 
 
-def long_form(problems: Sequence[Problem]) -> str:
+def long_form(problems: Sequence[Group]) -> str:
     """Every value that the tables are means of, as CSV of `FIELDS`; the method is the row's name."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from benchmarks.suite.records import Record
 from benchmarks.suite.report import gallery, plots, png, tables
-from benchmarks.suite.report.pooling import TRUTH, Problem, Row, plain
+from benchmarks.suite.report.pooling import TRUTH, Group, Row, plain
 from benchmarks.suite.report.sets import Histogram, row_histogram
 from benchmarks.suite.report.stats import per_image
 
@@ -47,7 +47,7 @@ class Section:
     """
 
     id: str
-    problem: Problem
+    problem: Group
     table: tables.Table
     lead: tables.Column | None
     tradeoffs: tuple[Tradeoff, ...]
@@ -101,7 +101,7 @@ class Section:
         return self.problem.scales[self.lead.key].better if self.lead else "none"
 
 
-def section(problem: Problem, at: int, baseline: str, shown: int) -> Section:
+def section(problem: Group, at: int, baseline: str, shown: int) -> Section:
     """All that the page shows of a problem.
 
     Arguments: problem; at: its place on the page; baseline: of the table; shown: images in the gallery at most.
@@ -129,7 +129,7 @@ def scale_bar() -> str:
     return png.uri(png.magma()[None])
 
 
-def _tradeoffs(problem: Problem, rows: Sequence[Row], table: tables.Table) -> list[Tradeoff]:
+def _tradeoffs(problem: Group, rows: Sequence[Row], table: tables.Table) -> list[Tradeoff]:
     found = []
     for column in table.columns:
         scale, made = problem.scales.get(column.key), []
@@ -148,7 +148,7 @@ def _tradeoffs(problem: Problem, rows: Sequence[Row], table: tables.Table) -> li
     return found
 
 
-def _data(found: gallery.Gallery, rows: Mapping[str, Row], problem: Problem, lead: tables.Column | None) -> dict:
+def _data(found: gallery.Gallery, rows: Mapping[str, Row], problem: Group, lead: tables.Column | None) -> dict:
     """What the gallery's script reads; scores are those of one image, means over its seeds."""
     written = [[""] * len(found.images) for _ in found.methods]
     if lead is not None:
@@ -184,7 +184,7 @@ def spans(numbers: Sequence[int]) -> str:
     return ", ".join(str(a) if a == b else f"{a}–{b}" for a, b in parts)
 
 
-def _origins(problem: Problem) -> list[tuple[dict[str, str], str]]:
+def _origins(problem: Group) -> list[tuple[dict[str, str], str]]:
     """Each distinct provenance, and whose it is."""
     groups: dict[str, tuple[dict[str, str], set[str]]] = {}
     for row in problem.rows:

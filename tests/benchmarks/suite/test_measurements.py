@@ -8,9 +8,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+import priors
 from benchmarks.cli import app
 from benchmarks.suite import measurements, units
-from benchmarks.suite.problems import Problem
+from benchmarks.suite.problems import Spec
 from operators import GaussianNoise, Masking
 
 from .conftest import SHAPE
@@ -25,14 +26,19 @@ def published(bench, tmp_path_factory):
     return folder
 
 
+PRIOR = priors.Gaussian(torch.zeros(64), torch.eye(64), sde=priors.VESDE(), event_shape=SHAPE)
+
+
 @pytest.mark.parametrize("name", ["mask", "motion"])
 def test_a_set_comes_back_to_the_last_bit(published, config, name):
-    made = measurements.make(config.problems[name], SHAPE)
-    read = measurements.read(published / f"{name}.h5", config.problems[name], SHAPE)
-    assert made.identity == read.identity
-    assert made.arrays.keys() == read.arrays.keys() >= {"truth", "y", "operator/noise.sigma"}
-    for key, array in made.arrays.items():
-        np.testing.assert_array_equal(array, read.arrays[key], err_msg=key)
+    spec = config.problems[name]
+    made = measurements.make(spec, PRIOR)
+    read = measurements.read(published / f"{name}.h5", spec, PRIOR)
+    assert measurements.identity(spec, made) == measurements.identity(spec, read)
+    ours, theirs = measurements.numbers(made), measurements.numbers(read)
+    assert ours.keys() == theirs.keys() >= {"truth", "y", "operator/noise.sigma"}
+    for key, array in ours.items():
+        np.testing.assert_array_equal(array, theirs[key], err_msg=key)
     ours, theirs = (units.plan(config, [name], ["dps", "tv"], measured=m)[0] for m in (None, published))
     assert [u.name for u in ours] == [u.name for u in theirs], "a unit's key is that of what was measured"
 
@@ -46,19 +52,20 @@ def test_a_set_says_what_it_is(published):
 
 def test_what_stands_in_the_file_is_used_and_nothing_is_drawn(published, config, monkeypatch, tmp_path):
     problem = config.problems["mask"]
-    held = measurements.read(published / "mask.h5", problem, SHAPE)
+    held = measurements.read(published / "mask.h5", problem, PRIOR)
     other = Masking(~held.operator.mask, noise=GaussianNoise(0.1))  # as another version of torch might draw it
-    measurements.write(replace(held, operator=other), tmp_path / "mask.h5")
+    measurements.write(problem, replace(held, operator=other), tmp_path / "mask.h5")
     monkeypatch.setattr(Masking, "measure", lambda *a, **k: pytest.fail("it measures"))
-    read = measurements.read(tmp_path / "mask.h5", problem, SHAPE)
+    read = measurements.read(tmp_path / "mask.h5", problem, PRIOR)
     assert torch.equal(read.operator.mask, other.mask) and torch.equal(read.y, held.y)
 
 
 def test_fewer_images_are_the_first_ones(published, config):
     few = replace(config.problems["mask"], images=2, task="another title", prior="elsewhere")
-    read = measurements.read(published / "mask.h5", few, SHAPE)
+    read = measurements.read(published / "mask.h5", few, PRIOR)
     assert len(read.y) == len(read.truth) == 2
-    assert read.identity == measurements.make(config.problems["mask"], SHAPE).part((0, 1)).identity
+    made = measurements.make(config.problems["mask"], PRIOR).part((0, 1))
+    assert measurements.identity(few, read) == measurements.identity(few, made)
 
 
 @pytest.mark.parametrize(
@@ -72,12 +79,13 @@ def test_fewer_images_are_the_first_ones(published, config):
 )
 def test_a_set_of_another_problem_is_refused(published, config, changes, message):
     with pytest.raises(ValueError, match=message):
-        measurements.read(published / "mask.h5", replace(config.problems["mask"], **changes), SHAPE)
+        measurements.read(published / "mask.h5", replace(config.problems["mask"], **changes), PRIOR)
 
 
 def test_a_set_of_another_prior_is_refused(published, config):
+    larger = priors.Gaussian(torch.zeros(81), torch.eye(81), sde=priors.VESDE(), event_shape=(1, 9, 9))
     with pytest.raises(ValueError, match="those of the prior"):
-        measurements.read(published / "mask.h5", config.problems["mask"], (1, 9, 9))
+        measurements.read(published / "mask.h5", config.problems["mask"], larger)
 
 
 def test_damaged_sets_are_named(published, config, tmp_path):
@@ -85,30 +93,31 @@ def test_damaged_sets_are_named(published, config, tmp_path):
     whole = (published / "mask.h5").read_bytes()
     path.write_bytes(whole[:-500])
     with pytest.raises(ValueError, match=r"mask\.h5 is no readable .* fetch it again"):
-        measurements.read(path, problem, SHAPE)
+        measurements.read(path, problem, PRIOR)
     path.write_bytes(whole)
     with h5py.File(path, "r+") as file:
         y = file["y"][()]
         y[0, 0, 0, 0] += 1e-6
         file["y"][...] = y
     with pytest.raises(ValueError, match=r"mask\.h5.*does not match its checksum"):
-        measurements.read(path, problem, SHAPE)
+        measurements.read(path, problem, PRIOR)
     with h5py.File(path, "w") as file:
         file["y"] = y
     with pytest.raises(ValueError, match=r"its format is 'no format'"):
-        measurements.read(path, problem, SHAPE)
+        measurements.read(path, problem, PRIOR)
     with pytest.raises(FileNotFoundError, match="inverse-bench measure"):
-        measurements.read(tmp_path / "none.h5", problem, SHAPE)
+        measurements.read(tmp_path / "none.h5", problem, PRIOR)
 
 
 def test_labels_are_what_a_classifier_measures():
     operator = {"name": "classifier", "network": "fashion-mnist-classifier"}
-    problem = Problem("label", "label", "fashion-mnist", operator, images=3)
-    made = measurements.make(problem, (1, 28, 28))
+    problem = Spec("label", "label", "fashion-mnist", operator, images=3)
+    made = measurements.make(problem, priors.load("fashion-mnist"))
     assert made.y.tolist() == [0, 1, 2] and torch.equal(made.y, made.labels)
-    assert not any(name.startswith("operator/") for name in made.arrays), "a network is named, not copied"
+    names = measurements.numbers(made)
+    assert not any(name.startswith("operator/") for name in names), "a network is named, not copied"
     with pytest.raises(ValueError, match=r"have no labels"):
-        measurements.make(replace(problem, prior="cifar10"), (3, 32, 32))
+        measurements.make(replace(problem, prior="cifar10"), priors.load("cifar10"))
 
 
 def test_commands_say_what_is_wrong(bench, tmp_path):

@@ -7,9 +7,9 @@ import torch
 
 import priors
 from benchmarks.peers import PEERS
-from benchmarks.suite import classical, measurements, methods, units
+from benchmarks.suite import classical, measurements, methods
 from benchmarks.suite.methods import ROWS, Row, find, method
-from benchmarks.suite.problems import Problem
+from benchmarks.suite.problems import Spec
 from inverse import METHODS
 from operators import Blur, Fourier, GaussianNoise, Masking, PoissonNoise, Radon
 from operators.coils import smooth_sensitivities
@@ -25,7 +25,7 @@ NAMES = [
 
 
 @pytest.fixture(scope="module")
-def tasks(bench):
+def posed(bench):
     """A mask, a motion blur, a sinogram and k-space of two pictures."""
     prior = priors.load(bench / "prior")
     made = []
@@ -35,48 +35,48 @@ def tasks(bench):
         {"name": "radon", "angles": 5},
         {"name": "fourier", "recipe": "cartesian", "acceleration": 2},
     ):
-        problem = Problem(operator["name"], "t", str(bench / "prior"), operator, {"gaussian": 0.1}, images=2)
-        made.append(units.Task(problem, prior, measurements.make(problem, SHAPE)))
+        spec = Spec(operator["name"], "t", str(bench / "prior"), operator, {"gaussian": 0.1}, images=2)
+        made.append(measurements.make(spec, prior))
     return made
 
 
 @pytest.mark.filterwarnings("ignore::inverse.weights.UnreliableWeights")  # of a few particles
 @pytest.mark.parametrize("name", NAMES)
-def test_every_row_answers_what_it_serves(tasks, name):
+def test_every_row_answers_what_it_serves(posed, name):
     short = (name in METHODS and name not in OWN) or name in PEERS
     settings = {"steps": STEPS.get(name, 3)} if short else {}
     row = find(name, settings)
-    served = [task for task in tasks if row.serves(task.measured.operator, task.prior)]
+    served = [problem for problem in posed if row.serves(problem.operator, problem.prior)]
     assert served or name == "classifier", f"{name} serves no mask, blur, sinogram or k-space: add what it serves"
-    for task in served[:1]:
-        held = task.measured
+    for problem in served[:1]:
         n = 4 if name in ("tds", "mcgdiff", "pivot") else 2
-        answer = row.run(task.prior, held.operator, held.y, n, seed=0)
+        answer = row.run(problem.prior, problem.operator, problem.y, n, seed=0)
         assert answer.mean.shape == (2, *SHAPE) and bool(answer.mean.isfinite().all())
         assert (answer.samples is None) == (not row.posterior)
         if answer.samples is not None:
             assert answer.samples.shape == (2, n, *SHAPE) and answer.nfe > 0
-        again = row.run(task.prior, held.operator, held.y, n, seed=0)
+        again = row.run(problem.prior, problem.operator, problem.y, n, seed=0)
         assert torch.equal(answer.mean, again.mean)
-        facts = row.facts(held.operator, task.prior, n)
-        assert row.identity(held.operator, task.prior, n) == find(name, settings).identity(held.operator, task.prior, n)
+        facts = row.facts(problem.operator, problem.prior, n)
+        first, second = (r.identity(problem.operator, problem.prior, n) for r in (row, find(name, settings)))
+        assert first == second
         assert facts == {} or "steps" in facts
 
 
-def test_linear_mmse_is_the_mean_of_the_gaussian_posterior(tasks):
-    for task in tasks:
-        held, moments = task.measured, task.prior.moments
+def test_linear_mmse_is_the_mean_of_the_gaussian_posterior(posed):
+    for problem in posed:
+        moments = problem.prior.moments
         covariance = moments.apply(lambda v: v, torch.eye(64).view(64, *SHAPE)).flatten(1).double()
         covariance = (covariance + covariance.T) / 2  # but for rounding it is symmetric
-        gaussian = priors.Gaussian(moments.mean.flatten(), covariance, task.prior.sde, event_shape=SHAPE)
-        answer = find("linear-mmse").run(task.prior, held.operator, held.y, 0, 0)
+        gaussian = priors.Gaussian(moments.mean.flatten(), covariance, problem.prior.sde, event_shape=SHAPE)
+        answer = find("linear-mmse").run(problem.prior, problem.operator, problem.y, 0, 0)
         for b in range(2):
-            exact = gaussian.posterior(held.operator, held.y[b : b + 1]).mean
+            exact = gaussian.posterior(problem.operator, problem.y[b : b + 1]).mean
             torch.testing.assert_close(answer.mean[b].double(), exact, atol=2e-4, rtol=0)
 
 
-def test_classical_rows_serve_what_they_can(tasks):
-    prior = tasks[0].prior
+def test_classical_rows_serve_what_they_can(posed):
+    prior = posed[0].prior
     noise, photons = GaussianNoise(0.1), PoissonNoise(30.0)
     cases = [
         (Masking.random(SHAPE, noise=noise), LINEAR | {"biharmonic"}),
@@ -114,41 +114,39 @@ def test_names_of_rows_are_their_own(monkeypatch):
     assert issubclass(method("tv")(classical.TotalVariation), Row)
 
 
-def test_several_rows_of_one_method(tasks):
-    task = tasks[0]
+def test_several_rows_of_one_method(posed):
+    problem = posed[0]
     few, many = (find(name, {"method": "ddrm", "steps": steps}) for name, steps in (("ddrm, 2", 2), ("ddrm, 4", 4)))
-    held = task.measured
-    identities = [row.identity(held.operator, task.prior, 2) for row in (few, many)]
-    assert identities[0] != identities[1] and few.facts(held.operator, task.prior, 2)["steps"] == 2
-    assert find("ddrm", {"steps": 2}).identity(held.operator, task.prior, 2) == identities[0]
-    mmps = find("mmps", {"guidance": {"steps": 7}}).chosen(held.operator, task.prior, 2).method
+    identities = [row.identity(problem.operator, problem.prior, 2) for row in (few, many)]
+    assert identities[0] != identities[1] and few.facts(problem.operator, problem.prior, 2)["steps"] == 2
+    assert find("ddrm", {"steps": 2}).identity(problem.operator, problem.prior, 2) == identities[0]
+    mmps = find("mmps", {"guidance": {"steps": 7}}).chosen(problem.operator, problem.prior, 2).method
     assert mmps.guidance.steps == 7 and METHODS["mmps"].guidance.steps != 7
 
 
-def test_a_row_of_another_toolkit_takes_its_settings_and_no_others(tasks):
-    held = tasks[0].measured
+def test_a_row_of_another_toolkit_takes_its_settings_and_no_others(posed):
+    problem = posed[0]
     few, many = (find(f"ddrm {n}", {"method": "deepinv ddrm", "steps": n}) for n in (3, 5))
     assert (
-        few.run(tasks[0].prior, held.operator, held.y, 2, 0).nfe
-        < many.run(tasks[0].prior, held.operator, held.y, 2, 0).nfe
+        few.run(posed[0].prior, problem.operator, problem.y, 2, 0).nfe
+        < many.run(posed[0].prior, problem.operator, problem.y, 2, 0).nfe
     )
-    assert few.identity(held.operator, tasks[0].prior, 2) != many.identity(held.operator, tasks[0].prior, 2)
-    assert few.facts(held.operator, tasks[0].prior, 2)["eta"] == 0.85
+    assert few.identity(problem.operator, posed[0].prior, 2) != many.identity(problem.operator, posed[0].prior, 2)
+    assert few.facts(problem.operator, posed[0].prior, 2)["eta"] == 0.85
     with pytest.raises(ValueError, match=r"settings \['zeta'\]: expected of"):
         find("deepinv ddrm", {"zeta": 1.0})
 
 
-def test_the_pseudo_inverse_is_the_operators(tasks):
-    for task in tasks:
-        held = task.measured
-        answer = find("pinv").run(task.prior, held.operator, held.y, 0, 0)
-        assert torch.equal(answer.mean, held.operator.pinv(held.y))
+def test_the_pseudo_inverse_is_the_operators(posed):
+    for problem in posed:
+        answer = find("pinv").run(problem.prior, problem.operator, problem.y, 0, 0)
+        assert torch.equal(answer.mean, problem.operator.pinv(problem.y))
 
 
-def test_zero_filled_k_space_is_the_picture_where_all_is_measured(tasks):
+def test_zero_filled_k_space_is_the_picture_where_all_is_measured(posed):
     """Of several coils too, whose sensitivities have sum of squares 1."""
     x = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(0))
     for maps in (None, smooth_sensitivities(3, SHAPE[1:])):
         operator = Fourier(torch.ones(SHAPE[1:]), maps)
-        answer = find("zero-filled").run(tasks[0].prior, operator, operator(x), 0, 0)
+        answer = find("zero-filled").run(posed[0].prior, operator, operator(x), 0, 0)
         torch.testing.assert_close(answer.mean, x, atol=1e-5, rtol=0)

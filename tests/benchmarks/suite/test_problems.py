@@ -29,7 +29,7 @@ def test_what_is_shipped_can_be_planned(name):
             units.plan(config)
         return
     chosen, left_out = units.plan(config)
-    assert {u.task.problem.name for u in chosen} == set(config.problems)
+    assert {u.problem.name for u in chosen} == set(config.problems)
     assert {u.row.name for u in chosen} == {*config.methods, "truth"}, "a row that no problem can be served by"
     assert all("does not serve" in line for line in left_out)
     assert len({u.name for u in chosen}) == len(chosen)
@@ -49,7 +49,7 @@ def test_the_operator_is_what_the_toml_says(config):
     assert torch.equal(mask.y, expected.measure(mask.truth, seed=0))
     assert torch.equal(motion.operator.kernel, Blur.motion(5, seed=1).kernel)
     torch.testing.assert_close(mask.truth, (pictures(5) * 255).round() / 255)
-    photons = problems.Problem("p", "p", "prior", {"name": "blur", "kernel": [[0.5, 0.5]]}, {"poisson": 30})
+    photons = problems.Spec("p", "p", "prior", {"name": "blur", "kernel": [[0.5, 0.5]]}, {"poisson": 30})
     operator = measurements.make_operator(photons, SHAPE)
     assert isinstance(operator, Blur) and isinstance(operator.noise, PoissonNoise) and operator.noise.peak == 30
 
@@ -127,7 +127,7 @@ def test_unknown_problems_and_rows_are_refused(config, tmp_path):
 
 def test_rows_that_do_not_serve_are_left_out_and_said(config):
     chosen, left_out = units.plan(config, rows=["biharmonic", "wiener", "classifier"])
-    assert {(u.task.problem.name, u.row.name) for u in chosen} == {("mask", "biharmonic"), ("motion", "wiener")}
+    assert {(u.problem.name, u.row.name) for u in chosen} == {("mask", "biharmonic"), ("motion", "wiener")}
     assert "mask: classifier does not serve Masking" in left_out and len(left_out) == 4
 
 
@@ -140,7 +140,7 @@ def test_folders_of_images_are_fitted_only_where_the_toml_says_so(tmp_path, fit,
     for i, x in enumerate(pixels):
         imsave(tmp_path / f"{i}.png", x, check_contrast=False)
     (tmp_path / "notes.txt").write_text("no image")
-    problem = problems.Problem("p", "p", "prior", {"name": "grayscale"}, data=str(tmp_path), fit=fit, images=2)
+    problem = problems.Spec("p", "p", "prior", {"name": "grayscale"}, data=str(tmp_path), fit=fit, images=2)
     truth, labels = images.images_of(problem, (3, 8, 8))
     assert truth.shape == (2, 3, 8, 8) and labels is None
     colour = torch.from_numpy(pixels[:2].transpose(0, 3, 1, 2).copy()).float() / 255
@@ -152,7 +152,7 @@ def test_folders_of_images_are_fitted_only_where_the_toml_says_so(tmp_path, fit,
         torch.testing.assert_close(truth, colour)
         torch.testing.assert_close(grey, colour.mean(1, keepdim=True), atol=0.6 / 255, rtol=0)
         return
-    unfitted = problems.Problem("p", "p", "prior", {"name": "grayscale"}, data=str(tmp_path), images=2)
+    unfitted = problems.Spec("p", "p", "prior", {"name": "grayscale"}, data=str(tmp_path), images=2)
     with pytest.raises(ValueError, match="fit = 'resize' or 'crop'"):
         images.images_of(unfitted, (3, 8, 8))
 
@@ -163,7 +163,7 @@ def test_pictures_of_several_sizes_for_a_prior_of_any_size(tmp_path):
         torch.randint(256, (3, h, w), dtype=torch.uint8, generator=torch.Generator().manual_seed(h)) for h, w in sizes
     ]
     sets.write(tmp_path / "set.h5", sets.Pictures(tuple(held)))
-    problem = problems.Problem(
+    problem = problems.Spec(
         "p", "t", "natural", {"name": "grayscale"}, data=str(tmp_path / "set.h5"), size=(20, 18), fit="crop"
     )
     shape = units.prior_of(problem).event_shape

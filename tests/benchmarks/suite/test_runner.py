@@ -111,9 +111,9 @@ def test_the_truths_features_lie_beside_those_of_samples(tmp_path):
     chosen, _ = units.plan(config, ["smoke-random"], ["ddrm", "tv"])
     runner.run(chosen, tmp_path)
     held = {r.method: r for r in records.load(tmp_path)}
-    truth, space = held["truth"], chosen[0].task.features
+    truth, space = held["truth"], chosen[0].problem.features
     assert space is not None and not truth.metrics and not truth.posterior and truth.images == (0, 1)
-    np.testing.assert_allclose(truth.features, space.of(chosen[0].task.measured.truth).numpy())
+    np.testing.assert_allclose(truth.features, space.of(chosen[0].problem.truth).numpy())
     samples = torch.from_numpy(held["ddrm"].pictures["samples"][:, 0])
     np.testing.assert_allclose(held["ddrm"].features, space.of(samples).numpy())
     assert {r.provenance["features"] for r in held.values()} == {"the classifier fashion-mnist-judge"}
