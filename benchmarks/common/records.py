@@ -99,7 +99,7 @@ class Records:
 
     @contextmanager
     def claimed(self, key: str) -> Iterator[bool]:
-        """Whether this process may do the work of a key: by a lock on a file, which dies with its holder."""
+        """Whether this process may do the work of a key: by a lock on a file, which ends with its process."""
         import fcntl  # not on Windows
 
         place = self.path.parent / LOCKS / key

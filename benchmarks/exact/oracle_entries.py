@@ -96,7 +96,7 @@ class PriorDraws(Entry):
 class Ours(Entry):
     """`inverse.solve` by a method.
 
-    Arguments: name ("auto" for what that stands for); method; n_steps (None: the method's own).
+    Arguments: name ("auto": what it chooses); method; n_steps (None: the method's own).
     """
 
     name: str
@@ -120,13 +120,13 @@ class Ours(Entry):
 
     def draw(self, instance, n, seed):
         found = solve(instance.prior, instance.operator, instance.y, n, self.method, self.n_steps, seed, progress=False)
-        weighed = bool((found.log_weights != found.log_weights[:, :1]).any()) or found.log_evidence is not None
+        weighted = bool((found.log_weights != found.log_weights[:, :1]).any()) or found.log_evidence is not None
         return Drawn(
             equally_weighted(found.samples[0], found.log_weights[0], seed),
             found.nfe,
             found.nvjp,
             found.seconds,
-            found.ess.item() if weighed else None,
+            found.ess.item() if weighted else None,
             None if found.log_evidence is None else found.log_evidence.item(),
             None if found.log_evidence_std is None else found.log_evidence_std.item(),
         )

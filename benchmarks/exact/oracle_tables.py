@@ -22,7 +22,7 @@ ABOUT = ("problem", "title", "capabilities", "measured", "method", "n_steps", "s
 def summary(records: Sequence[dict]) -> list[dict]:
     """A summary of the records per problem and method, as plain data; the evidence for ``method="auto"``.
 
-    Formula: ratio = mean over instances of the measure / that of exact draws (the ``floor``) on the same instances.
+    Formula: ratio = mean over instances of the measure / that of exact draws (``floor``) on the same instances.
     Failed instances are left out. minus_auto is the mean difference of sw1 to that of "auto" on instances that both
     finished; low and high are the ends of 95 % bootstrap intervals over instances.
     Arguments: records, as `benchmarks.exact.oracle.run` returns them.
@@ -39,7 +39,7 @@ def summary(records: Sequence[dict]) -> list[dict]:
         grouped.setdefault(_group(record), {})[record["instance"]] = record
     floors = {key[0]: found for key, found in grouped.items() if key[1] == EXACT}
     if missing := {key[0] for key in grouped} - set(floors):
-        raise ValueError(f"no exact draws for {sorted(missing)}: their floors are unknown; run the oracle whole")
+        raise ValueError(f"no exact draws for {sorted(missing)} to compare with; run the whole oracle")
     autos: dict[str, dict[int, dict]] = {}
     for key, found in grouped.items():
         if key[1] == "auto":
@@ -54,13 +54,13 @@ def table(lines: Sequence[dict]) -> list[dict[str, str]]:
 
 def notes(n_instances: int, n_samples: int, n_steps: Sequence[int]) -> str:
     """The meaning of the columns of `table`. Arguments: n_instances; n_samples; n_steps (0: each method's default)."""
-    steps = " and ".join("as many as they want" if n == 0 else f"at most {n}" for n in n_steps)
+    steps = " and ".join("their default number of" if n == 0 else f"at most {n}" for n in n_steps)
     return (
         f"{n_samples} samples of each method on the same {n_instances} instances, with the same seeds; ours take "
         f"{steps} steps (those that travel back in time, and variants, their own number), other toolkits' samplers "
         "theirs. NFE and vjp: evaluations of the prior and backward passes through it, per sample; seconds of all "
-        "samples of an instance. Sliced W1: mean over instances, with its 95 % bootstrap interval. In floors: relative "
-        "to exact draws (1.00 is a second set of exact draws). "
+        "samples of an instance. Sliced W1: mean over instances, with its 95 % bootstrap interval. Relative to exact "
+        "draws, and in brackets: divided by the same measure of exact draws (1.00: a second set of exact draws). "
         "Weights: total variation between the exact weights of the posterior's components and the samples' shares in "
         "them. Mean: error over the posterior's standard deviation. Covariance: relative error (Frobenius). "
         "ESS: effective sample size, and log p(y) in nats, with importance weights; covered: instances whose "
@@ -156,24 +156,24 @@ def _interval(values: list[float]) -> tuple[float | None, float | None]:
 
 
 def _row(line: dict) -> dict[str, str]:
-    ruler = line["method"] in (EXACT, PRIOR)
+    reference = line["method"] in (EXACT, PRIOR)
     tuned = line["method"] == "auto" or ", best of " in line["method"]
     settings = ", ".join(f"{name} {value}" for name, value in line["settings"].items()) if tuned else ""
     row = {
         "measurement": line["title"],
         "method": line["method"] + (f" ({settings})" if settings else ""),
         "steps": _text(line["n_steps"], "d"),
-        "NFE": "-" if ruler else _text(line["nfe"], ".0f"),
-        "vjp": "-" if ruler else _text(line["nvjp"], ".0f"),
-        "seconds": "-" if ruler else _text(line["seconds"], ".1f"),
+        "NFE": "-" if reference else _text(line["nfe"], ".0f"),
+        "vjp": "-" if reference else _text(line["nvjp"], ".0f"),
+        "seconds": "-" if reference else _text(line["seconds"], ".1f"),
         "sliced W1": _spread(line, "sw1") or "diverged",
-        "in floors": _text(line["sw1_ratio"], ".2f"),
-        "sliced W2, in floors": _text(line["sw2_ratio"], ".2f"),
+        "relative to exact draws": _text(line["sw1_ratio"], ".2f"),
+        "sliced W2, relative to exact draws": _text(line["sw2_ratio"], ".2f"),
     }
     for name in ("weights", "mean", "covariance"):
         ratio = _text(line[f"{name}_ratio"], ".1f")
-        row[f"{name} (floors)"] = "-" if line[name] is None else f"{line[name]:.3f} ({ratio})"
-    difference = "" if ruler or line["method"] == "auto" else _spread(line, "minus_auto", "+")
+        row[f"{name} (relative)"] = "-" if line[name] is None else f"{line[name]:.3f} ({ratio})"
+    difference = "" if reference or line["method"] == "auto" else _spread(line, "minus_auto", "+")
     row["sliced W1 minus auto's"] = difference or "-"
     row["ESS"] = _text(line["ess"], ".0f")
     rms, covered = line["log_evidence_rms"], line["log_evidence_covered"]

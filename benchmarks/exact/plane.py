@@ -284,7 +284,7 @@ def row(name: str, score: Score, exact: Score) -> dict[str, str]:
         "PSNR of their mean, dB": f"{db(score.of_mean):.2f}",
         "above exact draws' mean, dB": f"{above:+.2f} [{low:+.2f}, {high:+.2f}]",
         "PSNR of one, dB": f"{db(score.of_sample):.2f}",
-        "sliced W1, in floors": f"{score.floors:.1f}",
+        "sliced W1, relative to exact draws": f"{score.floors:.1f}",
         "limb weights, error": f"{score.weights:.3f}",
         "outside the 99 % region, %": f"{100 * score.outside.mean():.1f}",
         "coverage of 95 % intervals, %": f"{100 * score.coverage.mean():.1f}",

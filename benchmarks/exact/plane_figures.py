@@ -50,7 +50,7 @@ def plot_draws(found: Found, path: Path) -> None:
         score = found.scores[name]
         axis.plot(*law.mean, marker="+", color=TRUE, markersize=11, markeredgewidth=2.2, linestyle="none")
         axis.plot(*x.mean(0), marker="x", color=AVERAGE, markersize=6, markeredgewidth=1.4, linestyle="none")
-        axis.set_title(f"{name}: {db(score.of_mean):.2f} dB, {score.floors:.1f} floors", fontsize=8.5)
+        axis.set_title(f"{name}: {db(score.of_mean):.2f} dB, W1 {score.floors:.1f}", fontsize=8.5)
         axis.set_xlim(LEFT, RIGHT)
         axis.set_ylim(BOTTOM, TOP)
         axis.set_aspect("equal")
@@ -75,7 +75,7 @@ def plot_figures(found: Found, path: Path) -> None:
     columns = (
         ("PSNR of the mean, dB\n(interval: against exact draws)", [db(score.of_mean) for score in scores]),
         ("PSNR of one draw, dB", [db(score.of_sample) for score in scores]),
-        ("distance (sliced W1), in floors", [score.floors for score in scores]),
+        ("sliced W1, relative to exact draws", [score.floors for score in scores]),
         ("coverage of 95 % intervals, %", [100 * score.coverage.mean().item() for score in scores]),
     )
     marks = (db(exact.of_mean), db(exact.of_sample), 1.0, 95.0)
@@ -118,7 +118,7 @@ def _legend(axis) -> None:
         ),
         Line2D([], [], marker="x", color=AVERAGE, markersize=6, linestyle="none", label="mean of the draws"),
     ]
-    title = "dB: PSNR of the mean of the draws\nfloors: sliced W1, 1 is exact"
+    title = "dB: PSNR of the mean of the draws\nW1: sliced W1, relative to exact draws"
     axis.legend(handles=handles, loc="center", fontsize=8, frameon=False, title=title, title_fontsize=8)
 
 
@@ -137,7 +137,7 @@ def run_plane(
         f"share outside the smallest region that holds 99 % of the posterior: {measurements} measurements, {samples} "
         f"draws of each; the interval is a bootstrap, paired by measurement. Floors (sliced W1 in units of that of "
         f"exact draws) and limb weights (total variation): {draws} draws for each of {pictured} of them. Every method "
-        "at its defaults; `tds` and `mcgdiff` weigh as many particles as there are draws. `replacement` and `scoremri` "
+        "at its defaults; `tds` and `mcgdiff` take as many particles as there are draws. `replacement` and `scoremri` "
         "also carry the Langevin corrector of Song et al., whose variances are (d + 2) / d too large: twice, in two "
         f"dimensions. {plane.summary(found)}"
     )

@@ -113,7 +113,7 @@ def compare(
     """
     for name, records in (("first", first), ("second", second)):
         if not records:
-            raise ValueError(f"the {name} folder holds no records: there is nothing to compare")
+            raise ValueError(f"the {name} folder has no records: there is nothing to compare")
     sides = [{(p.name, p.prior): p for p in pool(records)} for records in (first, second)]
     found: dict[str, list] = {key: [] for key in ("changes", "costs", "only", "failing", "failed", "gone", "apart")}
     for key in sorted(sides[0].keys() | sides[1].keys()):

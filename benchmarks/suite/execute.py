@@ -37,7 +37,7 @@ def execute(unit: Unit, provenance: Mapping[str, Any]) -> Record:
         "n_samples": unit.n_samples,
     }  # fmt: skip
     notes: dict[str, Any] = {} if problem.features is None else {"features": problem.features.title}
-    said: list[str] = []
+    warned: list[str] = []
     _reset_peak(prior.device)
     start = time.perf_counter()
     try:
@@ -49,7 +49,7 @@ def execute(unit: Unit, provenance: Mapping[str, Any]) -> Record:
             answer = row.run(prior, part.operator, part.y, unit.n_samples, unit.stream)
         if prior.device.type == "cuda":
             torch.cuda.synchronize(prior.device)  # or the time would be that of asking
-        said = list(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)))[:3]
+        warned = list(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)))[:3]
         seconds = time.perf_counter() - start
         _check(answer, part, unit.n_samples)
         about |= {"settings": settings, "nfe": answer.nfe, "nvjp": answer.nvjp, **_measured(unit, part, answer)}
@@ -57,7 +57,7 @@ def execute(unit: Unit, provenance: Mapping[str, Any]) -> Record:
     except Exception as error:  # a failure is recorded, and the others continue
         seconds = time.perf_counter() - start
         about["error"] = f"{type(error).__name__}: {error}"[:2000]
-    notes |= {"warnings": said} if said else {}
+    notes |= {"warnings": warned} if warned else {}
     return Record(**about, seconds=seconds, peak_memory=_peak(prior.device), provenance={**provenance, **notes})
 
 

@@ -25,24 +25,24 @@ def images_of(spec: Spec, event_shape: tuple[int, ...]) -> tuple[Tensor, Tensor 
     """
     path = Path(spec.data)
     if spec.data == SHIPPED:
-        held = priors.samples(spec.prior)
+        found = priors.samples(spec.prior)
     elif path.is_dir():
-        held = _folder(path, spec, event_shape)
+        found = _folder(path, spec, event_shape)
     elif pictures.holds(path, spec.split):
-        held = _pictures(path, spec, event_shape)
+        found = _pictures(path, spec, event_shape)
     elif path.suffix in (".h5", ".hdf5", ".npz") and path.exists():
-        held = read(path, spec.split)
+        found = read(path, spec.split)
     else:
         raise FileNotFoundError(
             f"problem {spec.name}: no data {spec.data!r}: expected 'shipped', an image set (.h5, .npz) or a "
             "folder of images, relative to the TOML file; --data names another place"
         )
-    if len(held) < spec.images:
+    if len(found) < spec.images:
         raise ValueError(
-            f"problem {spec.name}: images = {spec.images}, but {spec.data!r} has {len(held)}: ask for fewer"
+            f"problem {spec.name}: images = {spec.images}, but {spec.data!r} has {len(found)}: ask for fewer"
         )
-    held = held[: spec.images]
-    truth = held.floats()
+    found = found[: spec.images]
+    truth = found.floats()
     if truth.shape[2:] != tuple(event_shape[1:]) and spec.fit is not None:
         truth = fitted(truth, event_shape, spec.fit)
     if tuple(truth.shape[1:]) != tuple(event_shape):
@@ -51,7 +51,7 @@ def images_of(spec: Spec, event_shape: tuple[int, ...]) -> tuple[Tensor, Tensor 
             f"{spec.prior!r} has {tuple(event_shape)}: expected the same; fit = 'resize' or 'crop' in the TOML "
             "changes the size, not the number of channels"
         )
-    return truth, held.labels
+    return truth, found.labels
 
 
 def fitted(x: Tensor, event_shape: tuple[int, ...], fit: str) -> Tensor:
@@ -70,11 +70,11 @@ def fitted(x: Tensor, event_shape: tuple[int, ...], fit: str) -> Tensor:
 
 def _pictures(path: Path, spec: Spec, event_shape: tuple[int, ...]) -> ImageSet:
     """Pictures of different sizes, each brought to the prior's."""
-    held = pictures.read(path, spec.split).pictures[: spec.images]
+    found = pictures.read(path, spec.split).pictures[: spec.images]
     if spec.fit is None:
         raise ValueError(f"problem {spec.name}: pictures of several sizes in {path}: set fit = 'crop' or 'resize'")
-    parts = [fitted(floats(p)[None], event_shape, spec.fit) for p in held]
-    return ImageSet(rounded(torch.cat(parts), held[0].dtype), source=str(path))
+    parts = [fitted(floats(p)[None], event_shape, spec.fit) for p in found]
+    return ImageSet(rounded(torch.cat(parts), found[0].dtype), source=str(path))
 
 
 def _folder(path: Path, spec: Spec, event_shape: tuple[int, ...]) -> ImageSet:

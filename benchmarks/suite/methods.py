@@ -110,9 +110,9 @@ def method(name: str) -> Callable[[type[Row]], type[Row]]:
         raise ValueError(f"method {name!r} is one of inverse.METHODS, 'auto' or 'truth', rows already; choose another")
 
     def add(kind: type[Row]) -> type[Row]:
-        held = ROWS.setdefault(name, kind)
-        if (held.__module__, getattr(held, "__qualname__", "")) != (kind.__module__, kind.__qualname__):
-            raise ValueError(f"method {name!r} is taken by {held!r}; choose another name")
+        taken = ROWS.setdefault(name, kind)
+        if (taken.__module__, getattr(taken, "__qualname__", "")) != (kind.__module__, kind.__qualname__):
+            raise ValueError(f"method {name!r} is taken by {taken!r}; choose another name")
         ROWS[name] = kind  # a module that is executed again replaces its own
         return kind
 
@@ -148,7 +148,7 @@ class Solver(Row):
 
     Arguments: name; method (name); steps: default the method's own; budget: of "auto"; guidance: settings of the
     method's guidance that differ from its own, such as {"steps": 2} of MMPS; batch: rows at a time; antithetic:
-    samples in pairs, of an even number of samples and where the method does not weigh them.
+    samples in pairs, of an even number of samples and where the method gives them equal weights.
     Raises: ValueError for a guidance setting that there is not, and a budget of another method than "auto".
     """
 
@@ -171,8 +171,8 @@ class Solver(Row):
             return
         if budget is not None:
             raise ValueError(f"method {name!r}: budget = {budget!r} is for 'auto'; give steps")
-        held = METHODS[method].guidance
-        known = {f.name for f in fields(held)} if is_dataclass(held) else set(vars(held))
+        own = METHODS[method].guidance
+        known = {f.name for f in fields(own)} if is_dataclass(own) else set(vars(own))
         if unknown := set(self.guidance) - known:
             raise ValueError(f"method {name!r}: guidance {sorted(unknown)}: expected of {sorted(known)}")
 
@@ -180,17 +180,17 @@ class Solver(Row):
         numbers = torch.Size(operator.measurement_shape(tuple(prior.event_shape))).numel()
         if self.method == "auto":
             return any(serves(m, operator) and numbers <= m.guidance.largest for m in METHODS.values())
-        held = METHODS[self.method]
-        return serves(held, operator) and numbers <= held.guidance.largest
+        method = METHODS[self.method]
+        return serves(method, operator) and numbers <= method.guidance.largest
 
     def chosen(self, operator: Operator, prior: Prior, n_samples: int) -> Choice:
-        """The method and steps that it stands for here."""
+        """The method and steps that it means here."""
         if self.method == "auto":
             return choose(operator, tuple(prior.event_shape), n_samples, self.budget or "balanced")
-        held = METHODS[self.method]
+        method = METHODS[self.method]
         if self.guidance:
-            held = replace(held, guidance=replace(held.guidance, **self.guidance))  # type: ignore[type-var]
-        return Choice(held, self.steps or held.n_steps, "")
+            method = replace(method, guidance=replace(method.guidance, **self.guidance))  # type: ignore[type-var]
+        return Choice(method, self.steps or method.n_steps, "")
 
     def facts(self, operator, prior, n_samples):
         choice = self.chosen(operator, prior, n_samples)
@@ -211,7 +211,7 @@ class Solver(Row):
 
 def answer(solution: Solution) -> Answer:
     """A solution as an answer. Arguments: solution of B measurements with K samples each."""
-    weighed = bool((solution.log_weights != solution.log_weights[:, :1]).any())
+    weighted = bool((solution.log_weights != solution.log_weights[:, :1]).any())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UncalibratedSpread)  # what the suite measures
         std = solution.std if solution.samples.shape[1] > 1 else None
@@ -219,7 +219,7 @@ def answer(solution: Solution) -> Answer:
         solution.mean,
         solution.samples,
         std,
-        solution.log_weights if weighed else None,
+        solution.log_weights if weighted else None,
         solution.nfe,
         solution.nvjp,
         solution.antithetic,
@@ -242,9 +242,9 @@ def source_of(thing: Callable, packages: tuple[str, ...] = USED) -> str:
         return f"{thing.__module__}.{thing.__qualname__}"
 
 
-def _behind(held: Method) -> list[str]:
+def _behind(method: Method) -> list[str]:
     """The code that a method's draws depend on: its parts and what they use, the engine, `solve`."""
-    stages = [held] if held.then is None else [held, held.then.method]
+    stages = [method] if method.then is None else [method, method.then.method]
     parts = [p for m in stages for p in (m.guidance, m.predictor, *m.correctors, m.population, m.grid) if p is not None]
     kinds: list[Any] = [part if hasattr(part, "__name__") else type(part) for part in parts]
     ours = tuple(kind for kind in kinds if kind.__module__.split(".")[0] in OURS)

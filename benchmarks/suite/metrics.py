@@ -115,7 +115,7 @@ def metric(name: str, scale: Scale) -> Callable[[Metric], Metric]:
     """Decorator: measure this of every unit from now on, under a name.
 
     The function takes a `Judged` and returns one number per image, (B,), nan where an image has none, or None where the
-    metric has no meaning (no samples, say). It raises `Missing` where something that it needs is not at hand.
+    metric has no meaning (no samples, say). It raises `Missing` where something that it needs is missing.
     Arguments: name: letters, digits and _, by which records keep it; scale: how a report shows it.
     Raises: ValueError for a name that is no identifier, or is taken by another function.
     """
@@ -123,10 +123,10 @@ def metric(name: str, scale: Scale) -> Callable[[Metric], Metric]:
         raise ValueError(f"metric name {name!r}: expected letters, digits and _, such as psnr_mean")
 
     def add(function: Metric) -> Metric:
-        held = METRICS.setdefault(name, Entry(function, scale)).of
+        taken = METRICS.setdefault(name, Entry(function, scale)).of
         # a module that is executed again replaces its own
-        if (held.__module__, held.__qualname__) != (function.__module__, function.__qualname__):
-            raise ValueError(f"metric {name!r} is taken by {held.__module__}.{held.__qualname__}; choose another name")
+        if (taken.__module__, taken.__qualname__) != (function.__module__, function.__qualname__):
+            raise ValueError(f"metric {name!r} is that of {taken.__module__}.{taken.__qualname__}; choose another")
         METRICS[name] = Entry(function, scale)
         return function
 

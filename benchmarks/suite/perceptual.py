@@ -55,7 +55,7 @@ def _network(weights: Path) -> torch.nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # lpips asks torchvision in an older way
         network = package.LPIPS(net="alex", pnet_rand=True, verbose=False)  # its own linear layers come with it
-    held = torch.load(weights, map_location="cpu", weights_only=True)
+    tensors = torch.load(weights, map_location="cpu", weights_only=True)
     layers = {f"features.{name.split('.', 1)[1]}": name for name in network.net.state_dict()}  # slice2.3.bias
-    network.net.load_state_dict({name: held[theirs] for theirs, name in layers.items()})
+    network.net.load_state_dict({name: tensors[theirs] for theirs, name in layers.items()})
     return network.eval()

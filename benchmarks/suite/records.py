@@ -22,7 +22,7 @@ class Scale:
     """The scale of a metric.
 
     Attributes: title (a column's head, with its unit); better: "higher", "lower", "none", or a number, which is the
-    value of a right sampler (.95 of a coverage); digits after the point; percent: whether it is shown as one.
+    value of a calibrated sampler (.95 of a coverage); digits after the point; percent: whether it is shown as one.
     """
 
     title: str

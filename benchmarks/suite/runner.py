@@ -39,7 +39,7 @@ def run(units: Sequence[Unit], folder: Path, retry: bool = False, console: Conso
     """Execute the units without a record in a folder, and record each when it is finished.
 
     A kill loses only the current unit. Any number of processes may share a folder: a unit is claimed by a lock that the
-    system takes back when its holder dies. A record that has the same key under another row's name (what "auto" chose,
+    system releases when its process ends. A record that has the same key under another row's name (what "auto" chose,
     say) is copied. Records of the same row, problem, seed and images that depend on something else, such as older code,
     are withdrawn: they no longer count, but stay in the file.
     Arguments: units; folder of records; retry: do again the units that ended with an error; console: where progress is

@@ -18,7 +18,7 @@ def _psnr_mean(judged: Judged) -> Tensor | None:
     return None if judged.labelled else psnr(judged.mean, judged.truth)
 
 
-@metric("psnr_sample", Scale("PSNR of a sample, dB"))  # a right sampler loses 3 dB by being right: docs/psnr.md
+@metric("psnr_sample", Scale("PSNR of a sample, dB"))  # a calibrated sampler loses 3 dB: docs/psnr.md
 def _psnr_sample(judged: Judged) -> Tensor | None:
     return None if judged.labelled or judged.samples is None else psnr(judged.one, judged.truth)
 
@@ -43,8 +43,8 @@ def chi2(judged: Judged) -> Tensor:
     return residual_chi2(judged.operator, judged.y, judged.one)
 
 
-# both cover as told on average for every number K of samples, but only of intervals well inside K samples does a wrong
-# sampler cover little: of 95 %, K = 8 wrong samples cover 77 % and more, of 80 % as little as 10 %
+# both have the nominal coverage on average for every number K of samples, but only of intervals well inside K samples
+# does a wrong sampler cover little: of 95 %, K = 8 wrong samples cover 77 % and more, of 80 % as little as 10 %
 @metric("coverage80", Scale("coverage of central 80 % intervals, %", 0.8, 1, percent=True))
 def _coverage80(judged: Judged) -> Tensor | None:
     return judged.ranked.coverage(0.8) if _several(judged) else None
@@ -61,7 +61,7 @@ def _width(judged: Judged) -> Tensor | None:
 
 
 def _several(judged: Judged) -> bool:
-    """Whether there are independent samples to lie between: beside a single one, every interval covers as told."""
+    """Whether there are several independent samples: with a single one, every interval has the nominal coverage."""
     return judged.samples is not None and judged.independent(judged.samples)[0].shape[1] > 1
 
 

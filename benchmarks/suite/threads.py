@@ -9,9 +9,9 @@ import torch
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Run torch on one thread inside the block: the last digits of a sum depend on the number of threads."""
-    held = torch.get_num_threads()
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(held)
+        torch.set_num_threads(threads)

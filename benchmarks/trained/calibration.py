@@ -68,8 +68,8 @@ def run(
     Arguments: prior_name (shipped name or folder); tasks of `TASKS`; names in METHODS or "auto"; truths: "test",
     the shipped test images, which tests prior and method together, or "prior", draws of the prior, which tests the
     method alone; n_images of either; n_samples K; n_steps, n_cg (of MMPS), predictor (a name in PREDICTORS): default
-    the method's own; seed; work (folder): finished blocks of images, and draws of the prior, are kept there and taken
-    up again; resolution: as `calibrate`, default the sigma of the prior's noising at its last time; progress.
+    the method's own; seed; work (folder): finished blocks of images, and draws of the prior, are kept there and
+    reused; resolution: as `calibrate`, default the sigma of the prior's noising at its last time; progress.
     Returns: rows of texts, the `Calibration` of each, and a line for each method that the task's operator cannot serve.
     Raises: ValueError for an unknown name and for more test images than there are.
     """
@@ -141,7 +141,7 @@ def plot(found: Sequence[Calibration], path: Path) -> None:
     Raises: ValueError for nothing to draw.
     """
     if not found:
-        raise ValueError("no method was left to calibrate: its operator serves none of those that were asked for")
+        raise ValueError("no method to calibrate: none of those given supports the operator")
     from matplotlib.figure import Figure
 
     wide = min(len(found), ACROSS)

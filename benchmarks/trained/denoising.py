@@ -37,7 +37,7 @@ def run(
 
     The noise is not clipped, the estimate is; PSNR over all channels of a picture, then its mean over pictures.
     Arguments: prior: a shipped name or a checkpoint's folder, of a network of any size; data: pictures that it was not
-    trained on; levels: sigma, of 255; seed of the noise; tile: pixels, see `priors.tiling.Tiled`; progress: is told
+    trained on; levels: sigma, of 255; seed of the noise; tile: pixels, see `priors.tiling.Tiled`; progress: called with
     of every picture.
     Returns: rows of texts: sigma, PSNR of the noisy pictures, of the prior with its 95 % bootstrap interval over
     pictures, and published ones.
@@ -72,7 +72,7 @@ def notes(data: pictures.Pictures, file: str, prior: str) -> str:
     """What the columns mean. Arguments: data; file, its name; prior, its name."""
     beside = (
         "FFDNet's and DRUNet's figures are their authors', printed for CBSD68 and not measured here; they were trained "
-        "on thousands of pictures, on GPUs, to denoise and nothing else."
+        "on thousands of pictures, on GPUs, for denoising only."
     )
     return (
         f"Mean PSNR in dB of {len(data)} pictures of {file}, prior {prior}: E[x0 | x0 + sigma z], by one evaluation. "

@@ -25,7 +25,7 @@ from priors.data import floats
 SIZE, SIGMA = (512, 768), 0.02
 NOTES = (
     "{}, blurred by a camera shake of 15 pixels, sigma .02; prior natural, one sample. Memory is the peak resident set "
-    "of a process of its own less what it has after its imports; said: by `inverse.plan`, before the solve."
+    "of a process of its own less what it has after its imports; predicted: by `inverse.plan`, before the solve."
 )
 
 
@@ -57,18 +57,18 @@ def _measure(truth: Tensor, boundary: str, tile: int | None, steps: int | None) 
     prior = prior if tile is None else priors.Tiled(prior, tile)
     operator = operators.Blur.motion(15, seed=3, boundary=boundary, noise=GaussianNoise(SIGMA))  # type: ignore[arg-type]
     y = operator.measure(truth, seed=0)
-    said = plan(prior, operator, y, n_samples=1, n_steps=steps)
-    solution = solve(prior, operator, y, 1, said.method, said.n_steps, progress=False)
+    predicted = plan(prior, operator, y, n_samples=1, n_steps=steps)
+    solution = solve(prior, operator, y, 1, predicted.method, predicted.n_steps, progress=False)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
         "border": boundary,
         "tiles": "none" if tile is None else f"{tile} px",
-        "method": f"{said.method.name}, {said.n_steps} steps",
+        "method": f"{predicted.method.name}, {predicted.n_steps} steps",
         "NFE + vjp": f"{solution.nfe} + {solution.nvjp}",
-        "said": span(said.seconds),
+        "predicted": span(predicted.seconds),
         "took": span(solution.seconds),
-        "said / took": f"{said.seconds / solution.seconds:.2f}",
-        "memory said, GB": f"{said.bytes / 1e9:.2f}",
+        "predicted / measured": f"{predicted.seconds / solution.seconds:.2f}",
+        "predicted memory, GB": f"{predicted.bytes / 1e9:.2f}",
         "memory, GB": f"{(peak - before) / 1e9:.2f}",
         "PSNR y, dB": f"{psnr(y, truth).item():.2f}",
         "PSNR sample, dB": f"{psnr(solution.mean, truth).item():.2f}",

@@ -99,7 +99,7 @@ def posed(cell: Cell, sigma: str, folder: Path) -> tuple[Problem, float]:
 
 
 class Solved:
-    """PSNR of the posterior mean of a cell at a sigma; what is finished is kept in a file and taken up again."""
+    """PSNR of the posterior mean of a cell at a sigma; what is finished is kept in a file and reused."""
 
     def __init__(self, work: Path, limit: int | None = None):
         self.records, self.left = Records(work / "noise_level.jsonl"), math.inf if limit is None else limit

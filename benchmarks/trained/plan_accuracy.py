@@ -34,7 +34,7 @@ NOTES = (
     "own for each job, one thread. Times are the processor's, of plan and solve alike, because other work shares the "
     "machine. Plan: what `inverse.plan` takes after the imports; before and after the solve. Memory is the peak "
     "resident set less what it is after the plan. How: solve, all of it; or, where that takes long, its parts: a "
-    "solve of one step with a stand-in for the prior, one evaluation of the prior and one backward pass at full size, "
+    "solve of one step with a dummy prior, one evaluation of the prior and one backward pass at full size, "
     "times their numbers; its memory is the sum of both parts'."
 )
 
@@ -95,46 +95,47 @@ def _measure(job: Job) -> dict:
     problem = pose(job)
     given = (problem.prior, problem.operator, problem.y, job.samples, job.method)
     start = time.process_time()
-    said = plan(*given)
+    predicted = plan(*given)
     took = time.process_time() - start
     if job.parts:
-        seconds, held = _by_parts(*given[:3], said)
+        seconds, memory = _by_parts(*given[:3], predicted)
     else:
-        with Held() as memory:
+        with Growth() as growth:
             start = time.process_time()
-            solve(*given[:4], said.method, said.n_steps, progress=False)
+            solve(*given[:4], predicted.method, predicted.n_steps, progress=False)
             seconds = time.process_time() - start
-        held = memory.bytes
+        memory = growth.bytes
     start = time.process_time()
     again = plan(*given)
     return {
-        "method": f"{said.method.name}, {said.n_steps} steps", "nfe": said.nfe, "nvjp": said.nvjp, "plan": took,
-        "plan again": time.process_time() - start, "said": [said.seconds, again.seconds], "seconds": seconds,
-        "bytes said": said.bytes, "bytes": held,
+        "method": f"{predicted.method.name}, {predicted.n_steps} steps", "nfe": predicted.nfe, "nvjp": predicted.nvjp,
+        "plan": took, "plan again": time.process_time() - start, "predicted": [predicted.seconds, again.seconds],
+        "seconds": seconds,
+        "predicted bytes": predicted.bytes, "bytes": memory,
     }  # fmt: skip
 
 
-def _by_parts(prior: Prior, operator: Operator, y: Tensor, said: Plan) -> tuple[float, int]:
+def _by_parts(prior: Prior, operator: Operator, y: Tensor, predicted: Plan) -> tuple[float, int]:
     """Seconds of a whole solve, and bytes, from those of a walk of one step and of one evaluation and backward pass."""
     calls: list[float] = []
     stand_in = StandIn(prior, lambda: calls.append(time.process_time()))
-    with Held() as walk:
+    with Growth() as walk:
         start = time.process_time()
-        nfe = solve(stand_in, operator, y, 1, said.method, 1, progress=False).nfe
+        nfe = solve(stand_in, operator, y, 1, predicted.method, 1, progress=False).nfe
         first, each = calls[0] - start, (time.process_time() - calls[0]) / nfe
     x = torch.randn(1, *prior.event_shape, generator=torch.Generator().manual_seed(0))
     once = Timed(prior)
-    with Held() as network, torch.no_grad():
-        if said.nvjp:
+    with Growth() as network, torch.no_grad():
+        if predicted.nvjp:
             denoised, vjp = once.denoise_vjp(x, HALFWAY)
             vjp(denoised)
         else:
             once.denoise(x, HALFWAY)
-    seconds = first + said.nfe * (each + once.forward) + said.nvjp * once.backward
+    seconds = first + predicted.nfe * (each + once.forward) + predicted.nvjp * once.backward
     return seconds, walk.bytes + network.bytes
 
 
-class Held:
+class Growth:
     """A context that measures by how much the resident set of this process grows at most. Linux with glibc alone."""
 
     def __enter__(self):
@@ -176,7 +177,7 @@ class Timed(Wrapped):
 
 def rows(records: Records, jobs: tuple[Job, ...] = JOBS) -> list[dict[str, str]]:
     """The table, a line a job; what is in the records already is not measured again."""
-    own, found = code(_measure, _by_parts, Held, Timed, pose), []
+    own, found = code(_measure, _by_parts, Growth, Timed, pose), []
     for job in jobs:
         name = key("plan", job=asdict(job), code=own)
         if name not in records.found:
@@ -187,19 +188,19 @@ def rows(records: Records, jobs: tuple[Job, ...] = JOBS) -> list[dict[str, str]]
 
 def _row(job: Job, got: dict) -> dict[str, str]:
     height, width = job.size
-    ratios = [said / got["seconds"] for said in got["said"]]
+    ratios = [predicted / got["seconds"] for predicted in got["predicted"]]
     return {
         "picture": f"{width} x {height}" + (f", tiles of {job.tile}" if job.tile else ""),
         "problem": f"{job.operator}, {job.prior}, {job.samples} samples",
         "method": f"{got['method']}; {got['nfe']} + {got['nvjp']}",
         "how": "parts" if job.parts else "solve",
         "plan, s": f"{got['plan']:.1f}, {got['plan again']:.1f}",
-        "time said": span(got["said"][0]),
-        "time taken": span(got["seconds"]),
-        "time, said / taken": ", ".join(f"{ratio:.2f}" for ratio in ratios),
-        "memory said, GB": f"{got['bytes said'] / 1e9:.3g}",
-        "memory, GB": f"{got['bytes'] / 1e9:.3g}",
-        "memory, said / taken": f"{got['bytes said'] / got['bytes']:.2f}",
+        "predicted time": span(got["predicted"][0]),
+        "measured time": span(got["seconds"]),
+        "time, predicted / measured": ", ".join(f"{ratio:.2f}" for ratio in ratios),
+        "predicted memory, GB": f"{got['predicted bytes'] / 1e9:.3g}",
+        "measured memory, GB": f"{got['bytes'] / 1e9:.3g}",
+        "memory, predicted / measured": f"{got['predicted bytes'] / got['bytes']:.2f}",
     }
 
 

@@ -41,7 +41,7 @@ def run(
     """One row per task and method, PSNR with its bootstrap interval.
 
     Arguments: prior_name (shipped name or folder); n_images of its test images; n_samples per image; n_steps; n_cg:
-    conjugate-gradient steps of MMPS; seed; work (folder): finished blocks of images are kept there and taken up again;
+    conjugate-gradient steps of MMPS; seed; work (folder): finished blocks of images are kept there and reused;
     progress.
     Returns: rows of texts: task, method, PSNR of the mean, gain over linear MMSE, SSIM, residual chi^2, NFE, seconds.
     """
@@ -70,7 +70,7 @@ def run(
 
 
 def identity(prior: str | Path) -> str:
-    """What tells a trained prior's kept results from those of other weights: the head of its checksum."""
+    """A key of a trained prior's weights: the head of their checksum."""
     return read_card(locate(prior, "prior"))["sha256"][:8]
 
 

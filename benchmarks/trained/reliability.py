@@ -55,7 +55,7 @@ class Trust:
     lineages: Tensor | None = None
 
     @property
-    def tells(self) -> bool:
+    def reported(self) -> bool:
         """Whether there are samples enough for intervals: one that carries all the weight is in any by construction."""
         return not self.setting.method.population.weighs or bool(self.ess.mean() >= LEAST_ESS)
 
@@ -65,12 +65,12 @@ def settings(
 ) -> list[Setting]:
     """Every mode at each of its numbers of steps; "exact" takes as many for the prior's density as for its draws."""
     tds, flow = METHODS["tds"], METHODS["exact"]
-    weighed = (replace(flow, predictor=Flow(probes=probes), population=Importance(n, probes)) for n in exact)
+    weighted = (replace(flow, predictor=Flow(probes=probes), population=Importance(n, probes)) for n in exact)
     return [
         *(Setting("plain (mmps)", METHODS["mmps"], n) for n in plain),
         *(Setting("tempered (tds)", tds, n) for n in tempered),
         *(Setting("tempered, moves (tds)", replace(tds, correctors=(MOVE,)), n) for n in moved),
-        *(Setting("exact", method, n) for method, n in zip(weighed, exact, strict=True)),
+        *(Setting("exact", method, n) for method, n in zip(weighted, exact, strict=True)),
     ]
 
 
@@ -87,7 +87,7 @@ def run(
     """A row per setting: effective sample size, warnings and coverage beside the cost.
 
     Arguments: prior_name (shipped name or folder); task of `TASKS`; chosen (`settings`); n_images of its test
-    images; n_samples K per image; seed; work (folder): what is finished is kept there and taken up again; progress.
+    images; n_samples K per image; seed; work (folder): what is finished is kept there and reused; progress.
     Returns: rows of texts, and what they were made of.
     Raises: ValueError for an unknown task.
     """
@@ -130,12 +130,12 @@ def plot(found: Sequence[Trust], n_samples: int, path: Path) -> None:
     left, right = figure.subplots(1, 2)
     for i, mode in enumerate(dict.fromkeys(trust.setting.mode for trust in found)):
         line = [trust for trust in found if trust.setting.mode == mode]
-        if line[0].setting.method.population.weighs:  # equal weights say nothing of their samples' worth
+        if line[0].setting.method.population.weighs:  # equal weights have no effective number
             ess = [float((trust.ess if trust.lineages is None else trust.lineages).mean()) for trust in line]
             left.plot([trust.seconds for trust in line], ess, "o-", color=f"C{i}", label=mode)
-        told = [trust for trust in line if trust.tells]
-        covered = [100 * float(trust.covered.mean()) for trust in told]
-        right.plot([trust.seconds for trust in told], covered, "o-", color=f"C{i}", label=mode)
+        shown = [trust for trust in line if trust.reported]
+        covered = [100 * float(trust.covered.mean()) for trust in shown]
+        right.plot([trust.seconds for trust in shown], covered, "o-", color=f"C{i}", label=mode)
     left.axhline(n_samples, color="black", linewidth=0.7, linestyle=":")
     left.set(
         xscale="log", yscale="log", xlabel="seconds per image", ylabel=f"effective samples (lineages) of {n_samples}"
@@ -151,17 +151,17 @@ def plot(found: Sequence[Trust], n_samples: int, path: Path) -> None:
 
 def _row(trust: Trust, n_samples: int) -> dict[str, str]:
     low, high = bootstrap(100 * trust.covered)
-    weighed = trust.setting.method.population.weighs
+    weighted = trust.setting.method.population.weighs
     return {
         "mode": trust.setting.mode,
         "steps": str(trust.setting.n_steps),
         "NFE": f"{trust.nfe} + {trust.nvjp} vjp",
         "seconds per image": f"{trust.seconds:.1f}",
-        "effective samples": f"{trust.ess.mean():.1f} of {n_samples}" if weighed else "-",
+        "effective samples": f"{trust.ess.mean():.1f} of {n_samples}" if weighted else "-",
         "lineages": "-" if trust.lineages is None else f"{trust.lineages.mean():.1f} of {n_samples}",
         "images warned of": f"{trust.warned} of {len(trust.ess)}",
         "pixels in their 95 % interval": f"{100 * trust.covered.mean():.1f} [{low:.1f}, {high:.1f}]"
-        if trust.tells
+        if trust.reported
         else "-",
     }
 
@@ -187,7 +187,7 @@ def run_reliability(
         f"{TASKS[task].title}: {images} test images of prior {prior}, {samples} samples each, {probes} probes. "
         "Effective samples 1 / sum w^2, mean over images; of tds since its last resampling only: its particles share "
         "ancestors, which no weight shows and coverage does. Coverage with its 95 % bootstrap interval over images; "
-        "right: 95 on average. No coverage is told of fewer than 10 effective samples."
+        "right: 95 on average. Coverage is not reported for fewer than 10 effective samples."
     )
     plot(found, samples, out / "reliability.png")
     finish("reliability", "How far samples are to be trusted, against compute", rows, notes, out, images=images,

@@ -66,7 +66,7 @@ def run(
 
     Arguments: folders: checkpoints of the priors; real: images: the distance of the first n to the others is the
     reference for a perfect sampler; features; n samples per cell; evaluations of the network per sample, the last
-    denoising not counted; seed; work (folder): the features of finished cells are kept there and taken up again;
+    denoising not counted; seed; work (folder): the features of finished cells are kept there and reused;
     progress.
     Returns: table rows: prior, sampler, distance per number of evaluations; the reference first.
     Raises: ValueError for too few real images.
@@ -76,7 +76,7 @@ def run(
     seen = features.of(real.floats())
     reference, floor = seen[n:], frechet(seen[:n], seen[n:])
     columns = [f"{nfe} evaluations" for nfe in evaluations]
-    rows = [{"prior": "-", "sampler": "real images (the floor)", **dict.fromkeys(columns, f"{floor:.3f}")}]
+    rows = [{"prior": "-", "sampler": "real images (reference)", **dict.fromkeys(columns, f"{floor:.3f}")}]
     records = Records(work / "samplers.jsonl")
     for folder in folders:
         prior = priors.load(folder)
@@ -97,7 +97,7 @@ def run(
 
 
 def plot(rows: list[dict[str, str]], title: str, path: Path) -> None:
-    """Distance against evaluations, one panel per prior, the floor dashed; a PNG, written atomically.
+    """Distance against evaluations, one panel per prior, the reference dashed; a PNG, written atomically.
 
     Arguments: rows as `run` returns them; title: what the distance is; path.
     """
@@ -140,7 +140,7 @@ def run_samplers(
     rows = run(folders, read(data, "test"), found, samples, evaluations, seed, work)
     notes = (
         f"Frechet distance on the features of {found.title}, {samples} samples per cell against the other test images; "
-        "the floor is the distance of as many real ones. Evaluations per sample, one more for the last denoising."
+        "reference: the distance of as many real images. Evaluations per sample, one more for the last denoising."
     )
     plot(rows, found.title, out / "samplers.png")
     finish("samplers", "Samplers", rows, notes, out, samples=samples, evaluations=evaluations, seed=seed)

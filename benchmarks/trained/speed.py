@@ -86,7 +86,7 @@ def _with_vjps(prior: Prior, rows: int, nfe: int, nvjp: int) -> None:
 
 
 def _peak_megabytes() -> float:
-    """The most memory held so far: by tensors on an accelerator, by the whole process on a CPU."""
+    """The largest memory used so far: by tensors on an accelerator, by the whole process on a CPU."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

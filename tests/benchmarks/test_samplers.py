@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from benchmarks.common import features
+from benchmarks.common.records import Records
 from benchmarks.trained import samplers
 from priors import VESDE, checkpoints
 from priors.data import ImageSet
@@ -22,19 +23,18 @@ def made(tmp_path_factory):
     return folder, arguments, samplers.run(*arguments)
 
 
-def test_a_row_for_the_floor_and_each_sampler(made):
+def test_a_row_for_the_reference_and_each_sampler(made):
     rows = made[2]
-    assert [row["sampler"] for row in rows] == ["real images (the floor)", *samplers.SAMPLERS]
+    assert [row["sampler"] for row in rows] == ["real images (reference)", *samplers.SAMPLERS]
     assert all(float(row[f"{nfe} evaluations"]) > 0 for row in rows for nfe in EVALUATIONS)
     assert len({tuple(row.values()) for row in rows}) == len(rows)
 
 
 def test_cells_are_kept_and_taken_up_again(made, monkeypatch):
     folder, arguments, rows = made
-    (folder / "work").mkdir(exist_ok=True)
-    kept = sorted((folder / "work").iterdir())
-    assert len(kept) == len(samplers.SAMPLERS) * len(EVALUATIONS)
-    kept[0].unlink()
+    kept = Records(folder / "work" / "samplers.jsonl")
+    assert len(kept.found) == len(samplers.SAMPLERS) * len(EVALUATIONS)
+    kept.withdraw(next(iter(kept.found)))
     calls, original = [], samplers.sample
     monkeypatch.setattr(samplers, "sample", lambda *a, **k: calls.append(a) or original(*a, **k))
     assert samplers.run(*arguments) == rows and len(calls) == 1

@@ -35,7 +35,7 @@ class Gallery:
     size: tuple[int, int] = (1, 1)
 
     def add(self, pixels: np.ndarray) -> int:
-        """Keep a picture, once, and tell its place."""
+        """Keep a picture, once; its place."""
         address = png.uri(pixels)
         if address not in self._places:
             self._places[address] = len(self.pictures)

@@ -75,8 +75,8 @@ def pareto(points: Sequence[Point], scale: Scale, cost: str) -> Markup:
             f'<text class="name" x="{middle:.1f}" y="{label.box.bottom - 2.8:.1f}" text-anchor="middle">'
             f"{escape(label.text)}</text>"
         )
-    told = ", ".join(f"{p.name} {number(p.quality.mean, scale)} at {duration(p.cost)}" for p in points)
-    alt = f"{title(scale)} against {cost}: {told}. On the Pareto front: " + ", ".join(
+    described = ", ".join(f"{p.name} {number(p.quality.mean, scale)} at {duration(p.cost)}" for p in points)
+    alt = f"{title(scale)} against {cost}: {described}. On the Pareto front: " + ", ".join(
         p.name for p in front(points, scale.better)
     )
     return _svg(width, height, alt, parts, "pareto")
@@ -109,8 +109,8 @@ def ranks(found: Histogram, name: str) -> Markup:
     level = base - (base - 2) / bins / top
     parts.append(f'<line class="target" x1="0" x2="{width}" y1="{level:.2f}" y2="{level:.2f}"/>')
     parts.append(f'<line class="axis" x1="0" x2="{width}" y1="{base}" y2="{base}"/>')
-    told = ", ".join(f"{100 * part:.1f}" for part in found.parts)
-    alt = f"Rank histogram of {name}, percent per bin: {told}; {found.outside} of {bins} bins outside the 99 % band"
+    described = ", ".join(f"{100 * part:.1f}" for part in found.parts)
+    alt = f"Rank histogram of {name}, percent per bin: {described}; {found.outside} of {bins} outside the 99 % band"
     return _svg(width, height, alt, parts, "ranks")
 
 
@@ -156,8 +156,8 @@ def _front_boxes(points: Sequence[Point], x: Axis, y: Axis) -> list[Box]:
 
 def _mark(p: Point, px: float, py: float, beyond: int, y: Axis, scale: Scale) -> str:
     under = number(p.quality.low, scale), number(p.quality.high, scale)
-    told = f"{p.name}: {number(p.quality.mean, scale)} [{under[0]}, {under[1]}] at {duration(p.cost)}"
-    tip = f"<title>{escape(told)}</title>"
+    described = f"{p.name}: {number(p.quality.mean, scale)} [{under[0]}, {under[1]}] at {duration(p.cost)}"
+    tip = f"<title>{escape(described)}</title>"
     kind = "dot" if p.posterior else "dot open"
     if beyond:
         tip_y = py + 5 * beyond

@@ -16,7 +16,7 @@ ENOUGH = 32  # images, below which a Frechet distance is mostly bias
 class Histogram:
     """Ranks of truths among samples.
 
-    Attributes: parts (bins,) of all ranks, sum 1; low, high (bins,): where 99 % of a right sampler's parts would be,
+    Attributes: parts (bins,) of all ranks, sum 1; low, high (bins,): where 99 % of a calibrated sampler's parts are,
     nan of fewer than 3 images; n images.
     """
 
@@ -32,7 +32,7 @@ class Histogram:
 
 
 def histogram(ranks: np.ndarray) -> Histogram:
-    """The rank histogram of images, with the band of a right sampler.
+    """The rank histogram of images, with the band of a calibrated sampler.
 
     Formula: image i has parts f_i, whose expectation is 1 / bins each if the sampler is right; images are independent,
     their pixels are not, so the spread s_b of a bin's part is taken from images and not from counts, pooled with that

@@ -55,7 +55,7 @@ class Difference:
 
 
 def loss(mean, better: str | float):
-    """What is to be small: the metric, less it, or its distance to the target of a right sampler; nan of "none".
+    """What is to be small: the metric, less it, or its distance to the target of a calibrated sampler; nan of "none".
 
     Arguments: mean: a number or an array of any shape; better: of a `Scale`.
     """

@@ -122,7 +122,7 @@ def build(problem: Group, baseline: str = "") -> Table:
         for name, value in found.items():
             gone = isinstance(value, str)
             cells[name]["frechet"] = Cell(DASH, note=value) if gone else Cell(f"{value:.2f}", value=value)
-    columns += _costs(rows, cells)  # before what only describes: they are what quality is weighed against
+    columns += _costs(rows, cells)  # before what only describes: they are what quality is compared with
     columns += [column(metric, scale) for metric, scale in measured.items() if scale.better == "none"]
     lines = [Line(row.name, cells[row.name], _remark(problem, row), row.posterior) for row in rows]
     notes = _notes(problem, rows, bool(found))
@@ -208,16 +208,16 @@ def _costs(rows: list[Row], cells: dict[str, dict[str, Cell]]) -> list[Column]:
 
 def _remark(problem: Group, row: Row) -> str:
     every = {image for other in problem.rows for image in other.images}
-    said = []
+    remarks = []
     if row.failed:
-        said.append(f"{len(row.failed)} unit{'s' * (len(row.failed) > 1)} failed")
+        remarks.append(f"{len(row.failed)} unit{'s' * (len(row.failed) > 1)} failed")
     if len(row.images) < len(every):
-        said.append(f"{len(row.images)} of {len(every)} images")
+        remarks.append(f"{len(row.images)} of {len(every)} images")
     elif row.posterior:  # a single estimate needs no second seed
         drawn = {unit for other in problem.rows if other.posterior for unit in other.units}
         if len(row.units) < len(drawn):
-            said.append(f"{len(row.units)} of {len(drawn)} images and seeds")
-    return ", ".join(said)
+            remarks.append(f"{len(row.units)} of {len(drawn)} images and seeds")
+    return ", ".join(remarks)
 
 
 def _notes(problem: Group, rows: list[Row], has_frechet: bool) -> tuple[str, ...]:

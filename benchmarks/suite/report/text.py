@@ -20,8 +20,8 @@ def markdown(problems: Sequence[Group], facts: Mapping[str, str], title: str = "
     parts = [
         f"# {title or 'Posterior sampling, measured'}",
         "Means over images of means over seeds, with the 95 % bootstrap interval over images. **Bold**: best of its "
-        "column; ○: not told apart from it by a bootstrap of the differences, paired by image and seed. ↑ higher, "
-        "↓ lower is better; → a right sampler's value.",
+        "column; ○: not significantly different by a bootstrap of the differences, paired by image and seed. ↑ higher, "
+        "↓ lower is better; → the value of a calibrated sampler.",
     ]
     for problem in problems:
         table = build(problem, baseline)

@@ -71,7 +71,7 @@ class Section:
 
     @property
     def pictured(self) -> int:
-        """Which of the gallery's methods stands for all: the best that draws samples, else the best."""
+        """Which of the gallery's methods is shown first: the best that draws samples, else the best."""
         if self.gallery is None:
             return 0
         drawing = (i for i, name in enumerate(self.gallery.methods) if name not in self.gallery.estimates)
@@ -211,9 +211,9 @@ def warnings(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
     )  # fmt: skip
 
 
-def _together(said: Iterable[tuple[str, Record, str]]) -> list[tuple[str, str, str]]:
+def _together(texts: Iterable[tuple[str, Record, str]]) -> list[tuple[str, str, str]]:
     groups: dict[tuple[str, str], dict[int, set[int]]] = {}
-    for name, record, text in said:
+    for name, record, text in texts:
         groups.setdefault((name, text), {}).setdefault(record.seed, set()).update(record.images)
     return [
         (name, "; ".join(f"images {spans(sorted(images))} of seed {seed}" for seed, images in sorted(of.items())), text)
