@@ -35,7 +35,7 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
 
 
 class Experiments(TyperGroup):
-    """The commands of `inverse-bench run`: the module of one is imported when it is asked for."""
+    """The commands of `inverse-bench run`: the module of one is imported when it is used."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(EXPERIMENTS)

@@ -67,7 +67,7 @@ class Plane:
 
     @cached_property
     def thresholds(self) -> Tensor:
-        """The log-density at the edge of the smallest region that holds 99 % of each posterior, (n,) nats.
+        """The log-density at the edge of the smallest region that contains 99 % of each posterior, (n,) nats.
 
         Formula: the 1 % quantile of log p(x | y) over 1000 exact draws.
         Source: Box & Tiao 1965 (regions of highest density).
@@ -125,7 +125,7 @@ class Score:
     """The scores of one method.
 
     Attributes: of_mean, of_sample (n,): squared error per pixel of the mean of the draws, and of one draw on average;
-    coverage (n,): the fraction of pixels in the central 95 % intervals; outside (n,): as `outside`; floors: sliced W1
+    coverage (n,): the fraction of pixels in the central 95 % intervals; outside (n,): as `outside`; relative: sliced W1
     relative to exact draws (1 is a second set of exact draws); weights: as `limb_error`.
     """
 
@@ -133,7 +133,7 @@ class Score:
     of_sample: Tensor
     coverage: Tensor
     outside: Tensor
-    floors: float
+    relative: float
     weights: float
 
 
@@ -266,9 +266,9 @@ def rank_correlation(a: list[float], b: list[float]) -> float:
 def summary(found: Found) -> str:
     """A sentence on whether PSNR ranks the methods as the distance does. Arguments: found as `run` returns it."""
     scores = [score for name, score in found.scores.items() if name not in (EXACT, MEAN, PRIOR)]
-    floors = [-score.floors for score in scores]
+    distances = [-score.relative for score in scores]
     means, ones = (
-        rank_correlation([db(getattr(score, what)) for score in scores], floors) for what in ("of_mean", "of_sample")
+        rank_correlation([db(getattr(score, what)) for score in scores], distances) for what in ("of_mean", "of_sample")
     )
     return (
         f"Rank correlation over the {len(scores)} methods between nearness to the posterior and PSNR: {means:+.2f} "
@@ -284,7 +284,7 @@ def row(name: str, score: Score, exact: Score) -> dict[str, str]:
         "PSNR of their mean, dB": f"{db(score.of_mean):.2f}",
         "above exact draws' mean, dB": f"{above:+.2f} [{low:+.2f}, {high:+.2f}]",
         "PSNR of one, dB": f"{db(score.of_sample):.2f}",
-        "sliced W1, relative to exact draws": f"{score.floors:.1f}",
+        "sliced W1, relative to exact draws": f"{score.relative:.1f}",
         "limb weights, error": f"{score.weights:.3f}",
         "outside the 99 % region, %": f"{100 * score.outside.mean():.1f}",
         "coverage of 95 % intervals, %": f"{100 * score.coverage.mean():.1f}",

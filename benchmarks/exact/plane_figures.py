@@ -50,7 +50,7 @@ def plot_draws(found: Found, path: Path) -> None:
         score = found.scores[name]
         axis.plot(*law.mean, marker="+", color=TRUE, markersize=11, markeredgewidth=2.2, linestyle="none")
         axis.plot(*x.mean(0), marker="x", color=AVERAGE, markersize=6, markeredgewidth=1.4, linestyle="none")
-        axis.set_title(f"{name}: {db(score.of_mean):.2f} dB, W1 {score.floors:.1f}", fontsize=8.5)
+        axis.set_title(f"{name}: {db(score.of_mean):.2f} dB, W1 {score.relative:.1f}", fontsize=8.5)
         axis.set_xlim(LEFT, RIGHT)
         axis.set_ylim(BOTTOM, TOP)
         axis.set_aspect("equal")
@@ -67,7 +67,7 @@ def plot_figures(found: Found, path: Path) -> None:
     from matplotlib.figure import Figure
 
     exact = found.scores[EXACT]
-    names = sorted(found.scores, key=lambda name: found.scores[name].floors, reverse=True)
+    names = sorted(found.scores, key=lambda name: found.scores[name].relative, reverse=True)
     scores = [found.scores[name] for name in names]
     figure = Figure(figsize=(10, 0.22 * len(names) + 1.0), dpi=110, layout="constrained")
     axes = figure.subplots(1, 4, sharey=True)
@@ -75,7 +75,7 @@ def plot_figures(found: Found, path: Path) -> None:
     columns = (
         ("PSNR of the mean, dB\n(interval: against exact draws)", [db(score.of_mean) for score in scores]),
         ("PSNR of one draw, dB", [db(score.of_sample) for score in scores]),
-        ("sliced W1, relative to exact draws", [score.floors for score in scores]),
+        ("sliced W1, relative to exact draws", [score.relative for score in scores]),
         ("coverage of 95 % intervals, %", [100 * score.coverage.mean().item() for score in scores]),
     )
     marks = (db(exact.of_mean), db(exact.of_sample), 1.0, 95.0)

@@ -18,10 +18,10 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 def images_of(spec: Spec, event_shape: tuple[int, ...]) -> tuple[Tensor, Tensor | None]:
     """The first images of a problem's data, in image units, and their labels.
 
-    Arguments: spec; event_shape (E) of its prior. Images of another size are resized or cropped where the problem
-    says so; colour becomes grey by the mean of channels, and grey colour by repetition, in folders only.
+    Arguments: spec; event_shape (E) of its prior. Images of another size are resized or cropped as the problem
+    specifies; colour becomes grey by the mean of channels, and grey colour by repetition, in folders only.
     Returns: truth (B, *E) float32 in [0, 1], labels (B,) int64 or None.
-    Raises: FileNotFoundError; ValueError for images of another shape than E and for fewer images than asked for.
+    Raises: FileNotFoundError; ValueError for images of another shape than E and for fewer images than specified.
     """
     path = Path(spec.data)
     if spec.data == SHIPPED:

@@ -31,7 +31,7 @@ UNITS = "images in [0, 1], (B, C, H, W); y in the operator's units of such image
 def make(spec: Spec, prior: Prior) -> Problem:
     """Measure the images that a specification names.
 
-    Arguments: spec; prior, which is asked for its event shape only. Where the operator is a noise-conditional
+    Arguments: spec; prior, of which only the event shape is used. Where the operator is a noise-conditional
     classifier, y are the labels of the images.
     Raises: FileNotFoundError; ValueError for images or operator arguments that do not fit, and for images without
     labels where these are what is measured.
@@ -92,7 +92,7 @@ def numbers(problem: Problem) -> dict[str, np.ndarray]:
 
 
 def identity(spec: Spec, problem: Problem) -> str:
-    """SHA-256 of truths, labels, y, the operator's buffers, and what the specification says of the measurement."""
+    """SHA-256 of truths, labels, y, the operator's buffers, and the specification of the measurement."""
     return checksum({"operator": json.dumps(spec.measured, sort_keys=True)}, numbers(problem))
 
 
@@ -106,7 +106,7 @@ def read(path: str | Path, spec: Spec, prior: Prior) -> Problem:
     """A problem from a published measurement set; nothing is drawn.
 
     Arguments: path of what `write` wrote; spec: it must be the one that was measured, though it may ask for fewer
-    images, lie elsewhere or have another title; prior, which is asked for its event shape only.
+    images, be elsewhere or have another title; prior, of which only the event shape is used.
     Raises: FileNotFoundError; ValueError for a file that is truncated, foreign, changed, or of another problem.
     """
     missing = "make them with `inverse-bench measure CONFIG --out FOLDER`"
@@ -116,7 +116,7 @@ def read(path: str | Path, spec: Spec, prior: Prior) -> Problem:
         theirs = Spec(**json.loads(attributes["problem"]))
     _check_same(path, spec, theirs, found, event_shape)
     operator = make_operator(spec, event_shape)
-    for name, buffer in buffers(operator).items():  # what the file says, whatever a random mask would be here
+    for name, buffer in buffers(operator).items():  # the file's, whatever a random mask would be here
         buffer.copy_(torch.from_numpy(found[f"operator/{name}"]))
     truth, y = (torch.from_numpy(found[name][: spec.images]) for name in ("truth", "y"))
     labels = torch.from_numpy(found["labels"][: spec.images]) if "labels" in found else None

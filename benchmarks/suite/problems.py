@@ -18,7 +18,7 @@ COMMON = ("samples", "images")  # settings that the runner reads; the others are
 
 @dataclass(frozen=True)
 class Spec:
-    """What a TOML says of a problem: one data set measured by one operator.
+    """A problem as a TOML file specifies it: one data set measured by one operator.
 
     Attributes: name; task: a title to group by; prior: a shipped name, a checkpoint folder or what `priors.load` takes;
     data: "shipped" (test images beside the prior), an image set (.h5, .npz), pictures as `inverse-pack` writes them, or
@@ -54,7 +54,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class Config:
-    """A benchmark: its problems by name, its methods (row -> settings), and what holds for all.
+    """A benchmark: its problems by name, its methods (row -> settings), and settings of all.
 
     Attributes: path of the TOML; problems; methods; samples K per image; seeds, of the methods; block: images per unit.
     """
@@ -120,7 +120,7 @@ class Table:
         self.content = dict(content)
 
     def wrong(self, key: str, given: Any, expected: str) -> ValueError:
-        """The error that says what was given at a key, and what was expected."""
+        """The error for a key: what was given, and what was expected."""
         place = f"{self.place}.{key}" if self.place else key
         return ValueError(f"{self.path}: {place} = {given!r}: expected {expected}")
 

@@ -27,7 +27,7 @@ SEEDS = 10**6  # block seed = run seed * this + first image: blocks do not share
 class SuiteProblem(Problem):
     """A problem of the suite, with what its samples are judged by.
 
-    Attributes: those of `Problem`: prior on the device to run on, the rest on the CPU; spec: what the TOML says of it.
+    Attributes: those of `Problem`: prior on the device to run on, the rest on the CPU; spec: its specification.
     """
 
     spec: Spec = field(kw_only=True)

@@ -45,7 +45,7 @@ class Label:
 
     @property
     def leader(self) -> bool:
-        """Whether a line has to lead from the point to the name, which stands too far for the eye."""
+        """Whether a line has to lead from the point to the name, which is too far away."""
         return math.dist(self.at, (self.x, self.y)) > 9
 
     def steps(self) -> list[Box]:

@@ -20,7 +20,7 @@ def render(
 
     Arguments: problems, one at least; facts: what the report itself was made with, key -> text; title; baseline: the
     method that differences are taken to (default: each column's best); shown: images per gallery at most.
-    Returns: HTML that holds its style, scripts and pictures.
+    Returns: HTML that contains its style, scripts and pictures.
     """
     sections = [section(problem, i, baseline, shown) for i, problem in enumerate(problems)]
     environment = Environment(

@@ -23,7 +23,7 @@ class Row:
     """A method on a problem.
 
     Attributes: name (unique within the problem: the method, and the settings in which it differs from its namesakes);
-    method; posterior; records that ended well; failed ones that no other stands in for; superseded: how many units
+    method; posterior; records that ended well; failed ones that no other replaces; superseded: how many units
     were left out because a later one is of the same images and seed; values: metric -> (image, seed) -> value;
     missing: metric -> why.
     """
@@ -129,7 +129,7 @@ def pool(records: Iterable[Record]) -> list[Group]:
 
 
 def _place(metric: str, scale: Scale) -> tuple[int, int, str]:
-    """Where a metric's column stands; records keep no order of their own."""
+    """The place of a metric's column; records have no order."""
     known = ORDER.index(metric) if metric in ORDER else len(ORDER)
     return known, 2 if scale.better == "none" else 0 if isinstance(scale.better, str) else 1, metric
 
