@@ -3,8 +3,7 @@
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ from benchmarks.common.keys import digest
 from priors.files import FileError, regular
 
 FORMAT = "inverse-bench arrays 1"
-LOCKS = ".locks"
 REMEDY = "remove it and run the command again, which makes it anew"
 
 
@@ -96,25 +94,6 @@ class Records:
         if total != self._sums[key]:
             raise FileError(f"{path}: its arrays are not those of the record in {self.path}: {REMEDY}")
         return found
-
-    @contextmanager
-    def claimed(self, key: str) -> Iterator[bool]:
-        """Whether this process may do the work of a key: by a lock on a file, which ends with its process."""
-        import fcntl  # not on Windows
-
-        place = self.path.parent / LOCKS / key
-        place.parent.mkdir(exist_ok=True)
-        try:  # a lock that is a link would be one on another file
-            number = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
-        except OSError as error:
-            raise ValueError(f"{place} is not a lock of this program ({error.strerror}): remove it") from None
-        with os.fdopen(number, "r+b", buffering=0) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                yield False
-                return
-            yield True
 
     def _append(self, key: str, record: dict | None, total: str | None) -> None:
         entry = {"key": key, "record": record, "sha256": _checksum(key, record, total)}

@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from benchmarks.common.locks import claimed
 from benchmarks.common.provenance import provenance
 from benchmarks.common.records import Records
 from benchmarks.suite import records
@@ -71,7 +72,7 @@ def _run(units: list[Unit], kept: Records, retry: bool, console: Console | None)
             waiting: list[Unit] = []
             for unit in pending:
                 start = time.perf_counter()
-                with kept.claimed(unit.key) as mine:
+                with claimed(kept.path.parent, unit.key) as mine:
                     if not mine:
                         waiting.append(unit)
                         continue

@@ -14,7 +14,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from benchmarks.common.records import LOCKS
+from benchmarks.common.locks import LOCKS, claimed
 from benchmarks.suite import execute, problems, records, runner, units
 from benchmarks.suite.clock import Clock, span
 from benchmarks.suite.methods import ROWS, Answer, Row, method
@@ -233,7 +233,7 @@ def test_damaged_records_are_done_again_and_older_ones_withdrawn(config, tmp_pat
 
 def test_what_another_process_holds_is_left_to_it(config, tmp_path):
     chosen, _ = units.plan(config, ["motion"], ["ddrm"])
-    with records.opened(tmp_path).claimed(chosen[0].key) as mine:
+    with claimed(tmp_path, chosen[0].key) as mine:
         assert mine
         assert runner.run(chosen, tmp_path) == runner.Outcome(1, 0, 0, 1)
     assert runner.run(chosen, tmp_path) == runner.Outcome(1, 1, 0, 0)
