@@ -131,7 +131,7 @@ def test_samples_outlive_a_drawing_that_fails(prior, tmp_path, monkeypatch):
     monkeypatch.setattr(inverse.app.unconditional, "gallery", drawing_fails)
     photo = picture(tmp_path / "a.png")
     result = call("solve", photo, "--operator", "masking", "--prior", prior, "--out", tmp_path / "o", *FAST)
-    assert result.exit_code == 0 and "was not drawn (RuntimeError: no more [ink])" in result.output
+    assert result.exit_code == 0 and "could not be drawn (RuntimeError: no more [ink])" in result.output
     assert Solution.load(tmp_path / "o" / "solution.h5").samples.shape == (1, 2, 1, 8, 8)
     result = call("sample", "--prior", prior, "--n", 1, "--steps", 2, "--out", tmp_path / "s")
     assert result.exit_code == 0 and "no more [ink]" in result.output and (tmp_path / "s" / "samples.h5").exists()
@@ -159,7 +159,7 @@ def test_titles_and_cells_are_no_mathematics(tmp_path):
     cells = Column("a$b_c$", ["$\\frac$", "x$"])
     gallery(tmp_path / "a.png", {"$\\nothing{$": [cells, Column("$", torch.rand(2, 1, 4, 4))]})
     assert (tmp_path / "a.png").stat().st_size > 1000
-    with pytest.warns(NotDrawn, match=r"x was not drawn \(ValueError: y\)"), drawing("x"):
+    with pytest.warns(NotDrawn, match=r"x could not be drawn \(ValueError: y\)"), drawing("x"):
         raise ValueError("y")
     with pytest.raises(KeyboardInterrupt), drawing("x"):
         raise KeyboardInterrupt
