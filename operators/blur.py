@@ -78,7 +78,7 @@ class Blur(LinearOperator):
             ValueError: sigma_px that is not positive.
         """
         sigma_px = number("Blur.gaussian: sigma_px", sigma_px, "(0, inf)", "it is a width in pixels")
-        reach = number("Blur.gaussian: truncate", truncate, "(0, inf)", "the kernel is cut at so many sigma_px")
+        reach = number("Blur.gaussian: truncate", truncate, "(0, inf)", "the kernel is truncated at this many sigma_px")
         if reach * sigma_px > LARGEST // 2:
             raise ValueError(
                 f"Blur.gaussian: truncate x sigma_px = {truncate} x {sigma_px}: expected at most {LARGEST // 2} pixels"
@@ -114,13 +114,13 @@ class Blur(LinearOperator):
         if angle is None:
             if size is None:
                 raise ValueError(
-                    "Blur.motion: expected length and angle, of a straight line, or size and seed, of a random shake"
+                    "Blur.motion: expected length and angle for a straight line, or size and seed for a random motion"
                 )
             return cls(motion_kernel(size, seed, length), boundary, noise)
         if length is None or seed != 0:
             raise ValueError(
                 f"Blur.motion: angle = {angle}, length = {length}, seed = {seed}: expected a length in pixels with an "
-                "angle, and no seed: a straight line is not drawn by chance"
+                "angle, and no seed: a straight line is not random"
             )
         return cls(line_kernel(length, angle, size), boundary, noise)
 
@@ -146,7 +146,7 @@ class Blur(LinearOperator):
         if len(event_shape) != 3 or self.kernel.shape[-3] not in (1, event_shape[0]):
             raise ValueError(
                 f"Blur: expected events (C, H, W) with the kernel's {self.kernel.shape[-3]} channels, given "
-                f"{event_shape}; a kernel (kH, kW) serves any number of channels"
+                f"{event_shape}; a kernel (kH, kW) works for any number of channels"
             )
         for k, size in zip(self.kernel_size, event_shape[-2:], strict=True):
             if k > size or (self.boundary == "reflect" and k // 2 >= size):
@@ -218,7 +218,7 @@ class CircularBlur(Blur, SVDOperator):
         kernel = F.pad(self.kernel.double(), (0, width - w, 0, height - h)).roll((-(h // 2), -(w // 2)), dims=(-2, -1))
         khat = torch.fft.fft2(kernel)
         s = khat.abs()
-        s = torch.maximum(s, s.flip(-2, -1).roll((1, 1), dims=(-2, -1)))  # even to the last bit, so that U is real
+        s = torch.maximum(s, s.flip(-2, -1).roll((1, 1), dims=(-2, -1)))  # exactly even, so that U is real
         # Singular values below rounding in this dtype count as 0.
         floor = torch.finfo(dtype).eps * s.amax((-2, -1), keepdim=True)
         phase = torch.where(s > floor, khat / s.clamp(min=torch.finfo(torch.float64).tiny), 1)[..., : width // 2 + 1]
@@ -238,12 +238,12 @@ class PaddedBlur(Blur):
         (n, c, *_), (h, w) = x.shape, self.kernel_size
         if self.boundary == "reflect":
             x = F.pad(x, (w - 1 - w // 2, w // 2, h - 1 - h // 2, h // 2), mode="reflect")
-        if h * w > DIRECT:  # of sizes that transforms are fast on; what wraps round is cut off
+        if h * w > DIRECT:  # padded to sizes with fast transforms; the part that wraps around is cropped
             size = [smooth_size(n) for n in x.shape[2:]]
             response = torch.fft.rfft2(self.kernel.to(x.dtype), s=size)
             y = torch.fft.irfft2(response * torch.fft.rfft2(x, s=size), s=size)
             return y[..., h - 1 : x.shape[2], w - 1 : x.shape[3]]
-        # conv2d correlates, hence the flip. Rows with kernels of their own become channels, one group each.
+        # conv2d correlates, hence the flip. With one kernel per measurement, batch and channels are merged.
         kernel = self.kernel.to(x.dtype).flip(-2, -1)
         rows = (1, n * c) if self._is_batched("kernel") else (n, c)
         kernel = kernel.expand(*kernel.shape[:-3], c, h, w).reshape(rows[1], 1, h, w)

@@ -33,7 +33,7 @@ class Saturation(Operator):
         super().__init__(noise)
         gain = tensor("Saturation: gain", gain)
         if gain.ndim > 1 or not bool((gain > 0).all()):
-            raise ValueError(f"Saturation: gain = {gain.tolist()!s:.60}: expected a number > 0, or (B,) of them")
+            raise ValueError(f"Saturation: gain = {gain.tolist()!s:.60}: expected a number > 0, or a tensor (B,)")
         self.limit = number("Saturation: limit", limit, "(0, inf)")
         self.softness = number("Saturation: softness", softness, "[0, inf)")
         self.batched_buffer("gain", gain, 0)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-FEW = 4  # numbers that are shown one by one
+FEW = 4  # tensors of at most this many entries are shown in full
 
 
 def shown(value: Any) -> str:

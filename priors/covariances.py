@@ -18,7 +18,7 @@ def numbers(name: str, value) -> Tensor:
             f"{name} of type {type(value).__name__}: expected a tensor or nested lists of numbers"
         ) from None
     if value.is_complex() or value.dtype == torch.bool:
-        raise TypeError(f"{name} of {value.dtype}: expected real numbers")
+        raise TypeError(f"{name} of {value.dtype}: expected real values")
     return value.detach()
 
 

@@ -14,9 +14,9 @@ from priors.ode import Clock, check_flow
 from priors.rng import RowRNG, signs
 from priors.runge_kutta import integrate
 
-MOST_EXACT = 4096  # dimensions, and so backward passes per evaluation, of an exact trace
+MOST_EXACT = 4096  # largest dimension, and so number of backward passes per evaluation, of an exact trace
 T_MIN = 1e-5  # as in the paper, for every SDE
-DEQUANTISATION = 1  # key of the random stream of dequantisation; the probes use the row's own
+DEQUANTISATION = 1  # key of the random stream for dequantisation; probes use the sample's stream
 
 # (vector -> J' vector, row numbers (n,), u (n, *E)) -> estimates of tr J and of tr I, (n,) float64 on the CPU
 Trace = Callable[[VJP, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -98,10 +98,10 @@ def dequantise(x: Tensor, seed: int = 0, levels: int = 256) -> Tensor:
     levels = count("levels", levels, 2, hint="256 for images of 8 bits")
     rows("x", x)
     if not bool(((x >= 0) & (x <= 1)).all()):
-        raise ValueError("x has entries outside [0, 1] or nan: expected image units; clamp it, or divide by 255")
+        raise ValueError("x has entries outside [0, 1] or nan: expected image units; clamp them, or divide by 255")
     k = ((levels - 1) * x).round()
     if bool((k - (levels - 1) * x).abs().gt(0.01).any()):
-        raise ValueError(f"x lies between the {levels} grey levels: round it to them, or pass dequantize=False")
+        raise ValueError(f"x is not on the {levels} grey levels: round it, or pass dequantize=False")
     rng = RowRNG(seed, ((row, DEQUANTISATION) for row in range(len(x))), device=str(x.device), dtype=x.dtype)
     return (k + rng.uniform(tuple(x.shape))) / levels
 
@@ -131,8 +131,8 @@ def _trace(probe: str, n_probes: int, d: int, x: Tensor, seed: int) -> Trace:
     if probe == "exact":
         if d > MOST_EXACT:
             raise ValueError(
-                f"probe = 'exact' in {d} dimensions takes {d} backward passes an evaluation: expected at most "
-                f"{MOST_EXACT}; take probe='rademacher'"
+                f"probe = 'exact' in {d} dimensions needs {d} backward passes per evaluation: expected at most "
+                f"{MOST_EXACT}; use probe='rademacher'"
             )
         return _exact_trace
     rng, shape = RowRNG.rows(seed, len(x), device=x.device, dtype=x.dtype), (len(x), n_probes, *x.shape[1:])

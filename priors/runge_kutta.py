@@ -7,11 +7,11 @@ from torch import Tensor
 
 from priors.base import expand
 
-# (s (n,), u (n, *E), row numbers (n,)) -> (du/ds (n, *E), dw/ds (n,)); w is a number carried beside u
+# (s (n,), u (n, *E), row numbers (n,)) -> (du/ds (n, *E), dw/ds (n,)); w is a scalar integrated with u
 Slope = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 NODES = (1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
-STAGES = (  # the last row holds the weights of order 5: its stage is the first one of the next step
+STAGES = (  # the last row has the weights of order 5: its stage is the first one of the next step
     (1 / 5,),
     (3 / 40, 9 / 40),
     (44 / 45, -56 / 15, 32 / 9),
@@ -56,7 +56,7 @@ def integrate(
         size = torch.maximum(_rms(u), _rms(next_u)), torch.maximum(w.abs(), next_w.abs())
         error = torch.maximum(_largest(error_u) / (atol + rtol * size[0]), error_w.abs() / (atol + rtol * size[1]))
         finite = size[0].isfinite() & error.isfinite()
-        error = torch.where(finite, error, torch.inf)  # a step that overflows is rejected and shortened
+        error = torch.where(finite, error, torch.inf)  # steps that overflow are rejected and shortened
         accepted = error <= 1
         factor = (0.9 * error ** (-0.2)).clamp(0.2, 5.0)
         _check_steps(error, ~accepted & (h.abs() * factor < LEAST_STEP), at, rows)
@@ -98,9 +98,9 @@ def _check_steps(error: Tensor, stuck: Tensor, at: Tensor, rows: Tensor) -> None
         place = f"s = {at[k]:.3f} (log sigma / alpha of a flow)"
         if not bool(error[k].isfinite()):
             raise ArithmeticError(
-                f"row {int(rows[k])} becomes nan or infinite after {place}: check that it is in the prior's units, and "
+                f"sample {int(rows[k])} becomes nan or infinite after {place}: check its units, and "
                 "that the prior is finite there"
             )
         raise ArithmeticError(
-            f"row {int(rows[k])} needs steps below {LEAST_STEP:g} at {place}: raise rtol and atol, or pass float64"
+            f"sample {int(rows[k])} needs steps below {LEAST_STEP:g} at {place}: raise rtol and atol, or pass float64"
         )

@@ -249,8 +249,8 @@ def edit(**fields):
 @pytest.mark.parametrize(
     ("spoil", "kind", "fragments"),
     [
-        (truncate, ValueError, ["sha256", "truncated or another", "fetch it again"]),
-        (swap, ValueError, ["sha256", "its card says"]),
+        (truncate, ValueError, ["sha256", "truncated or a different", "fetch it again"]),
+        (swap, ValueError, ["sha256", "its card has"]),
         (lambda f: (f / WEIGHTS).unlink(), FileNotFoundError, ["no weights at"]),
         (lambda f: (f / CARD).unlink(), FileNotFoundError, ["no checkpoint at", CARD]),
         (lambda f: (f / CARD).write_text("{"), ValueError, ["no readable card"]),

@@ -270,7 +270,7 @@ def test_partial_views():
         (lambda: Radon(4, pixel=0.0), "pixel = 0.0"),
         (lambda: Radon.limited_angle(8, 200, 4), r"a number in \(0, 180\]"),
         (lambda: Radon(4)(uniform(1, 1, 6, 5)), "to a square"),
-        (lambda: Radon(4, 8)(uniform(1, 1, 6, 6)), "of the size that the operator is for"),
+        (lambda: Radon(4, 8)(uniform(1, 1, 6, 6)), "of the operator's size"),
         (lambda: Radon(4, detectors=12).adjoint(uniform(1, 1, 4, 12)), r"operator\.at\(\(C, n, n\)\)"),
         (lambda: Radon(4).adjoint(uniform(1, 1, 4, 14)), r"operator\.at\(\(C, n, n\)\)"),
         (lambda: Radon(4, 8).adjoint(uniform(1, 1, 4, 11)), r"expected sinograms \(C, 4, 12\).*detectors=11"),

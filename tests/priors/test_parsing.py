@@ -21,7 +21,7 @@ def test_an_archive_that_unpacks_to_gigabytes_is_refused(tmp_path):
         for _ in range(300):
             file.write(bytes(10**6))
     assert path.stat().st_size < 10**6
-    with pytest.raises(FileError, match=r"bomb\.npz has .* bytes and unpacks to 300,000,128"):
+    with pytest.raises(FileError, match=r"bomb\.npz has .* bytes and decompresses to 300,000,128"):
         data.read(path)
 
 
@@ -49,7 +49,7 @@ def test_tensors_that_do_not_fit_their_seal(tmp_path):
     assert all(torch.equal(found[name], value) for name, value in tensors.items()) and metadata["step"] == "3"
     for changed, other in (({"b": torch.tensor(1.25)}, {}), ({"a": torch.zeros(2, 3).half()}, {}), ({}, {"step": "4"})):
         save_file(tensors | changed, tmp_path / "a", metadata=sealed(tensors, facts) | other)
-        with pytest.raises(FileError, match="other numbers than were written"):
+        with pytest.raises(FileError, match="does not match its checksum"):
             read_tensors(tmp_path / "a", "state")
     save_file(tensors, tmp_path / "a")  # older files have no seal
     assert set(read_tensors(tmp_path / "a", "state")) == {"a", "b"}

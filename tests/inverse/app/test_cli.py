@@ -357,8 +357,8 @@ def test_16_bits_come_back(prior, tmp_path):
 def test_a_kernel_drawn_by_chance_is_cautioned_of(prior, image, tmp_path):
     arguments = ["solve", image, "--measured", "--sigma", 0.05, "--prior", prior, "--samples", 1, *FAST]
     drawn = call(*arguments, "--operator", "blur:motion=3,seed=3", "--out", tmp_path)
-    assert drawn.exit_code == 0 and drawn.output.count("drawn by chance") == 1
-    assert "drawn by chance" in (tmp_path / "index.html").read_text()
+    assert drawn.exit_code == 0 and drawn.output.count("drawn at random") == 1
+    assert "drawn at random" in (tmp_path / "index.html").read_text()
     straight = call(*arguments, "--operator", "blur:length=2,angle=30", "--dry")
-    assert straight.exit_code == 0 and "drawn by chance" not in straight.output
+    assert straight.exit_code == 0 and "drawn at random" not in straight.output
     assert "Blur.motion: length=2, boundary=reflect (default), angle=30" in " ".join(straight.output.split())

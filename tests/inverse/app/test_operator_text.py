@@ -191,7 +191,7 @@ def test_no_default_of_any_operator_describes_an_instrument(name):
 
 
 def test_an_instrument_that_is_drawn_by_chance_is_warned_of():
-    with pytest.warns(DrawnInstrument, match="drawn by chance"):
+    with pytest.warns(DrawnInstrument, match="drawn at random"):
         named("blur:motion=9,seed=3", measured=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
