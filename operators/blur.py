@@ -129,7 +129,7 @@ class Blur(LinearOperator):
         """A kernel from a file, scaled to sum 1.
 
         Arguments:
-            path: an image file, white where light falls (colours are averaged), or an .npy file of (kH, kW) or (C, kH,
+            path: an image file, white on black (colours are averaged), or an .npy file of (kH, kW) or (C, kH,
                 kW).
 
         Raises:

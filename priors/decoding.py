@@ -45,7 +45,7 @@ def decode(source: Path | bytes, name: str | None = None) -> Decoded:
     Arguments: source: path of a file, or its content; name: for messages, default the path.
     Returns: `Decoded`. Neither its transparency nor the range of floating-point numbers was looked at: see
     `Decoded.opaque` and `Decoded.ranged`.
-    Raises: FileNotFoundError; ValueError for what is no readable picture, for several in one file, more than 2^26
+    Raises: FileNotFoundError; ValueError for files that are not readable pictures or have several, more than 2^26
     pixels, and numbers whose meaning is not known.
     """
     if isinstance(source, bytes):

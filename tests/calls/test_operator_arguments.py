@@ -40,9 +40,9 @@ CALLS = [
     # operators: how they are made
     ("mask a text", lambda: Masking("left"), "Masking", "'left'", "tensor"),
     ("mask None", lambda: Masking(None), "Masking", "None", "tensor"),
-    ("mask of complex numbers", lambda: Masking(MASK + 0j), "complex64", "0 or 1"),
+    ("mask of complex numbers", lambda: Masking(MASK + 0j), "complex64", "0 and 1"),
     ("mask of nothing", lambda: Masking(torch.zeros(0)), "mask", "(0,)", "empty"),
-    ("mask of one number", lambda: Masking(True), "mask of one number", "size"),
+    ("mask of one number", lambda: Masking(True), "mask with one entry", "size"),
     ("mask of nan", lambda: Masking(MASK * NAN), "0 and 1"),
     ("mask, event_ndim of -1", lambda: Masking(MASK, event_ndim=-1), "event_ndim = -1", ">= 1"),
     ("mask, event_ndim a text", lambda: Masking(MASK, event_ndim="2"), "event_ndim = '2'", "integer"),

@@ -133,7 +133,7 @@ def test_a_truncated_file(tmp_path, part):
     solution().save(tmp_path / "run.h5")
     whole = (tmp_path / "run.h5").read_bytes()
     (tmp_path / "run.h5").write_bytes(whole[: int(part * len(whole))])
-    with pytest.raises(ValueError, match=r"run\.h5 is no readable solution, or is truncated.*solve again"):
+    with pytest.raises(ValueError, match=r"run\.h5 is not a readable solution, or is truncated.*solve again"):
         Solution.load(tmp_path / "run.h5")
 
 

@@ -50,7 +50,7 @@ REFUSED = {
     "blur width": (lambda: Blur.gaussian(0.0), ValueError, "width in pixels"),
     "matrix": (lambda: LinearMap(torch.ones(3)), ValueError, r"matrix\[None\]"),
     "matrix nan": (lambda: LinearMap(torch.full((2, 2), float("nan"))), ValueError, "finite"),
-    "matrix event": (lambda: LinearMap(torch.ones(2, 6), event_shape=(2, 2)), ValueError, "as many numbers"),
+    "matrix event": (lambda: LinearMap(torch.ones(2, 6), event_shape=(2, 2)), ValueError, "number of columns"),
     "sigma < 0": (lambda: GaussianNoise(-0.1), ValueError, "standard deviation"),
     "sigma nan": (lambda: GaussianNoise(float("nan")), ValueError, "finite"),
     "sigma ambiguous": (lambda: GaussianNoise(torch.ones(3, 4)), ValueError, "Set event_ndim"),

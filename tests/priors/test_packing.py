@@ -119,4 +119,4 @@ def test_what_cannot_be_packed(places):
         list(entries(places / "folder" / "a.png"))
     (places / "folder" / "c.png").write_bytes(b"no picture")
     result, _ = packed(places, places / "folder")
-    assert result.exit_code == 2 and "c is no readable picture" in result.output
+    assert result.exit_code == 2 and "c is not a readable picture" in result.output

@@ -225,7 +225,7 @@ def test_a_batch_that_does_not_divide_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
     monkeypatch.setattr(dist, "get_rank", lambda: 0)
     monkeypatch.setattr(dist, "get_world_size", lambda: 3)
-    with pytest.raises(ValueError, match="batch_size 8 does not divide among 3 processes"):
+    with pytest.raises(ValueError, match="batch_size 8 is not divisible by the 3 processes"):
         trainer(tmp_path)
 
 

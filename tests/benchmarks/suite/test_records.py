@@ -87,10 +87,10 @@ def test_damaged_files_are_named(tmp_path):
     write(made(), path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"a\.h5.* no readable .* run the benchmark again"):
+    with pytest.raises(ValueError, match=r"a\.h5.* not a readable .* run the benchmark again"):
         load(tmp_path)
     path.write_bytes(b"no HDF5 at all")
-    with pytest.raises(ValueError, match=r"a\.h5 is no readable"):
+    with pytest.raises(ValueError, match=r"a\.h5 is not a readable"):
         read(path)
     path.write_bytes(whole)
     with h5py.File(path, "r+") as file:

@@ -174,7 +174,7 @@ def test_arguments_out_of_range(prior, image, tmp_path, arguments, fragments):
 def test_files_that_are_no_images(prior, tmp_path):
     (tmp_path / "text.png").write_text("hello")
     rest = ["--operator", "masking", "--prior", prior, "--out", tmp_path]
-    refused(call("solve", tmp_path / "text.png", *rest), "text.png is no readable picture", "PNG, JPEG")
+    refused(call("solve", tmp_path / "text.png", *rest), "text.png is not a readable picture", "PNG, JPEG")
     np.save(tmp_path / "y.npy", np.zeros((1, 1, 8, 8)))
     refused(call("solve", tmp_path / "y.npy", *rest), "is an array, not a picture", "--measured")
     refused(call("solve", tmp_path / "[none].png", *rest), "no image at", "[none].png")
