@@ -108,7 +108,7 @@ REFUSED = {
     "y without batch": (lambda: Grayscale(G).validate_y(X[0, :1], (3, 6, 5)), ValueError, r"y\[None\]"),
     "y of another shape": (lambda: Grayscale(G).validate_y(X, (3, 6, 5)), ValueError, r"expected shape \(B, 1, 6, 5\)"),
     "y nan": (lambda: Masking(torch.ones(6, 5)).validate_y(NAN, (3, 6, 5)), ValueError, "90 entries are nan"),
-    "y of more measurements": (lambda: TWO.validate_y(X[:1], (3, 6, 5)), ValueError, "one for each measurement"),
+    "y of more measurements": (lambda: TWO.validate_y(X[:1], (3, 6, 5)), ValueError, "one per measurement"),
     "y below 0": (lambda: Grayscale(PoissonNoise(5.0)).validate_y(-X[:, :1], (3, 6, 5)), ValueError, "negative"),
     "labels of floats": (labels([1.0], torch.float32), TypeError, "long"),
     "labels one-hot": (labels([[0, 1]]), ValueError, "not one-hot"),
