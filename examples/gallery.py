@@ -24,7 +24,7 @@ from operators import GaussianNoise, Operator
 OUT = Path(__file__).parents[1] / "docs" / "gallery"
 SIDE = 96  # pixels of a picture in a strip
 MOST = 200  # steps of the methods' pictures
-IN_THE_PLANE = ("pivot", "exact")  # methods of few measured numbers, or few dimensions
+IN_THE_PLANE = ("pivot", "exact")  # methods for few measured values, or few dimensions
 Picture = tuple[str, Operator, str]  # prior, operator, method
 
 COLOUR, GREY = (3, SIDE, SIDE), (1, SIDE, SIDE)

@@ -62,7 +62,7 @@ class Wiener:
         )
 
     def draw(self, y: Tensor, rng) -> Tensor:
-        """One draw of p(x0 | y) per row, (N, *E); y (N, *M); rng (`RowRNG` of the rows)."""
+        """One draw of p(x0 | y) per batch element, (N, *E); y (N, *M); rng (`RowRNG` of the rows)."""
         operator = self.operator
         x = self.moments.draw(len(y), rng)
         r = y - operator(x) - operator.noise.aligned("sigma", y) * rng.normal(tuple(y.shape))

@@ -204,7 +204,7 @@ class Flow(Kernel):
     Arguments: predictor (Kernel) without noise (a `StatefulKernel` only makes first steps); probes (int >= 1) of the
     estimator; exact_up_to (int >= 0): largest dimension in which the determinant is computed exactly, by one backward
     pass through the step per dimension.
-    Raises: ValueError for numbers out of range, and at the first step for a predictor with noise.
+    Raises: ValueError for values out of range, and at the first step for a predictor with noise.
     """
 
     predictor: Transition = field(default_factory=ProbabilityFlow)

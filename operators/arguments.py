@@ -19,7 +19,7 @@ MOST = 2**31 - 1
 def number(name: str, value: Any, interval: str = "(-inf, inf)", hint: str = "") -> float:
     """A finite real number in an interval.
 
-    Arguments: name, as the message gives it; interval: such as "(0, 1]", where inf stands for no bound; hint: what the
+    Arguments: name, as the message gives it; interval: such as "(0, 1]", where inf means no bound; hint: what the
     number is, or how to get a good one.
     Raises: TypeError if it is not a real number; ValueError for nan, infinity and numbers outside the interval.
     """
@@ -100,10 +100,10 @@ def shape(name: str, value: Any) -> tuple[int, ...]:
 
 
 def rows(name: str, x: Any, what: str) -> Tensor:
-    """A real floating tensor of rows, (N, *E) or (N, *M); its values are not checked.
+    """A batch of real floating-point values, (N, *E) or (N, *M); its values are not checked.
 
     Arguments: name, which ends in that of the variable; x; what: "event" or "measurement".
-    Raises: TypeError for anything else; ValueError for too few axes, or no row.
+    Raises: TypeError for anything else; ValueError for too few axes, or an empty batch.
     """
     if not isinstance(x, Tensor) or not x.is_floating_point():
         given, variable = x.dtype if isinstance(x, Tensor) else type(x).__name__, name.rpartition(" ")[2]
@@ -119,7 +119,7 @@ def rows(name: str, x: Any, what: str) -> Tensor:
 
 
 def variance(name: str, value: Any, n: int) -> Tensor | float:
-    """A variance, or one for each of n rows: finite and >= 0.
+    """A variance, or one for each of n batch elements: finite and >= 0.
 
     Raises: TypeError if it is not a number or floating tensor; ValueError for a negative number, nan, infinity or a
     shape other than (n,).

@@ -151,7 +151,7 @@ class Operator(Batched, ABC):
 
         Arguments:
             x: (N, *E), image units.
-            seed: of the noise; row i does not depend on the number of rows or the device.
+            seed: of the noise; measurement i does not depend on the batch size or the device.
 
         Raises:
             TypeError or ValueError: a seed that is no integer >= 0, and as `validate`.

@@ -144,7 +144,7 @@ def read_kernel(path: str | Path) -> Tensor:
 
 
 def _picture(path: Path) -> np.ndarray:
-    """An image as grey numbers, (H, W)."""
+    """An image as grey values, (H, W)."""
     from PIL import Image, ImageOps
 
     formats = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP", "PPM")

@@ -117,7 +117,7 @@ class GaussianNoise(Noise):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """ "gaussian"; and "isotropic" if one sigma serves every entry of a measurement."""
+        """ "gaussian"; and "isotropic" if all entries of a measurement have the same sigma."""
         single = self.sigma.numel() == (len(self.sigma) if self._is_batched("sigma") else 1)
         return frozenset({"gaussian", "isotropic"} if single else {"gaussian"})
 
@@ -245,7 +245,7 @@ class Categorical(Noise):
         if y.is_meta:
             raise ValueError("y is on the meta device, which stores no values: expected another device")
         if int(y.min()) < 0 or int(y.max()) >= measurement_shape[-1]:
-            raise ValueError(f"y: labels must lie in 0..{measurement_shape[-1] - 1}, given {y.tolist()[:8]}")
+            raise ValueError(f"y: labels must be in 0..{measurement_shape[-1] - 1}, given {y.tolist()[:8]}")
 
 
 def _other_axes(y: Tensor, measurement_shape: tuple[int, ...]) -> str:

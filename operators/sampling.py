@@ -37,7 +37,7 @@ def cartesian(
     random, with a density that falls as (1 - |k| / k_max)^4; "equispaced", at equal distances from a random first one;
     seed: of the choice.
     Returns: (H, W) bool.
-    Raises: ValueError for an unknown kind, numbers out of range, or an acceleration that leaves fewer columns than the
+    Raises: ValueError for an unknown kind, values out of range, or an acceleration that leaves fewer columns than the
     calibration takes.
     """
     choice("cartesian: kind", kind, ("uniform", "variable", "equispaced"))

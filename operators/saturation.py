@@ -24,7 +24,7 @@ class Saturation(Operator):
     Source: Debevec & Malik 1997, whose response curve is linear here.
     Arguments: gain (float > 0), or (B,), one per measurement; limit (float > 0) and softness (float >= 0), in units of
     y; noise, added after clipping, in units of y.
-    Raises: ValueError for numbers out of range.
+    Raises: ValueError for values out of range.
     """
 
     gain: Tensor

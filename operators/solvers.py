@@ -1,4 +1,4 @@
-"""Conjugate gradients on batches: every row is a system with its own step size and stopping time."""
+"""Conjugate gradients on batches: every batch element is a system with its own step size and stopping time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def column(value: Tensor | float, like: Tensor) -> Tensor:
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
-    """Inner product of each row over all its axes, (N,)."""
+    """Inner product of each batch element over all its axes, (N,)."""
     return (a * b).reshape(len(a), -1).sum(1)
 
 

@@ -134,10 +134,10 @@ class GaussianMixture(Prior, nn.Module):
         return (means + self._unrotate(parts * gain * offsets)).view(x.shape).to(x.dtype)
 
     def sample(self, n: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Draw x0, (n, *E) in data units; row i is the same whatever n.
+        """Draw x0, (n, *E) in data units; sample i does not depend on n.
 
         Arguments: n (int >= 0); seed (int >= 0); dtype of the result.
-        Raises: TypeError or ValueError for other numbers, and for a dtype that is not floating.
+        Raises: TypeError or ValueError for other values of n or seed, and for a dtype that is not floating.
         """
         if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
             raise TypeError(f"dtype = {dtype!r:.60}: expected a floating torch.dtype, such as torch.float32")

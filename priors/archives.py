@@ -64,7 +64,7 @@ def pack(
 
 
 def described(packed: Pictures) -> str:
-    """What a training recipe has to know of pictures, in its own words."""
+    """The statistics of pictures that a training recipe needs, with the names of its entries."""
     sizes = sorted(tuple(p.shape[1:]) for p in packed.pictures)
     n, total, squares = 0, 0.0, 0.0
     for picture in packed.pictures:
@@ -144,7 +144,7 @@ def _pixels(archive: dict[str, np.ndarray], units: Units, place: Path) -> np.nda
 
 
 def _channels(picture: Decoded | np.ndarray, grey: bool) -> torch.Tensor | None:
-    """(C, H, W) of a picture, uint8 or uint16; None for one that is left out."""
+    """(C, H, W) of a picture, uint8 or uint16; None for a skipped one."""
     if isinstance(picture, np.ndarray):
         return torch.from_numpy(picture[None].copy())
     colour = picture.values.ndim == 3
@@ -157,7 +157,7 @@ def _channels(picture: Decoded | np.ndarray, grey: bool) -> torch.Tensor | None:
 
 
 def _names(given: list[str] | None) -> set[str] | None:
-    """Names, of which a text file stands for those in it: the last column of numbered lists, comments skipped."""
+    """Names; a text file is replaced by the names in it: the last column of numbered lists, comments skipped."""
     if given is None:
         return None
     names = set()

@@ -19,7 +19,7 @@ MOST = 2**31 - 1
 def number(name: str, value: Any, interval: str = "(-inf, inf)", hint: str = "") -> float:
     """A finite real number in an interval.
 
-    Arguments: name, as the message gives it; interval: such as "(0, 1]", where inf stands for no bound; hint: what the
+    Arguments: name, as the message gives it; interval: such as "(0, 1]", where inf means no bound; hint: what the
     number is, or how to get a good one.
     Raises: TypeError if it is not a real number; ValueError for nan, infinity and numbers outside the interval.
     """
@@ -110,7 +110,7 @@ def sequence(name: str, values: Any) -> tuple[Any, ...]:
 
 
 def counts(name: str, values: Any, least: int = 1, fewest: int = 1) -> tuple[int, ...]:
-    """A list of whole numbers, each at least ``least``, and at least ``fewest`` of them.
+    """A list of integers, each at least ``least``, and at least ``fewest`` of them.
 
     Raises: TypeError if it is not a list of integers; ValueError for too few, or one out of range.
     """
@@ -132,7 +132,7 @@ def shape(name: str, value: Any) -> tuple[int, ...]:
 
 
 def rows(name: str, x: Any, event_shape: tuple[int, ...] | None = None) -> Tensor:
-    """A real floating tensor (N, *E), of any number of rows; its values are not checked.
+    """A real floating-point tensor (N, *E) of any batch size; its values are not checked.
 
     Raises: TypeError for anything else; ValueError for another shape.
     """

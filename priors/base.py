@@ -206,12 +206,12 @@ class Evaluations(Wrapped):
 
     @property
     def nfe(self) -> int:
-        """Evaluations of the prior per row so far."""
+        """Evaluations of the prior per sample so far."""
         return round(self._nfe)
 
     @property
     def nvjp(self) -> int:
-        """Backward passes through the prior per row so far."""
+        """Backward passes through the prior per sample so far."""
         return round(self._nvjp)
 
     def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:

@@ -1,7 +1,7 @@
 """Checkpoints of trained networks: weights.safetensors and a card.json with all else. No pickle.
 
-Beside a prior of one size lie its moments, in half precision, which is more than enough for a preconditioner; of one
-of any size the card has the power spectrum."""
+A prior of one size is stored with its moments, in half precision, which is more than enough for a preconditioner; of
+one of any size the card has the power spectrum."""
 
 import hashlib
 import json
@@ -84,7 +84,7 @@ def save(folder: str | Path, trained: ScorePrior | NoisyClassifier, half: bool =
 
 
 def checksum(card: dict) -> str:
-    """SHA-256 of what a card says of the trained prior or classifier, and not of its notes."""
+    """SHA-256 of the entries of a card that describe the trained prior or classifier, and not of its notes."""
     kept = {name: card[name] for name in ESSENTIAL if name in card}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
@@ -103,7 +103,7 @@ def measured_in_bfloat16(name: str, loss: float) -> None:
 def read_card(folder: str | Path) -> dict:
     """The card of a checkpoint folder.
 
-    Raises: FileNotFoundError; ValueError where it is no card of ours.
+    Raises: FileNotFoundError; ValueError if it is not a card of this library.
     """
     path = Path(folder) / CARD
     if not path.exists():
@@ -253,7 +253,7 @@ def load(
     of any size (see `ScorePrior.resized`); None: that of the checkpoint's card; device: such as "cuda", where it
     computes; y and operator must be there too; None: the CPU.
     Raises: FileNotFoundError for an unknown name or missing file; ValueError for a broken or foreign checkpoint, for an
-    sde or an event_shape that the network cannot serve, and for a config that is missing, unknown or not asked for.
+    sde or an event_shape that the network does not support, and for a config that is missing, unknown or not needed.
     """
     there = None if device is None else usable(device)
     kind, _, where = str(place("source", source)).partition(":")
@@ -282,7 +282,7 @@ def load_classifier(source: str | Path) -> NoisyClassifier:
 
 
 def samples(source: str | Path) -> ImageSet:
-    """Test images that lie beside a prior, which it was not trained on: uint8 (n, C, H, W) with labels.
+    """Test images shipped with a prior, which it was not trained on: uint8 (n, C, H, W) with labels.
 
     Arguments: source: as `load`.
     Raises: FileNotFoundError where the checkpoint has none.

@@ -1,4 +1,4 @@
-"""A decoded picture: its numbers, their range, and what a file has said of them."""
+"""A decoded picture: its values, their range, and metadata of the file."""
 
 import warnings
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ FAINT = 16  # integer pictures whose maximum is below 1 / 16 of white may have f
 
 
 class UncertainRange(UserWarning):
-    """A picture uses so little of its range that its numbers may have another meaning, such as 12 bits in 16."""
+    """A picture uses so little of its range that its values may have another meaning, such as 12 bits in 16."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Decoded:
         return self
 
     def ranged(self) -> "Decoded":
-        """The picture, if its floating-point numbers are in image units; warns of integers that use little of theirs.
+        """The picture, if its floating-point values are in image units; warns of integers that use little of theirs.
 
-        Raises: ValueError for numbers outside [0, 1], or so small that they are no picture in image units.
+        Raises: ValueError for values outside [0, 1], or too small for a picture in image units.
         """
         low, high = float(self.values.min()), float(self.values.max())
         if self.values.dtype.kind == "f":

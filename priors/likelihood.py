@@ -35,7 +35,7 @@ def log_likelihood(
     t_min: float = T_MIN,
     batch_size: int | None = None,
 ) -> Tensor:
-    """log p(x) by the change of variables along the probability flow; rows do not depend on their batch.
+    """log p(x) by the change of variables along the probability flow; results do not depend on the batch.
 
     It is the density at t_min, that of x0 plus noise of standard deviation sigma(t_min): for VESDE at least sigma_min,
     so p(x) is smoothed by sigma_min; for VP and sub-VP 1e-3 and 1e-6 of the scale at t_min = 1e-5.
@@ -45,16 +45,16 @@ def log_likelihood(
     subtracted from alpha v'Jv (Gaussian probes only), with k = s^2 / (s^2 + r^2), for which alpha J = k I if the data
     are Gaussian of variance s^2 I.
     Source: Song et al. 2021, section 4.3 and appendix D.2; Chen et al. 2018; Skilling 1989 and Hutchinson 1990.
-    Arguments: prior; x (N, *E) in data units; seed (int >= 0) of the probes: row n's depend on (seed, n) alone; probe:
-    "rademacher" (entries +-1), "gaussian", or "exact" (every unit vector in turn: d backward passes an evaluation);
-    n_probes (int >= 1) per row, not of "exact"; rtol, atol: tolerance of one step (see
+    Arguments: prior; x (N, *E) in data units; seed (int >= 0) of the probes: those of sample n depend only on (seed,
+    n); probe: "rademacher" (entries +-1), "gaussian", or "exact" (every unit vector in turn: d backward passes an
+    evaluation); n_probes (int >= 1) per row, not of "exact"; rtol, atol: tolerance of one step (see
     `priors.runge_kutta.integrate`), for the path in data units and for the integral in nats per dimension; t_min
     (float in (0, 1)); batch_size: rows at a time.
     Returns: (N,) nats, float64 on the CPU.
     Raises: ValueError for x of the wrong shape or not finite, arguments out of range, and an exact trace in more than
     4096 dimensions; ArithmeticError where the tolerance cannot be reached.
     """
-    number("t_min", t_min, "(0, 1)", "a time; the paper takes 1e-5")
+    number("t_min", t_min, "(0, 1)", "a time; the paper uses 1e-5")
     check_flow(prior, x, rtol, atol, t_min, batch_size)
     d = math.prod(prior.event_shape)
     trace = _trace(probe, n_probes, d, x, seed)
@@ -91,7 +91,8 @@ def dequantise(x: Tensor, seed: int = 0, levels: int = 256) -> Tensor:
 
     Formula: (k + U) / levels with k = (levels - 1) x and U uniform on [0, 1).
     Source: Theis, van den Oord & Bethge 2016.
-    Arguments: x (N, *E) in image units; seed (int >= 0): row n's noise depends on (seed, n) alone; levels (int >= 2).
+    Arguments: x (N, *E) in image units; seed (int >= 0): the noise of sample n depends only on (seed, n); levels (int
+    >= 2).
     Returns: (N, *E) in [0, 1).
     Raises: ValueError for x that is outside [0, 1] or between levels.
     """
@@ -107,7 +108,7 @@ def dequantise(x: Tensor, seed: int = 0, levels: int = 256) -> Tensor:
 
 
 def _change_of_variables(prior, x, rows, trace: Trace, d: int, rtol: float, atol: float, t_min: float) -> Tensor:
-    """The log-likelihood of the rows with these numbers, (n,)."""
+    """The log-likelihood of the samples with these indices, (n,)."""
     sde, clock = prior.sde, Clock(prior.sde, t_min)
 
     def slope(level: Tensor, u: Tensor, local: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Training objectives as modules: (x0, labels, t, z) -> loss per row."""
+"""Training objectives as modules: (x0, labels, t, z) -> loss per sample."""
 
 import math
 from abc import ABC, abstractmethod

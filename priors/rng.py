@@ -1,4 +1,4 @@
-"""Random numbers per row, independent of the batch."""
+"""One random stream per sample, independent of the batch."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ from priors.arguments import seed as seeded
 
 
 class RowRNG:
-    """One random stream per row, so that a sample does not depend on its batch or device.
+    """One random stream per sample, so that a sample does not depend on its batch or device.
 
     Each stream is a numpy Generator of SeedSequence (seed, *key): streams of neighbouring keys are independent. (A
     torch.Generator on the CPU uses only 32 bits of its seed: among 10^5 keys two would coincide.)

@@ -1,4 +1,4 @@
-"""An adaptive Runge-Kutta solver with a separate time and step size for every row of a batch."""
+"""An adaptive Runge-Kutta solver with a separate time and step size for every batch element."""
 
 from collections.abc import Callable
 
@@ -26,10 +26,10 @@ FIRST_STEP, LEAST_STEP = 0.1, 1e-7  # for an s of order 10, as is the log r of t
 def integrate(
     slope: Slope, u: Tensor, start: float, stop: float, rtol: float, atol: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Solve an ODE with independent rows, each with its own time and step size.
+    """Solve an ODE for a batch, each element with its own time and step size.
 
-    With a common step size, a row's result would depend on its batch. Here a row's step is accepted if its own error is
-    below tolerance, and finished rows leave the batch.
+    With a common step size, results would depend on the batch. Here the step of an element is accepted if its own error
+    is below tolerance, and finished elements leave the batch.
     Formula: the pair of orders 5(4); error = max(max |e_u| / (atol + rtol rms(u)), |e_w| / (atol + rtol |w|)) with e
     the difference of the two orders: the worst entry relative to the magnitude of the row. The next step is .9
     error^(-1/5) times the last, at least 1/5 and at most 5 times, and the first one is .1. Six evaluations per step.

@@ -78,7 +78,7 @@ class DataRange:
     standard deviation of the data for a preconditioned one.
 
     Arguments: shift (float); scale (float > 0), in data units.
-    Raises: TypeError or ValueError for other numbers.
+    Raises: TypeError or ValueError for other values.
     """
 
     shift: float = 0.0
@@ -239,7 +239,7 @@ def _checked(network, sde, event_shape, range) -> tuple[int, ...]:
 
 
 class NoisyClassifier(nn.Module):
-    """Class logits of a noised image: log p(label | x_t) up to a constant per row.
+    """Class logits of a noised image: log p(label | x_t) up to a constant per sample.
 
     Source: Song et al. 2021, section 5 and appendix I.1.
     Arguments: network (Module): (u (N, *E), label (N,)) -> logits (N, classes), with unit-variance input and the label
