@@ -99,7 +99,7 @@ def entries(
     if not place.exists():
         raise FileNotFoundError(f"nothing at {place}: expected a folder of pictures or an npz archive")
     if place.suffix != ".npz":
-        raise ValueError(f"{place}: expected a folder of pictures, or an npz archive")
+        raise ValueError(f"{place}: expected a folder of pictures or an npz archive")
     with open_npz(place) as archive:
         if split and "split" not in archive:
             raise ValueError(f"{place} has {sorted(archive)[:9]} but no 'split': omit --split")

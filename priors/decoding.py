@@ -87,7 +87,7 @@ def _pillow(content: bytes, name: str, frames: bool = True) -> Decoded:
     try:
         image: Any = Image.open(io.BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError:
-        raise _Refused(f"{name} is not a picture of a known format: expected {KNOWN}") from None
+        raise _Refused(f"{name} is not a readable picture (unknown format): expected {KNOWN}") from None
     except Image.DecompressionBombError:
         raise _Refused(f"{name} has more than {MOST_PIXELS} pixels: crop or reduce it") from None
     width, height = image.size

@@ -216,12 +216,12 @@ ACCEPTED: dict[str, Kind] = {
 
 
 REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {  # bytes, and what the message says
-    "empty": (lambda: b"", "not a picture of a known format"),
-    "a text": (lambda: b"hello", "not a picture of a known format"),
-    "SVG": (lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture of a known format"),
+    "empty": (lambda: b"", "unknown format"),
+    "a text": (lambda: b"hello", "unknown format"),
+    "SVG": (lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>", "unknown format"),
     "PostScript, which would be run": (
         lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
-        "not a picture of a known format",
+        "unknown format",
     ),
     "ten pages": (lambda: tiff(np.stack([BYTES] * 10)), "several pages"),
     "ten pages of 16 bits": (lambda: tiff(np.stack([WORDS] * 10)), "several pages"),
@@ -236,7 +236,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {  # bytes, and what the m
     "signed 32 bits": (lambda: tiff(WORDS.astype(np.int32)), "32 bits, signed"),
     "unsigned 32 bits": (lambda: tiff(WORDS.astype(np.uint32) * 65537), "32 bits, unsigned"),
     "unsigned 64 bits": (lambda: tiff(WORDS.astype(np.uint64)), "64 bits, unsigned"),
-    "packed 12 bits": (lambda: retagged(tiff(WORDS), {258: 12}), "12 bits, packed"),
+    "packed 12 bits": (lambda: retagged(tiff(WORDS), {258: 12}), "packed values of 12 bits"),
     "complex": (lambda: tiff(RAMP.astype(np.complex64)), "complex"),
     "five samples": (lambda: tiff(np.dstack([WORDS] * 5), photometric="minisblack"), "several pages|5 samples"),
     "floats of 20 to 220": (lambda: tiff((20 + 200 * RAMP).astype(np.float32)), "from 20 to 220.*x / 255"),

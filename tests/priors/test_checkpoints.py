@@ -69,7 +69,7 @@ def test_training_starts_from_no_other_network(tmp_path, folder):
     ):
         with pytest.raises(ValueError, match=f"{differing}.*start a new training"):
             checkpoints.start_from(network, source, "prior")
-    with pytest.raises(ValueError, match="holds a prior, expected a classifier"):
+    with pytest.raises(ValueError, match="contains a prior, expected a classifier"):
         checkpoints.start_from(classifier().network, folder, "classifier")
 
 
@@ -163,11 +163,11 @@ def other_network(folder):
     [
         (other_weights, ValueError, "has sha256 .*its card has .*truncated or a different one"),
         (truncated, ValueError, "truncated or a different one"),
-        (lambda folder: truncated(folder, told=True), ValueError, "no readable safetensors file"),
+        (lambda folder: truncated(folder, told=True), ValueError, "not a readable safetensors file"),
         (other_network, ValueError, "does not fit the network of its card"),
         (lambda folder: edit(folder, format=7), ValueError, "has format 7: this version reads format 1"),
-        (lambda folder: (folder / "card.json").write_text("{"), ValueError, "no readable card"),
-        (lambda folder: (folder / "card.json").write_bytes(b"\xff\xfe"), ValueError, "no readable card"),
+        (lambda folder: (folder / "card.json").write_text("{"), ValueError, "not a readable card"),
+        (lambda folder: (folder / "card.json").write_bytes(b"\xff\xfe"), ValueError, "not a readable card"),
         (lambda folder: (folder / "card.json").write_text("[1]"), ValueError, "has format None"),
         (lambda folder: (folder / "card.json").write_text('{"model_type": "unet"}'), ValueError, "has format None"),
         (
@@ -193,7 +193,7 @@ def test_what_is_broken_is_named(folder, harm, error, message):
 
 
 def test_the_other_kind_is_refused(folder, tmp_path):
-    with pytest.raises(ValueError, match=r"holds a prior, expected a classifier: use priors.load$"):
+    with pytest.raises(ValueError, match=r"contains a prior, expected a classifier: use priors.load$"):
         priors.load_classifier(folder)
     checkpoints.save(tmp_path / "c", classifier())
     with pytest.raises(ValueError, match=r"holds a classifier, expected a prior: use priors.load_classifier$"):
@@ -301,7 +301,7 @@ def test_moments_that_are_not_those_of_the_card(tmp_path):
 def test_a_card_that_was_changed_by_chance_is_refused(folder):
     card = json.loads((folder / "card.json").read_text())
     edit(folder, range=card["range"] | {"scale": 0.25})
-    with pytest.raises(ValueError, match=r"card\.json was changed .*remove its 'checksum'"):
+    with pytest.raises(ValueError, match=r"card\.json does not match its checksum.*remove its 'checksum'"):
         priors.load(folder)
     edit(folder, range=card["range"], licence="CC0")  # notes are anybody's
     assert priors.load(folder).range.scale == card["range"]["scale"]

@@ -88,10 +88,10 @@ def bad_name(path):
 @pytest.mark.parametrize(
     ("name", "make", "message"),
     [
-        ("set.h5", bad_text, "no readable image set"),
-        ("set.npz", bad_text, "no readable image set"),
-        ("set.npz", bad_zip, "no readable image set"),
-        ("set.h5", bad_h5, "no readable image set"),
+        ("set.h5", bad_text, "not a readable image set"),
+        ("set.npz", bad_text, "not a readable image set"),
+        ("set.npz", bad_zip, "not a readable image set"),
+        ("set.h5", bad_h5, "not a readable image set"),
         ("set.h5", bad_name, r"holds \['pictures'\]: expected 'images'"),
         ("set.npz", lambda path: np.savez(path, images=IMAGES / 255), "dtype float64: expected uint8"),
         ("set.npz", lambda path: np.savez(path, images=IMAGES[0, 0]), r"shape \(4, 5\): expected \(n, H, W\)"),

@@ -89,7 +89,7 @@ def test_what_is_no_file_of_pictures(tmp_path):
     with pytest.raises(ValueError, match="has no group 'train_pictures'"):
         read(tmp_path / "images.h5", "train")
     (tmp_path / "text.h5").write_text("no")
-    with pytest.raises(ValueError, match="no readable HDF5 file of pictures"):
+    with pytest.raises(ValueError, match="not a readable HDF5 file of pictures"):
         read(tmp_path / "text.h5")
 
 

@@ -81,7 +81,7 @@ LINES = [  # arguments of `inverse`, and a part of the message
     ([*SOLVE, "masking", "--prior", "nobody"], "nobody"),
     ([*SOLVE, "masking", "--prior", "cifar10"], "--resize"),
     ([*SOLVE, "masking", "--out", "{image}", "--method", "mmps", "--steps", "2"], "image.png"),
-    ([*SOLVE, "masking", "--out", "{held}", "--method", "mmps", "--steps", "2"], "no readable solution"),
+    ([*SOLVE, "masking", "--out", "{held}", "--method", "mmps", "--steps", "2"], "not a readable solution"),
     ([*MEASURED, "masking"], "masking lacks mask"),
     ([*MEASURED, "blur"], "blur lacks kernel"),
     ([*MEASURED, "blur:motion=4,seed=0"], "odd"),

@@ -311,7 +311,7 @@ def test_samples_of_another_problem_are_not_mixed_in(posed, photo, tmp_path):
         with pytest.raises(ValueError, match="another problem"):
             draw(other, chosen, seed, file, progress=False)
     file.write_bytes(b"something else")
-    with pytest.raises(ValueError, match="no readable solution"):
+    with pytest.raises(ValueError, match="not a readable solution"):
         finished(problem, chosen, 0, file)
 
 
