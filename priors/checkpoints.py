@@ -127,9 +127,7 @@ def load_folder(folder: str | Path, kind: str) -> ScorePrior | NoisyClassifier:
     folder = Path(folder)
     card = read_card(folder)
     if card["kind"] != kind:
-        raise ValueError(
-            f"{folder} contains a {card['kind']}, expected a {kind}: use priors.load{_suffix(card['kind'])}"
-        )
+        raise ValueError(f"{folder} is a {card['kind']}, expected a {kind}: use priors.load{_suffix(card['kind'])}")
     weights = _whole(folder, WEIGHTS, card["sha256"])
     place = folder / MOMENTS
     if "moments_sha256" in card:

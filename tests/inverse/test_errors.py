@@ -255,7 +255,7 @@ def edit(**fields):
         (lambda f: (f / CARD).unlink(), FileNotFoundError, ["no checkpoint at", CARD]),
         (lambda f: (f / CARD).write_text("{"), ValueError, ["not a readable card"]),
         (edit(format=99), ValueError, ["format 99", "reads format 1"]),
-        (edit(kind="classifier"), ValueError, ["contains a classifier, expected a prior", "load_classifier"]),
+        (edit(kind="classifier"), ValueError, ["is a classifier, expected a prior", "load_classifier"]),
         (edit(sde={"type": "Cosine"}), ValueError, ["'Cosine'", "VESDE"]),
     ],
     ids=[
@@ -279,7 +279,7 @@ def test_a_spoilt_checkpoint(folder, spoil, kind, fragments):
 
 
 def test_a_prior_is_no_classifier(folder):
-    with pytest.raises(ValueError, match=r"contains a prior, expected a classifier: use priors\.load$"):
+    with pytest.raises(ValueError, match=r"is a prior, expected a classifier: use priors\.load$"):
         priors.load_classifier(folder)
 
 

@@ -69,7 +69,7 @@ def test_training_starts_from_no_other_network(tmp_path, folder):
     ):
         with pytest.raises(ValueError, match=f"{differing}.*start a new training"):
             checkpoints.start_from(network, source, "prior")
-    with pytest.raises(ValueError, match="contains a prior, expected a classifier"):
+    with pytest.raises(ValueError, match="is a prior, expected a classifier"):
         checkpoints.start_from(classifier().network, folder, "classifier")
 
 
@@ -193,10 +193,10 @@ def test_what_is_broken_is_named(folder, harm, error, message):
 
 
 def test_the_other_kind_is_refused(folder, tmp_path):
-    with pytest.raises(ValueError, match=r"contains a prior, expected a classifier: use priors.load$"):
+    with pytest.raises(ValueError, match=r"is a prior, expected a classifier: use priors.load$"):
         priors.load_classifier(folder)
     checkpoints.save(tmp_path / "c", classifier())
-    with pytest.raises(ValueError, match=r"holds a classifier, expected a prior: use priors.load_classifier$"):
+    with pytest.raises(ValueError, match=r"is a classifier, expected a prior: use priors.load_classifier$"):
         priors.load(tmp_path / "c")
 
 

@@ -140,7 +140,7 @@ def test_measurements_that_do_not_fit_are_refused(tmp_path):
     mean = "grayscale:weights=0.33,0.33,0.34"
     assert pose(tmp_path / "grey.png", mean, "0.1", measured=True).prior.event_shape == (3, 24, 32)
     np.save(tmp_path / "two.npy", np.zeros((2, 3, 24, 32), np.float32))
-    with pytest.raises(ValueError, match="holds 2 measurements"):
+    with pytest.raises(ValueError, match="has 2 measurements"):
         pose(tmp_path / "two.npy", "blur:sigma=1", "0.1", measured=True)
     np.save(tmp_path / "label.npy", np.zeros(1, np.int64))
     with pytest.raises(ValueError, match=r"does not determine the picture's size.* give --size .* or a --prior"):
