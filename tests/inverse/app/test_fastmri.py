@@ -160,11 +160,11 @@ M = made(2, 3)
     [
         ({"kspace": M.kspace.abs()}, r"expected a dataset 'kspace'.*complex"),
         ({"kspace": M.kspace[0, 0]}, r"\(slices, H, W\)"),
-        ({"kspace": M.kspace / 0}, "nan or infinite"),
+        ({"kspace": M.kspace / 0}, "nan, infinite"),
         ({"mask": torch.ones(36)}, r"'mask' is \(36,\); expected"),
         ({"mask": torch.full((37,), 0.5)}, "0 and 1"),
         ({"sensitivity": torch.ones(2, *SIZE) + 0j}, r"'sensitivity' is \(2, 40, 37\)"),
-        ({"sensitivity": torch.ones(3, *SIZE)}, "complex ones"),
+        ({"sensitivity": torch.ones(3, *SIZE)}, "complex values"),
     ],
 )
 def test_files_that_contradict_themselves(tmp_path, more, message):

@@ -161,7 +161,7 @@ REFUSED = {
     "mask of another length": ({"kspace": Z, "mask": np.ones(40)}, r"'mask' is \(40,\); expected one of the shapes"),
     "coils taken for slices": ({"kspace": Z[0], "sensitivity": np.ones((3, *SIZE), np.complex64)}, r"kspace\[None\]"),
     "maps of nan": ({"kspace": Z, "sensitivity": np.full((3, *SIZE), np.nan + 0j)}, "'sensitivity' has nan"),
-    "maps of two axes": ({"kspace": Z, "sensitivity": np.ones(SIZE, np.complex64)}, "complex ones"),
+    "maps of two axes": ({"kspace": Z, "sensitivity": np.ones(SIZE, np.complex64)}, "complex values"),
     "a group": ({"kspace/data": Z}, "'kspace' is a group"),
 }
 
