@@ -41,7 +41,7 @@ def test_a_cropped_readout_is_the_scan_of_the_middle_rows(tmp_path, rows):
     with pytest.raises(ValueError, match="expected 1 to 40"):
         read_scan(tmp_path / "a.h5").cropped(41)
     disc = poisson_disc(SIZE, 3)
-    with pytest.raises(ValueError, match="whole columns"):
+    with pytest.raises(ValueError, match="whole k-space columns"):
         read_scan(write(tmp_path / "b.h5", m.kspace, mask=m.mask & disc)).cropped(20)
 
 
