@@ -1,4 +1,4 @@
-"""Hooks of a commit: `hooks.py large FILE...` refuses files above 1 MB, `hooks.py trim FILE...` trims line ends."""
+"""Git hooks: `hooks.py large FILE...` refuses files above 1 MB, `hooks.py trim FILE...` strips trailing whitespace."""
 
 import re
 import sys
@@ -10,7 +10,7 @@ MOST = 1_000_000  # bytes
 def large(paths: list[Path]) -> int:
     found = [path for path in paths if path.is_file() and path.stat().st_size > MOST]
     for path in found:
-        print(f"{path} has {path.stat().st_size:,} bytes, and git keeps it for ever: expected {MOST:,} at most")
+        print(f"{path} has {path.stat().st_size:,} bytes: expected at most {MOST:,}, because git stores every version")
     return bool(found)
 
 

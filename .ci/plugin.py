@@ -1,4 +1,4 @@
-"""What a user does with the installed toolkit: an operator of their own, checked, by its name, and solved with."""
+"""Test of the installed package: define, check, register and use an operator."""
 
 from pathlib import Path
 

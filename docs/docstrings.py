@@ -10,7 +10,7 @@ LISTS = ("Arguments", "Attributes")
 
 
 def escaped(text: str) -> str:
-    """Text in which asterisks (shapes such as (N, *E)) and "<" are no Markdown, but for code."""
+    """Text in which asterisks (shapes such as (N, *E)) and "<" are not Markdown, except in code."""
     pieces = re.split(r"(`[^`]*`)", text)
     return "".join(p if p.startswith("`") else p.replace("*", r"\*").replace("<", "&lt;") for p in pieces)
 

@@ -1,4 +1,4 @@
-"""Hooks of mkdocs: the site also shows what lies outside docs/: tables, notebooks, examples.
+"""Hooks of mkdocs: the site also shows files outside docs/: tables, notebooks, examples.
 
 A page links to a file of the repository, as it does on GitHub; here the file becomes a page, and the link leads to it.
 """

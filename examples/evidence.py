@@ -1,4 +1,4 @@
-"""Which noise level, and which blur? The evidence log p(y) of every candidate, by the exact mode.
+"""Estimate the noise level or the blur width from a measurement, by the evidence log p(y) of `method="exact"`.
 
 Run: uv run python examples/evidence.py
 """
@@ -15,7 +15,7 @@ WIDTHS = (0.4, 0.6, 0.8, 1.0, 1.4)  # standard deviations, pixels
 
 
 def smooth_images(n_modes: int = 3) -> GaussianMixture:
-    """Random smooth pictures of 6 x 6 pixels: modes of different texture."""
+    """Smooth random pictures of 6 x 6 pixels; the modes differ in texture."""
     at = torch.cartesian_prod(torch.arange(SIDE), torch.arange(SIDE)).double()
     distance = torch.cdist(at, at)
     lengths = torch.linspace(0.8, 2.4, n_modes).tolist()
@@ -31,7 +31,7 @@ def blur(width: float, sigma_y: float) -> Operator:
 
 
 def ladder(prior: GaussianMixture, candidates: dict[float, Operator], y: torch.Tensor, n: int = 200) -> dict:
-    """(log p(y), its standard error, the closed form) of each candidate, in nats; the last is what a network lacks."""
+    """(log p(y), its standard error, the closed form) per candidate, in nats; networks have no closed form."""
     found = {}
     for value, operator in candidates.items():
         solution = solve(prior, operator, y, n_samples=n, method="exact", n_steps=20, progress=False)
@@ -51,7 +51,7 @@ def main() -> None:
         y = candidates[true].measure(x, seed=7)
         found = ladder(prior, candidates, y)
         best = max(found, key=lambda value: found[value][0])
-        print(f"\n{what}: log p(y) by the exact mode (closed form); truth {true}, most evidence {best}")
+        print(f"\n{what}: log p(y) by the exact mode (closed form); truth {true}, most probable {best}")
         for value, (log_z, error, truth) in found.items():
             print(f"  {value:5} {log_z:9.2f} +- {error:.2f}  ({truth:.2f})")
 

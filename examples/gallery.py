@@ -1,4 +1,4 @@
-"""The pictures of the documentation: one of every operator, one of every method, and that of the README.
+"""Make the pictures of the documentation: one per operator, one per method, and that of the README.
 
 Run: uv run python examples/gallery.py            (all, about half an hour on one core)
      uv run python examples/gallery.py hero method-dps operator-blur   (only these)
@@ -24,7 +24,7 @@ from operators import GaussianNoise, Operator
 OUT = Path(__file__).parents[1] / "docs" / "gallery"
 SIDE = 96  # pixels of a picture in a strip
 MOST = 200  # steps of the methods' pictures
-IN_THE_PLANE = ("pivot", "exact")  # methods of few measured numbers, or few dimensions
+IN_THE_PLANE = ("pivot", "exact")  # methods for few measured values, or few dimensions
 Picture = tuple[str, Operator, str]  # prior, operator, method
 
 COLOUR, GREY = (3, SIDE, SIDE), (1, SIDE, SIDE)
@@ -99,8 +99,8 @@ HEADINGS = ("truth", "measurement", "sample 1", "sample 2", "mean", "std")
 
 
 def cell(x: Tensor, spread: bool = False, window: tuple[float, float] = (0.0, 1.0)) -> Tensor:
-    """A picture (C, H, W) as (SIDE, SIDE, 3), the window of its values in full contrast; a standard deviation in the
-    colours of magma."""
+    """A picture (C, H, W) as (SIDE, SIDE, 3), scaled to the window of values; a standard deviation in the colour map
+    magma."""
     x = x.detach().float()
     x = x.norm(dim=0, keepdim=True) if len(x) == 2 else x
     if spread:
@@ -116,7 +116,7 @@ def cell(x: Tensor, spread: bool = False, window: tuple[float, float] = (0.0, 1.
 
 
 def seen(operator: Operator, y: Tensor, event_shape: tuple[int, ...]) -> Tensor:
-    """What was measured as a picture (C, H, W): itself, its magnitudes, or the least picture that explains it."""
+    """The measurement as a picture (C, H, W): itself, its magnitude, or the minimum-norm picture."""
     if y.is_floating_point() and y.ndim == 4 and y.shape[1] in (1, 3):
         return y[0] / max(1.0, y.max().item())
     operator = operator.at(event_shape)
@@ -146,7 +146,7 @@ def solved(prior_name: str, operator: Operator, method: str | Method, image: int
 
 
 def method_row(name: str) -> list[Tensor]:
-    """What a method draws with Fashion-MNIST's prior: half of the pixels measured, or nothing, or a label."""
+    """Samples of a method with the Fashion-MNIST prior: for half of the pixels, a label, or unconditional."""
     method = METHODS[name]
     method = replace(method, n_steps=min(method.n_steps, MOST))
     if "unconditional" in method.needs or type(method.guidance).__name__ == "Unconditional":
@@ -159,7 +159,7 @@ def method_row(name: str) -> list[Tensor]:
 
 
 def plane_row(name: str) -> list[Tensor]:
-    """Exact draws and a method's draws of a posterior with separate modes, two pixels whose sum is measured."""
+    """Exact and a method's samples of a posterior with separate modes: the sum of two pixels is measured."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -182,7 +182,7 @@ def plane_row(name: str) -> list[Tensor]:
 
 
 def strip(path: Path, rows: list[list[Tensor]], headings: tuple[str, ...] = (), scale: int = 1) -> None:
-    """Rows of pictures in a PNG of at most 128 colours, each pixel ``scale`` pixels wide."""
+    """Write pictures to a PNG of at most 128 colours, enlarging each pixel ``scale`` times."""
     from PIL import Image, ImageDraw, ImageFont
 
     framed = [torch.cat([pad(c, (0, 0, 2, 2, 2, 2), value=1.0) for c in row], 1) for row in rows]
@@ -199,7 +199,7 @@ def strip(path: Path, rows: list[list[Tensor]], headings: tuple[str, ...] = (), 
 
 
 def main(wanted: list[str]) -> None:
-    """Make all pictures, or those of the operators and methods that are named."""
+    """Make all pictures, or those of the named operators and methods."""
     jobs: dict[str, Callable[[], list[Tensor]]] = {}
     for name, make in OPERATORS.items():
         jobs[f"operator-{name}"] = partial(lambda make: solved(*make()), make)

@@ -1,4 +1,4 @@
-"""How probable is each explanation? Shares of the modes of an ambiguous posterior, by a plain and by the exact mode.
+"""Estimate the mode probabilities of an ambiguous posterior, by guided samplers and by the exact mode.
 
 Run: uv run python examples/mode_weights.py
 """
@@ -13,7 +13,7 @@ METHODS = ("pigdm", "dps", "mmps", "exact")
 
 
 def problem(seed: int = 2) -> tuple[GaussianMixture, LinearMap, torch.Tensor]:
-    """Nine clusters in 8 dimensions of which a measurement of one number leaves several possible."""
+    """Nine clusters in 8 dimensions; a measurement of one value is compatible with several of them."""
     generator = torch.Generator().manual_seed(seed)
     means = torch.tensor([[8.0 * i, 8.0 * j] for i in (-1, 0, 1) for j in (-1, 0, 1)]).repeat(1, 4)
     weights = torch.rand(9, generator=generator) + 0.1
@@ -24,7 +24,7 @@ def problem(seed: int = 2) -> tuple[GaussianMixture, LinearMap, torch.Tensor]:
 
 
 def shares(n: int = 2000, seed: int = 0) -> dict[str, torch.Tensor]:
-    """The share of each mode: exactly, and in the (weighed) samples of each method, (9,) each."""
+    """The probability of each mode: exact, and from the (weighted) samples of each method, (9,) each."""
     prior, operator, y = problem()
     exact = prior.posterior(operator, y)
     found = {"closed form": exact.weights}
@@ -37,7 +37,7 @@ def shares(n: int = 2000, seed: int = 0) -> dict[str, torch.Tensor]:
 
 def main() -> None:
     found = shares()
-    print("share of each mode, %, and total variation from the closed form")
+    print("probability of each mode, %, and total variation distance to the closed form")
     for name, share in found.items():
         far = 0.5 * (share - found["closed form"]).abs().sum()
         print(f"{name:12}" + "".join(f"{100 * s:6.1f}" for s in share.tolist()) + f"   {100 * far:5.1f}")

@@ -1,4 +1,4 @@
-"""Moves that leave the law at time t alone: x <- x + e score + sqrt(2 e) z."""
+"""Langevin moves that leave the distribution at time t invariant: x <- x + e score + sqrt(2 e) z."""
 
 from dataclasses import dataclass
 
@@ -14,14 +14,14 @@ from priors.base import expand
 
 @dataclass(frozen=True)
 class Langevin(Kernel):
-    """Langevin step whose size follows the score's norm: e = 2 (snr |z| / |score|)^2.
+    """Langevin step whose size is scaled by the score's norm: e = 2 (snr |z| / |score|)^2.
 
-    Norms are per row (the paper's code takes means over the batch, which couples its rows), |z| is its expectation
-    sqrt(d), so that the step does not depend on the noise it scales, and e is at most twice `AnnealedLangevin`'s: in
-    few dimensions, or where the data vary much more in some directions than in others, a score is short and e would
-    overshoot. The factor 1 - beta_i of the discrete VP tends to 1 and is left out.
-    A step that depends on the state keeps p_t |score|^2 instead of p_t: before the cap, a Gaussian's variance comes out
-    (d + 2) / d times too large. That is 1.003 at 28 x 28; in few dimensions take `AnnealedLangevin`.
+    Norms are per sample (the paper's code averages them over the batch, which couples samples). |z| is replaced by its
+    expectation sqrt(d), so that the step size does not depend on the noise, and e is at most twice that of
+    `AnnealedLangevin`: in few dimensions, or if the data vary much more in some directions than in others, a score is
+    small and e would overshoot. The factor 1 - beta_i of the discrete VP tends to 1 and is omitted.
+    A step size that depends on the state preserves p_t |score|^2 instead of p_t: without the bound, the variance of a
+    Gaussian is too large by a factor (d + 2) / d. That is 1.003 for 28 x 28; in few dimensions use `AnnealedLangevin`.
     Source: Song et al. 2021, algorithms 4 and 5.
     Arguments: snr (float in (0, 0.5)): .16 for VE, .01 to .04 for VP in the paper.
     Raises: ValueError for snr out of range, where the step overshoots.
@@ -42,7 +42,7 @@ class Langevin(Kernel):
 
 @dataclass(frozen=True)
 class AnnealedLangevin(Kernel):
-    """Langevin step in proportion to the noise level: e = 2 (snr sigma)^2.
+    """Langevin step whose size is scaled by the noise level: e = 2 (snr sigma)^2.
 
     Source: Song & Ermon 2019, algorithm 1; Song et al. 2021, appendix G.
     Arguments: snr (float in (0, 1/sqrt 2)).

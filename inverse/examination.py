@@ -1,4 +1,4 @@
-"""What speaks for and against the samples of a solution: every check at once."""
+"""All checks of the samples of a solution at once."""
 
 from dataclasses import dataclass
 
@@ -14,18 +14,19 @@ from priors import Prior
 from priors.arguments import rows
 from priors.wording import Concise
 
-EXTREME = 0.01  # a p-value below it is warned of, and of the residual one above 1 - EXTREME too
-SLIGHT = 0.1  # of the noise's variance: what a residual may differ by without a warning
-FEWEST_DRAWS = 99  # of the prior: with fewer its p-value, at least 1 / (n + 1), cannot be extreme
+EXTREME = 0.01  # p-value below which to warn; for residuals also above 1 - EXTREME
+SLIGHT = 0.1  # deviation of chi^2 from 1 that is never reported
+FEWEST_DRAWS = 99  # of the prior: with fewer, the p-value, at least 1 / (n + 1), cannot be below .01
 
 
 @dataclass(frozen=True, repr=False)
 class Examination(Concise):
-    """The figures of `examine`, one per measurement, and what they warn of.
+    """The results of `examine`, one per measurement, and warnings.
 
-    Attributes: chi2 (B,): mean squared residual of the samples in units of the noise, about 1; predictive_p (B,): of
-    the residual; ess (B,): effective sample size; lineages (B,), of particles; prior_p (B,): whether the prior covers
-    y; each None where it cannot be told; warnings: per measurement, sentences that say what is wrong and what to do.
+    Attributes: chi2 (B,): mean squared residual of the samples relative to the noise variance, about 1; predictive_p
+    (B,): p-value of the residual; ess (B,): effective sample size; lineages (B,) of particles; prior_p (B,): whether
+    the prior covers y; each None if it is not available; warnings: per measurement, sentences with the fault and a
+    remedy.
     """
 
     chi2: Tensor | None
@@ -39,13 +40,13 @@ class Examination(Concise):
 def examine(
     solution: Solution, operator: Operator, y: Tensor, prior: Prior | None = None, draws: Tensor | None = None
 ) -> Examination:
-    """Are these samples to be trusted? Residuals, weights, lineages, and whether the prior covers what was measured.
+    """Check samples: residuals, weights, lineages, and whether the prior covers the measurement.
 
-    No check sees everything: a posterior that is too narrow, or a mode that no sample came near, shows in none.
+    These checks cannot detect a posterior that is too narrow, or a mode that no sample came near.
     Source: see `inverse.quality.residual_chi2`, `predictive_p`, `prior_predictive_p`, `Solution.check`.
-    Arguments: solution; operator and y (B, *M) that it was solved for; prior and draws (n, *E) of it, 99 or more, such
-    as `inverse.sample` makes (or pictures of the kind that it was trained on), for the last of these: that needs
-    `Prior.moments` and a linear operator.
+    Arguments: solution; operator and y (B, *M) of the solve; prior and draws (n, *E): 99 or more of its samples, from
+    `inverse.sample` (or pictures like its training set), to test whether the prior covers y; this needs `Prior.moments`
+    and a linear operator.
     Returns: `Examination`.
     Raises: ValueError for another number of measurements, a prior without draws or draws without a prior, and as
     `prior_predictive_p`.
@@ -58,9 +59,9 @@ def examine(
     if draws is not None:
         rows("draws", draws, tuple(solution.samples.shape[2:]))
     if y.ndim == 0:
-        raise ValueError("y without axes: expected (B, *M), a measurement per solution")
+        raise ValueError("y without axes: expected (B, *M), one measurement per solution")
     if len(y) != len(solution.samples):
-        raise ValueError(f"{len(y)} measurements and a solution of {len(solution.samples)}: expected as many")
+        raise ValueError(f"{len(y)} measurements and a solution of {len(solution.samples)}: expected the same number")
     if (prior is None) != (draws is None):
         raise ValueError("a prior without draws, or draws without a prior: expected both, or neither")
     if draws is not None and len(draws) < FEWEST_DRAWS:
@@ -76,17 +77,17 @@ def examine(
     if prior is not None and draws is not None:
         covered = prior_predictive_p(prior, operator, y, draws)
     found = [[text] if text else [] for text in solution.check()]
-    used = METHODS.get(solution.method)  # one that goes through the denoiser shows that this has a derivative
+    used = METHODS.get(solution.method)  # if it differentiates the denoiser, the denoiser is differentiable
     differentiable = prior.differentiable if prior is not None else used is not None and used.differentiates
     other = alternative(operator, tuple(solution.samples.shape[2:]), solution.method, differentiable)
     for b, texts in enumerate(found):
-        # of the many numbers of a large picture a residual is extreme long before it matters
+        # in a large picture with many values, the p-value is extreme for negligible residuals
         if predicted is not None and chi2 is not None:
             text = misfit(float(chi2[b]), float(predicted[b]), (1 - SLIGHT, 1 + SLIGHT), EXTREME, other)
             texts += [text] if text else []
         if covered is not None and covered[b] <= EXTREME:
             texts.append(
-                f"the prior does not cover y (p = {float(covered[b]):.2g}): of its own draws next to none is measured "
-                "as far from its mean; another prior, or other units?"
+                f"the prior does not cover y (p = {float(covered[b]):.2g}): almost no sample of the prior has a "
+                "measurement as far from the mean; use another prior, or check the units"
             )
     return Examination(chi2, predicted, solution.ess, solution.lineages, covered, found)

@@ -1,4 +1,4 @@
-"""The posterior of the Gaussian that has the prior's first two moments: it costs no evaluation of the prior."""
+"""The posterior of a Gaussian with the prior's mean and covariance, which needs no evaluation of the prior."""
 
 from collections.abc import Callable
 
@@ -11,28 +11,28 @@ from operators.solvers import conjugate_gradients
 from priors import Moments, StationaryMoments
 from priors.base import expand
 
-INNER = 20  # iterations for a preconditioner, which need not be exact
-HIDDEN = 6.0  # standard deviations of a coordinate of x0: noise of that size leaves nothing to see
-APPROXIMATE = 5  # where the moments are approximate
+INNER = 20  # iterations of a preconditioner, which can be approximate
+HIDDEN = 6.0  # standard deviations of a coordinate of x0: noise this large hides x0
+APPROXIMATE = 5  # iterations if the moments are approximate
 
 
 class Wiener:
-    """x0 ~ N(m, C) seen through y = A x0 + N(0, Sigma_y).
+    """x0 ~ N(m, C) measured as y = A x0 + N(0, Sigma_y).
 
-    Formula: at noise of size s = sigma / alpha, Cov[x0 | x_t] = C_s = C s^2 (C + s^2 I)^-1, and the measurement's law
+    Formula: given noise of standard deviation s = sigma / alpha, Cov[x0 | x_t] = C_s = C s^2 (C + s^2 I)^-1, and y
     given x_t has the covariance Sigma_y + A C_s A'.
     Source: Wiener 1949; Matheron 1971, whose rule makes a draw of the prior one of the posterior (`draw`).
-    Arguments: moments of the prior; operator (linear, Gaussian noise) of the rows.
+    Arguments: moments of the prior; operator (linear, Gaussian noise).
     """
 
     def __init__(self, moments: Moments | StationaryMoments, operator: LinearOperator):
         self.moments, self.operator = moments, operator
         self.closed = {"svd", "isotropic"} <= operator.capabilities
-        self.averaged = moments.approximate and self.closed  # the average variance serves in place of the law
+        self.averaged = moments.approximate and self.closed  # use the average variance instead of the spectrum
 
     def precondition(self, r: Tensor, s2: float) -> Tensor:
-        """An approximate (Sigma_y + A C_s A')^-1 r: with approximate moments by their average variance alone, where the
-        operator has a closed form for it."""
+        """An approximate (Sigma_y + A C_s A')^-1 r: if the moments are approximate and the operator has a closed form
+        for a constant variance, by their average variance alone."""
         if self.averaged:
             return self.operator.solve_gram(r, self.moments.average(_given(s2)))
         return self.solve(r, s2, rtol=1e-2, max_steps=APPROXIMATE if self.moments.approximate else INNER, what=None)
@@ -62,13 +62,13 @@ class Wiener:
         )
 
     def draw(self, y: Tensor, rng) -> Tensor:
-        """One draw of p(x0 | y) per row, (N, *E); y (N, *M); rng (`RowRNG` of the rows)."""
+        """One draw of p(x0 | y) per batch element, (N, *E); y (N, *M); rng (`RowRNG` of the rows)."""
         operator = self.operator
         x = self.moments.draw(len(y), rng)
         r = y - operator(x) - operator.noise.aligned("sigma", y) * rng.normal(tuple(y.shape))
         if operator.support is not None:
             r = torch.where(operator.support, r, 0.0)
-        approximate = self.moments.approximate  # then the draw is an initialisation and need not be exact
+        approximate = self.moments.approximate  # then the draw is only an initialisation and need not be exact
         v = self.solve(r, float("inf"), *((1e-2, 50, None) if approximate else (1e-4, 500, "Wiener.draw")))
         return x + self.moments.apply(lambda variances: variances, operator.adjoint(v))
 
@@ -79,9 +79,9 @@ def _given(s2: float) -> Callable[[Tensor], Tensor]:
 
 
 class WienerPosterior(Posterior):
-    """A posterior that knows that of the prior's Gaussian, and starts there where it does not start at t = 1.
+    """A posterior with the Gaussian posterior of the prior's moments, used to start at times before t = 1.
 
-    Attributes: gaussian (`Wiener`), of the prior's variance alone where `Prior.moments` is None.
+    Attributes: gaussian (`Wiener`), with the prior's variance alone if `Prior.moments` is None.
     """
 
     def __init__(self, prior, operator, y):
@@ -90,8 +90,8 @@ class WienerPosterior(Posterior):
         self.gaussian = Wiener(moments.to(y.device), operator)
 
     def start(self, n: int, t: Tensor, rng) -> Tensor:
-        """n states at the first time t, (n, *E); of the Gaussian's posterior at t = 1 too, where noise does not hide
-        x0 there: a denoiser that serves little noise alone starts so."""
+        """n states at the first time t, (n, *E); also at t = 1 from the Gaussian posterior, if the noise does not hide
+        x0 there, as for denoisers that only support small noise."""
         noise = float(self.sde.sigma(t) / self.sde.alpha(t))
         if t < 1 or noise >= HIDDEN * self.variance**0.5 or self.moments is None:
             return super().start(n, t, rng)

@@ -1,4 +1,4 @@
-"""What a solve will cost, told before it starts."""
+"""The cost of a solve, predicted before it starts."""
 
 import math
 import warnings
@@ -19,16 +19,16 @@ from priors import Prior
 from priors.modes import own_modes
 from priors.wording import Concise
 
-OWN = 11_000_000  # bytes that torch's libraries need besides, whatever the size (`inverse-bench run plan`)
+OWN = 11_000_000  # bytes used by torch's libraries, independent of the size (`inverse-bench run plan`)
 
 
 @dataclass(frozen=True, repr=False)
 class Plan(Concise):
-    """The cost of one solve, as `solve` takes it: ``solve(..., method=plan.method, n_steps=plan.n_steps)``.
+    """The predicted cost of a solve; to run it: ``solve(..., method=plan.method, n_steps=plan.n_steps)``.
 
-    Attributes: method; n_steps; reason: of the choice, if it was "auto"'s; n_samples per measurement; rows: at a time;
-    nfe and nvjp: evaluations of the prior and backward passes through it per sample; seconds: of all samples of all
-    measurements; bytes: about the most memory in use at once, beyond what is in use before; antithetic.
+    Attributes: method; n_steps; reason: why "auto" chose the method; n_samples per measurement; rows: batch size; nfe
+    and nvjp: evaluations of the prior and backward passes through it per sample; seconds: for all samples of all
+    measurements; bytes: estimated peak of additional memory; antithetic.
     """
 
     method: Method
@@ -45,7 +45,7 @@ class Plan(Concise):
 
 @dataclass(frozen=True)
 class Decision:
-    """What a solve will do: method (`Method`), n_steps (int), reason of "auto" in one line and its details, and whether
+    """Settings of a solve: method (`Method`), n_steps (int), reason of "auto" in one line and its details, and whether
     samples come in antithetic pairs."""
 
     method: Method
@@ -68,7 +68,7 @@ def decide(
     budget: str | None = None,
     antithetic: bool = False,
 ) -> Decision:
-    """What `solve` would do with these arguments; arguments and errors as `plan`, but for the operator's derivative."""
+    """The settings that `solve` uses for these arguments; as `plan`, but without checking the operator's derivative."""
     given = (prior, operator, y, n_samples, method, n_steps, seed, batch_size, budget, 0, antithetic)
     choice, _ = checked(*given, derivatives=False)
     return Decision(choice.method, n_steps or choice.n_steps, choice.reason, choice.details, antithetic)
@@ -88,17 +88,17 @@ def plan(
     antithetic: bool = False,
     precision: str = "float32",
 ) -> Plan:
-    """What `solve` would do with these arguments, and about what it would cost; in a few seconds for any picture.
+    """The settings that `solve` uses for these arguments and their predicted cost, in a few seconds for any picture.
 
     Formula: seconds = batches (t_rest + nfe t_evaluation + nvjp t_backward). nfe and nvjp are counted in a solve with a
-    stand-in for the prior. An evaluation of the network and a backward pass are timed on a small picture, and are as
-    much longer as the picture, or all its tiles with their margins, has more pixels. The rest, mostly the operator and
-    the prior's moments, is timed in that solve where the picture is small; of a large one the work of torch is counted
-    on two small ones, scaled (`inverse.costs.work.scaled`) and divided by the speed that is measured here. bytes: the
-    tensors alive at once, counted on the small picture and scaled, and the samples.
-    Counts are exact but for methods that act by what they see, such as particles, which are resampled when it is time,
-    and those that walk long, of which the first steps stand for the rest. An operator that serves no smaller pictures
-    is applied to the picture itself.
+    stand-in for the prior. Evaluations of the network and backward passes are timed on a small picture; their time is
+    proportional to the number of pixels, including the margins of tiles. The rest, mostly the operator and the prior's
+    moments, is timed in that solve if the picture is small; for a large one the work of torch is counted on two small
+    pictures, extrapolated (`inverse.costs.work.scaled`) and divided by the measured speed of this machine. bytes: of
+    tensors in use at once, counted on the small picture and extrapolated, and of the samples.
+    Counts are exact, except for methods whose work depends on the data, such as particles that are resampled when
+    needed, and for methods with many steps, which are extrapolated from the first ones. Operators that do not support
+    smaller pictures are applied to the picture itself.
     Arguments: as `solve`; y (B, *M).
     Returns: `Plan`.
     Raises: TypeError and ValueError as `solve`, before the prior is evaluated.
@@ -111,7 +111,7 @@ def plan(
     method = choice.method.sized(n)
     one = Scene(prior, operator.rows(torch.zeros(1, dtype=torch.long, device=y.device)), y[:1])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a problem that is not the caller's; the solve itself warns
+        warnings.simplefilter("ignore")  # about the stand-in problem; the solve itself warns
         small = smaller(one)
         first = small[0] if small else one
         check_derivatives(first.operator, method, first.prior.event_shape)
@@ -134,7 +134,7 @@ def plan(
 
 
 def span(seconds: float) -> str:
-    """A time as it is said: 42 s, 3 min 10 s, 1 h 5 min."""
+    """A duration as text: 42 s, 3 min 10 s, 1 h 5 min."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     s = round(seconds)
@@ -144,8 +144,8 @@ def span(seconds: float) -> str:
 
 
 def _rest(one: Scene, small: list[Scene], method: Method, n_steps: int, n: int, done: Counts) -> tuple[float, float]:
-    """Seconds of all but the prior's evaluations for n rows, and bytes of its tensors."""
-    # a picture that is taken as it is has been timed: there it is the memory alone that is counted
+    """Seconds of everything except the prior's evaluations for a batch of n, and bytes of its tensors."""
+    # if the picture itself was used, its time was measured, and only memory is counted
     works = [counted(scene, method, min(n_steps, SHORT), n) for scene in small]
     if not small:
         return done.seconds, 12.0 * n * one.y[0].numel() + 24.0 * n * math.prod(one.prior.event_shape)
@@ -157,7 +157,7 @@ def _rest(one: Scene, small: list[Scene], method: Method, n_steps: int, n: int, 
 
 
 def counted(scene: Scene, method: Method, n_steps: int, n: int) -> tuple[Tally, Tally, int]:
-    """The work of a short solve before its first evaluation, that of each, and the bytes alive at once."""
+    """The work of a short solve before its first evaluation, that of each evaluation, and the bytes in use at once."""
     with Counted() as seen:
         marks: list[Tally] = []
         stand_in = StandIn(scene.prior, lambda: marks.append(seen.tally.less(Tally())))

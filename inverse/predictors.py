@@ -1,7 +1,6 @@
 """One step of the reverse SDE or the probability flow, from t to s < t.
 
-All are generic in (alpha, sigma): with the bridge x_t | x_s ~ N(a x_s, v I), VE, VP and sub-VP need no case of their
-own.
+All depend only on (alpha, sigma), by the bridge x_t | x_s ~ N(a x_s, v I): VE, VP and sub-VP need no special cases.
 """
 
 from dataclasses import dataclass, field
@@ -89,15 +88,15 @@ class ProbabilityFlow(Kernel):
 
 @dataclass(frozen=True)
 class StochasticRungeKutta(Kernel):
-    """The Runge-Kutta step of which `Ancestral` is the Euler step: strong order 1.5, weak order 2, two evaluations.
+    """The stochastic Runge-Kutta step whose Euler step is `Ancestral`: strong order 1.5, weak order 2, two evaluations.
 
     Formula: in the signal-to-noise ratio l = (alpha / sigma)^2 the reverse SDE is dY = D dl + dB, of unit noise, with
     Y = alpha x / sigma^2. A step of size h = l_s - l_t is
 
         Y_m = Y + 3/4 h D + n,   Y_s = Y + h (D / 3 + 2 D_m / 3) + n + sqrt(h) / 2 z,   n ~ N(0, 3/4 h I).
 
-    The scheme wants Y_m moved by 3/2 I / h for the iterated integral I of B over the step. That is E[B_s - B_t | I],
-    so it is drawn first, from rng, and given it the step is the Gaussian that is returned.
+    The scheme moves Y_m by 3/2 I / h for the iterated integral I of B over the step. That is E[B_s - B_t | I], so
+    it is drawn first, from rng; given it, the step is the returned Gaussian.
     Source: Roessler 2010, scheme SRA1.
     """
 
@@ -115,10 +114,10 @@ class StochasticRungeKutta(Kernel):
 
 @dataclass(frozen=True)
 class Renoise(Kernel):
-    """The estimate noised again, in part by new noise.
+    """Add noise to the denoised estimate again, partly new noise.
 
-    Formula: x_s = alpha_s D + sigma_s (sqrt(1 - eta^2) eps + eta z), eps = (x - alpha_t D) / sigma_t. With eta = 0 it
-    is DDIM's step; it keeps the marginals only where D is a draw of p(x0 | x_t), which is what methods make of it.
+    Formula: x_s = alpha_s D + sigma_s (sqrt(1 - eta^2) eps + eta z), eps = (x - alpha_t D) / sigma_t. eta = 0 is DDIM;
+    for eta > 0 the marginals are preserved only if D is a sample of p(x0 | x_t), which methods ensure.
     Source: Kawar et al. 2022, equation 7; Zhu et al. 2023, equation 15 (eta^2 = zeta).
     Arguments: eta (float in [0, 1]).
     Raises: ValueError for eta outside [0, 1].
@@ -139,11 +138,11 @@ class Renoise(Kernel):
 
 @dataclass(frozen=True)
 class Travelling(StatefulKernel):
-    """A predictor for grids that also go back up: where s > t the state is noised by the forward SDE, exactly.
+    """A predictor for grids that also increase t: where s > t the state is noised by the forward SDE, exactly.
 
     Formula: x_s = a x + sqrt(v) z, the bridge of the SDE (`priors.sde.SDE.bridge`), without an evaluation.
     Source: Lugmayr et al. 2022, algorithm 1.
-    Arguments: predictor (Kernel) of the steps down.
+    Arguments: predictor (Kernel) of the decreasing steps.
     """
 
     predictor: Transition
@@ -158,15 +157,15 @@ class Travelling(StatefulKernel):
 
 @dataclass(frozen=True)
 class DPMSolver(StatefulKernel):
-    """A second-order step at one evaluation: it extrapolates from the last step's denoiser.
+    """A second-order step with one evaluation: it extrapolates from the denoiser of the previous step.
 
-    Formula: with l = log(alpha / sigma), h = l_s - l_t and the last step's length k and denoiser D',
+    Formula: with l = log(alpha / sigma), h = l_s - l_t and the previous step's length k and denoiser D',
 
         x_s = sigma_s / sigma_t e^(-eta h) x + alpha_s (1 - e^(-(1 + eta) h)) (D + h / (2 k) (D - D'))
               + sigma_s sqrt(1 - e^(-2 eta h)) z
 
-    The first step, and any that does not start where the last one ended, takes D alone. eta = 0 is the probability
-    flow, 1 the reverse SDE; more noise than that heals a guidance's errors sooner.
+    The first step, and any that does not start where the previous one ended, uses D alone. eta = 0 is the probability
+    flow, 1 the reverse SDE; larger eta corrects errors of a guidance faster.
     Source: Lu, Zhou, Bao, Chen, Li, Zhu 2022, DPM-Solver++(2M) and its SDE form; eta is the tau^2 of Xue et al. 2023,
     SA-Solver, equation 6.
     Arguments: eta (float >= 0).
@@ -179,7 +178,7 @@ class DPMSolver(StatefulKernel):
         settings(self, eta="[0, inf)")
 
     def step(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng: RNG, memory: Memory) -> tuple[Gaussian, Memory]:
-        """As `StatefulKernel.step`; the memory: where the last step ended, its length (N,), its denoiser (N, *E)."""
+        """As `StatefulKernel.step`; the memory: end of the previous step, its length (N,) and denoiser (N, *E)."""
         sde, denoised = field.sde, field.denoise(x, t)
         h = torch.log(sde.alpha(s) * sde.sigma(t) / (sde.alpha(t) * sde.sigma(s)))
         estimate = denoised
@@ -195,16 +194,17 @@ class DPMSolver(StatefulKernel):
 
 @dataclass(frozen=True)
 class Flow(Kernel):
-    """A predictor without noise and the log-determinant of its step, for `inverse.population.Importance`.
+    """A deterministic predictor with the log-determinant of its step, for `inverse.population.Importance`.
 
-    Formula: x_s = F(x_t), log q_s(x_s) = log q_t(x_t) - log |det dF/dx_t|. The determinant is that of the step itself,
-    so that q is the samples' own density at any number of steps; only its distance from the posterior depends on them.
+    Formula: x_s = F(x_t), log q_s(x_s) = log q_t(x_t) - log |det dF/dx_t|. The determinant is that of the discrete
+    step, so that q is the exact density of the samples for any number of steps; only its distance from the posterior
+    depends on them.
     Source: Song et al. 2021, section 4.3, and Chen et al. 2018, whose continuous flow it replaces; the estimator of
     Behrmann et al. 2019 in many dimensions.
-    Arguments: predictor (Kernel) whose steps have no noise (a `StatefulKernel` takes first steps alone); probes (int
-    >= 1) of the estimator; exact_up_to (int >= 0) dimensions: up to so many the determinant is exact, by one backward
-    pass through the step each.
-    Raises: ValueError for numbers out of range, and at the first step for a predictor with noise.
+    Arguments: predictor (Kernel) without noise (a `StatefulKernel` only makes first steps); probes (int >= 1) of the
+    estimator; exact_up_to (int >= 0): largest dimension in which the determinant is computed exactly, by one backward
+    pass through the step per dimension.
+    Raises: ValueError for values out of range, and at the first step for a predictor with noise.
     """
 
     predictor: Transition = field(default_factory=ProbabilityFlow)
@@ -218,13 +218,13 @@ class Flow(Kernel):
         function("predictor", self.predictor, "transition")
 
     def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng: RNG) -> Gaussian:
-        """As `Kernel.transition`; the Gaussian knows the log-determinant of the step."""
+        """As `Kernel.transition`; the Gaussian has the log-determinant of the step."""
 
         def step(z: Tensor) -> Tensor:
             q = self.predictor.transition(field, z, t, s, rng)
             if bool((q.std != 0).any()):
                 name = type(self.predictor).__name__
-                raise ValueError(f"Flow({name}): its steps have noise; take ProbabilityFlow() or DDIM(0)")
+                raise ValueError(f"Flow({name}): the predictor adds noise; use ProbabilityFlow() or DDIM(0)")
             return q.mean
 
         probes = None if x[0].numel() <= self.exact_up_to else self.probes

@@ -19,7 +19,7 @@ MOST = 2**31 - 1
 def number(name: str, value: Any, interval: str = "(-inf, inf)", hint: str = "") -> float:
     """A finite real number in an interval.
 
-    Arguments: name, as the message gives it; interval: such as "(0, 1]", where inf stands for no bound; hint: what the
+    Arguments: name, as the message gives it; interval: such as "(0, 1]", where inf means no bound; hint: what the
     number is, or how to get a good one.
     Raises: TypeError if it is not a real number; ValueError for nan, infinity and numbers outside the interval.
     """
@@ -57,7 +57,7 @@ def flag(name: str, value: Any) -> bool:
 
     Raises: TypeError for anything else.
     """
-    if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):  # numpy's is called either
+    if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):  # numpy's bool has either name
         raise TypeError(f"{name} = {_shown(value)}: expected True or False")
     return bool(value)
 
@@ -100,10 +100,10 @@ def shape(name: str, value: Any) -> tuple[int, ...]:
 
 
 def rows(name: str, x: Any, what: str) -> Tensor:
-    """A real floating tensor of rows, (N, *E) or (N, *M); its values are not checked.
+    """A batch of real floating-point values, (N, *E) or (N, *M); its values are not checked.
 
     Arguments: name, which ends in that of the variable; x; what: "event" or "measurement".
-    Raises: TypeError for anything else; ValueError for too few axes, or no row.
+    Raises: TypeError for anything else; ValueError for too few axes, or an empty batch.
     """
     if not isinstance(x, Tensor) or not x.is_floating_point():
         given, variable = x.dtype if isinstance(x, Tensor) else type(x).__name__, name.rpartition(" ")[2]
@@ -119,7 +119,7 @@ def rows(name: str, x: Any, what: str) -> Tensor:
 
 
 def variance(name: str, value: Any, n: int) -> Tensor | float:
-    """A variance, or one for each of n rows: finite and >= 0.
+    """A variance, or one for each of n batch elements: finite and >= 0.
 
     Raises: TypeError if it is not a number or floating tensor; ValueError for a negative number, nan, infinity or a
     shape other than (n,).
@@ -128,10 +128,10 @@ def variance(name: str, value: Any, n: int) -> Tensor | float:
         number(name, value, "[0, inf)", "it is a variance")
         return value
     if not value.is_floating_point():
-        raise TypeError(f"{name} of {value.dtype}: expected floating numbers")
+        raise TypeError(f"{name} of {value.dtype}: expected floating-point values")
     if value.shape != (n,) or not bool(((value >= 0) & value.isfinite()).all()):
         raise ValueError(
-            f"{name} of shape {tuple(value.shape)}: expected a number, or ({n},) of them, finite and >= 0; it is a "
+            f"{name} of shape {tuple(value.shape)}: expected a number, or a tensor ({n},), finite and >= 0; it is a "
             "variance"
         )
     return value
@@ -149,12 +149,12 @@ def tensor(name: str, value: Any, complex_: bool = False) -> Tensor:
         raise TypeError(f"{name} = {_shown(value)}: expected a tensor, an array or nested lists of numbers") from None
     if made.dtype == torch.bool or (made.is_complex() and not complex_):
         kinds = "real or complex" if complex_ else "real"
-        raise TypeError(f"{name} of {made.dtype}: expected {kinds} numbers; .float() makes numbers of bools")
+        raise TypeError(f"{name} of {made.dtype}: expected {kinds} values; convert bools with .float()")
     made = made if made.is_floating_point() or made.is_complex() else made.float()
     _has_values(name, made)
     if made.numel() == 0 or not bool(made.isfinite().all()):
         given = f"shape {tuple(made.shape)}" if made.numel() != 1 else str(made.item())
-        raise ValueError(f"{name} must be finite and not empty, given {given}; check how it was computed")
+        raise ValueError(f"{name} must be finite and not empty, given {given}; check its computation")
     return made
 
 
@@ -179,11 +179,11 @@ def mask(name: str, value: Any) -> Tensor:
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"{name} = {_shown(value)}: expected a tensor, an array or nested lists of 0 and 1") from None
     if made.is_complex():
-        raise TypeError(f"{name} of {made.dtype}: expected bools, or numbers that are 0 or 1")
+        raise TypeError(f"{name} of {made.dtype}: expected bools, or values 0 and 1")
     _has_values(name, made)
     if made.numel() == 0 or not bool(((made == 0) | (made == 1)).all()):
         raise ValueError(
-            f"{name}: a mask holds 0 and 1 only (1 where measured) and is not empty, given shape {tuple(made.shape)}; "
+            f"{name}: expected a non-empty mask of 0 and 1 (1 where measured), given shape {tuple(made.shape)}; "
             "threshold it first, e.g. mask > 0.5"
         )
     return made.bool()
@@ -191,7 +191,7 @@ def mask(name: str, value: Any) -> Tensor:
 
 def _has_values(name: str, value: Tensor) -> None:
     if value.is_meta:
-        raise ValueError(f"{name} is on the meta device, which keeps no values: expected a tensor on another one")
+        raise ValueError(f"{name} is on the meta device, which stores no values: expected a tensor on another device")
 
 
 def _words(interval: str) -> str:

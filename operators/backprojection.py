@@ -69,7 +69,7 @@ def back_project(y: Tensor, angles: Tensor, size: int, centre: float, origin: tu
     x = y.new_zeros(*y.shape[:2], size * size)
     for view, angle in zip(F.pad(y, (1, 1)).unbind(2), angles.double().deg2rad().tolist(), strict=True):
         s = across * math.cos(angle) - down * math.sin(angle)
-        place = (s.flatten() + centre + 1).clamp(0, detectors + 1)  # the first is a padded 0
+        place = (s.flatten() + centre + 1).clamp(0, detectors + 1)  # index 0 is padding
         low = place.floor().clamp(max=detectors)
         x += torch.lerp(view[..., low.long()], view[..., low.long() + 1], (place - low).to(y))
     return x.view(*y.shape[:2], size, size)

@@ -41,7 +41,7 @@ class Operator(Batched, ABC):
     noise: Noise
     event_shape: Shape | None
 
-    # Set by composition.py, which must import this file: a base class cannot import its subclasses.
+    # Set by composition.py, to avoid a circular import.
     compose: ClassVar[Callable[[Operator, Operator], Operator]]
 
     def __init__(self, noise: Noise | None = None, event_shape: Shape | None = None) -> None:
@@ -132,7 +132,7 @@ class Operator(Batched, ABC):
             clean = self(x)
         except (RuntimeError, TypeError) as error:
             with torch.no_grad():
-                self(x.detach())  # raises what has nothing to do with derivatives
+                self(x.detach())  # raises errors unrelated to derivatives
             raise self._no_derivative() from error
         if not clean.requires_grad:
             raise self._no_derivative()
@@ -141,9 +141,9 @@ class Operator(Batched, ABC):
     def _no_derivative(self) -> ValueError:
         name, linear = type(self).__name__, "linear" in self.structure
         return ValueError(
-            f"{name}.forward has no derivative by x (numpy, detach or torch.no_grad inside?): write it in torch, or "
-            + ("give the class an adjoint(y)" if linear else "give the class a vjp(x, v)")
-            + "; where there is none, leave 'differentiable' out of its `structure`"
+            f"{name}.forward has no gradient (numpy, detach or torch.no_grad inside?): write it in torch, or "
+            + ("implement adjoint(y)" if linear else "implement vjp(x, v)")
+            + "; if it has no gradient, remove 'differentiable' from its `structure`"
         )
 
     def measure(self, x: Tensor, seed: int = 0) -> Tensor:
@@ -151,7 +151,7 @@ class Operator(Batched, ABC):
 
         Arguments:
             x: (N, *E), image units.
-            seed: of the noise; row i does not depend on the number of rows or the device.
+            seed: of the noise; measurement i does not depend on the batch size or the device.
 
         Raises:
             TypeError or ValueError: a seed that is no integer >= 0, and as `validate`.
@@ -218,8 +218,8 @@ class Operator(Batched, ABC):
         self.check_event_shape(tuple(x.shape[1:]))
         if self.event_shape not in (None, tuple(x.shape[1:])):
             raise ValueError(
-                f"{type(self).__name__}: it is for events of shape {self.event_shape}, given {tuple(x.shape[1:])}; "
-                "operator.at(event_shape) is the same operator for another shape"
+                f"{type(self).__name__}: expected events of shape {self.event_shape}, given {tuple(x.shape[1:])}; "
+                "use operator.at(event_shape) for another shape"
             )
         self._check_home("x", x)
 
@@ -236,7 +236,7 @@ class Operator(Batched, ABC):
         if (expected := self.known_shape(event_shape)) != measurement_shape:
             raise ValueError(
                 f"{type(self).__name__}: expected {what} of shape (N, {', '.join(map(str, expected))}) for events "
-                f"{event_shape}, given {tuple(y.shape)}; use operator.at(event_shape) of the events behind this {what}"
+                f"{event_shape}, given {tuple(y.shape)}; use operator.at(event_shape) with another shape"
             )
 
     def known_shape(self, event_shape: Shape) -> Shape:
@@ -254,8 +254,8 @@ class Operator(Batched, ABC):
         batch = self.batch
         if batch is not None and batch != len(x):
             raise ValueError(
-                f"{name}: its parameters are for {batch} measurements, but {what} has {len(x)} rows; say which row "
-                "belongs to which measurement: operator.rows(index), e.g. "
+                f"{name}: its parameters are for {batch} measurements, but {what} has batch size {len(x)}; select a "
+                "measurement per batch element with operator.rows(index), e.g. "
                 f"torch.arange({batch}).repeat_interleave(n_samples)"
             )
 
@@ -273,7 +273,7 @@ class Operator(Batched, ABC):
         if self.batch not in (None, len(y)):
             raise ValueError(
                 f"{type(self).__name__}: its parameters are for {self.batch} measurements, but y has {len(y)}; give "
-                "parameters without a batch axis, or one for each measurement (a sigma per entry of y needs event_ndim)"
+                "parameters without a batch axis, or one per measurement (a sigma per entry of y needs event_ndim)"
             )
 
     def _zeros(self, event_shape: Shape) -> Tensor:

@@ -42,7 +42,7 @@ class Batched(nn.Module):
         if value.ndim > event_ndim + 1:
             raise ValueError(
                 f"{type(self).__name__}.{name} has shape {tuple(value.shape)}: expected at most {event_ndim} axes, or "
-                f"{event_ndim + 1} with a leading axis of measurements. Reshape it, or state event_ndim."
+                f"{event_ndim + 1} with a leading batch axis. Reshape it, or set event_ndim."
             )
         if value.ndim == event_ndim + 1 and value.shape[0] == 1:
             value = value.squeeze(0)
@@ -59,7 +59,7 @@ class Batched(nn.Module):
         ):
             raise ValueError(
                 f"{type(self).__name__}.{name} of shape {tuple(getattr(self, name).shape)} does not broadcast to "
-                f"{tuple(x.shape)}: expected as many entries on each axis, or one"
+                f"{tuple(x.shape)}: expected the same size on each axis, or 1"
             )
         return value.to(x.dtype)
 
@@ -72,7 +72,7 @@ class Batched(nn.Module):
         """
         sizes = {f"{type(part).__name__}.{name}": len(getattr(part, name)) for part, name in self._batched_names()}
         if len(set(sizes.values())) > 1:
-            raise ValueError(f"parameters are batched to different lengths: {sizes}; give all of them the same length")
+            raise ValueError(f"parameters have different batch sizes: {sizes}; expected the same for all")
         return next(iter(sizes.values()), None)
 
     def rows(self, index: Tensor) -> Self:
@@ -87,13 +87,13 @@ class Batched(nn.Module):
         """
         if not isinstance(index, Tensor) or index.dtype != torch.int64 or index.ndim != 1:
             raise TypeError(
-                f"rows: expected a LongTensor (N,) of measurement numbers, given {index!r:.80}; e.g. torch.arange(B)"
+                f"rows: expected a LongTensor (N,) of measurement indices, given {index!r:.80}; e.g. torch.arange(B)"
             )
         batch = self.batch
         if batch is None:
             return self
         if len(index) and not 0 <= int(index.min()) <= int(index.max()) < batch:
-            raise ValueError(f"rows: measurement numbers must lie in 0..{batch - 1}, given {index.tolist()[:8]}")
+            raise ValueError(f"rows: measurement indices must be in 0..{batch - 1}, given {index.tolist()[:8]}")
         return shallow(self, index)
 
     def __repr__(self) -> str:
@@ -113,7 +113,7 @@ class Batched(nn.Module):
 
 
 def _children(module: nn.Module) -> Iterator[Batched]:
-    # Only lists are searched: a network inside an operator is never batched, and is large.
+    # Only lists are searched: networks inside an operator are never batched, and are large.
     for child in module.children():
         if isinstance(child, Batched):
             yield child

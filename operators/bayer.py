@@ -31,11 +31,11 @@ class Bayer(SVDOperator):
     def __init__(self, pattern: str = "RGGB", noise: Noise | None = None) -> None:
         super().__init__(noise)
         if not isinstance(pattern, str):
-            raise TypeError(f"Bayer: pattern = {pattern!r:.60}: expected a text of four letters, such as 'RGGB'")
+            raise TypeError(f"Bayer: pattern = {pattern!r:.60}: expected a string of four letters, such as 'RGGB'")
         if len(pattern) != 4 or set(pattern) != set("RGB"):
             raise ValueError(
                 f"Bayer: pattern = {pattern!r:.60}: expected four of the letters R, G, B, each at least once, such as "
-                "RGGB; of one colour alone use Masking"
+                "RGGB; for a single colour use Masking"
             )
         self.pattern = pattern
         colours = torch.tensor(["RGB".index(letter) for letter in pattern]).reshape(2, 2)
@@ -75,7 +75,7 @@ class Bayer(SVDOperator):
 
     def check_event_shape(self, event_shape: Shape) -> None:
         if len(event_shape) != 3 or event_shape[0] != 3:
-            raise ValueError(f"Bayer: expected events (3, H, W), given {event_shape}; of one channel use Masking")
+            raise ValueError(f"Bayer: expected events (3, H, W), given {event_shape}; for one channel use Masking")
 
     def _seen(self, shape: Shape) -> Tensor:
         """Which colours of which pixels are measured, bool (3, H, W)."""

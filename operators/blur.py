@@ -79,7 +79,7 @@ class Blur(LinearOperator):
             ValueError: sigma_px that is not positive.
         """
         sigma_px = number("Blur.gaussian: sigma_px", sigma_px, "(0, inf)", "it is a width in pixels")
-        reach = number("Blur.gaussian: truncate", truncate, "(0, inf)", "the kernel is cut at so many sigma_px")
+        reach = number("Blur.gaussian: truncate", truncate, "(0, inf)", "the kernel is truncated at this many sigma_px")
         if reach * sigma_px > LARGEST // 2:
             raise ValueError(
                 f"Blur.gaussian: truncate x sigma_px = {truncate} x {sigma_px}: expected at most {LARGEST // 2} pixels"
@@ -115,13 +115,13 @@ class Blur(LinearOperator):
         if angle is None:
             if size is None:
                 raise ValueError(
-                    "Blur.motion: expected length and angle, of a straight line, or size and seed, of a random shake"
+                    "Blur.motion: expected length and angle for a straight line, or size and seed for a random motion"
                 )
             return cls(motion_kernel(size, seed, length), boundary, noise)
         if length is None or seed != 0:
             raise ValueError(
                 f"Blur.motion: angle = {angle}, length = {length}, seed = {seed}: expected a length in pixels with an "
-                "angle, and no seed: a straight line is not drawn by chance"
+                "angle, and no seed: a straight line is not random"
             )
         return cls(line_kernel(length, angle, size), boundary, noise)
 
@@ -130,7 +130,7 @@ class Blur(LinearOperator):
         """A kernel from a file, scaled to sum 1.
 
         Arguments:
-            path: an image file, white where light falls (colours are averaged), or an .npy file of (kH, kW) or (C, kH,
+            path: an image file, white on black (colours are averaged), or an .npy file of (kH, kW) or (C, kH,
                 kW).
 
         Raises:
@@ -147,7 +147,7 @@ class Blur(LinearOperator):
         if len(event_shape) != 3 or self.kernel.shape[-3] not in (1, event_shape[0]):
             raise ValueError(
                 f"Blur: expected events (C, H, W) with the kernel's {self.kernel.shape[-3]} channels, given "
-                f"{event_shape}; a kernel (kH, kW) serves any number of channels"
+                f"{event_shape}; a kernel (kH, kW) works for any number of channels"
             )
         for k, size in zip(self.kernel_size, event_shape[-2:], strict=True):
             if k > size or (self.boundary == "reflect" and k // 2 >= size):
@@ -219,7 +219,7 @@ class CircularBlur(Blur, SVDOperator):
         kernel = F.pad(self.kernel.double(), (0, width - w, 0, height - h)).roll((-(h // 2), -(w // 2)), dims=(-2, -1))
         khat = torch.fft.fft2(kernel)
         s = khat.abs()
-        s = torch.maximum(s, s.flip(-2, -1).roll((1, 1), dims=(-2, -1)))  # even to the last bit, so that U is real
+        s = torch.maximum(s, s.flip(-2, -1).roll((1, 1), dims=(-2, -1)))  # exactly even, so that U is real
         # Singular values below rounding in this dtype count as 0.
         floor = torch.finfo(dtype).eps * s.amax((-2, -1), keepdim=True)
         phase = torch.where(s > floor, khat / s.clamp(min=torch.finfo(torch.float64).tiny), 1)[..., : width // 2 + 1]

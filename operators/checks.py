@@ -90,9 +90,9 @@ def _rows(exam: Exam) -> None:
     """Each row must be independent of the rest of its batch."""
     for i in range(ROWS):
         alone = exam.serving(torch.tensor([i % (exam.original.batch or 1)]))(exam.x[i : i + 1])
-        exam.close("rows", "forward of a batch of one against its row in a batch", alone, exam.clean[i : i + 1], 1e-5)
+        exam.close("rows", "forward of one image, alone against in a batch", alone, exam.clean[i : i + 1], 1e-5)
     mates = torch.cat([exam.x[:1], 0.5 * exam.x[1:].flip(0)])
-    exam.close("rows", "forward of a row with other batch mates", exam.op(mates)[:1], exam.clean[:1], 1e-5)
+    exam.close("rows", "forward of an image with other images in the batch", exam.op(mates)[:1], exam.clean[:1], 1e-5)
 
 
 def _measure(exam: Exam) -> None:
@@ -101,11 +101,11 @@ def _measure(exam: Exam) -> None:
     exam.require("seed", "the global random state's change", float((state != torch.get_rng_state()).any()), 0)
     exam.require("seed", "measuring twice with seed 0: the difference", (y - exam.op.measure(exam.x, seed=0)).abs(), 0)
     few = exam.serving(torch.arange(2) % (exam.original.batch or 1)).measure(exam.x[:2], seed=0)
-    exam.require("seed", "the first rows' dependence on how many follow", (few - y[:2]).abs() / (1 + y[:2].abs()), 1e-5)
-    # Labels may coincide by chance: several seeds are tried, except where one class is almost certain.
+    exam.require("seed", "dependence on the batch size", (few - y[:2]).abs() / (1 + y[:2].abs()), 1e-5)
+    # Labels can coincide by chance: several seeds are tried, unless one class is almost certain.
     if bool((exam.op.noise.variance(exam.clean) > (0 if y.is_floating_point() else 0.1)).any()):
         same = all(torch.equal(y, exam.op.measure(exam.x, seed=s)) for s in range(1, 20))
-        exam.require("seed", "measurements' being the same for every seed", float(same), 0)
+        exam.require("seed", "whether measurements are the same for every seed", float(same), 0)
 
 
 def _repeated(exam: Exam, image: Tensor) -> tuple[Operator, Tensor, Tensor]:
@@ -122,7 +122,7 @@ def _moments(exam: Exam) -> None:
         clean = op(x)
     z, var = (op.noise.encode(y, clean) - op.noise.mean(clean)).double(), op.noise.variance(clean).double()
     if op.support is not None:
-        exam.require("support", "what is measured outside the support", torch.where(op.support, 0, y).abs().max(), 0)
+        exam.require("support", "the largest entry outside the support", torch.where(op.support, 0, y).abs().max(), 0)
         z, var = torch.where(op.support, z, 0), torch.where(op.support, var, 0)
     stray = torch.where(var > 0, 0, z).abs().amax() / exam.clean.abs().amax().clamp(min=1e-30)
     exam.require("noise_none", "noise where its variance is 0, relative to the measurement,", stray, 1e-5)
@@ -145,7 +145,7 @@ def _t(draws: Tensor) -> Tensor:
 
 def _likelihood(exam: Exam) -> None:
     """E log p(y|x) is largest at the truth, and E p(y|x') / p(y|x) = 1: likelihood and measurement agree."""
-    # Truth half-way to the other image: for photon counts, ratios to a dark pixel have no usable mean.
+    # The truth is half-way to the other image: for photon counts, ratios to a dark pixel have no usable mean.
     op, x, y = _repeated(exam, (exam.x[:1] + exam.x[1:2]) / 2)
     other, c = exam.x[1:2], 1.0
     with torch.no_grad():
@@ -157,7 +157,7 @@ def _likelihood(exam: Exam) -> None:
             exam.require(
                 "likelihood", "how much likelier another image is, in standard errors,", _t(drop).clamp(max=0), 6
             )
-            # Near the truth the mean grows as c^2 and the spread as c; the test is most powerful at about 1.
+            # Near the truth the mean grows as c^2 and the std as c; the test is most powerful at about 1.
             size = max(float(drop.mean()) ** 0.5 if drop.mean() > 0 else 0.0, float(drop.std()))
             if size <= 1:
                 break
@@ -172,7 +172,7 @@ def _vjp(exam: Exam) -> None:
         twin = twin.double()
         if twin(x).dtype != torch.float64:
             raise RuntimeError
-    except RuntimeError:  # fixed to single precision: coarser, but still a test
+    except RuntimeError:  # operator only works in single precision: a coarser test
         twin, h, tolerance = exam.op, 1e-2, 5e-2
         x, u, v = x.to(exam.x), u.to(exam.x), v.to(exam.x)
     with torch.no_grad():
@@ -224,9 +224,9 @@ def _pinv(exam: Exam, op: LinearOperator) -> None:
     again = op.pinv(op(back))
     # With singular values near rounding A^+ A is not a projection in floating point, and norms are meaningless.
     if bool((norm(again - back) < 1e-3 * norm(back)).all()):
-        exam.close("pinv", "A^+ y of a batch of one against its row in a batch", alone, back[:1], 1e-3)
+        exam.close("pinv", "A^+ y of a single y against the same y in a batch", alone, back[:1], 1e-3)
         overlap = dot(back, exam.x - back) / dot(exam.x, exam.x)
-        exam.require("pinv", "what A^+ A x holds of the null space", overlap, 1e-3)
+        exam.require("pinv", "the part of A^+ A x in the null space", overlap, 1e-3)
 
 
 def _gram(exam: Exam, op: LinearOperator) -> None:

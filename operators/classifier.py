@@ -41,8 +41,8 @@ class Classifier(Operator):
     def _no_derivative(self) -> ValueError:
         name = type(self.network).__name__
         return ValueError(
-            f"Classifier: the network {name} has no derivative by x (torch.no_grad, detach or numpy inside?), and "
-            "guiding by it needs one: give a network that records gradients"
+            f"Classifier: the network {name} has no gradient (torch.no_grad, detach or numpy inside?), which "
+            "guidance needs: use a network that records gradients"
         )
 
     def noisy_log_likelihood(self, y: Tensor, x: Tensor, t: Tensor) -> Tensor:

@@ -65,7 +65,7 @@ def estimate_sensitivities(
     height, width = (max(part.stop - part.start, 0) for part in (rows, columns))
     if min(height, width) < FEWEST:
         raise ValueError(
-            f"estimate_sensitivities: {height} x {width} samples about k = 0 are measured whole, expected at least "
+            f"estimate_sensitivities: {height} x {width} samples around k = 0 are fully sampled, expected at least "
             f"{FEWEST} x {FEWEST}; measure more of them, or give the sensitivities"
         )
     window = (min(kernel, height // 2), min(kernel, width // 2))
@@ -87,7 +87,7 @@ def estimate_phase(y: Tensor, mask: Tensor, sensitivities: Tensor | None = None)
     """
     _scan("estimate_phase", y, mask, 4 if sensitivities is None else 5)
     if not bool(mask[mask.shape[0] // 2, mask.shape[1] // 2]):
-        raise ValueError("estimate_phase: k = 0 is not measured, expected some samples about it; give the phase")
+        raise ValueError("estimate_phase: k = 0 is not measured; measure samples around it, or give the phase")
     picture = ifftc(to_complex(y) * _hann(mask).to(y))
     return (picture if sensitivities is None else (sensitivities.conj() * picture).sum(1)).angle()
 
@@ -97,7 +97,7 @@ def _scan(name: str, y: Tensor, mask: Tensor, axes: int) -> None:
     W)."""
     coils = "coils, " * (axes - 4)
     if not (isinstance(y, Tensor) and isinstance(mask, Tensor)) or not y.is_floating_point():
-        raise TypeError(f"{name}: expected k-space y (N, {coils}2, H, W) of real numbers and a mask (H, W), as tensors")
+        raise TypeError(f"{name}: expected k-space y (N, {coils}2, H, W), real, and a mask (H, W), as tensors")
     if y.ndim != axes or y.shape[-3] != 2 or y.shape[-2:] != mask.shape or len(y) == 0:
         raise ValueError(
             f"{name}: y of shape {tuple(y.shape)} and a mask of {tuple(mask.shape)}: expected (N, {coils}2, H, W) and "
@@ -126,13 +126,13 @@ def _espirit(z: Tensor, shape: torch.Size, kernel: tuple[int, int], threshold: f
     windows = twice.unfold(1, p, 1).unfold(2, q, 1).permute(1, 2, 0, 3, 4).reshape(-1, 2 * coils * p * q)
     _, s, vh = torch.linalg.svd(windows, full_matrices=False)
     if not s[0] > 0:
-        raise ValueError("estimate_sensitivities: the region about k = 0 holds zeros only; is this a scan?")
+        raise ValueError("estimate_sensitivities: the region around k = 0 is zero; check the k-space")
     if sigma is None:
         share = (s > threshold * s[0]).to(s)
     else:  # the largest singular value of white noise (Marchenko & Pastur 1967)
         edge = sigma * math.sqrt(2) * (math.sqrt(windows.shape[0]) + math.sqrt(windows.shape[1]))
         share = (1 - (edge / s.clamp_min(1e-30)) ** 2).clamp_min(0)
-        share[0] = share[0].clamp_min(1e-3)  # keep at least one direction, however large the noise
+        share[0] = share[0].clamp_min(1e-3)  # keep at least one direction, however large the noise is
     # A window is a row, so rows of vh span them: W = sum of g g' with g their transforms, over the window's samples.
     spanning = (share.sqrt()[:, None] * vh)[share > 0].reshape(-1, 2 * coils, p, q)
     height, width = shape

@@ -104,7 +104,7 @@ class Stack(Operator):
 
     def __new__(cls, operators: Sequence[Operator] = ()) -> Self:
         if not isinstance(operators, Sequence):
-            raise TypeError(f"Stack: operators of type {type(operators).__name__}: expected a list of them")
+            raise TypeError(f"Stack: operators of type {type(operators).__name__}: expected a list of operators")
         linear = bool(operators) and all(isinstance(op, LinearOperator) for op in operators)
         return super().__new__(LinearStack if linear else cls)  # type: ignore[return-value]
 
@@ -119,10 +119,10 @@ class Stack(Operator):
             if "gaussian" not in op.capabilities:
                 raise ValueError(
                     f"Stack: part {i} ({type(op).__name__}) has {type(op.noise).__name__}, expected GaussianNoise; "
-                    "measure it separately"
+                    "solve for it separately"
                 )
         if not operators:
-            raise ValueError("Stack: expected at least one operator, given none; list the parts to measure together")
+            raise ValueError("Stack: expected at least one operator, given none")
         self.structure = frozenset.intersection(*(op.structure for op in operators)) & {"differentiable", "linear"}
 
     def __repr__(self) -> str:

@@ -97,7 +97,7 @@ class CompressedSensing(SVDOperator):
         if tuple(measurement_shape) != expected:
             raise ValueError(
                 f"CompressedSensing: expected measurements {expected} of events {event_shape}, given "
-                f"{tuple(measurement_shape)}; use operator.at(event_shape) of the events behind this y"
+                f"{tuple(measurement_shape)}; use operator.at(event_shape) with another shape"
             )
         return event_shape
 
@@ -109,7 +109,7 @@ class CompressedSensing(SVDOperator):
             )
         if self.transform == "hadamard" and pixels & (pixels - 1):
             raise ValueError(
-                f"CompressedSensing: transform='hadamard' needs a power of 2 of pixels, given {pixels} of events "
+                f"CompressedSensing: transform='hadamard' needs a power of 2 of pixels, given {pixels} in events "
                 f"{event_shape}; choose transform='dct' or 'hartley', or crop the picture"
             )
 

@@ -22,13 +22,13 @@ from .varying_blur import VaryingBlur
 
 # operators whose measurements are images with white noise
 PICTURES = (Blur, Downsampling, Grayscale, Identity, Masking, Resize, VaryingBlur)
-NEAR, FEWEST = 5, 150  # side, in quads, of the local averages of detail; least number of positions of an estimate
-SIDE, PATCHES = 5, 2**15  # pixels of a patch side; about how many patches are used
-ALIKE = 2.0  # places that tell as much as one of independent noise, of which no least 90 % were taken
-CLIPPED = 9  # side, in pixels, of the neighbourhood of a clipped entry that is left out
-SHARES, ERRORS = (0.25, 0.125, 0.0625, 0.03125), 3.0  # of the smoothest places; standard errors that one is judged by
+NEAR, FEWEST = 5, 150  # side, in quads, of local averages of detail; least number of positions for an estimate
+SIDE, PATCHES = 5, 2**15  # side of a patch in pixels; approximate number of patches
+ALIKE = 2.0  # correlated positions equivalent to one independent one, without the selection of the smallest 90 %
+CLIPPED = 9  # side, in pixels, of the neighbourhood of a clipped entry that is excluded
+SHARES, ERRORS = (0.25, 0.125, 0.0625, 0.03125), 3.0  # of the smoothest positions; standard errors to differ by
 KEPT, KEPT_MEAN = 0.9, 0.622998  # of the squares; E[z^2 | z^2 is among its least 90 %], z ~ N(0, 1)
-FEWEST_VALUES, LOOKED_AT, EVEN = 16, 2**18, 0.1  # for a step of rounding: values, entries, part of a step
+FEWEST_VALUES, LOOKED_AT, EVEN = 16, 2**18, 0.1  # of a rounding step: values, entries, tolerance
 # orthonormal, so that white noise is independent in the three: left - right, top - bottom, and the diagonals
 HAAR = torch.tensor([[[1.0, -1.0], [1.0, -1.0]], [[1.0, 1.0], [-1.0, -1.0]], [[1.0, -1.0], [-1.0, 1.0]]])[:, None] / 2
 
@@ -63,8 +63,8 @@ def estimate_sigma(y: Tensor, operator: Operator | None = None, floor: float | N
         raise TypeError(f"operator of type {type(operator).__name__}: expected an operators.Operator, or None")
     if operator is not None and not _makes_pictures(operator):
         raise ValueError(
-            f"{type(operator).__name__}: its measurements are not known to be pictures with white noise, and of those "
-            "alone sigma can be estimated; give sigma as a number"
+            f"{type(operator).__name__}: sigma can only be estimated for pictures with white noise, which its "
+            "measurements are not known to be; give sigma as a number"
         )
     if y.ndim != 4 or len(y) == 0 or y.is_meta or min(y.shape[2:]) < 2 or not bool(y.isfinite().all()):
         raise ValueError(f"y of shape {tuple(y.shape)}: expected finite pictures (B, C, H, W); give sigma as a number")
@@ -89,9 +89,9 @@ def _step(y: Tensor) -> Tensor:
     gaps = y[:: math.ceil(len(y) / LOOKED_AT)].double().unique().diff()
     if len(gaps) < FEWEST_VALUES - 1:
         return gaps.new_zeros(())
-    step = gaps[gaps < 1.5 * gaps.min()].mean()  # single precision moves each gap of 16 bits by up to .4 %
+    step = gaps[gaps < 1.5 * gaps.min()].mean()  # in single precision the gaps of 16 bits vary by up to .4 %
     uneven = (gaps / step - (gaps / step).round()).abs().max()
-    spacing = torch.finfo(y.dtype).eps * y.abs().max()  # of floating-point numbers themselves
+    spacing = torch.finfo(y.dtype).eps * y.abs().max()  # of the floating-point format
     return torch.where((uneven < EVEN) & (step > 16 * spacing), step, 0)
 
 
@@ -111,7 +111,7 @@ def _bands(y: Tensor) -> Tensor:
 
 def _of_one(y: Tensor, known: Tensor, clipped: Tensor) -> Tensor:
     """y, known (True where measured) and clipped, (C, H, W)."""
-    for reach in (CLIPPED, 1):  # y varies too little between clipped entries, so their neighbourhood is left out too
+    for reach in (CLIPPED, 1):  # y varies too little near clipped entries, so their neighbourhood is excluded too
         there = known & (max_pool2d(clipped.to(y), reach, 1, reach // 2) == 0)
         variances = []
         for channel, places in zip(y.double(), there, strict=True):
@@ -122,8 +122,8 @@ def _of_one(y: Tensor, known: Tensor, clipped: Tensor) -> Tensor:
             return torch.stack(variances).mean().sqrt().to(y.dtype)
     whole = int((avg_pool2d((known & ~clipped).double(), 2) == 1).sum())
     raise ValueError(
-        f"{whole} quads of 2 x 2 pixels are measured and not clipped: expected {FEWEST} or more in a channel to "
-        "estimate sigma by; give it as a number"
+        f"{whole} quads of 2 x 2 pixels are measured and not clipped: at least {FEWEST} per channel are needed to "
+        "estimate sigma; give it as a number"
     )
 
 

@@ -31,7 +31,7 @@ class Exam:
         with torch.no_grad():
             self.clean = self.op(self.x)
         if len(self.clean) != ROWS:
-            self.fail("forward", "rows of", f"{len(self.clean)} rows for {ROWS} images")
+            self.fail("forward", "batch size:", f"{len(self.clean)} measurements for {ROWS} images")
 
     def serving(self, index: Tensor) -> Operator:
         return self.original.rows(index)

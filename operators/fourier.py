@@ -70,7 +70,7 @@ class Fourier(LinearOperator):
         if mask.ndim not in (2, 3):
             raise ValueError(
                 f"Fourier: expected a mask (H, W) or (B, H, W), given one of shape {tuple(mask.shape)}; "
-                "operators.sampling makes some"
+                "operators.sampling has functions to make one"
             )
         self.channels, self.coils = channels, None
         maps = torch.ones(1, 1, 1, dtype=torch.complex64)
@@ -81,7 +81,7 @@ class Fourier(LinearOperator):
             phase = _finite("phase", phase, 2, complex_=False)
             maps = maps * torch.polar(torch.ones_like(phase), phase).unsqueeze(-3)
         self.batched_buffer("maps", maps, 3)
-        axes = 1 if self.coils is None else 2  # of a measurement before its pixels
+        axes = 1 if self.coils is None else 2  # axes of a measurement before its pixels
         self.batched_buffer("mask", mask.bool().reshape(*mask.shape[:-2], *[1] * axes, *mask.shape[-2:]), axes + 2)
 
     def _facts(self) -> dict[str, Any]:
@@ -164,7 +164,7 @@ class Fourier(LinearOperator):
         if not fits or any(n not in (1, e) for size in sizes for n, e in zip(size, event_shape[-2:], strict=True)):
             raise ValueError(
                 f"Fourier: expected events ({self.channels}, H, W) of the mask's {sizes[0]} and the maps' {sizes[1]} "
-                f"pixels, given {event_shape}; Fourier(..., channels=2) is for complex pictures"
+                f"pixels, given {event_shape}; use Fourier(..., channels=2) for complex pictures"
             )
 
     def _masked(self, y: Tensor) -> Tensor:
@@ -254,12 +254,12 @@ def _finite(name: str, value: Any, axes: int, complex_: bool) -> Tensor:
     value = tensor(f"Fourier: {name}", value, complex_=True)
     if value.is_complex() != complex_:
         raise TypeError(
-            f"Fourier: {name} are {value.dtype}, expected {'complex' if complex_ else 'real'} numbers; "
-            "torch.complex(real, imaginary) makes complex ones, torch.angle(z) phases"
+            f"Fourier: {name} are {value.dtype}, expected {'complex' if complex_ else 'real'} values; "
+            "convert with torch.complex(real, imaginary) or torch.angle(z)"
         )
     if value.ndim not in (axes, axes + 1):
         raise ValueError(
-            f"Fourier: expected {name} ({'coils, ' * (axes - 2)}H, W), or with an axis of measurements before "
+            f"Fourier: expected {name} ({'coils, ' * (axes - 2)}H, W), or with a batch axis before "
             f"these, given shape {tuple(value.shape)}"
         )
     return value

@@ -13,7 +13,7 @@ from torch import Tensor
 from .arguments import count, flag, number, tensor
 from .noise import Noise
 
-LARGEST, MOST_VIEWS = 2**14, 2**17  # pixels of a side or detectors, and views: more is a mistake
+LARGEST, MOST_VIEWS = 2**14, 2**17  # pixels of a side or detectors, and views: larger values are mistakes
 Angles = int | Sequence[float] | Tensor
 
 
@@ -95,7 +95,7 @@ class Geometries:
         detectors = count("Radon.tigre: detectors", detectors, most=LARGEST)
         size, cor = count("Radon.tigre: size", size, most=LARGEST), number("Radon.tigre: cor", cor, hint="in pixels")
         if kwargs.pop("unit", "radians") != "radians":
-            raise ValueError("Radon.tigre: TIGRE's angles are radians; leave unit out, and give np.deg2rad(angles)")
+            raise ValueError("Radon.tigre: TIGRE's angles are radians; omit unit, and give np.deg2rad(angles)")
         down, across = (number("Radon.tigre: off_origin, an entry", part, hint="in pixels") for part in off_origin)
         if isinstance(angles, Integral):
             views = count("Radon.tigre: angles", angles, most=MOST_VIEWS)
@@ -133,9 +133,9 @@ class Geometries:
             ValueError: degrees outside (0, 180], or below 2 pi and no `unit` ("degrees": they are meant); `unit` other
                 than "degrees".
         """
-        degrees = number("Radon.limited_angle: degrees", degrees, "(0, 180]", "180 is all there is")
+        degrees = number("Radon.limited_angle: degrees", degrees, "(0, 180]", "180 is a full scan")
         views = count("Radon.limited_angle: views", views, most=MOST_VIEWS)
         start = number("Radon.limited_angle: start", start)
         if kwargs.get("unit", "degrees") not in (None, "degrees"):
-            raise ValueError("Radon.limited_angle: its angles are degrees; leave unit out, and convert what you give")
+            raise ValueError("Radon.limited_angle: its angles are degrees; omit unit, and convert to degrees")
         return cls._made(start + torch.arange(views) * (degrees / views), size, noise=noise, **kwargs)

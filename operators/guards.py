@@ -32,10 +32,10 @@ def _of_finite_y(method: Method) -> Method:
     def checked(self: Any, y: Tensor) -> Tensor:
         self._check_measured("y", y)
         measured = y if self.support is None else torch.where(self.support, y, 0)
-        if not bool(measured.isfinite().all()):  # iterations would stop at once and return 0
+        if not bool(measured.isfinite().all()):  # the iteration would stop immediately and return 0
             raise ValueError(
-                f"{type(self).__name__}.{method.__name__}: y has measured entries that are nan or infinite; put 0 "
-                "there and leave them out of the operator's mask"
+                f"{type(self).__name__}.{method.__name__}: y has nan or infinite entries where measured; set them to "
+                "0 and exclude them from the operator's mask"
             )
         return method(self, y)
 

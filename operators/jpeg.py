@@ -62,9 +62,9 @@ class JPEG(Operator):
         quality = tensor("JPEG: quality", quality)
         if quality.ndim > 1 or not bool(((quality >= 1) & (quality <= 100)).all()):
             raise ValueError(
-                f"JPEG: quality = {quality.tolist()!s:.60}: expected a number from 1 to 100, or (B,) of them"
+                f"JPEG: quality = {quality.tolist()!s:.60}: expected a number from 1 to 100, or a tensor (B,)"
             )
-        self.quality = quality.tolist()  # as given, to be shown
+        self.quality = quality.tolist()  # as given, for repr
         self.subsampling = choice("JPEG: subsampling", subsampling, SUBSAMPLINGS)
         self.rounding = choice("JPEG: rounding", rounding, ROUNDINGS)
         self.batched_buffer("luminance", _table(LUMINANCE, quality), 2)
@@ -93,7 +93,7 @@ class JPEG(Operator):
 
     def check_event_shape(self, event_shape: Shape) -> None:
         if len(event_shape) != 3 or event_shape[0] not in (1, 3):
-            raise ValueError(f"JPEG: expected events (1, H, W) or (3, H, W), given {event_shape}; code channels apart")
+            raise ValueError(f"JPEG: expected events (1, H, W) or (3, H, W), given {event_shape}; split other channels")
 
     def _coded(self, plane: Tensor, table: str) -> Tensor:
         """Planes (N, C, H, W) in grey levels about 0, quantised block by block."""

@@ -14,7 +14,7 @@ from .arguments import count, number, tensor
 from .arguments import seed as seeded
 
 LARGEST = 4097  # pixels of a kernel's side
-STEPS = 2000  # of a path: each covers a small part of a pixel, for paths of up to hundreds of pixels
+STEPS = 2000  # per path, so that each is a fraction of a pixel for paths of up to hundreds of pixels
 INERTIA, PULL, JERKS = 0.7, 0.7, 5.0  # per exposure: drift, pull to the centre, and rate of jerks
 
 
@@ -59,7 +59,7 @@ def line_kernel(length: float, angle: float, size: int | None = None) -> Tensor:
     least = 2 * max(1, math.ceil(along.abs().max().item() - 1e-9)) + 1
     size = least if size is None else count("line_kernel: size", size, 3, LARGEST, "an odd number, the side in pixels")
     if size % 2 == 0 or size < least:
-        raise ValueError(f"line_kernel: size = {size}: expected an odd integer >= {least}, which holds the whole line")
+        raise ValueError(f"line_kernel: size = {size}: expected an odd integer >= {least}, to contain the whole line")
     moments = (torch.arange(STEPS, dtype=torch.float64) + 0.5) / STEPS * 2 - 1
     return drawn(moments[:, None] * along + (size - 1) / 2, size)
 
@@ -74,11 +74,11 @@ def checked(name: str, kernel: Any) -> Tensor:
     made = tensor(name, kernel)
     if not torch.as_tensor(kernel).is_floating_point():
         raise TypeError(
-            f"{name} of integers: expected fractions, because a kernel's sum multiplies the light; kernel / "
-            "kernel.sum() has the sum 1"
+            f"{name} of integers: expected floating-point values, usually of sum 1; normalise it with kernel / "
+            "kernel.sum()"
         )
     if made.ndim >= 2 and not bool(made.flatten(-2).any(-1).all()):
-        raise ValueError(f"{name} of zeros: it lets no light through; expected one with other numbers in it")
+        raise ValueError(f"{name} is zero everywhere: expected a kernel with nonzero entries")
     return made
 
 
@@ -124,38 +124,38 @@ def read_kernel(path: str | Path) -> Tensor:
     if not path.exists():
         raise FileNotFoundError(f"no kernel at {path}")
     if not path.is_file():
-        raise ValueError(f"{path} is no regular file: expected a picture or an .npy file")
+        raise ValueError(f"{path} is not a regular file: expected a picture or an .npy file")
     try:
         array = path.suffix.lower() == ".npy"
         kernel = np.load(path, allow_pickle=False, mmap_mode="r") if array else _picture(path)
         if kernel.dtype.kind not in "biuf":
-            raise ValueError(f"its dtype is {kernel.dtype}, and a kernel has real numbers")
+            raise ValueError(f"its dtype is {kernel.dtype}, expected real values")
         kernel = np.asarray(kernel, dtype=np.float64)
-    except Exception as error:  # whatever the reader of that format raises
+    except Exception as error:  # readers raise many types
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{path} is no picture nor an .npy file of numbers: {reason}; save it by numpy.save") from None
+        raise ValueError(f"{path} is neither a picture nor a numeric .npy file: {reason}; use numpy.save") from None
     total = kernel.sum((-2, -1), keepdims=True) if kernel.ndim in (2, 3) else np.zeros(1)
     if not np.isfinite(total).all() or not (total > 0).all():
         raise ValueError(
-            f"{path}: expected a kernel (kH, kW) or (C, kH, kW) of finite numbers with a positive sum, given shape "
-            f"{kernel.shape}, sum {kernel.sum():.4g}; is it a picture of the kernel, white where light falls?"
+            f"{path}: expected a kernel (kH, kW) or (C, kH, kW) of finite values with a positive sum, given shape "
+            f"{kernel.shape}, sum {kernel.sum():.4g}; is it a picture of the kernel, white where the kernel is large?"
         )
     return torch.from_numpy(kernel / total).float()
 
 
 def _picture(path: Path) -> np.ndarray:
-    """An image as grey numbers, (H, W)."""
+    """An image as grey values, (H, W)."""
     from PIL import Image, ImageOps
 
     formats = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP", "PPM")
     with Image.open(path, formats=formats) as image:
         if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-            raise ValueError("it holds several pictures, and a kernel is one; save that one to a file of its own")
+            raise ValueError("it contains several pictures: expected one; save it to a separate file")
         image.load()
         turned = ImageOps.exif_transpose(image)
         if turned.has_transparency_data and np.asarray(turned.convert("RGBA"))[..., 3].min() < 255:
-            raise ValueError("it is transparent; put it on black")
-        # in these modes values are intensities; others are converted to colours, and colours to their mean
+            raise ValueError("it is transparent; save it on a black background")
+        # in these modes values are intensities; others are converted to RGB and averaged
         plain = turned.mode in ("1", "L", "F", "I") or turned.mode.startswith("I;16")
         pixels = np.asarray(turned if plain else turned.convert("RGB"), dtype=np.float64)
     return pixels if pixels.ndim == 2 else pixels.mean(2)

@@ -41,7 +41,7 @@ class LinearMap(SVDOperator):
         if matrix.ndim not in (2, 3):
             raise ValueError(
                 f"LinearMap: expected a finite matrix (m, d) or (B, m, d), given shape {tuple(matrix.shape)}; "
-                "a single row is matrix[None]"
+                "write matrix[None] for a single row"
             )
         m, d = matrix.shape[-2:]
         super().__init__(noise, event_shape=(d,) if event_shape is None else event_shape)
@@ -94,7 +94,7 @@ class LinearMap(SVDOperator):
         if event_shape != self._shape or torch.Size(event_shape).numel() != self.matrix.shape[-1]:
             raise ValueError(
                 f"LinearMap: a matrix of {self.matrix.shape[-1]} columns for events {self._shape}, given events "
-                f"{event_shape}; state LinearMap(matrix, event_shape=...), a shape of as many numbers as columns"
+                f"{event_shape}; set LinearMap(matrix, event_shape=...), whose product is the number of columns"
             )
 
 

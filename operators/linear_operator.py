@@ -100,6 +100,6 @@ class LinearOperator(Operator):
         if not isinstance(self.noise, GaussianNoise):
             raise ValueError(
                 f"{type(self).__name__}.solve_gram: expected Gaussian noise, given {type(self.noise).__name__}; "
-                "approximate it by GaussianNoise, or choose a method that uses log_likelihood only"
+                "approximate it by GaussianNoise, or use a method that only needs log_likelihood"
             )
         return self.noise.aligned("sigma", y)

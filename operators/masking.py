@@ -43,7 +43,7 @@ class Masking(SVDOperator):
         super().__init__(noise)
         mask = measured_mask("Masking", mask)
         if mask.ndim == 0:
-            raise ValueError("Masking: a mask of one number: expected one of the picture's size; mask.expand(H, W)")
+            raise ValueError("Masking: a mask with one entry: expected the picture's size; use mask.expand(H, W)")
         axes = min(mask.ndim, 3) if event_ndim is None else count("Masking: event_ndim", event_ndim, most=mask.ndim)
         self.batched_buffer("mask", mask, axes)
 
@@ -158,8 +158,8 @@ class Masking(SVDOperator):
         if not full or any(m not in (1, e) for m, e in zip(mask[::-1], event_shape[::-1], strict=False)):
             many = len(mask) == len(event_shape) == 3 and mask[1:] == tuple(event_shape[1:])
             raise ValueError(
-                f"Masking: the mask {mask} does not broadcast to events {event_shape}; give one of the picture's size"
-                + (f", or for one mask for each of {mask[0]} measurements mask[:, None], (B, 1, H, W)" if many else "")
+                f"Masking: the mask {mask} does not broadcast to events {event_shape}; expected the picture's size"
+                + (f", or, for one mask per measurement ({mask[0]}), mask[:, None], (B, 1, H, W)" if many else "")
             )
 
 
@@ -176,5 +176,5 @@ def _pair(name: str, value: Any) -> tuple[int, int]:
     value = value.tolist() if isinstance(value, np.ndarray | Tensor) else value
     pair = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value, value)
     if len(pair) != 2:
-        raise ValueError(f"{name} = {value!r:.60}: expected a number of pixels, or two: of rows and of columns")
+        raise ValueError(f"{name} = {value!r:.60}: expected a number of pixels, or two: height and width")
     return count(name, pair[0], 0), count(name, pair[1], 0)

@@ -15,14 +15,14 @@ from .arguments import count, tensor
 from .batching import Batched
 
 LEAST_RATE = 1e-6  # counts
-ROUNDING = 1e-4  # of the largest entry: a clean measurement below 0 by at most this counts as 0
+ROUNDING = 1e-4  # relative to the largest entry: a clean measurement this little below 0 counts as 0
 
 
 class Noise(Batched, ABC):
     """The distribution of y given the noiseless measurement `clean` (N, *M). Rows are sampled one by one from a CPU
     generator, so a seed gives the same noise on every device and for any number of further rows."""
 
-    noiseless: bool = False  # y determines clean, so there is no density
+    noiseless: bool = False  # y equals clean, so there is no density
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -67,7 +67,7 @@ class Noise(Batched, ABC):
         if y.ndim != 1 + len(measurement_shape) or tuple(y.shape[1:]) != tuple(measurement_shape) or len(y) == 0:
             raise ValueError(
                 f"y: expected shape (B, {shape}) with B >= 1, given {tuple(y.shape)}; "
-                f"y always has a leading batch axis (y[None] for one measurement){_other_axes(y, measurement_shape)}"
+                f"y needs a leading batch axis (y[None] for one measurement){_other_axes(y, measurement_shape)}"
             )
         _fits_rows(len(y), n)
 
@@ -80,12 +80,12 @@ class Noise(Batched, ABC):
         """
         self.fits(y, measurement_shape)
         if y.is_meta:
-            raise ValueError("y is on the meta device, which keeps no values: expected one on another device")
+            raise ValueError("y is on the meta device, which stores no values: expected another device")
         if not y.isfinite().all():
             bad = int((~y.isfinite()).sum())
             raise ValueError(
-                f"y: {bad} entries are nan or infinite, expected finite values; put 0 where nothing was measured and "
-                "leave those entries out of the operator's mask"
+                f"y: {bad} entries are nan or infinite, expected finite values; set unmeasured entries to 0 and "
+                "exclude them from the operator's mask"
             )
 
 
@@ -117,12 +117,12 @@ class GaussianNoise(Noise):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """ "gaussian"; and "isotropic" if one sigma serves every entry of a measurement."""
+        """ "gaussian"; and "isotropic" if all entries of a measurement have the same sigma."""
         single = self.sigma.numel() == (len(self.sigma) if self._is_batched("sigma") else 1)
         return frozenset({"gaussian", "isotropic"} if single else {"gaussian"})
 
     def sample(self, clean: Tensor, generator: torch.Generator) -> Tensor:
-        # Not one randn for all rows: in its vectorised path earlier rows depend on the number of rows.
+        # One randn per batch element: in torch's vectorised path, values depend on the batch size.
         z = torch.stack([torch.randn(clean.shape[1:], generator=generator) for _ in range(len(clean))])
         return clean + self.aligned("sigma", clean) * z.to(clean)
 
@@ -134,7 +134,7 @@ class GaussianNoise(Noise):
         """
         if self.noiseless:
             raise ValueError(
-                "GaussianNoise: sigma = 0 has no likelihood; give the operator a positive sigma (1e-3 is invisible in "
+                "GaussianNoise: sigma = 0 has no likelihood density; use a positive sigma (1e-3 is invisible in "
                 "8-bit images), or choose a method that needs no likelihood"
             )
         sigma = self.aligned("sigma", clean)
@@ -163,18 +163,18 @@ class PoissonNoise(Noise):
         peak = _parameter("PoissonNoise: peak", peak, event_ndim)
         if bool((peak <= 0).any()):
             raise ValueError(
-                f"PoissonNoise: peak must be > 0, given {peak.min():.4g}; it is the count of a white pixel"
+                f"PoissonNoise: peak must be > 0, given {peak.min():.4g}; it is the photon count of a white pixel"
             )
         self.batched_buffer("peak", peak, event_ndim or 0)
 
     def sample(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         peak = self.aligned("peak", clean)
         least = float(clean.min())
-        # Fourier transforms leave -1e-6 in dark regions: this is rounding and counts as 0.
+        # Fourier transforms give -1e-6 in dark regions: this is rounding and counts as 0.
         if not least >= -ROUNDING * float(clean.abs().max()):
             raise ValueError(
-                f"PoissonNoise: photons count intensities >= 0, given {least:.4g} after the operator; clip the picture "
-                "with x.clamp(0, 1), and where the operator itself makes negative numbers, take GaussianNoise"
+                f"PoissonNoise: expected intensities >= 0, given {least:.4g} after the operator; clip the picture "
+                "with x.clamp(0, 1); if the operator has negative outputs, use GaussianNoise"
             )
         rate = (peak * clean.clamp(min=0)).cpu()
         return torch.stack([torch.poisson(row, generator=generator) for row in rate]).to(clean) / peak
@@ -185,7 +185,7 @@ class PoissonNoise(Noise):
         Below a rate of 1e-6, log(rate) is continued by its tangent and the rate is taken as 1e-6: the result is finite,
         and its gradient points to larger rates where there are counts.
         """
-        # Intermediate estimates of clean may be below 0; -inf there would turn every gradient into nan.
+        # Intermediate estimates of clean may be below 0; -inf there would make gradients nan.
         peak = self.aligned("peak", clean)
         rate, k = peak * clean, peak * y
         floored = rate.clamp(min=LEAST_RATE)
@@ -228,7 +228,7 @@ class Categorical(Noise):
         if not isinstance(y, Tensor) or y.dtype != torch.int64:
             given = y.dtype if isinstance(y, Tensor) else type(y).__name__
             raise TypeError(
-                f"y: expected int64 labels (B,), given {given}; convert whole numbers with torch.as_tensor(y).long()"
+                f"y: expected int64 labels (B,), given {given}; convert integers with torch.as_tensor(y).long()"
             )
         if y.ndim != 1 or len(y) == 0:
             raise ValueError(f"y: expected labels of shape (B,) with B >= 1, given {tuple(y.shape)}; not one-hot")
@@ -243,9 +243,9 @@ class Categorical(Noise):
         """
         self.fits(y, measurement_shape)
         if y.is_meta:
-            raise ValueError("y is on the meta device, which keeps no values: expected one on another device")
+            raise ValueError("y is on the meta device, which stores no values: expected another device")
         if int(y.min()) < 0 or int(y.max()) >= measurement_shape[-1]:
-            raise ValueError(f"y: labels must lie in 0..{measurement_shape[-1] - 1}, given {y.tolist()[:8]}")
+            raise ValueError(f"y: labels must be in 0..{measurement_shape[-1] - 1}, given {y.tolist()[:8]}")
 
 
 def _other_axes(y: Tensor, measurement_shape: tuple[int, ...]) -> str:
@@ -256,35 +256,35 @@ def _other_axes(y: Tensor, measurement_shape: tuple[int, ...]) -> str:
     expected, missing = (1, *measurement_shape), 1 + len(measurement_shape) - y.ndim
     if not 0 <= missing < len(expected) or y.ndim > 5 or any(n != 1 for n in expected[:missing]):
         return ""
-    first = () if missing else (0,)  # the batch stays in front
+    first = () if missing else (0,)  # the batch axis stays first
     orders = itertools.permutations(range(len(first), y.ndim))
     order = next((o for o in orders if tuple(y.shape[i] for i in o) == expected[missing or 1 :]), None)
     if order is None:
         return ""
     moved = "" if order == tuple(sorted(order)) else f".permute({', '.join(map(str, first + order))})"
-    return f"; its axes seem to be in another order: y{moved}{'[None]' * missing} fits" if moved or missing > 1 else ""
+    return f"; its axes seem to be permuted: y{moved}{'[None]' * missing} fits" if moved or missing > 1 else ""
 
 
 def _parameter(what: str, value: Any, event_ndim: int | None) -> Tensor:
     value = tensor(what, value)
     if event_ndim is not None:
-        count("event_ndim", event_ndim, 0, hint="it is how many axes belong to one measurement")
+        count("event_ndim", event_ndim, 0, hint="the number of axes of one measurement")
     if event_ndim is None and value.ndim > 1:
         raise ValueError(
-            f"{what} has shape {tuple(value.shape)}, where the batch axis is ambiguous: expected a number or (B,). "
-            f"State event_ndim, the number of axes that belong to one measurement ({value.ndim} or {value.ndim - 1})"
+            f"{what} has shape {tuple(value.shape)}, whose batch axis is ambiguous: expected a number or (B,). "
+            f"Set event_ndim, the number of axes of one measurement ({value.ndim} or {value.ndim - 1})"
         )
     return value
 
 
 def _fits_rows(b: int, n: int | None) -> None:
     if n is not None and b not in (1, n):
-        raise ValueError(f"y: {b} measurements for x of {n} rows: expected as many, or one")
+        raise ValueError(f"y: {b} measurements for a batch of {n}: expected {n}, or 1")
 
 
 def _kind(y: Any) -> str:
     """The type of a y that should be a floating tensor, and how to convert it losslessly."""
     if isinstance(y, Tensor) and y.is_complex():
-        return f"{y.dtype}; torch.stack((y.real, y.imag), -3) makes two channels of the real and the imaginary part"
+        return f"{y.dtype}; torch.stack((y.real, y.imag), -3) stacks real and imaginary part as two channels"
     given = y.dtype if isinstance(y, Tensor) else type(y).__name__
     return f"{given}; convert it with torch.as_tensor(y).float()"

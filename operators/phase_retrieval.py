@@ -34,7 +34,7 @@ class PhaseRetrieval(Operator):
 
     def __init__(self, oversampling: float = 2.0, noise: Noise | None = None, masks: Any = None) -> None:
         super().__init__(noise)
-        self.oversampling = number("PhaseRetrieval: oversampling", oversampling, "[1, 64]", "2 as a rule")
+        self.oversampling = number("PhaseRetrieval: oversampling", oversampling, "[1, 64]", "usually 2")
         if masks is None:
             self.register_buffer("masks", None)
             return
@@ -42,7 +42,7 @@ class PhaseRetrieval(Operator):
         if masks.ndim not in (3, 4):
             raise ValueError(
                 f"PhaseRetrieval: expected masks (L, H, W) or (B, L, H, W), given shape {tuple(masks.shape)}; "
-                "a single mask is mask[None]"
+                "write mask[None] for a single mask"
             )
         self.batched_buffer("masks", masks, 3)
 
@@ -82,5 +82,5 @@ class PhaseRetrieval(Operator):
         if self.masks is not None and self.masks.shape[-2:] != event_shape[-2:]:
             raise ValueError(
                 f"PhaseRetrieval: masks of {tuple(self.masks.shape[-2:])} pixels do not fit events {event_shape}; "
-                "PhaseRetrieval.coded makes masks of the picture's size"
+                "use PhaseRetrieval.coded to make masks of the picture's size"
             )

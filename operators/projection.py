@@ -23,7 +23,7 @@ def joseph(angles: Tensor, size: int, detectors: int, pixel: float, centre: floa
     weights, pixels, counts = [], [], []
     for angle in angles.double().deg2rad().tolist():
         cos, sin = math.cos(angle), math.sin(angle)
-        steep = abs(cos) >= abs(sin)  # the ray crosses every row once, else every column
+        steep = abs(cos) >= abs(sin)  # the ray crosses each row once, otherwise each column
         major, slope = (cos, sin / cos) if steep else (-sin, cos / sin)
         along, across_at = origin if steep else origin[::-1]
         place = s / major + slope * (line.T - along) + across_at  # (detectors, size): where rays cross the lines

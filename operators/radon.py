@@ -22,9 +22,9 @@ from .noise import Noise
 from .projection import Product, as_torch, joseph
 from .registry import register
 
-MIDDLE = "in pixels; leave it out where the axis of rotation is in the middle"
+MIDDLE = "in pixels; omit it if the axis of rotation is in the middle"
 
-UNEVEN = 5.0  # a sinogram looks transposed if the sums over one axis vary this many times less than over the other
+UNEVEN = 5.0  # ratio of the variation of sums along the two axes above which a sinogram looks transposed
 
 
 class TransposedSinogram(UserWarning):
@@ -77,7 +77,7 @@ class Radon(Geometries, LinearOperator):
     ) -> None:
         for name, n in (("size", size), ("detectors", detectors)):
             if n is not None:
-                count(f"Radon: {name}", n, most=LARGEST, hint="leave it out to have it from the picture")
+                count(f"Radon: {name}", n, most=LARGEST, hint="omit it to take it from the picture")
         super().__init__(noise)
         if unit is not None:
             choice("Radon: unit", unit, ("degrees", "radians"))
@@ -94,7 +94,7 @@ class Radon(Geometries, LinearOperator):
         self.size, self.detectors = size, detectors
         self.centre = None if centre is None else number("Radon: centre", centre, hint=MIDDLE)
         self.origin = None if origin is None else _place(origin)
-        self.angles = _degrees(angles.cpu(), unit)  # on the CPU, wherever the images are: only the CPU reads them
+        self.angles = _degrees(angles.cpu(), unit)  # on the CPU, where they are used
         self._matrices = Kept()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ class Radon(Geometries, LinearOperator):
         """
         rows("Radon.fbp: y", y, "measurement")
         size, n = self._size_of(y), y.shape[-1]
-        length = 2 * n  # so that the convolution does not wrap round
+        length = 2 * n  # zero padding, so that the convolution does not wrap around
         filtered = torch.fft.irfft(torch.fft.rfft(y, n=length) * ramp(length, filter).to(y), n=length)[..., :n]
         share = (shares(self.angles) / self.pixel).to(y)
         return back_project(filtered * share[:, None], self.angles, size, *self._axis(size))
@@ -145,7 +145,7 @@ class Radon(Geometries, LinearOperator):
         if len(event_shape) != 3 or tuple(event_shape[1:]) != (n, n):
             raise ValueError(
                 f"Radon: expected events (C, {n}, {n}), given {tuple(event_shape)}; pad or crop the picture to a square"
-                + (" of the size that the operator is for" if self.size else "")
+                + (" of the operator's size" if self.size else "")
             )
 
     def measurement_shape(self, event_shape: Shape) -> Shape:
@@ -168,12 +168,12 @@ class Radon(Geometries, LinearOperator):
             )
         channels, _, seen = measurement_shape
         size = self.size if self.event_shape is None else self.event_shape[-1]
-        if size is None and self.detectors is None:  # their number grows with the size
+        if size is None and self.detectors is None:  # the default depends on the size
             size = next((n for n in range(1, seen + 1) if self.detectors_for(n) == seen), None)
         if size is None:
             raise ValueError(
-                f"Radon: the size of the picture is unknown, and {seen} detectors do not determine it; give "
-                "Radon(..., size=n), or use operator.at((C, n, n))"
+                f"Radon: {seen} detectors do not determine the size of the picture; use "
+                "Radon(..., size=n), or operator.at((C, n, n))"
             )
         if seen != self.detectors_for(size):
             raise ValueError(
@@ -192,7 +192,7 @@ class Radon(Geometries, LinearOperator):
             TypeError or ValueError: as of `Operator`.
         """
         expected = self.measurement_shape(event_shape)
-        fits = not isinstance(y, Tensor) or y.ndim < 2 or expected[-1] in y.shape[-2:]  # in this or in another order
+        fits = not isinstance(y, Tensor) or y.ndim < 2 or expected[-1] in y.shape[-2:]  # possibly with permuted axes
         if not fits and len(self.angles) in y.shape[-2:]:
             raise ValueError(
                 f"y: expected a sinogram of shape (B, {', '.join(map(str, expected))}), that is (measurements, "
@@ -201,8 +201,8 @@ class Radon(Geometries, LinearOperator):
         super().validate_y(y, event_shape)
         if y.shape[-2] == y.shape[-1] > 2 and _uneven(y.sum(-1)) > max(UNEVEN * _uneven(y.sum(-2)), 0.02):
             warnings.warn(
-                "the sums of every column of this sinogram are alike and those of its rows are not, and a view's sum "
-                "is that of the picture: y looks transposed; if it is, give y.transpose(-1, -2)",
+                "the sums of all columns of this sinogram are similar and those of its rows are not, but the sum of "
+                "every view is that of the picture: if y is transposed, use y.transpose(-1, -2)",
                 TransposedSinogram,
                 stacklevel=2,
             )
@@ -218,7 +218,9 @@ class Radon(Geometries, LinearOperator):
         moved = f"y{'.transpose(-1, -2)' if swapped else ''}{missing}"
         remedies = [f"it looks transposed: give {moved}" if swapped else f"give {moved}"] * (moved != "y")
         if size is not None and seen != self.detectors_for(size):
-            remedies.append(f"give Radon(..., detectors={seen}), or operator.at((C, n, n)) of the pictures behind y")
+            remedies.append(
+                f"give Radon(..., detectors={seen}), or operator.at((C, n, n)) with the size of the pictures"
+            )
         return ", and ".join(remedies)
 
     def _size_of(self, y: Tensor) -> int:
@@ -254,7 +256,7 @@ def _degrees(angles: Tensor, unit: str | None) -> Tensor:
     if unit is None and len(angles.unique()) >= 3 and largest <= 2 * math.pi * (1 + 1e-6):
         raise ValueError(
             f"Radon: {len(angles)} angles of up to {largest:.4g} look like radians, expected degrees; give "
-            'unit="radians", or np.rad2deg(angles), or unit="degrees" where they are degrees'
+            'unit="radians", or np.rad2deg(angles), or unit="degrees" if they are degrees'
         )
     return angles
 

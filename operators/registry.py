@@ -49,11 +49,11 @@ def register(name: str) -> Callable[[Factory], Factory]:
     """
 
     if not isinstance(name, str) or not name:
-        raise TypeError(f"register: name = {name!r:.60}: expected a text; write @register('name') above the class")
+        raise TypeError(f"register: name = {name!r:.60}: expected a string; write @register('name') above the class")
 
     def add(factory: Factory) -> Factory:
         if REGISTRY.setdefault(name, factory) is not factory:
-            raise ValueError(f"operator name {name!r} is taken by {REGISTRY[name]!r}; choose another")
+            raise ValueError(f"operator name {name!r} is already used by {REGISTRY[name]!r}; choose another name")
         return factory
 
     return add
@@ -75,7 +75,7 @@ def get(name: str) -> Callable[..., Any]:
         ValueError: no such name; lists the known names and suggests the closest.
     """
     if not isinstance(name, str):
-        raise TypeError(f"operator name = {name!r:.60}: expected a text, one of operators.available()")
+        raise TypeError(f"operator name = {name!r:.60}: expected a string, one of operators.available()")
     _discover()
     if name not in REGISTRY:
         plain = re.sub(r"[\W_]", "", name).lower()
@@ -108,10 +108,10 @@ def _discover() -> None:
             if not callable(factory):
                 raise TypeError(f"{point.value} is {factory!r:.60}, expected a class or function")
             register(point.name)(factory)
-        except Exception as error:  # an error in another package must not break this one
+        except Exception as error:  # a broken plug-in must not break this package
             source = point.dist.name if point.dist else "an unknown distribution"
             warnings.warn(
-                f"operator {point.name!r} of the installed package {source!r} was left out: "
+                f"operator {point.name!r} of the installed package {source!r} could not be loaded: "
                 f"{type(error).__name__}: {error}. Update or uninstall that package.",
                 stacklevel=3,
             )

@@ -56,7 +56,7 @@ class Resize(SVDOperator):
 
     def __init__(self, factor: float = 4, kernel: str = "bicubic", noise: Noise | None = None) -> None:
         super().__init__(noise)
-        self.factor = number("Resize: factor", factor, "[1, 16384]", "pixels of x per pixel of y")
+        self.factor = number("Resize: factor", factor, "[1, 16384]", "pixels of x per pixel of y, along each axis")
         self.kernel = choice("Resize: kernel", kernel, KERNELS)
 
     @property
@@ -106,13 +106,13 @@ class Resize(SVDOperator):
             if expected != (h, w):
                 raise ValueError(
                     f"Resize: expected measurements (C, {expected[0]}, {expected[1]}) of events {self.event_shape}, "
-                    f"given {tuple(measurement_shape)}; use operator.at(event_shape) of the events behind this y"
+                    f"given {tuple(measurement_shape)}; use operator.at(event_shape) with another shape"
                 )
             return (channels, *self.event_shape[-2:])
         largest = self.largest(measurement_shape)
         if any(_length(n - 1, self.factor) == m for n, m in zip(largest[-2:], (h, w), strict=True)):
             raise ValueError(
-                f"Resize: pictures of several sizes, {tuple(largest)} at most, have measurements {measurement_shape}; "
+                f"Resize: several picture sizes, {tuple(largest)} at most, give measurements {measurement_shape}; "
                 f"use operator.at(event_shape), e.g. operator.at({tuple(largest)})"
             )
         return largest

@@ -16,8 +16,8 @@ from .base import Shape
 
 Kind = Literal["uniform", "variable", "equispaced"]
 GOLDEN = math.pi * (math.sqrt(5) - 1) / 2  # 111.25 degrees
-FALL = 4.0  # of variable density: the exponent with which the density of columns falls
-SPREAD = 3.0  # of the Poisson disc: its radius at the border of k-space over that in the middle, less 1
+FALL = 4.0  # variable density: exponent by which the density of columns decreases
+SPREAD = 3.0  # Poisson disc: radius at the border of k-space relative to that in the middle, minus 1
 TOLERANCE = 0.02  # relative error in the number of samples at which the search for a radius stops
 
 
@@ -37,7 +37,7 @@ def cartesian(
     random, with a density that falls as (1 - |k| / k_max)^4; "equispaced", at equal distances from a random first one;
     seed: of the choice.
     Returns: (H, W) bool.
-    Raises: ValueError for an unknown kind, numbers out of range, or an acceleration that leaves fewer columns than the
+    Raises: ValueError for an unknown kind, values out of range, or an acceleration that leaves fewer columns than the
     calibration takes.
     """
     choice("cartesian: kind", kind, ("uniform", "variable", "equispaced"))
@@ -46,7 +46,7 @@ def cartesian(
     middle = round(calibration * width)
     if middle > n:
         raise ValueError(
-            f"cartesian: acceleration {acceleration:g} leaves {n} of {width} columns and the calibration takes "
+            f"cartesian: acceleration {acceleration:g} leaves {n} of {width} columns, the calibration needs "
             f"{middle}; lower one of them"
         )
     generator = torch.Generator().manual_seed(seeded(seed))
@@ -108,7 +108,7 @@ def poisson_disc(shape: Shape, acceleration: float = 4.0, calibration: float = 0
     wanted = n - int(middle.sum())
     if wanted < 0:
         raise ValueError(
-            f"poisson_disc: acceleration {acceleration:g} leaves {n} points and the calibration takes {middle.sum()}; "
+            f"poisson_disc: acceleration {acceleration:g} leaves {n} samples, the calibration needs {middle.sum()}; "
             "lower one of them"
         )
     order = torch.randperm(height * width, generator=torch.Generator().manual_seed(seeded(seed))).numpy()
@@ -145,8 +145,8 @@ def calibration_region(mask: Tensor) -> tuple[slice, slice]:
 
 
 def _number(total: int, acceleration: float, calibration: float) -> int:
-    acceleration = number("acceleration", acceleration, f"[1, {total}]", f"{total} is what there is to measure")
-    number("calibration", calibration, "[0, 1]", "the fraction of k-space that is measured in the middle")
+    acceleration = number("acceleration", acceleration, f"[1, {total}]", f"{total} samples in all")
+    number("calibration", calibration, "[0, 1]", "the fully sampled fraction in the middle of k-space")
     return round(total / acceleration)
 
 
@@ -154,7 +154,7 @@ def plane(shape: Shape) -> tuple[int, int]:
     """A shape (H, W), checked."""
     found = sizes("shape", shape)
     if len(found) != 2:
-        raise ValueError(f"shape = {found}: expected (H, W); of events (C, H, W) it is event_shape[-2:]")
+        raise ValueError(f"shape = {found}: expected (H, W); for events (C, H, W) use event_shape[-2:]")
     return found[0], found[1]
 
 

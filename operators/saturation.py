@@ -24,7 +24,7 @@ class Saturation(Operator):
     Source: Debevec & Malik 1997, whose response curve is linear here.
     Arguments: gain (float > 0), or (B,), one per measurement; limit (float > 0) and softness (float >= 0), in units of
     y; noise, added after clipping, in units of y.
-    Raises: ValueError for numbers out of range.
+    Raises: ValueError for values out of range.
     """
 
     gain: Tensor
@@ -33,7 +33,7 @@ class Saturation(Operator):
         super().__init__(noise)
         gain = tensor("Saturation: gain", gain)
         if gain.ndim > 1 or not bool((gain > 0).all()):
-            raise ValueError(f"Saturation: gain = {gain.tolist()!s:.60}: expected a number > 0, or (B,) of them")
+            raise ValueError(f"Saturation: gain = {gain.tolist()!s:.60}: expected a number > 0, or a tensor (B,)")
         self.limit = number("Saturation: limit", limit, "(0, inf)")
         self.softness = number("Saturation: softness", softness, "[0, inf)")
         self.batched_buffer("gain", gain, 0)

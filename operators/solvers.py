@@ -1,4 +1,4 @@
-"""Conjugate gradients on batches: every row is a system with its own step size and stopping time."""
+"""Conjugate gradients on batches: every batch element is a system with its own step size and stopping time."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 Map = Callable[[Tensor], Tensor]
-SINGLE = 100  # steps in single precision before double takes over: more indicate an ill-conditioned system
+SINGLE = 100  # steps in single precision before switching to double: more indicate an ill-conditioned system
 REMEDY = (
-    "allow more steps (operator.cg_steps), accept this residual (operator.cg_rtol), or state a larger sigma: the "
-    "smaller sigma_y^2 is beside r2, the more steps are needed"
+    "allow more steps (operator.cg_steps), accept this residual (operator.cg_rtol), or use a larger sigma: the "
+    "smaller sigma_y^2 is relative to r2, the more steps are needed"
 )
 
 
@@ -27,7 +27,7 @@ def column(value: Tensor | float, like: Tensor) -> Tensor:
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
-    """Inner product of each row over all its axes, (N,)."""
+    """Inner product of each batch element over all its axes, (N,)."""
     return (a * b).reshape(len(a), -1).sum(1)
 
 
@@ -57,7 +57,7 @@ def conjugate_gradients(
     if what is not None:
         left = dot(r, r if precondition is None else precondition(r))
         residuals = (left / torch.where(size > 0, size, 1)).clamp(min=0).sqrt()
-        warn_of(residuals, rtol, max_steps, what, "state a larger sigma, or a prior whose moments are not as wide")
+        warn_of(residuals, rtol, max_steps, what, "use a larger sigma, or a prior with smaller variance")
     return x
 
 
@@ -113,9 +113,9 @@ def least_squares(
 def warn_of(residuals: Tensor, rtol: float, max_steps: int, what: str, remedy: str = REMEDY) -> None:
     """Issue `NotConverged` for relative residuals (N,) above rtol; what: the name of the solve."""
     worst = float(residuals.detach().max()) if len(residuals) else 0.0
-    if not worst <= 1.01 * rtol:  # so that nan warns
+    if not worst <= 1.01 * rtol:  # also true for nan
         warnings.warn(
-            f"{what}: relative residual {worst:.1e} after {max_steps} steps, asked for {rtol:.1e}; {remedy}",
+            f"{what}: relative residual {worst:.1e} after {max_steps} steps, requested {rtol:.1e}; {remedy}",
             NotConverged,
             stacklevel=5,  # skips the frame of the wrapper that `operators.guards` puts around a method
         )
@@ -125,7 +125,7 @@ def _descend(
     apply: Map, x: Tensor, r: Tensor, limit: Tensor, max_steps: int, precondition: Map | None, plain: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Steps from x, of residual r, until <r, P r>, or <r, r> if plain, is at most `limit` (N,): x and its residual."""
-    x = x + column(0 * dot(r, r), x)  # a row with nan never converges
+    x = x + column(0 * dot(r, r), x)  # keep nan in batch elements that have it
     p = z = r if precondition is None else precondition(r)
     rho = dot(r, z)
     for _ in range(max_steps):
@@ -143,7 +143,7 @@ def _descend(
 
 def _descend_squares(forward: Map, adjoint: Map, x: Tensor, r: Tensor, limit: Tensor, max_steps: int) -> Tensor:
     """Steps from x, of residual r = y - A x, until |A^T r|^2 is at most `limit` (N,)."""
-    x = x + column(0 * dot(r, r), x)  # a row with nan never converges
+    x = x + column(0 * dot(r, r), x)  # keep nan in batch elements that have it
     p = s = adjoint(r)
     rho = dot(s, s)
     for _ in range(max_steps):

@@ -83,7 +83,7 @@ class SVDOperator(LinearOperator):
         if self.support is not None:
             y = torch.where(self.support, y, 0)
         variance, z = variance.to(y), self.Ut(y)
-        # U U^T y is subtracted twice: one pass leaves rounding of size |y|, which dividing by sigma_y^2 would blow up.
+        # U U^T y is subtracted twice: one pass leaves rounding errors of size |y|, which 1 / sigma_y^2 would amplify.
         rest = y - self.U(z)
         rest = rest - self.U(self.Ut(rest))
         r2 = column(r2, z)

@@ -67,8 +67,8 @@ class Transmission(Operator):
         """
         if not isinstance(self.noise, PoissonNoise):
             raise ValueError(
-                f"Transmission.line_integrals: expected PoissonNoise, given {type(self.noise).__name__}, which counts "
-                "nothing; take -log(y) where y is far above its noise"
+                f"Transmission.line_integrals: expected PoissonNoise, given {type(self.noise).__name__}, which has no "
+                "counts; use -log(y) where y is far above its noise"
             )
         rows("Transmission.line_integrals: y", y, "measurement")
         if y.is_meta or not bool(((y >= 0) & y.isfinite()).all()):

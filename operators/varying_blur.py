@@ -44,7 +44,7 @@ class VaryingBlur(LinearOperator):
         if kernels.ndim not in (3, 4) or windows.ndim not in (3, 4) or kernels.shape[-3] != windows.shape[-3]:
             raise ValueError(
                 f"VaryingBlur: expected kernels (J, kH, kW) and windows (J, H, W), or with a leading axis of "
-                f"measurements, {given}; of one kernel everywhere is Blur, VaryingBlur.grid makes windows"
+                f"measurements, {given}; for a single kernel use Blur; VaryingBlur.grid makes windows"
             )
         self.blur = Blur(kernels, boundary)  # type: ignore  # Blur.__new__ makes one of its subclasses
         self.batched_buffer("windows", windows, 3)
@@ -70,7 +70,7 @@ class VaryingBlur(LinearOperator):
         if kernels.ndim != 4:
             raise ValueError(
                 f"VaryingBlur.grid: expected kernels (rows, columns, kH, kW), given shape {tuple(kernels.shape)}; "
-                "kernels[:, None] are of one column"
+                "write kernels[:, None] for one column"
             )
         down, across = (
             F.interpolate(torch.eye(nodes)[None], size=size, mode="linear", align_corners=True)[0]
@@ -155,10 +155,10 @@ class VaryingBlur(LinearOperator):
         size = tuple(self.windows.shape[-2:])
         if len(event_shape) != 3 or tuple(event_shape[1:]) != size:
             raise ValueError(
-                f"VaryingBlur: its windows are for events (C, {size[0]}, {size[1]}), given {event_shape}; make the "
-                "operator anew for this size, e.g. by VaryingBlur.grid"
+                f"VaryingBlur: its windows are for events (C, {size[0]}, {size[1]}), given {event_shape}; make a new "
+                "operator for this size, e.g. by VaryingBlur.grid"
             )
 
 
 def _nodes(nodes: int) -> int:
-    return count("VaryingBlur: nodes", nodes, 2, 64, "on both edges of the picture")
+    return count("VaryingBlur: nodes", nodes, 2, 64, "including both edges of the picture")

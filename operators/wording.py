@@ -1,4 +1,4 @@
-"""The `repr` of objects: one line, numbers in full and tensors by their shape. (As `priors.wording`.)"""
+"""The `repr` of objects: one line, scalars in full and tensors by their shape. (As `priors.wording`.)"""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-FEW = 4  # numbers that are shown one by one
+FEW = 4  # tensors of at most this many entries are shown in full
 
 
 def shown(value: Any) -> str:
-    """A value in a few words: a tensor of few numbers as these, others as <(shape)>, masks as <part of (shape)>."""
+    """A short text for a value: small tensors in full, others as <(shape)>, masks as <part of (shape)>."""
     if isinstance(value, Tensor):
         return _tensor(value.detach())
     if isinstance(value, float):

@@ -32,7 +32,7 @@ class GaussianMixture(Prior, nn.Module):
     """
 
     means: Tensor
-    eigenvalues: Tensor  # (K or 1, d), of the covariances
+    eigenvalues: Tensor  # (K or 1, d)
     basis: Tensor | None  # (K or 1, d, d), eigenvectors as columns; None if the covariances are diagonal
     log_weights: Tensor
 
@@ -46,11 +46,11 @@ class GaussianMixture(Prior, nn.Module):
         if covariances.shape != (k, d, d):
             raise ValueError(
                 f"covariances of shape {tuple(covariances.shape)}: expected {(k, d, d)} for means {(k, d)}; "
-                "torch.diag_embed makes matrices of variances, and .expand(K, d, d) repeats one matrix"
+                "make matrices from variances with torch.diag_embed, repeat one with .expand(K, d, d)"
             )
         if weights.shape != (k,) or not bool((weights > 0).all()):
             raise ValueError(
-                f"weights {weights.tolist()!s:.80}: expected {k} positive numbers; leave out components of weight 0"
+                f"weights {weights.tolist()!s:.80}: expected {k} positive numbers; remove components of weight 0"
             )
         if bool((covariances == covariances[:1]).all()):
             covariances = covariances[:1]
@@ -63,7 +63,7 @@ class GaussianMixture(Prior, nn.Module):
         self.sde = checked_sde(sde)
         self.event_shape = (d,) if event_shape is None else sizes("event_shape", event_shape)
         if math.prod(self.event_shape) != d:
-            raise ValueError(f"event_shape {self.event_shape}: expected sizes of product d = {d}")
+            raise ValueError(f"event_shape {self.event_shape}: expected sizes whose product is d = {d}")
         self.register_buffer("means", means)
         self.register_buffer("eigenvalues", eigenvalues)
         self.register_buffer("basis", basis)
@@ -134,10 +134,10 @@ class GaussianMixture(Prior, nn.Module):
         return (means + self._unrotate(parts * gain * offsets)).view(x.shape).to(x.dtype)
 
     def sample(self, n: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Draw x0, (n, *E) in data units; row i is the same whatever n.
+        """Draw x0, (n, *E) in data units; sample i does not depend on n.
 
         Arguments: n (int >= 0); seed (int >= 0); dtype of the result.
-        Raises: TypeError or ValueError for other numbers, and for a dtype that is not floating.
+        Raises: TypeError or ValueError for other values of n or seed, and for a dtype that is not floating.
         """
         if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
             raise TypeError(f"dtype = {dtype!r:.60}: expected a floating torch.dtype, such as torch.float32")
@@ -147,7 +147,7 @@ class GaussianMixture(Prior, nn.Module):
         tied = len(self.eigenvalues) == 1
         z = rng.normal((n, self.means.shape[1])) * self.eigenvalues.sqrt()[0 if tied else k]
         if self.basis is not None:
-            for row, j in zip(z, k.tolist(), strict=True):  # one product of all would round a row by its batch
+            for row, j in zip(z, k.tolist(), strict=True):  # one product for the batch would make rounding depend on it
                 row.copy_(self.basis[0 if tied else j] @ row)
         return (self.means[k] + z).view(n, *self.event_shape).to(dtype)
 
@@ -178,7 +178,7 @@ class GaussianMixture(Prior, nn.Module):
         _, _, log_p, density = self._condition(operator, y)
         if not density:
             raise ValueError(
-                "noise-free measurements depend on each other: y has no density; give the operator a positive sigma"
+                "noise-free measurements are linearly dependent, so y has no density; use a positive sigma"
             )
         return float(torch.logsumexp(self.log_weights + log_p, 0))
 
@@ -201,12 +201,12 @@ class GaussianMixture(Prior, nn.Module):
         if t is None:
             return self.means.new_ones(1, 1, 1), self.means.new_zeros(1, 1, 1)
         if isinstance(t, Tensor) and (t.is_meta or t.is_complex()):
-            raise ValueError(f"t on {t.device} of {t.dtype}: expected real times that have values")
+            raise ValueError(f"t on {t.device} of {t.dtype}: expected real times on a device with values")
         if not isinstance(t, Tensor):
             t = number("t", t, TIMES, "a time of the SDE, from data to noise")
         t = torch.as_tensor(t, dtype=self.means.dtype, device=self.device)
         if t.ndim > 1 or t.numel() not in (1, n):
-            raise ValueError(f"t of shape {tuple(t.shape)}: expected a scalar or ({n},), one time per row of x")
+            raise ValueError(f"t of shape {tuple(t.shape)}: expected a scalar or ({n},), one time per sample")
         return self.sde.alpha(t).view(-1, 1, 1), self.sde.sigma(t).view(-1, 1, 1)
 
     def _variances(self, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -221,8 +221,8 @@ class GaussianMixture(Prior, nn.Module):
         """log w_k p_t(x | k), (N, K), of x (N, *E)."""
         if t is None and bool((self.eigenvalues == 0).any()):
             raise ValueError(
-                "log_prob of a singular covariance (a noise-free measurement leaves one): there is no density; give "
-                "the operator some noise, a positive sigma, or log_prob a time t > 0"
+                "log_prob of a singular covariance (from a noise-free measurement) is not defined; give "
+                "the operator a positive sigma, or pass a time t > 0"
             )
         rows = self._rows(x)
         alpha, sigma = self._curves(t, len(rows))

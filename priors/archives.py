@@ -43,7 +43,7 @@ def pack(
                 continue
             if key in kept:
                 raise ValueError(
-                    f"two pictures are named {key!r}, one of them in {place}: rename it, or --leave-out both"
+                    f"two pictures have the name {key!r}, one of them in {place}: rename it, or --leave-out both"
                 )
             kept[key] = picture
     if not kept:
@@ -58,11 +58,13 @@ def pack(
     say(f"{len(kept)} pictures in {out}: {described(packed)}")
     if left:
         names = ", ".join(left[:3]) + (", ..." if len(left) > 3 else "")
-        say(f"{len(left)} left out, {names}: transparent" + ("" if grey else ", or grey: --grey takes these"), "yellow")
+        say(
+            f"{len(left)} skipped, {names}: transparent" + ("" if grey else ", or grey: --grey accepts these"), "yellow"
+        )
 
 
 def described(packed: Pictures) -> str:
-    """What a training recipe has to know of pictures, in its own words."""
+    """The statistics of pictures that a training recipe needs, with the names of its entries."""
     sizes = sorted(tuple(p.shape[1:]) for p in packed.pictures)
     n, total, squares = 0, 0.0, 0.0
     for picture in packed.pictures:
@@ -97,10 +99,10 @@ def entries(
     if not place.exists():
         raise FileNotFoundError(f"nothing at {place}: expected a folder of pictures or an npz archive")
     if place.suffix != ".npz":
-        raise ValueError(f"{place}: expected a folder of pictures or an npz archive of encoded ones")
+        raise ValueError(f"{place}: expected a folder of pictures or an npz archive")
     with open_npz(place) as archive:
         if split and "split" not in archive:
-            raise ValueError(f"{place} holds {sorted(archive)[:9]} and no 'split' to choose by: leave --split out")
+            raise ValueError(f"{place} has {sorted(archive)[:9]} but no 'split': omit --split")
         if units:
             kept = _pixels(archive, units, place)
             names = archive["names"] if "names" in archive else [f"{place.stem}-{i:05d}" for i in range(len(kept))]
@@ -111,7 +113,7 @@ def entries(
             return
         parts = archive["split"] if split else None
         if len(names) != len(kept) or (parts is not None and parts.shape != (len(kept),)):
-            raise ValueError(f"{place} holds {len(kept)} pictures: expected 'names' and 'split' to be as many")
+            raise ValueError(f"{place} has {len(kept)} pictures: expected 'names' and 'split' of the same length")
         for i, key in enumerate(names):
             if parts is None or parts[i] in split:  # type: ignore[operator]
                 yield str(key), kept[i]
@@ -121,14 +123,12 @@ def _cut(archive: dict[str, np.ndarray], place: Path) -> tuple[list[bytes], np.n
     """Encoded pictures of one array of bytes, and their names."""
     if missing := {"offsets", "names"} - set(archive):
         raise ValueError(
-            f"{place} holds 'jpeg' without {sorted(missing)}: expected where each picture starts, and its name"
+            f"{place} has 'jpeg' without {sorted(missing)}: expected the offset and the name of each picture"
         )
     content, ends = archive["jpeg"].tobytes(), archive["offsets"]
     rising = ends.ndim == 1 and len(ends) > 1 and ends.dtype.kind in "iu" and bool((ends[1:] > ends[:-1]).all())
     if not rising or ends[0] < 0 or ends[-1] > len(content):
-        raise ValueError(
-            f"{place}: expected 'offsets' (n + 1,), whole numbers that rise from 0 to {len(content)} bytes"
-        )
+        raise ValueError(f"{place}: expected 'offsets' (n + 1,), increasing integers from 0 to {len(content)} bytes")
     return [content[start:end] for start, end in pairwise(map(int, ends))], archive["names"]
 
 
@@ -136,15 +136,15 @@ def _pixels(archive: dict[str, np.ndarray], units: Units, place: Path) -> np.nda
     """The values of an archive as uint16 (n, H, W)."""
     name = units.name.lower()
     if name not in archive or archive[name].ndim != 3:
-        raise ValueError(f"{place} holds {sorted(archive)[:9]}: expected '{name}' (n, H, W), as --units says")
+        raise ValueError(f"{place} has {sorted(archive)[:9]}: expected '{name}' (n, H, W), because of --units")
     values = archive[name]
     if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
-        raise ValueError(f"{place}: expected '{name}' of finite real numbers, given dtype {values.dtype}")
+        raise ValueError(f"{place}: expected '{name}' of finite real values, given dtype {values.dtype}")
     return rounded(units.image(torch.from_numpy(values.astype(np.float32))), torch.uint16).numpy()
 
 
 def _channels(picture: Decoded | np.ndarray, grey: bool) -> torch.Tensor | None:
-    """(C, H, W) of a picture, uint8 or uint16; None for one that is left out."""
+    """(C, H, W) of a picture, uint8 or uint16; None for a skipped one."""
     if isinstance(picture, np.ndarray):
         return torch.from_numpy(picture[None].copy())
     colour = picture.values.ndim == 3
@@ -157,7 +157,7 @@ def _channels(picture: Decoded | np.ndarray, grey: bool) -> torch.Tensor | None:
 
 
 def _names(given: list[str] | None) -> set[str] | None:
-    """Names, of which a text file stands for those in it: the last column of numbered lists, comments skipped."""
+    """Names; a text file is replaced by the names in it: the last column of numbered lists, comments skipped."""
     if given is None:
         return None
     names = set()
@@ -168,7 +168,7 @@ def _names(given: list[str] | None) -> set[str] | None:
         try:
             text = regular(entry, "list of names").read_text()
         except UnicodeDecodeError:
-            raise ValueError(f"{entry} is no text: expected the names of pictures, one a line") from None
+            raise ValueError(f"{entry} is not a text file: expected names of pictures, one per line") from None
         lines = (line.split("#")[0].split() for line in text.splitlines())
         names |= {words[1] if len(words) > 1 else words[0] for words in lines if words}
     return names

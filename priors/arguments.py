@@ -19,7 +19,7 @@ MOST = 2**31 - 1
 def number(name: str, value: Any, interval: str = "(-inf, inf)", hint: str = "") -> float:
     """A finite real number in an interval.
 
-    Arguments: name, as the message gives it; interval: such as "(0, 1]", where inf stands for no bound; hint: what the
+    Arguments: name, as the message gives it; interval: such as "(0, 1]", where inf means no bound; hint: what the
     number is, or how to get a good one.
     Raises: TypeError if it is not a real number; ValueError for nan, infinity and numbers outside the interval.
     """
@@ -69,7 +69,7 @@ def flag(name: str, value: Any) -> bool:
 
     Raises: TypeError for anything else.
     """
-    if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):  # numpy's is called either
+    if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):  # numpy's bool has either name
         raise TypeError(f"{name} = {_shown(value)}: expected True or False")
     return bool(value)
 
@@ -110,7 +110,7 @@ def sequence(name: str, values: Any) -> tuple[Any, ...]:
 
 
 def counts(name: str, values: Any, least: int = 1, fewest: int = 1) -> tuple[int, ...]:
-    """A list of whole numbers, each at least ``least``, and at least ``fewest`` of them.
+    """A list of integers, each at least ``least``, and at least ``fewest`` of them.
 
     Raises: TypeError if it is not a list of integers; ValueError for too few, or one out of range.
     """
@@ -132,7 +132,7 @@ def shape(name: str, value: Any) -> tuple[int, ...]:
 
 
 def rows(name: str, x: Any, event_shape: tuple[int, ...] | None = None) -> Tensor:
-    """A real floating tensor (N, *E), of any number of rows; its values are not checked.
+    """A real floating-point tensor (N, *E) of any batch size; its values are not checked.
 
     Raises: TypeError for anything else; ValueError for another shape.
     """
@@ -140,7 +140,7 @@ def rows(name: str, x: Any, event_shape: tuple[int, ...] | None = None) -> Tenso
     if not isinstance(x, Tensor):
         raise TypeError(f"{name} of type {type(x).__name__}: expected a floating tensor {expected}")
     if not x.is_floating_point():
-        stacked = f"torch.stack(({name}.real, {name}.imag), -3) makes two channels of the parts"
+        stacked = f"torch.stack(({name}.real, {name}.imag), -3) stacks the parts as two channels"
         remedy = stacked if x.is_complex() else f"convert it with {name}.float()"
         raise TypeError(f"{name} of {x.dtype}: expected a real floating tensor {expected}; {remedy}")
     shape = tuple(x.shape)
@@ -164,7 +164,7 @@ def state(x: Any, t: Any, axes: int, device: torch.device | None = None) -> None
     if not isinstance(t, Tensor):
         number("t", t, hint="a time of the SDE")
     elif t.is_complex() or t.dtype == torch.bool or t.ndim > 1 or t.numel() not in (1, len(x)):
-        raise ValueError(f"t of shape {tuple(t.shape)} and {t.dtype}: expected a scalar or ({len(x)},), a time per row")
+        raise ValueError(f"t of shape {tuple(t.shape)} and {t.dtype}: expected a scalar or ({len(x)},), one per sample")
 
 
 def function(name: str, value: Any, method: str = "__call__") -> None:
@@ -192,9 +192,9 @@ def finite(name: str, value: Tensor) -> Tensor:
     Raises: ValueError.
     """
     if value.is_meta:
-        raise ValueError(f"{name} is on the meta device, which keeps no values: expected a tensor on another one")
+        raise ValueError(f"{name} is on the meta device, which stores no values: expected a tensor on another device")
     if not bool(value.isfinite().all()):
-        raise ValueError(f"{name} has entries that are nan or infinite: expected finite numbers; check how it was made")
+        raise ValueError(f"{name} has entries that are nan or infinite: expected finite values; check its computation")
     return value
 
 

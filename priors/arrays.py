@@ -11,7 +11,7 @@ import numpy as np
 from priors import files
 from priors.files import check_size, regular
 
-# raised by decoders for damaged content, besides the errors of the file readers
+# raised by decoders for damaged content, in addition to errors of the file readers
 DAMAGED = (*files.DAMAGED, AssertionError, AttributeError)
 
 
@@ -29,27 +29,27 @@ def read_npy(path: str | Path, what: str = "array") -> np.ndarray:
             left = path.stat().st_size - file.tell()
             expected = math.prod(shape) * dtype.itemsize
             if expected != left:
-                raise ValueError(f"its header tells of {expected} bytes, and {left} follow")
+                raise ValueError(f"its header states {expected} bytes, but {left} follow")
             file.seek(0)
             found = np.load(file, allow_pickle=False)
     except DAMAGED as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(
-            f"{path} is no .npy file of numbers ({reason}): expected what numpy.save writes of an array of numbers"
+            f"{path} is not a numeric .npy file ({reason}): expected a numeric array written by numpy.save"
         ) from None
     if found.dtype.kind not in "biufc":
-        raise ValueError(f"{path} has dtype {found.dtype}: expected an array of numbers")
+        raise ValueError(f"{path} has dtype {found.dtype}: expected a numeric array")
     return np.ascontiguousarray(found, found.dtype.newbyteorder("=")).reshape(found.shape)
 
 
 def _header(file) -> tuple[tuple[int, ...], np.dtype]:
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"version {version} of the format: expected (1, 0) or (2, 0), as of arrays of numbers")
+        raise ValueError(f"version {version} of the format: expected (1, 0) or (2, 0), as for numeric arrays")
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)
     if dtype.hasobject or any(n < 0 for n in shape):
-        raise ValueError(f"shape {shape} and dtype {dtype}: expected numbers")
+        raise ValueError(f"shape {shape} and dtype {dtype}: expected a numeric dtype")
     return shape, dtype
 
 
@@ -65,7 +65,9 @@ def open_npz(path: str | Path, what: str = "archive") -> Iterator[dict[str, np.n
     try:
         archive = zipfile.ZipFile(path)
     except DAMAGED as error:
-        raise ValueError(f"{path} is no readable npz archive ({error}): expected what numpy.savez writes") from None
+        raise ValueError(
+            f"{path} is not a readable npz archive ({error}): expected a file written by numpy.savez"
+        ) from None
     with archive:
         check_size(path, sum(entry.file_size for entry in archive.infolist()))
         yield _Arrays(path, archive)  # type: ignore[misc]
@@ -84,10 +86,12 @@ class _Arrays(dict):
             with self.archive.open(info) as file:
                 shape, dtype = _header(file)
             if math.prod(shape) * dtype.itemsize > info.file_size:
-                raise ValueError(f"its header tells of {math.prod(shape) * dtype.itemsize} bytes")
+                raise ValueError(f"its header states {math.prod(shape) * dtype.itemsize} bytes")
             with self.archive.open(info) as file:
                 found = np.lib.format.read_array(file, allow_pickle=False)
         except DAMAGED as error:
             reason = str(error).partition("\n")[0] or type(error).__name__
-            raise ValueError(f"{self.path}: {name!r} is no readable array of numbers or texts ({reason})") from None
+            raise ValueError(
+                f"{self.path}: {name!r} is not a readable array of numbers or strings ({reason})"
+            ) from None
         return found

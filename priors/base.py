@@ -33,8 +33,8 @@ class NoDerivative(ValueError):
 
     def __init__(self, prior: "Prior"):
         super().__init__(
-            f"the denoiser of this {type(prior).__name__} has no derivative by its input: let it compute in torch and "
-            "record gradients (no torch.no_grad, detach or numpy inside), or take a method that needs none, of which "
+            f"the denoiser of this {type(prior).__name__} has no gradient: write it in torch, so that it "
+            "records gradients (no torch.no_grad, detach or numpy inside), or use a method without gradients, whose "
             "METHODS[name].differentiates is False, such as 'diffpir', 'ddnm' or 'ddrm'"
         )
 
@@ -132,7 +132,7 @@ class Prior(ABC):
         Raises: ValueError for a prior that has no network.
         """
         raise ValueError(
-            f"{type(self).__name__} has no network whose precision could be changed: take precision='float32'"
+            f"{type(self).__name__} has no network, so its precision cannot be changed: use precision='float32'"
         )
 
     @property
@@ -206,12 +206,12 @@ class Evaluations(Wrapped):
 
     @property
     def nfe(self) -> int:
-        """Evaluations of the prior per row so far."""
+        """Evaluations of the prior per sample so far."""
         return round(self._nfe)
 
     @property
     def nvjp(self) -> int:
-        """Backward passes through the prior per row so far."""
+        """Backward passes through the prior per sample so far."""
         return round(self._nvjp)
 
     def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:

@@ -1,7 +1,7 @@
 """Checkpoints of trained networks: weights.safetensors and a card.json with all else. No pickle.
 
-Beside a prior of one size lie its moments, in half precision, which is more than enough for a preconditioner; of one
-of any size the card has the power spectrum."""
+A prior of one size is stored with its moments, in half precision, which is more than enough for a preconditioner; of
+one of any size the card has the power spectrum."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ from priors.units import Units
 
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "shipped"
-NEXT = ".next"  # what a save has written, until the card that names it is there
+NEXT = ".next"  # suffix of saved files, until the card is written
 ESSENTIAL = (
     "format", "kind", "event_shape", "sde", "network", "range", "prediction", "units", "spectrum", "bfloat16_loss",
     "parameters",
@@ -76,7 +76,7 @@ def save(folder: str | Path, trained: ScorePrior | NoisyClassifier, half: bool =
     }
     with atomic(folder / CARD) as temporary:
         temporary.write_text(json.dumps(card | {"checksum": checksum(card)}, indent=2) + "\n")
-    # A kill before the card leaves the old checkpoint, one from here on the new: `_whole` finds the files of a card
+    # A process killed before writing the card leaves the old checkpoint, afterwards the new: `_whole` finds its files
     for name in files:
         os.replace(folder / (name + NEXT), folder / name)
     for name in {MOMENTS} - set(files):
@@ -84,7 +84,7 @@ def save(folder: str | Path, trained: ScorePrior | NoisyClassifier, half: bool =
 
 
 def checksum(card: dict) -> str:
-    """SHA-256 of what a card says of the trained prior or classifier, and not of its notes."""
+    """SHA-256 of the entries of a card that describe the trained prior or classifier, and not of its notes."""
     kept = {name: card[name] for name in ESSENTIAL if name in card}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
@@ -103,7 +103,7 @@ def measured_in_bfloat16(name: str, loss: float) -> None:
 def read_card(folder: str | Path) -> dict:
     """The card of a checkpoint folder.
 
-    Raises: FileNotFoundError; ValueError where it is no card of ours.
+    Raises: FileNotFoundError; ValueError if it is not a card of this library.
     """
     path = Path(folder) / CARD
     if not path.exists():
@@ -113,7 +113,7 @@ def read_card(folder: str | Path) -> dict:
     if found != FORMAT:
         raise FileError(f"{path} has format {found!r}: this version reads format {FORMAT}")
     if missing := {"kind", "event_shape", "sde", "network", "range", "sha256"} - set(card):
-        raise FileError(f"{path} lacks {sorted(missing)}: it is no card of ours; {RESTORE}")
+        raise FileError(f"{path} lacks {sorted(missing)}: it is not a card of this library; {RESTORE}")
     return card
 
 
@@ -127,12 +127,12 @@ def load_folder(folder: str | Path, kind: str) -> ScorePrior | NoisyClassifier:
     folder = Path(folder)
     card = read_card(folder)
     if card["kind"] != kind:
-        raise ValueError(f"{folder} holds a {card['kind']}, expected a {kind}: use priors.load{_suffix(card['kind'])}")
+        raise ValueError(f"{folder} is a {card['kind']}, expected a {kind}: use priors.load{_suffix(card['kind'])}")
     weights = _whole(folder, WEIGHTS, card["sha256"])
     place = folder / MOMENTS
     if "moments_sha256" in card:
         place = None if card["moments_sha256"] is None else _whole(folder, MOMENTS, card["moments_sha256"])
-    elif not place.exists():  # an older card does not say
+    elif not place.exists():  # missing in older cards
         place = None
     moments = None if place is None else read_tensors(place, "moments")
     with reading(folder / CARD, "card", RESTORE), score_sde.Uninitialised():
@@ -153,7 +153,7 @@ def load_folder(folder: str | Path, kind: str) -> ScorePrior | NoisyClassifier:
             ).eval()
     if "checksum" in card and card["checksum"] != checksum(card):
         raise FileError(
-            f"{folder / CARD} was changed after it was written: {RESTORE}, or, if you changed it, remove its 'checksum'"
+            f"{folder / CARD} does not match its checksum: {RESTORE}, or, if you edited it, remove its 'checksum'"
         )
     return trained
 
@@ -170,8 +170,8 @@ def _whole(folder: Path, name: str, expected: object) -> Path:
         raise FileNotFoundError(f"no weights at {folder / name}" if name == WEIGHTS else f"no file at {folder / name}")
     path, checksum = next(iter(found.items()))
     raise FileError(
-        f"{path} has sha256 {checksum[:12]}..., its card says {str(expected)[:12]}...: the file is truncated or "
-        "another one; fetch it again"
+        f"{path} has sha256 {checksum[:12]}..., its card has {str(expected)[:12]}...: the file is truncated or "
+        "a different one; download it again"
     )
 
 
@@ -190,7 +190,7 @@ def start_from(network: nn.Module, source: str | Path, kind: str) -> None:
     elif differing := {key: (theirs.get(key), own.get(key)) for key in own | theirs if own.get(key) != theirs.get(key)}:
         raise ValueError(
             f"the network of {str(source)!r} differs, (its, expected): {differing}; change the recipe's [network], or "
-            "start afresh"
+            "start a new training"
         )
     network.load_state_dict(weights)
 
@@ -232,7 +232,7 @@ def locate(source: str | Path, kind: str) -> Path:
         return SHIPPED / str(source)
     if Path(source).is_dir():
         return Path(source)
-    raise FileNotFoundError(f"no {kind} {str(source)!r}: expected one of {available(kind)} or a checkpoint's folder")
+    raise FileNotFoundError(f"no {kind} {str(source)!r}: expected one of {available(kind)} or a checkpoint folder")
 
 
 def load(
@@ -251,13 +251,13 @@ def load(
     of any size (see `ScorePrior.resized`); None: that of the checkpoint's card; device: such as "cuda", where it
     computes; y and operator must be there too; None: the CPU.
     Raises: FileNotFoundError for an unknown name or missing file; ValueError for a broken or foreign checkpoint, for an
-    sde or an event_shape that the network cannot serve, and for a config that is missing, unknown or not asked for.
+    sde or an event_shape that the network does not support, and for a config that is missing, unknown or not needed.
     """
     there = None if device is None else usable(device)
     kind, _, where = str(place("source", source)).partition(":")
     if config is not None and kind != "score_sde":
         raise ValueError(
-            f"config = {config!r} with source {str(source)!r}: only 'score_sde:FILE' takes it; leave it out"
+            f"config = {config!r} with source {str(source)!r}: only 'score_sde:FILE' takes a config; omit it"
         )
     if kind == "score_sde":
         prior = score_sde.load(where, config)
@@ -280,7 +280,7 @@ def load_classifier(source: str | Path) -> NoisyClassifier:
 
 
 def samples(source: str | Path) -> ImageSet:
-    """Test images that lie beside a prior, which it was not trained on: uint8 (n, C, H, W) with labels.
+    """Test images shipped with a prior, which it was not trained on: uint8 (n, C, H, W) with labels.
 
     Arguments: source: as `load`.
     Raises: FileNotFoundError where the checkpoint has none.
@@ -296,5 +296,5 @@ def labels(source: str | Path) -> list[str]:
     """
     card = read_card(locate(source, "classifier"))
     if "labels" not in card:
-        raise ValueError(f"the card of {source} names no labels: add them to it, or to the recipe before training")
+        raise ValueError(f"the card of {source} has no labels: add them to the card, or to the recipe before training")
     return list(card["labels"])

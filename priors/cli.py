@@ -17,28 +17,30 @@ def train(
     data: Annotated[
         Path,
         typer.Option(
-            help="pictures as inverse-pack writes them: of one size, or of any sizes for a recipe with [crops]; or "
+            help="pictures written by inverse-pack: of one size, or of any sizes if the recipe has [crops]; or "
             "an image set, HDF5 or npz with images (n, C, H, W) uint8 or uint16 and labels (n,)"
         ),
     ],
-    out: Annotated[Path, typer.Option(help="folder of the checkpoint, the state, the log and the sample sheet")],
+    out: Annotated[
+        Path, typer.Option(help="output folder for the checkpoint, the training state, the log and samples")
+    ],
     split: Annotated[
-        str | None, typer.Option(help="prefix of the names in the file; default: train, or all where there is none")
+        str | None, typer.Option(help="prefix of the names in the file; default: train if it exists, else all")
     ] = None,
     test_split: Annotated[
-        str | None, typer.Option(help="prefix of the test images: their loss is written to the card")
+        str | None, typer.Option(help="prefix of the test images, whose loss is written to the card")
     ] = None,
     init: Annotated[
-        str | None, typer.Option(help="initialise from this checkpoint: a name or a folder, same network")
+        str | None, typer.Option(help="initialise from this checkpoint: a name or a folder, with the same network")
     ] = None,
-    resume: Annotated[bool, typer.Option(help="resume from the state in the folder")] = False,
-    minutes: Annotated[float | None, typer.Option(help="instead of the config's")] = None,
-    steps: Annotated[int | None, typer.Option(help="instead of the config's")] = None,
-    seed: Annotated[int | None, typer.Option(help="instead of the config's")] = None,
+    resume: Annotated[bool, typer.Option(help="resume from the training state in the output folder")] = False,
+    minutes: Annotated[float | None, typer.Option(help="overrides the recipe")] = None,
+    steps: Annotated[int | None, typer.Option(help="overrides the recipe")] = None,
+    seed: Annotated[int | None, typer.Option(help="overrides the recipe")] = None,
     change: Annotated[
-        list[str] | None, typer.Option("--set", help="another entry of the config, such as network.channels=48")
+        list[str] | None, typer.Option("--set", help="override an entry of the recipe, such as network.channels=48")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="default: the accelerator if there is one")] = None,
+    device: Annotated[str | None, typer.Option(help="default: the accelerator, if available")] = None,
 ) -> None:
     """Train a prior or a noise-conditional classifier; several processes: torchrun --nproc-per-node N -m priors.cli."""
     from priors import runs

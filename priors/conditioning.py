@@ -34,16 +34,16 @@ def read(operator, y: Tensor, event_shape: tuple[int, ...], like: Tensor) -> Mea
         raise TypeError(f"y of {getattr(y, 'dtype', type(y).__name__)}: expected a floating tensor (1, *M)")
     if missing := {"linear", "gaussian"} - set(operator.capabilities):
         raise ValueError(
-            f"{type(operator).__name__} lacks {sorted(missing)}: the posterior of a mixture is known in closed form "
-            "for a linear operator with Gaussian noise only; use inverse.solve"
+            f"{type(operator).__name__} lacks {sorted(missing)}: the posterior of a mixture has a closed form "
+            "only for linear operators with Gaussian noise; use inverse.solve"
         )
     batch = getattr(operator, "batch", None)
     if batch is not None and batch > 1:
         raise ValueError(
-            f"{type(operator).__name__} holds the parameters of {batch} measurements: expected those of one; choose it "
+            f"{type(operator).__name__} has parameters for {batch} measurements: expected one; select it "
             "with operator.rows(torch.tensor([index]))"
         )
-    if hasattr(operator, "at"):  # noise and support of a stack are known for a shape of events only
+    if hasattr(operator, "at"):  # noise and support of a stack depend on the event shape
         operator = operator.at(event_shape)
     d = math.prod(event_shape)
     basis = torch.eye(d, dtype=like.dtype, device=like.device).view(d, *event_shape)
@@ -55,14 +55,14 @@ def read(operator, y: Tensor, event_shape: tuple[int, ...], like: Tensor) -> Mea
     shape = tuple(columns.shape[1:])
     if tuple(y.shape) != (1, *shape):
         raise ValueError(
-            f"y of shape {tuple(y.shape)}: expected one measurement {(1, *shape)}; of a batch, take y[i : i + 1]"
+            f"y of shape {tuple(y.shape)}: expected one measurement {(1, *shape)}; for a batch, use y[i : i + 1]"
         )
     sigma = torch.as_tensor(operator.noise.sigma, dtype=like.dtype, device=like.device).expand(1, *shape).reshape(-1)
     support = torch.tensor(True) if operator.support is None else operator.support
     seen = support.to(like.device).expand(1, *shape).reshape(-1)
     measured = Measurement(columns.reshape(d, -1).mT[seen], y.to(like).reshape(-1)[seen], sigma[seen])
     if not bool(measured.y.isfinite().all()):
-        raise ValueError("y has measured entries that are nan or infinite: leave them out of the operator's mask")
+        raise ValueError("y has measured entries that are nan or infinite: exclude them from the operator's mask")
     return measured
 
 
@@ -86,7 +86,7 @@ def condition(means: Tensor, factors: Tensor, measured: Measurement, eps: float)
     u, s, vh = torch.linalg.svd(measured.matrix[~exact] / sigma[:, None] @ factors, full_matrices=False)
     residual = (measured.y[~exact] - means @ measured.matrix[~exact].mT) / sigma
     c = _times(residual, u)
-    rest = residual - _times(c, u.mT)  # a difference of squares would cancel where sigma is small
+    rest = residual - _times(c, u.mT)  # a difference of squares would lose precision for small sigma
     log_p = log_p - 0.5 * (rest.square().sum(1) + (c.square() / (1 + s**2)).sum(1) + torch.log1p(s**2).sum(1))
     log_p = log_p - sigma.log().sum() - 0.5 * len(sigma) * LOG_2PI
     means = means + _times(_times(c * s / (1 + s**2), vh), factors.mT)
@@ -103,14 +103,14 @@ def _exact(
     values = u.mT @ y
     if (y - u @ values).norm() > 1e-4 * y.norm():
         raise ValueError(
-            "the noise-free entries of y contradict each other: no image gives this y; tell the operator the sigma of "
-            "its noise"
+            "the noise-free entries of y are inconsistent: no image gives this y; set the operator's sigma to that of "
+            "the noise"
         )
     n = len(scale)
     u, s, vh = torch.linalg.svd(rows @ factors, full_matrices=True)
     if n > s.shape[-1] or bool((s <= 1e-12 * factors.abs().amax((1, 2))[:, None]).any()):
         raise ValueError(
-            "a noise-free measurement of what the prior already knows exactly: y has no density; give the operator a "
+            "a noise-free measurement of coordinates that the prior fixes: y has no density; give the operator a "
             "positive sigma, or a mask without those entries"
         )
     c = _times(values / scale - means @ rows.mT, u) / s

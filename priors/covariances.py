@@ -9,7 +9,7 @@ from priors.arguments import finite
 def numbers(name: str, value) -> Tensor:
     """A real tensor of what was given.
 
-    Raises: TypeError for what is no array of real numbers.
+    Raises: TypeError for values that are not an array of real numbers.
     """
     try:
         value = torch.as_tensor(value)
@@ -18,7 +18,7 @@ def numbers(name: str, value) -> Tensor:
             f"{name} of type {type(value).__name__}: expected a tensor or nested lists of numbers"
         ) from None
     if value.is_complex() or value.dtype == torch.bool:
-        raise TypeError(f"{name} of {value.dtype}: expected real numbers")
+        raise TypeError(f"{name} of {value.dtype}: expected real values")
     return value.detach()
 
 
@@ -28,7 +28,7 @@ def finite_tensor(name: str, value) -> Tensor:
 
 
 def eps_of(value) -> float:
-    """The rounding of the type of numbers that a value has."""
+    """The rounding error of a value's dtype."""
     dtype = torch.as_tensor(value).dtype
     return torch.finfo(dtype if dtype.is_floating_point else torch.float64).eps
 

@@ -84,9 +84,7 @@ def read(path: str | Path, split: str | None = None) -> ImageSet:
             held, source = file.names(), str(file.attrs.get("source", ""))
             arrays = _part(file, file.array, split)
     if "images" not in arrays:
-        raise FileError(
-            f"{path} holds {held[:8]}: expected '{prefix}images' (n, C, H, W) or (n, H, W), uint8 or uint16"
-        )
+        raise FileError(f"{path} has {held[:8]}: expected '{prefix}images' (n, C, H, W) or (n, H, W), uint8 or uint16")
     images = torch.from_numpy(np.ascontiguousarray(_channels_first(arrays["images"], path)))
     labels = _labels(arrays["labels"], len(images), path) if "labels" in arrays else None
     return ImageSet(images, labels, source)

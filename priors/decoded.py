@@ -1,16 +1,16 @@
-"""A decoded picture: its numbers, their range, and what a file has said of them."""
+"""A decoded picture: its values, their range, and metadata of the file."""
 
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
-OVERSHOOT = 0.1  # beyond [0, 1], as interpolation leaves it
-FAINT = 16  # an integer picture whose largest number is below 1 / 16 of white may be of fewer bits than its file
+OVERSHOOT = 0.1  # accepted beyond [0, 1], as after interpolation
+FAINT = 16  # integer pictures whose maximum is below 1 / 16 of white may have fewer bits than the file
 
 
 class UncertainRange(UserWarning):
-    """A picture uses so little of its range that its numbers may have another meaning, such as 12 bits in 16."""
+    """A picture uses so little of its range that its values may have another meaning, such as 12 bits in 16."""
 
 
 @dataclass(frozen=True)
@@ -41,27 +41,27 @@ class Decoded:
         """
         if self.alpha is not None:
             raise ValueError(
-                f"{self.name} is transparent in {np.mean(self.alpha < 1):.0%} of its pixels, and what is behind them "
-                "is not known: put it on a background and save it without transparency"
+                f"{self.name} is transparent in {np.mean(self.alpha < 1):.0%} of its pixels, and the background "
+                "is unknown: save it on a background, without transparency"
             )
         return self
 
     def ranged(self) -> "Decoded":
-        """The picture, if its floating-point numbers are in image units; warns of integers that use little of theirs.
+        """The picture, if its floating-point values are in image units; warns of integers that use little of theirs.
 
-        Raises: ValueError for numbers outside [0, 1], or so small that they are no picture in image units.
+        Raises: ValueError for values outside [0, 1], or too small for a picture in image units.
         """
         low, high = float(self.values.min()), float(self.values.max())
         if self.values.dtype.kind == "f":
             if low < -OVERSHOOT or high > 1 + OVERSHOOT or 0 < high < 1 / 255:
                 raise ValueError(
-                    f"{self.name} has floating-point numbers from {low:.4g} to {high:.4g}: expected 0 for black to "
-                    "1 for white; save (x - black) / (white - black), such as x / 255 of numbers up to 255"
+                    f"{self.name} has floating-point values from {low:.4g} to {high:.4g}: expected 0 for black and "
+                    "1 for white; save (x - black) / (white - black), such as x / 255 for values up to 255"
                 )
         elif 0 < high < self.white / FAINT:
             warnings.warn(
-                f"{self.name}: its largest number is {high:g}, and {self.white:g} is white: if it has fewer bits than "
-                f"its file, such as 12 in 16, save it scaled up",
+                f"{self.name}: its largest value is {high:g}, but {self.white:g} is white: if it has fewer bits than "
+                f"the file, such as 12 in 16, save it scaled up",
                 UncertainRange,
                 stacklevel=3,
             )

@@ -30,7 +30,7 @@ from priors.files import regular
 
 FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP", "PPM", "JPEG2000", "AVIF")
 KNOWN = "a PNG, JPEG, TIFF, GIF, BMP, WebP, PPM, JPEG 2000 or AVIF file"
-PNG, TIFF = b"\x89PNG", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # what such files begin with
+PNG, TIFF = b"\x89PNG", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the first bytes of such files
 ORIENTATION, PROFILE = 274, 34675  # tags of EXIF and TIFF
 MOST_PIXELS = 2**26
 
@@ -45,7 +45,7 @@ def decode(source: Path | bytes, name: str | None = None) -> Decoded:
     Arguments: source: path of a file, or its content; name: for messages, default the path.
     Returns: `Decoded`. Neither its transparency nor the range of floating-point numbers was looked at: see
     `Decoded.opaque` and `Decoded.ranged`.
-    Raises: FileNotFoundError; ValueError for what is no readable picture, for several in one file, more than 2^26
+    Raises: FileNotFoundError; ValueError for files that are not readable pictures or have several, more than 2^26
     pixels, and numbers whose meaning is not known.
     """
     if isinstance(source, bytes):
@@ -55,31 +55,29 @@ def decode(source: Path | bytes, name: str | None = None) -> Decoded:
         source = regular(source, "image").read_bytes()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of metadata; what matters is refused
+            warnings.simplefilter("ignore")  # about metadata; relevant problems are errors
             found = _tiff(source, name) if source.startswith(TIFF) else None
             found = found or _pillow(source, name)
     except _Refused as error:
         raise ValueError(str(error)) from None
-    except Exception as error:  # whatever the decoder of that format raises
+    except Exception as error:  # decoders raise many types
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{name} is no readable picture ({reason:.200}): expected {KNOWN}") from None
+        raise ValueError(f"{name} is not a readable picture ({reason:.200}): expected {KNOWN}") from None
     if not found.values.size:
         raise ValueError(f"{name} has no pixels: expected a picture")
     if found.values.dtype.kind == "f" and not np.isfinite(found.values).all():
-        raise ValueError(f"{name} holds numbers that are not finite: replace them before you save it")
+        raise ValueError(f"{name} has values that are not finite: replace them before saving")
     alpha = found.alpha if found.alpha is not None and (found.alpha < 1).any() else None
     return replace(found, alpha=alpha)
 
 
 def _check_size(name: str, height: int, width: int) -> None:
     if height * width > MOST_PIXELS:
-        raise _Refused(f"{name} has {width} x {height} pixels, more than {MOST_PIXELS}: crop or shrink it")
+        raise _Refused(f"{name} has {width} x {height} pixels, at most {MOST_PIXELS} are supported: crop or reduce it")
 
 
 def _several(name: str, what: str) -> _Refused:
-    return _Refused(
-        f"{name} holds several {what}: expected one picture; save the one that you mean to a file of its own"
-    )
+    return _Refused(f"{name} has several {what}: expected one picture; save the one you need to a separate file")
 
 
 def _pillow(content: bytes, name: str, frames: bool = True) -> Decoded:
@@ -89,21 +87,21 @@ def _pillow(content: bytes, name: str, frames: bool = True) -> Decoded:
     try:
         image: Any = Image.open(io.BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError:
-        raise _Refused(f"{name} is no readable picture (of no known format): expected {KNOWN}") from None
+        raise _Refused(f"{name} is not a readable picture (unknown format): expected {KNOWN}") from None
     except Image.DecompressionBombError:
-        raise _Refused(f"{name} has more than {MOST_PIXELS} pixels: crop or shrink it") from None
+        raise _Refused(f"{name} has more than {MOST_PIXELS} pixels: crop or reduce it") from None
     width, height = image.size
     _check_size(name, height, width)
-    if frames and image.format != "MPO" and _has_second(image):  # MPO: a JPEG that carries previews behind the picture
+    if frames and image.format != "MPO" and _has_second(image):  # MPO: a JPEG with previews after the picture
         raise _several(name, "frames")
     image.seek(0)
-    place = image.getexif().get(ORIENTATION, 1)  # of a TIFF before it is loaded, which turns it
+    place = image.getexif().get(ORIENTATION, 1)  # before loading: Pillow rotates TIFFs on loading
     image.load()
     place = max(place, image.getexif().get(ORIENTATION, 1))
     image = ImageOps.exif_transpose(image)
-    notes = ["turned as its EXIF orientation says"] if place in _TURNS else []
+    notes = ["rotated by its EXIF orientation"] if place in _TURNS else []
     if content.startswith(PNG) and content[24] == 16 and image.mode.startswith("RGB"):
-        notes.append("the upper 8 of its 16 bits")
+        notes.append("read with the upper 8 of its 16 bits")
     if image.mode == "CMYK":
         image, how = _from_cmyk(image, name)
         notes.append(how)
@@ -139,7 +137,7 @@ def _values(image: Any, name: str, sixteen: bool) -> tuple[np.ndarray, np.ndarra
             both = np.asarray(image.convert("LA" if grey else "RGBA"))
             return (both[..., 0] if grey else both[..., :3]), both[..., -1] / 255
         pixels = np.asarray(image.convert("RGB") if mode.startswith("P") else image)
-        grey = mode == "P" and bool((pixels == pixels[..., :1]).all())  # as GIF keeps grey pictures
+        grey = mode == "P" and bool((pixels == pixels[..., :1]).all())  # GIF stores grey pictures with a palette
         return (pixels[..., 0] if grey else pixels), None
     raise _Refused(f"{name} has pixels of mode {mode!r}: expected grey or RGB; convert it, and save 8 or 16 bits")
 
@@ -148,7 +146,7 @@ def _from_cmyk(image: Any, name: str) -> tuple[Any, str]:
     from PIL import ImageCms
 
     if not (profile := image.info.get("icc_profile")):
-        return image.convert("RGB"), "CMYK without a profile becomes RGB as (1 - c) (1 - k)"
+        return image.convert("RGB"), "CMYK without a profile, converted to RGB by (1 - c) (1 - k)"
     try:
         target = ImageCms.createProfile("sRGB")
         converted = ImageCms.profileToProfile(image, io.BytesIO(profile), target, outputMode="RGB")
@@ -156,7 +154,7 @@ def _from_cmyk(image: Any, name: str) -> tuple[Any, str]:
         raise _Refused(
             f"{name} is CMYK, and its colour profile cannot be used ({error}): convert it to RGB first"
         ) from None
-    return converted, "CMYK becomes sRGB by the file's profile"
+    return converted, "CMYK, converted to sRGB by the file's profile"
 
 
 def _profile(image: Any) -> str:
@@ -180,7 +178,7 @@ def _tiff(content: bytes, name: str) -> Decoded | None:
         first: list[Any] = [file.pages[i] for i in range(min(len(file.pages), 8))]
         pages = [page for page in first if not page.is_reduced]
         if not pages:
-            raise _Refused(f"{name} holds no picture of full size: save it anew")
+            raise _Refused(f"{name} has no picture in full size: save it again")
         page: Any = pages[0]
         if len(pages) > 1 or len(file.pages) > 8 or page.axes not in ("YX", "YXS", "SYX"):
             raise _several(name, "pages")
@@ -190,21 +188,21 @@ def _tiff(content: bytes, name: str) -> Decoded | None:
         bits, kind = page.bitspersample, np.dtype(page.dtype).kind if page.dtype is not None else "?"
         if kind not in "bufc" or kind == "c" or (kind == "u" and bits > 16):
             raise _Refused(
-                f"{name} has pixels of {bits} bits, {_KINDS.get(kind, 'of an unknown kind')}, and does not say which "
-                "number is white: save (x - black) / (white - black) in floating point, or unsigned numbers of 8 or "
+                f"{name} has pixels of {bits} bits, {_KINDS.get(kind, 'of an unknown kind')}, and no defined "
+                "white: save (x - black) / (white - black) in floating point, or unsigned integers of 8 or "
                 "16 bits"
             )
         if kind in "bu" and bits <= 8:
             return replace(_pillow(content, name, frames=False), white_is_zero=page.photometric == 0)
         grey, rgb = page.photometric in (0, 1), page.photometric == 2
         if not grey and not rgb:
-            raise _Refused(f"{name} has {bits} bits and the colours of {page.photometric!r}: save it as grey or RGB")
+            raise _Refused(f"{name} has {bits} bits and the colour space {page.photometric!r}: save it as grey or RGB")
         if bits != 8 * np.dtype(page.dtype).itemsize:
-            raise _Refused(f"{name} has numbers of {bits} bits, packed: save it with 8 or 16 bits")
+            raise _Refused(f"{name} has packed values of {bits} bits: save it with 8 or 16 bits")
         if page.compression not in (1, 8, 32773, 32946):
             if grey and page.photometric == 1 and page.samplesperpixel == 1 and (kind, bits) in (("u", 16), ("f", 32)):
                 return _pillow(content, name, frames=False)
-            raise _Refused(f"{name} is compressed as {page.compression!r}: save it without compression, or by deflate")
+            raise _Refused(f"{name} has the compression {page.compression!r}: save it uncompressed, or with deflate")
         _check_segments(page, content, name)
         values = page.asarray()
         values = np.moveaxis(values, 0, -1) if page.axes == "SYX" else values
@@ -218,7 +216,7 @@ def _of_tiff(page: Any, values: np.ndarray, name: str) -> Decoded:
     colours = 3 if page.photometric == 2 else 1
     samples = values.shape[2] if values.ndim == 3 else 1
     if samples not in (colours, colours + 1):
-        raise _Refused(f"{name} has {samples} samples a pixel: expected grey, RGB, or one of these with transparency")
+        raise _Refused(f"{name} has {samples} samples per pixel: expected grey, RGB, or one of these with transparency")
     white = 1.0 if values.dtype.kind == "f" else float(2**page.bitspersample - 1)
     values = values if values.ndim == 3 else values[..., None]
     alpha = values[..., colours] / white if samples > colours else None
@@ -229,7 +227,7 @@ def _of_tiff(page: Any, values: np.ndarray, name: str) -> Decoded:
     if place in _TURNS:
         values = np.ascontiguousarray(_TURNS[place](values))
         alpha = None if alpha is None else np.ascontiguousarray(_TURNS[place](alpha))
-        notes.append("turned as its EXIF orientation says")
+        notes.append("rotated by its EXIF orientation")
     if PROFILE in page.tags:
         notes.append("its colour profile is not applied")
     native = values.dtype.newbyteorder("=")
@@ -237,7 +235,7 @@ def _of_tiff(page: Any, values: np.ndarray, name: str) -> Decoded:
     return Decoded(name, values, white, alpha, tuple(notes), page.photometric == 0)
 
 
-_TURNS = {  # EXIF orientation: what makes the picture upright
+_TURNS = {  # EXIF orientation: the operation that makes the picture upright
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
     4: lambda a: a[::-1],
@@ -262,4 +260,4 @@ def _check_segments(page: Any, content: bytes, name: str) -> None:
             if len(unpacked) > most:
                 raise _Refused(f"{name} unpacks to more than its {page.imagewidth} x {page.imagelength} pixels")
     if page.compression == 1 and sum(page.databytecounts) < int(np.prod(page.shape, dtype=float)) * itemsize:
-        raise _Refused(f"{name} is truncated: its pixels take more bytes than it has")
+        raise _Refused(f"{name} is truncated: its pixels need more bytes than it has")

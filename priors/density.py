@@ -18,8 +18,8 @@ from priors.noising import TIMES
 from priors.ode import MOST_STEPS, heun_step, karras_times
 from priors.rng import signs
 
-EXACT_UP_TO = 256  # dimensions, and so backward passes per step, of an exact determinant
-TERMS = 6  # of log(1 + e) = e - e^2 / 2 + ...
+EXACT_UP_TO = 256  # largest dimension, and so number of backward passes per step, of an exact determinant
+TERMS = 6  # terms of log(1 + e) = e - e^2 / 2 + ...
 
 Step = Callable[[Tensor], Tensor]
 
@@ -82,7 +82,7 @@ def log_density(
     n_steps = count("n_steps", n_steps, most=MOST_STEPS)
     probes = None if probes is None else count("probes", probes)
     if probes is not None and rng is None:
-        raise ValueError(f"probes = {probes} without rng: expected RowRNG.rows(seed, {len(x)}), whose signs they are")
+        raise ValueError(f"probes = {probes} without rng: expected rng=RowRNG.rows(seed, {len(x)}) to draw them")
     if prior.has_log_prob:
         return prior.log_prob(x, t).double()
     sde = prior.sde
@@ -119,7 +119,7 @@ def log_density_along(prior: Prior, x: Tensor, t: Tensor | float, nodes: int = 1
 
     total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     for u, weight in zip(*radau(nodes), strict=True):
-        z = x if u == 1 else alpha * moments.mean + u * away  # x itself, whose evaluation may be cached
+        z = x if u == 1 else alpha * moments.mean + u * away  # x itself: its evaluation may be cached
         total += weight * (away * (prior.score(z, t) + pulled(u * away))).flatten(1).sum(1).double()
     return total - 0.5 * (away * pulled(away)).flatten(1).sum(1).double()
 
@@ -131,7 +131,7 @@ def _checked(prior: Prior, x: Tensor, t: Tensor | float) -> Tensor | float:
     rows("x", x, prior.event_shape)
     if isinstance(t, Tensor):
         if t.ndim > 1 or t.numel() not in (1, len(x)):
-            raise ValueError(f"t of shape {tuple(t.shape)}: expected a time, or ({len(x)},) of them")
+            raise ValueError(f"t of shape {tuple(t.shape)}: expected a time, or a tensor ({len(x)},)")
         return t
     return number("t", t, TIMES, "a time of the SDE, from data to noise")
 

@@ -21,13 +21,13 @@ from safetensors import SafetensorError
 
 from priors.arguments import place
 
-REMEDY = "fetch it again, or write it anew"
-DAMAGED = (  # errors of the readers of HDF5, npy, npz, safetensors, JSON, TOML and pickles on damaged files
+REMEDY = "download it again, or write it again"
+DAMAGED = (  # errors that readers of HDF5, npy, npz, safetensors, JSON, TOML and pickles raise for damaged files
     OSError, EOFError, KeyError, IndexError, TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError,
     SyntaxError, tokenize.TokenError, struct.error, zlib.error, zipfile.BadZipFile, pickle.UnpicklingError,
     SafetensorError,
 )  # fmt: skip
-FREE, RATIO = 2**28, 100  # bytes that any file may unpack to; above, the largest multiple of the file's size
+FREE, RATIO = 2**28, 100  # bytes to which any file may decompress; beyond, at most this multiple of the file's size
 KINDS = {
     stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
@@ -59,8 +59,8 @@ def regular(path: str | Path, what: str, remedy: str = "") -> Path:
     except (OSError, ValueError) as error:  # no permission, a cycle of links, a name with a null byte
         raise FileError(f"{path} cannot be read ({error}): expected a {what}; give another path") from error
     if not stat.S_ISREG(mode):
-        kind = KINDS.get(stat.S_IFMT(mode), "no regular file")
-        raise FileError(f"{path} is {kind}: expected a regular file, the {what} itself; copy the content into one")
+        kind = KINDS.get(stat.S_IFMT(mode), "not a regular file")
+        raise FileError(f"{path} is {kind}: expected a regular file with the {what}; copy the content to one")
     return path
 
 
@@ -79,7 +79,7 @@ def reading(path: str | Path, what: str, remedy: str = REMEDY, missing: str = ""
         raise
     except DAMAGED as error:
         reason = (str(error).strip().splitlines() or [""])[0][:200] or type(error).__name__
-        raise FileError(f"{path} is no readable {what}, or is truncated ({reason}): {remedy}") from error
+        raise FileError(f"{path} is not a readable {what}, or is truncated ({reason}): {remedy}") from error
 
 
 def check_size(path: Path, declared: int) -> None:
@@ -91,12 +91,12 @@ def check_size(path: Path, declared: int) -> None:
     size, memory = path.stat().st_size, _memory()
     if declared > max(FREE, RATIO * size):
         raise FileError(
-            f"{path} has {size:,} bytes and unpacks to {declared:,}: expected at most {FREE:,}, or {RATIO} times the "
-            "file; if you trust it, write it anew without compression"
+            f"{path} has {size:,} bytes and decompresses to {declared:,}: at most {FREE:,}, or {RATIO} times the "
+            "file; if you trust it, save it without compression"
         )
     if declared > memory:
         raise FileError(
-            f"{path} unpacks to {declared:,} bytes, this machine has {memory:,}: split it into smaller files"
+            f"{path} decompresses to {declared:,} bytes, but this machine has {memory:,}: split it into smaller files"
         )
 
 
@@ -153,13 +153,13 @@ def _memory() -> float:
 
 
 def _alive(pid: int) -> bool:
-    if os.name == "nt":  # there, os.kill ends it
+    if os.name == "nt":  # there os.kill terminates the process
         return True
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:  # another user's
+    except PermissionError:  # a process of another user
         return True
     return True
 

@@ -54,7 +54,9 @@ class Hdf5:
         """The names in the root or in a group, sorted; nothing is read."""
         node = self._find(group) if group else self.file
         if not isinstance(node, h5py.Group):
-            raise FileError(f"{self.path}: {group!r} is {'missing' if node is None else 'no group'}: expected a group")
+            raise FileError(
+                f"{self.path}: {group!r} is {'missing' if node is None else 'not a group'}: expected a group"
+            )
         return sorted(node)
 
     def datasets(self, group: str = "") -> list[str]:
@@ -64,7 +66,7 @@ class Hdf5:
             name = f"{group}/{part}" if group else part
             if isinstance(self._find(name), h5py.Group):
                 if name.count("/") >= DEEPEST:
-                    raise FileError(f"{self.path}: {name[:80]!r}... lies too deep, or groups hold each other")
+                    raise FileError(f"{self.path}: {name[:80]!r}... is nested too deeply, or groups contain each other")
                 found += self.datasets(name)
             else:
                 found.append(name)
@@ -78,10 +80,10 @@ class Hdf5:
         node = self._find(name)
         if not isinstance(node, h5py.Dataset) or node.shape is None:
             what = "missing" if node is None else "empty" if isinstance(node, h5py.Dataset) else "a group"
-            raise FileError(f"{self.path}: {name!r} is {what}: expected a dataset; the file holds {self.names()[:8]}")
+            raise FileError(f"{self.path}: {name!r} is {what}: expected a dataset; the file has {self.names()[:8]}")
         if node.external is not None or node.is_virtual:
             raise FileError(
-                f"{self.path}: {name!r} is stored in other files, which are not read: copy its values into this file, "
+                f"{self.path}: {name!r} is stored in external files, which are not read: copy its values to this file, "
                 f"file[{name!r}] = values"
             )
         if node.chunks:
@@ -96,7 +98,9 @@ class Hdf5:
         """
         dataset = self.dataset(name)
         if dataset.dtype.kind not in kinds:
-            raise FileError(f"{self.path}: {name!r} is {dataset.dtype}: expected numbers of kinds {list(kinds)}")
+            raise FileError(
+                f"{self.path}: {name!r} is {dataset.dtype}: expected a numeric dtype, one of the kinds {list(kinds)}"
+            )
         self.spend(dataset.size * dataset.dtype.itemsize)
         values = np.asarray(dataset[()])
         return values.astype(values.dtype.newbyteorder("="), copy=False)
@@ -105,7 +109,7 @@ class Hdf5:
         """A dataset of texts (n,)."""
         dataset = self.dataset(name)
         if h5py.check_string_dtype(dataset.dtype) is None or dataset.ndim != 1:
-            raise FileError(f"{self.path}: {name!r} is {dataset.dtype} {dataset.shape}: expected texts (n,)")
+            raise FileError(f"{self.path}: {name!r} is {dataset.dtype} {dataset.shape}: expected strings (n,)")
         self.spend(dataset.size * dataset.dtype.itemsize)
         self._check_heaps()
         return [str(text) for text in dataset.asstr()[()]]
@@ -134,7 +138,7 @@ class Hdf5:
                     number, size = ENTRY.unpack(content[place : place + ENTRY.size])
                     step = size if number == 0 else ENTRY.size + size + -size % 8
                     if not ENTRY.size <= step <= end - place:
-                        raise FileError(f"{self.path}: its texts are damaged, at byte {place}: {REMEDY}")
+                        raise FileError(f"{self.path}: its strings are damaged, at byte {place}: {REMEDY}")
                     place += step
                 start = content.find(HEAP, start + 1)
         self._walked = True
@@ -147,7 +151,7 @@ class Hdf5:
                 return None
             if node.id.links.get_info(part.encode()).type != h5py.h5l.TYPE_HARD:  # type: ignore[attr-defined]
                 raise FileError(
-                    f"{self.path}: {name!r} is a link to another place, which is not followed: copy its values into "
+                    f"{self.path}: {name!r} is a link, which is not followed: copy its values into "
                     f"this file, file[{name!r}] = values"
                 )
             node = node[part]
@@ -172,7 +176,7 @@ def checksum(attributes: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) ->
     sha = hashlib.sha256()
     for name, value in [*sorted(attributes.items()), *sorted(arrays.items())]:
         array = np.asarray(value)
-        if array.dtype.kind in "OUS":  # HDF5 returns strings in a different type than it was given
+        if array.dtype.kind in "OUS":  # HDF5 returns strings with a different type
             sha.update(f"{name} text {value}".encode())
         else:
             sha.update(f"{name} {array.dtype.str} {array.shape}".encode())

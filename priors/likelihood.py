@@ -14,9 +14,9 @@ from priors.ode import Clock, check_flow
 from priors.rng import RowRNG, signs
 from priors.runge_kutta import integrate
 
-MOST_EXACT = 4096  # dimensions, and so backward passes per evaluation, of an exact trace
+MOST_EXACT = 4096  # largest dimension, and so number of backward passes per evaluation, of an exact trace
 T_MIN = 1e-5  # as in the paper, for every SDE
-DEQUANTISATION = 1  # key of the random stream of dequantisation; the probes use the row's own
+DEQUANTISATION = 1  # key of the random stream for dequantisation; probes use the sample's stream
 
 # (vector -> J' vector, row numbers (n,), u (n, *E)) -> estimates of tr J and of tr I, (n,) float64 on the CPU
 Trace = Callable[[VJP, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -35,7 +35,7 @@ def log_likelihood(
     t_min: float = T_MIN,
     batch_size: int | None = None,
 ) -> Tensor:
-    """log p(x) by the change of variables along the probability flow; rows do not depend on their batch.
+    """log p(x) by the change of variables along the probability flow; results do not depend on the batch.
 
     It is the density at t_min, that of x0 plus noise of standard deviation sigma(t_min): for VESDE at least sigma_min,
     so p(x) is smoothed by sigma_min; for VP and sub-VP 1e-3 and 1e-6 of the scale at t_min = 1e-5.
@@ -45,16 +45,16 @@ def log_likelihood(
     subtracted from alpha v'Jv (Gaussian probes only), with k = s^2 / (s^2 + r^2), for which alpha J = k I if the data
     are Gaussian of variance s^2 I.
     Source: Song et al. 2021, section 4.3 and appendix D.2; Chen et al. 2018; Skilling 1989 and Hutchinson 1990.
-    Arguments: prior; x (N, *E) in data units; seed (int >= 0) of the probes: row n's depend on (seed, n) alone; probe:
-    "rademacher" (entries +-1), "gaussian", or "exact" (every unit vector in turn: d backward passes an evaluation);
-    n_probes (int >= 1) per row, not of "exact"; rtol, atol: tolerance of one step (see
+    Arguments: prior; x (N, *E) in data units; seed (int >= 0) of the probes: those of sample n depend only on (seed,
+    n); probe: "rademacher" (entries +-1), "gaussian", or "exact" (every unit vector in turn: d backward passes an
+    evaluation); n_probes (int >= 1) per row, not of "exact"; rtol, atol: tolerance of one step (see
     `priors.runge_kutta.integrate`), for the path in data units and for the integral in nats per dimension; t_min
     (float in (0, 1)); batch_size: rows at a time.
     Returns: (N,) nats, float64 on the CPU.
     Raises: ValueError for x of the wrong shape or not finite, arguments out of range, and an exact trace in more than
     4096 dimensions; ArithmeticError where the tolerance cannot be reached.
     """
-    number("t_min", t_min, "(0, 1)", "a time; the paper takes 1e-5")
+    number("t_min", t_min, "(0, 1)", "a time; the paper uses 1e-5")
     check_flow(prior, x, rtol, atol, t_min, batch_size)
     d = math.prod(prior.event_shape)
     trace = _trace(probe, n_probes, d, x, seed)
@@ -91,23 +91,24 @@ def dequantise(x: Tensor, seed: int = 0, levels: int = 256) -> Tensor:
 
     Formula: (k + U) / levels with k = (levels - 1) x and U uniform on [0, 1).
     Source: Theis, van den Oord & Bethge 2016.
-    Arguments: x (N, *E) in image units; seed (int >= 0): row n's noise depends on (seed, n) alone; levels (int >= 2).
+    Arguments: x (N, *E) in image units; seed (int >= 0): the noise of sample n depends only on (seed, n); levels (int
+    >= 2).
     Returns: (N, *E) in [0, 1).
     Raises: ValueError for x that is outside [0, 1] or between levels.
     """
     levels = count("levels", levels, 2, hint="256 for images of 8 bits")
     rows("x", x)
     if not bool(((x >= 0) & (x <= 1)).all()):
-        raise ValueError("x has entries outside [0, 1] or nan: expected image units; clamp it, or divide by 255")
+        raise ValueError("x has entries outside [0, 1] or nan: expected image units; clamp them, or divide by 255")
     k = ((levels - 1) * x).round()
     if bool((k - (levels - 1) * x).abs().gt(0.01).any()):
-        raise ValueError(f"x lies between the {levels} grey levels: round it to them, or pass dequantize=False")
+        raise ValueError(f"x is not on the {levels} grey levels: round it, or pass dequantize=False")
     rng = RowRNG(seed, ((row, DEQUANTISATION) for row in range(len(x))), device=str(x.device), dtype=x.dtype)
     return (k + rng.uniform(tuple(x.shape))) / levels
 
 
 def _change_of_variables(prior, x, rows, trace: Trace, d: int, rtol: float, atol: float, t_min: float) -> Tensor:
-    """The log-likelihood of the rows with these numbers, (n,)."""
+    """The log-likelihood of the samples with these indices, (n,)."""
     sde, clock = prior.sde, Clock(prior.sde, t_min)
 
     def slope(level: Tensor, u: Tensor, local: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,8 +132,8 @@ def _trace(probe: str, n_probes: int, d: int, x: Tensor, seed: int) -> Trace:
     if probe == "exact":
         if d > MOST_EXACT:
             raise ValueError(
-                f"probe = 'exact' in {d} dimensions takes {d} backward passes an evaluation: expected at most "
-                f"{MOST_EXACT}; take probe='rademacher'"
+                f"probe = 'exact' in {d} dimensions needs {d} backward passes per evaluation: expected at most "
+                f"{MOST_EXACT}; use probe='rademacher'"
             )
         return _exact_trace
     rng, shape = RowRNG.rows(seed, len(x), device=x.device, dtype=x.dtype), (len(x), n_probes, *x.shape[1:])

@@ -52,9 +52,11 @@ def perturb(sde: SDE, x0: Tensor, t: Tensor, z: Tensor) -> Tensor:
     """
     rows("x0", x0)
     if not isinstance(z, Tensor) or z.shape != x0.shape or z.device != x0.device:
-        raise ValueError(f"z: expected a tensor of x0's shape {tuple(x0.shape)} on {x0.device}, standard normal noise")
+        raise ValueError(
+            f"z: expected a tensor of x0's shape {tuple(x0.shape)} on {x0.device}, of standard normal noise"
+        )
     if not isinstance(t, Tensor) or t.shape not in ((len(x0),), (1,), ()) or t.is_complex() or t.is_meta:
-        raise ValueError(f"t: expected a tensor ({len(x0)},) of times, one per row of x0")
+        raise ValueError(f"t: expected a tensor ({len(x0)},) of times, one per sample")
     return expand(sde.alpha(t), x0) * x0 + expand(sde.sigma(t), x0) * z
 
 
@@ -103,7 +105,7 @@ def smld(prior: Prior, x0: Tensor, level: Tensor, z: Tensor) -> Tensor:
     """
     n = _levels(prior)
     if any(alpha != 1 for alpha in prior.sde.alphas):  # type: ignore[attr-defined]
-        raise ValueError("smld: expected alphas of 1 at every level, as of LadderSDE.smld; the loss ddpm takes others")
+        raise ValueError("smld: expected alpha = 1 at every level, as for LadderSDE.smld; for others use the loss ddpm")
     t = level.to(x0) / n
     sigma = expand(prior.sde.sigma(t), x0)
     return (sigma * prior.score(x0 + sigma * z, t) + z).flatten(1).square().mean(1)
@@ -134,7 +136,9 @@ def _weight(prior: Prior, t: Tensor, weight: str) -> Tensor:
 
 def _levels(prior: Prior) -> int:
     if not isinstance(prior.sde, LadderSDE):
-        raise ValueError(f"{type(prior.sde).__name__} has no levels: expected a LadderSDE, such as LadderSDE.ddpm()")
+        raise ValueError(
+            f"{type(prior.sde).__name__} has no discrete levels: expected a LadderSDE, such as LadderSDE.ddpm()"
+        )
     return len(prior.sde.alphas)
 
 

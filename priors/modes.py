@@ -33,7 +33,7 @@ def own_modes(function: Callable[P, R]) -> Callable[P, R]:
             try:
                 bound = bind(*args, **kwargs)
             except TypeError:
-                return function(*args, **kwargs)  # a later check names it
+                return function(*args, **kwargs)  # reported by a later check
             for name, value in bound.arguments.items():
                 bound.arguments[name] = _ordinary(name, value, function.__name__, recorded)
             return function(*bound.args, **bound.kwargs)
@@ -56,7 +56,7 @@ def _ordinary(name: str, value: Any, function: str, recorded: bool) -> Any:
     if isinstance(value, Tensor):
         if recorded and value.requires_grad:
             raise ValueError(
-                f"{name} requires a gradient, and {function} has no derivative: pass {name}.detach(), or call it under "
+                f"{name} requires a gradient, {function} is not differentiable: pass {name}.detach(), or call under "
                 "torch.no_grad()"
             )
         _check_readable(name, value, function)
@@ -66,7 +66,7 @@ def _ordinary(name: str, value: Any, function: str, recorded: bool) -> Any:
         return value.detach() if value.requires_grad else value
     device = getattr(value, "device", None)
     if isinstance(device, torch.device) and device.type == "meta":
-        raise ValueError(f"{name} is on the meta device, without values: load its weights and move it to a real device")
+        raise ValueError(f"{name} is on the meta device, without values: load its weights on another device")
     release(value)
     return value
 
@@ -76,9 +76,9 @@ def _check_readable(name: str, value: Tensor, function: str) -> None:
         value.detach().flatten()[:1].tolist()
     except (RuntimeError, NotImplementedError) as error:
         raise ValueError(
-            f"{name}, on {value.device}, has no values that can be read here (the meta device, torch.func.vmap, or "
-            f"another transform): make it an ordinary one, {name}.to('cpu') where it has values, and call {function} "
-            "on all measurements at once, as rows"
+            f"{name}, on {value.device}, has no values here (the meta device, torch.func.vmap, or "
+            f"another transform): pass an ordinary tensor, such as {name}.to('cpu'), and call {function} "
+            "once on the whole batch"
         ) from error
 
 

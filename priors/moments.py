@@ -14,7 +14,7 @@ from priors.arguments import shape as sizes
 from priors.wording import Concise
 
 RANK = 256  # principal components of a training set
-MOST_DIRECT = 4096  # dimensions up to which the full covariance is used; above, at most so many images are
+MOST_DIRECT = 4096  # largest dimension of a full covariance; above, the largest number of images that are used
 
 
 @dataclass(frozen=True, repr=False)
@@ -72,7 +72,7 @@ class Moments(Concise):
         d = mean.numel() if isinstance(mean, Tensor) else 0
         if not isinstance(covariance, Tensor) or tuple(covariance.shape) != (d, d):
             given = tuple(covariance.shape) if isinstance(covariance, Tensor) else type(covariance).__name__
-            raise ValueError(f"covariance {given}: expected a tensor {(d, d)}, for a mean of {d} numbers (a tensor)")
+            raise ValueError(f"covariance {given}: expected a tensor {(d, d)}, for a mean with {d} entries (a tensor)")
         variances, basis = torch.linalg.eigh(finite("covariance", covariance.double()))
         return cls(mean.float(), basis.float(), variances.clamp_min(0.0).float(), torch.zeros((), dtype=torch.float32))
 
@@ -86,7 +86,7 @@ class Moments(Concise):
         rank = count("rank", rank, 0)
         finite("images", rows("images", images))
         if len(images) < 2:
-            raise ValueError(f"{len(images)} images: expected at least 2, a covariance needs a spread")
+            raise ValueError(f"{len(images)} images: expected at least 2, for a covariance")
         flat = images.flatten(1).float()
         n, d = flat.shape
         mean = flat.mean(0)

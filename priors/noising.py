@@ -10,8 +10,8 @@ from torch import Tensor
 
 from priors.arguments import number
 
-TIMES = "[-1e-6, 1.000001]"  # with what rounding does to the ends, 0 and 1
-LEAST = 1e-5  # the least time that networks are trained at, as in the paper
+TIMES = "[-1e-6, 1.000001]"  # [0, 1] with a margin for rounding
+LEAST = 1e-5  # the smallest time in training, as in the paper
 
 
 class SDE(ABC):
@@ -24,7 +24,7 @@ class SDE(ABC):
     """
 
     t_min: ClassVar[float]  # where sampling stops, as in the paper
-    least: ClassVar[float] = 0.0  # the least time at which there is noise
+    least: ClassVar[float] = 0.0  # the smallest time with noise
 
     @abstractmethod
     def alpha(self, t: Tensor | float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Training objectives as modules: (x0, labels, t, z) -> loss per row."""
+"""Training objectives as modules: (x0, labels, t, z) -> loss per sample."""
 
 import math
 from abc import ABC, abstractmethod
@@ -100,8 +100,8 @@ class PriorObjective(Objective):
         """
         if focus is not None and (self.weight == "likelihood" or isinstance(self, Discrete)):
             raise ValueError(
-                f"focus with {type(self).__name__} and weight {self.weight!r}: expected a continuous loss of weight "
-                "'score' or 'unit', whose times are free; leave focus out"
+                f"focus with {type(self).__name__} and weight {self.weight!r}: expected a continuous loss with weight "
+                "'score' or 'unit', whose distribution of times is free; omit focus"
             )
         self.focus = focus
         return self
@@ -144,7 +144,7 @@ class SlicedScoreMatching(PriorObjective):
 
     def loss(self, x0: Tensor, t: Tensor, z: Tensor) -> Tensor:
         if len(z) < 2:
-            raise ValueError("sliced score matching of 1 row: its projections need 2 or more; take another batch size")
+            raise ValueError("sliced score matching needs a batch size of at least 2")
         return sliced_score_matching(self.trained, x0, t, z, torch.sign(z.roll(1, 0)), self.weight)
 
 
@@ -161,7 +161,7 @@ class Discrete(PriorObjective):
         if not isinstance(prior.sde, LadderSDE):
             raise ValueError(f"a discrete loss of {type(prior.sde).__name__}: expected [sde] type = 'SMLD' or 'DDPM'")
         if weight != "score":
-            raise ValueError(f"weight = {weight!r}: a discrete loss has its own, 'score'; leave it out")
+            raise ValueError(f"weight = {weight!r}: discrete losses use 'score'; omit it")
         self.levels = len(prior.sde.alphas)
 
     def times(self, u: Tensor) -> Tensor:
@@ -190,12 +190,12 @@ class NoisyClassification(Objective):
 
     def forward(self, x0: Tensor, labels: Tensor | None, t: Tensor, z: Tensor) -> Tensor:
         if labels is None:
-            raise ValueError("the image set has no labels: a classifier needs them")
+            raise ValueError("the image set has no labels: training a classifier needs them")
         logits = self.trained(perturb(self.trained.sde, x0, t, z), t)
         return F.cross_entropy(logits.float(), labels, reduction="none")
 
     def sheet(self, out: Path) -> None:
-        pass  # its losses are enough
+        pass  # a classifier only logs its losses
 
 
 def _save_sheet(path: Path, images: Tensor, columns: int = 6) -> None:

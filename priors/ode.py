@@ -137,11 +137,11 @@ def slerp(z0: Tensor, z1: Tensor, weight: Tensor | float) -> Tensor:
     a, b = (torch.nn.functional.normalize(z.double().flatten(1), dim=1) for z in (z0, z1))
     angle = 2 * torch.atan2((a - b).norm(dim=1), (a + b).norm(dim=1))  # exact for small angles, unlike arccos
     if bool((angle > torch.pi - 1e-6).any()):
-        raise ValueError("latents of a row are opposite: every great circle is as short; move one of them")
+        raise ValueError("z0 and z1 are opposite, so their great circle is not unique; change one of them")
     if not isinstance(weight, Tensor):
-        number("weight", weight, hint="0 gives z0 and 1 gives z1, or a tensor (N,) of such")
+        number("weight", weight, hint="0 gives z0 and 1 gives z1; or a tensor (N,)")
     elif weight.ndim > 1 or weight.numel() not in (1, len(z0)) or not bool(weight.isfinite().all()):
-        raise ValueError(f"weight of shape {tuple(weight.shape)}: expected a finite number, or ({len(z0)},) of them")
+        raise ValueError(f"weight of shape {tuple(weight.shape)}: expected a finite number, or a tensor ({len(z0)},)")
     w = torch.as_tensor(weight, dtype=torch.float64, device=z0.device).expand(len(z0))
     small = angle < 1e-9
     angle = torch.where(small, 1.0, angle)
@@ -159,7 +159,7 @@ def temper(z: Tensor, temperature: float) -> Tensor:
     Returns: (N, *E).
     Raises: TypeError or ValueError for a temperature that is not a number >= 0, and for no latents.
     """
-    return number("temperature", temperature, "[0, inf)", "1 leaves the latents") * rows("z", z)
+    return number("temperature", temperature, "[0, inf)", "1 leaves the latents unchanged") * rows("z", z)
 
 
 class Clock:
@@ -232,8 +232,8 @@ def check_flow(prior: Prior, x: Tensor, rtol: float, atol: float, t_min: float |
     if x.device != prior.device:
         raise ValueError(f"x is on {x.device} and the prior on {prior.device}: move one with .to(...)")
     for name, value in (("rtol", rtol), ("atol", atol)):
-        number(name, value, "(0, 1)", "the paper takes 1e-5")
+        number(name, value, "(0, 1)", "the paper uses 1e-5")
     if batch_size is not None:
-        count("batch_size", batch_size, hint="or None for all rows at once")
+        count("batch_size", batch_size, hint="or None for one batch")
     t_min = prior.sde.t_min if t_min is None else t_min
-    return number("t_min", t_min, "(0, 1)", "a time; the paper takes 1e-5 or 1e-3")
+    return number("t_min", t_min, "(0, 1)", "a time; the paper uses 1e-5 or 1e-3")

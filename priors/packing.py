@@ -15,17 +15,19 @@ app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False, ric
 def pack(
     sources: Annotated[list[Path], typer.Argument(help="folders of picture files, or npz archives")],
     out: Annotated[Path, typer.Option(help="the HDF5 file to write")],
-    split: Annotated[list[int] | None, typer.Option(help="of archives with 'split': repeat for several")] = None,
-    only: Annotated[list[str] | None, typer.Option(help="pictures of these names, or a text file of such")] = None,
-    leave_out: Annotated[list[str] | None, typer.Option(help="not these names; a text file of such")] = None,
+    split: Annotated[
+        list[int] | None, typer.Option(help="for archives with 'split': the parts to pack; repeat for several")
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="pack only these names, or those in a text file")] = None,
+    leave_out: Annotated[list[str] | None, typer.Option(help="skip these names, or those in a text file")] = None,
     name: Annotated[str, typer.Option(help="prefix of the group in the file, such as train")] = "",
-    add: Annotated[bool, typer.Option(help="add a group to the file that is there, such as test to train")] = False,
-    grey: Annotated[bool, typer.Option(help="one channel: the mean of the colours; grey pictures as they are")] = False,
+    add: Annotated[bool, typer.Option(help="add a group to an existing file, such as test to train")] = False,
+    grey: Annotated[bool, typer.Option(help="one channel: average colours; grey pictures are unchanged")] = False,
     units: Annotated[
         tuple[str, float, float] | None,
-        typer.Option(help="NAME ZERO ONE, such as HU -1024 3071: archives hold values of this unit, for 0 and 1"),
+        typer.Option(help="NAME ZERO ONE, such as HU -1024 3071: unit of the archives, and its values at 0 and 1"),
     ] = None,
-    source: Annotated[str, typer.Option(help="where the pictures come from, for the file")] = "",
+    source: Annotated[str, typer.Option(help="origin of the pictures, stored in the file")] = "",
 ) -> None:
     """Pack the colour pictures of the sources, in their order; those with transparency, and grey ones unless --grey,
     are left out. With --units, the one-channel pictures of archives of physical values, in 16 bits."""

@@ -59,7 +59,7 @@ def read_tensors_and_metadata(
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         metadata = file.metadata() or {}
     if metadata.get(SEAL) not in (None, sealed(tensors, metadata)[SEAL]):
-        raise FileError(f"{path} holds other numbers than were written to it: {remedy}")
+        raise FileError(f"{path} does not match its checksum: {remedy}")
     return tensors, metadata
 
 
@@ -81,7 +81,7 @@ def opened_npz(path: str | Path, what: str, remedy: str = REMEDY, missing: str =
     with reading(path, what, remedy, missing) as path:
         with zipfile.ZipFile(path) as archive:
             if odd := [entry.filename for entry in archive.infolist() if entry.compress_type not in COMPRESSIONS]:
-                raise FileError(f"{path}: {odd[0]!r} is compressed in a way that numpy does not write: {remedy}")
+                raise FileError(f"{path}: {odd[0]!r} has a compression that numpy does not write: {remedy}")
             check_size(path, sum(entry.file_size for entry in archive.infolist()))
         with np.load(path, allow_pickle=False) as arrays:
             yield arrays

@@ -19,8 +19,8 @@ from priors.hdf5 import opened
 from priors.wording import Concise
 
 GROUP, WHAT = "pictures", "HDF5 file of pictures"
-NUMBERS = 4  # uniform numbers that a crop takes: scale, row, column, symmetry
-MEASURED = 8  # crops of a picture that a loss is measured on
+NUMBERS = 4  # uniform random numbers per crop: scale, row, column, symmetry
+MEASURED = 8  # crops per picture for measuring a loss
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,11 +40,11 @@ class Pictures(Concise):
         found = {(p.ndim, p.shape[0], p.dtype) for p in self.pictures}
         if len(found) != 1 or any(n != 3 or dtype not in DTYPES for n, _, dtype in found):
             raise ValueError(
-                f"pictures of (axes, channels, dtype) {sorted(map(str, found))}: expected (C, H, W) of one C and all "
+                f"pictures of (axes, channels, dtype) {sorted(map(str, found))}: expected (C, H, W) with one C and all "
                 "uint8 or all uint16, at least one picture; convert them first"
             )
         if len(self.names) != len(self.pictures):
-            raise ValueError(f"{len(self.names)} names of {len(self.pictures)} pictures: expected one each")
+            raise ValueError(f"{len(self.names)} names for {len(self.pictures)} pictures: expected one each")
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -86,9 +86,9 @@ def write(path: str | Path, data: Pictures, split: str | None = None, add: bool 
     """
     path = hdf5_path(path, "set of pictures")
     if add and not Path(path).exists():
-        raise FileNotFoundError(f"no file at {path} to add pictures to: leave add out and write the first part")
+        raise FileNotFoundError(f"no file at {path} to add pictures to: omit --add to write the first part")
     if add and holds(path, split):
-        raise ValueError(f"{path} holds '{_group(split)}' already: name another split, or write the file anew")
+        raise ValueError(f"{path} has '{_group(split)}' already: use another name, or write a new file")
     with atomic(path) as temporary:
         if add:
             shutil.copy(path, temporary)
@@ -122,7 +122,7 @@ def read(path: str | Path, split: str | None = None) -> Pictures:
     group, missing = _group(split), "expected an HDF5 file; inverse-pack makes one of a folder"
     with opened(path, WHAT, missing=missing) as file:
         if group not in file:
-            raise FileError(f"{path} holds no group '{group}': expected pictures as inverse-pack writes them")
+            raise FileError(f"{path} has no group '{group}': expected pictures written by inverse-pack")
         places = [f"{group}/{key}" for key in file.names(group)]
         names = tuple(str(file.attribute(place, "name")) for place in places)
         pictures = tuple(torch.from_numpy(file.array(place, "u")) for place in places)
@@ -154,7 +154,9 @@ class Crops(Concise):
 
     def __post_init__(self):
         if not isinstance(self.pictures, Pictures):
-            raise TypeError(f"pictures of type {type(self.pictures).__name__}: expected Pictures, as `read` reads them")
+            raise TypeError(
+                f"pictures of type {type(self.pictures).__name__}: expected Pictures, as returned by `read`"
+            )
         settings(self, size=1)
         flag("turns", self.turns)
         if not isinstance(self.scales, Sequence) or isinstance(self.scales, str) or len(self.scales) == 0:
@@ -162,9 +164,11 @@ class Crops(Concise):
         object.__setattr__(self, "scales", tuple(number("scales, a scale", s, "(0, 1]") for s in self.scales))
         named = zip(self.pictures.names, self.pictures.pictures, strict=True)
         if small := [name for name, p in named if min(p.shape[1:]) < self.size]:
-            raise ValueError(f"crops of {self.size} pixels: smaller pictures {small[:3]}; leave them out or crop less")
+            raise ValueError(
+                f"crops of {self.size} pixels: pictures {small[:3]} are smaller; remove them or use smaller crops"
+            )
 
-    labels = None  # as an image set without labels has it
+    labels = None  # image sets without labels have None
 
     def __len__(self) -> int:
         return len(self.pictures)

@@ -45,18 +45,18 @@ def checked(recipe: dict, source: str = "the recipe") -> dict:
         raise ValueError(f"{source} lacks {sorted(missing)}: add them, as a recipe in priors/configs has them")
     if unknown := set(recipe) - NEEDED - OPTIONAL:
         raise ValueError(
-            f"{source} has {sorted(unknown)}, which nothing reads: expected of {sorted(NEEDED | OPTIONAL)}"
+            f"{source} has {sorted(unknown)}, unknown entries: expected some of {sorted(NEEDED | OPTIONAL)}"
         )
     for name in sorted(TEXTS | SECTIONS & set(recipe)):
-        kind, what = (str, "a text") if name in TEXTS else (dict, f"a section [{name}]")
+        kind, what = (str, "a string") if name in TEXTS else (dict, f"a section [{name}]")
         if not isinstance(recipe[name], kind):
             raise ValueError(f"{source}: {name} = {recipe[name]!r:.60}: expected {what}")
     choice(f"{source}: kind", recipe["kind"], ("prior", "classifier"))
     if recipe["kind"] == "classifier" and (foreign := {"prior", "units", "crops"} & set(recipe)):
-        raise ValueError(f"{source} has {sorted(foreign)}: a classifier has none; leave them out")
+        raise ValueError(f"{source} has {sorted(foreign)}: classifiers do not use them; remove them")
     names = recipe.get("labels", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{source}: labels = {names!r:.60}: expected a list of texts, the classes' names")
+        raise ValueError(f"{source}: labels = {names!r:.60}: expected a list of strings, the names of the classes")
     return recipe
 
 
@@ -68,8 +68,8 @@ def blamed(config: str | Path) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:  # a text for a number, too large
-        raise ValueError(f"{config}: {error}; correct the recipe, or leave --set out") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:  # a string for a number, too large
+        raise ValueError(f"{config}: {error}; correct the recipe, or omit --set") from error
 
 
 def made(section: str, factory: Callable[..., T], entries: Mapping[str, Any]) -> T:
@@ -113,7 +113,7 @@ def objective(recipe: dict, images: ImageSet | Crops) -> Objective:
     Raises: TypeError or ValueError for entries that are unknown or out of range, and for images of another shape than
     the network's.
     """
-    checked({"name": "", "licence": ""} | recipe)  # which only a card asks for
+    checked({"name": "", "licence": ""} | recipe)  # only required by the card
     network, noising = nets.build(recipe["network"]), sde.from_spec(recipe["sde"])
     _fits(network, images)
     arguments = (network, noising, images.event_shape)
@@ -122,7 +122,7 @@ def objective(recipe: dict, images: ImageSet | Crops) -> Objective:
         return NoisyClassification(NoisyClassifier(*arguments, range=units_range))
     options = {"prediction": "preconditioned", "objective": "denoising", "weight": "score"} | recipe.get("prior", {})
     if unknown := set(options) - {"prediction", "objective", "weight", "focus"}:
-        raise ValueError(f"[prior] {sorted(unknown)}: expected of prediction, objective, weight and focus")
+        raise ValueError(f"[prior] {sorted(unknown)}: expected some of prediction, objective, weight and focus")
     for name, known in (("prediction", PREDICTIONS), ("objective", OBJECTIVES), ("weight", WEIGHTS)):
         choice(f"[prior] {name}", options[name], sorted(known))
     focus = made("prior] [focus", Focus, options["focus"]) if "focus" in options else None
@@ -138,6 +138,6 @@ def _fits(network: Any, images: ImageSet | Crops) -> None:
     expected = (made_for.image_channels, *(images.event_shape[1:] if size is None else (size, size)))
     if images.event_shape != expected:
         raise ValueError(
-            f"images of {images.event_shape}: the recipe's [network] is for {expected}; change image_channels and "
+            f"images of {images.event_shape}: the recipe's [network] expects {expected}; change image_channels and "
             "image_size there"
         )

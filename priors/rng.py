@@ -1,4 +1,4 @@
-"""Random numbers per row, independent of the batch."""
+"""One random stream per sample, independent of the batch."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ from priors.arguments import seed as seeded
 
 
 class RowRNG:
-    """One random stream per row, so that a sample does not depend on its batch or device.
+    """One random stream per sample, so that a sample does not depend on its batch or device.
 
     Each stream is a numpy Generator of SeedSequence (seed, *key): streams of neighbouring keys are independent. (A
     torch.Generator on the CPU uses only 32 bits of its seed: among 10^5 keys two would coincide.)
@@ -37,7 +37,7 @@ class RowRNG:
         try:
             keys = [tuple(count("a number of a key", part, 0, 2**63 - 1) for part in key) for key in keys]
         except TypeError:
-            raise TypeError("keys: expected tuples of integers >= 0, one per row, such as [(0,), (1,)]") from None
+            raise TypeError("keys: expected tuples of integers >= 0, one per sample, such as [(0,), (1,)]") from None
         sequences = (np.random.SeedSequence(seed, spawn_key=key) for key in keys)
         self._mirrored = torch.tensor(list(mirrored), device=self.device) if any(mirrored) else None
         self._generators = [np.random.Generator(np.random.PCG64(sequence)) for sequence in sequences]
@@ -63,7 +63,7 @@ class RowRNG:
 
     def _draw(self, shape, fill) -> Tensor:
         if len(shape) == 0 or shape[0] != len(self._generators):
-            raise ValueError(f"shape {tuple(shape)}: expected {len(self._generators)} rows, one per stream")
+            raise ValueError(f"shape {tuple(shape)}: expected a first axis of {len(self._generators)}, one per stream")
         out = np.empty(shape, np.float64 if self.dtype == torch.float64 else np.float32)
         for row, generator in zip(out.reshape(len(out), math.prod(shape[1:])), self._generators, strict=True):
             fill(generator, dtype=out.dtype, out=row)

@@ -10,14 +10,14 @@ import numpy as np
 from priors.decoding import decode
 from priors.files import regular
 
-JPEG = b"\xff\xd8\xff"  # what such files begin with
-BLOCK, MOST_BLOCKS = 8, 2**14  # pixels of a block's side; blocks used of a plane
-# Rec. ITU-T T.871 (JFIF): mean square error of R, G and B that an error of one grey level in Y, Cb, Cr makes
+JPEG = b"\xff\xd8\xff"  # the first bytes of such files
+BLOCK, MOST_BLOCKS = 8, 2**14  # side of a block in pixels; largest number of blocks used per plane
+# Rec. ITU-T T.871 (JFIF): mean square error of R, G and B for an error of one grey level in Y, Cb, Cr
 WEIGHTS = (1.0, (0.344136**2 + 1.772**2) / 3, (1.402**2 + 0.714136**2) / 3)
-# Annex K.1 of Rec. ITU-T T.81, the mean of the luminance table: of quality 50 in libjpeg's scale
+# Annex K.1 of Rec. ITU-T T.81, mean of the luminance table: quality 50 in libjpeg
 MEAN_LUMINANCE = 57.625
-FEWEST_BLOCKS, MOST_GROUPS = 16, 4  # of a law of their own; laws of a plane
-LEAST_SCALE = 1e-3  # of a law of coefficients, grey levels
+FEWEST_BLOCKS, MOST_GROUPS = 16, 4  # least number of blocks per group; groups per plane
+LEAST_SCALE = 1e-3  # smallest scale of coefficients, in grey levels
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def _of_group(k: np.ndarray, step: np.ndarray) -> float:
     zeros = (k == 0).mean(0)
     inside, beyond = _left(scale, step)
     error = zeros * inside + (1 - zeros) * beyond
-    error[0, 0] = step[0, 0] ** 2 / 12  # the mean of a block has no law about 0
+    error[0, 0] = step[0, 0] ** 2 / 12  # the mean of a block is not distributed about 0
     return float(error.mean())
 
 
@@ -125,7 +125,7 @@ def _scales(k: np.ndarray, step: np.ndarray) -> np.ndarray:
 def _left(scale: np.ndarray, step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """E[c^2 | |c| < step / 2] of Laplace laws, and E[(c - q k)^2 | k] of k that is not 0; all (8, 8)."""
     u = (np.linspace(0, 1, 64, endpoint=False) + 1 / 128)[:, None, None]  # of half a step, or of one
-    near = np.exp(-(u - u[0]) * step / 2 / scale)  # relative to the first, so that not all of them underflow
+    near = np.exp(-(u - u[0]) * step / 2 / scale)  # relative to the first, to avoid underflow
     far = np.exp(-(u - u[0]) * step / scale)
     inside = (near * (u * step / 2) ** 2).sum(0) / near.sum(0)
     return inside, (far * ((u - 0.5) * step) ** 2).sum(0) / far.sum(0)

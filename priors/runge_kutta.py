@@ -1,4 +1,4 @@
-"""An adaptive Runge-Kutta solver with a separate time and step size for every row of a batch."""
+"""An adaptive Runge-Kutta solver with a separate time and step size for every batch element."""
 
 from collections.abc import Callable
 
@@ -7,11 +7,11 @@ from torch import Tensor
 
 from priors.base import expand
 
-# (s (n,), u (n, *E), row numbers (n,)) -> (du/ds (n, *E), dw/ds (n,)); w is a number carried beside u
+# (s (n,), u (n, *E), row numbers (n,)) -> (du/ds (n, *E), dw/ds (n,)); w is a scalar integrated with u
 Slope = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 NODES = (1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
-STAGES = (  # the last row holds the weights of order 5: its stage is the first one of the next step
+STAGES = (  # the last row has the weights of order 5: its stage is the first one of the next step
     (1 / 5,),
     (3 / 40, 9 / 40),
     (44 / 45, -56 / 15, 32 / 9),
@@ -26,10 +26,10 @@ FIRST_STEP, LEAST_STEP = 0.1, 1e-7  # for an s of order 10, as is the log r of t
 def integrate(
     slope: Slope, u: Tensor, start: float, stop: float, rtol: float, atol: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Solve an ODE with independent rows, each with its own time and step size.
+    """Solve an ODE for a batch, each element with its own time and step size.
 
-    With a common step size, a row's result would depend on its batch. Here a row's step is accepted if its own error is
-    below tolerance, and finished rows leave the batch.
+    With a common step size, results would depend on the batch. Here the step of an element is accepted if its own error
+    is below tolerance, and finished elements leave the batch.
     Formula: the pair of orders 5(4); error = max(max |e_u| / (atol + rtol rms(u)), |e_w| / (atol + rtol |w|)) with e
     the difference of the two orders: the worst entry relative to the magnitude of the row. The next step is .9
     error^(-1/5) times the last, at least 1/5 and at most 5 times, and the first one is .1. Six evaluations per step.
@@ -56,7 +56,7 @@ def integrate(
         size = torch.maximum(_rms(u), _rms(next_u)), torch.maximum(w.abs(), next_w.abs())
         error = torch.maximum(_largest(error_u) / (atol + rtol * size[0]), error_w.abs() / (atol + rtol * size[1]))
         finite = size[0].isfinite() & error.isfinite()
-        error = torch.where(finite, error, torch.inf)  # a step that overflows is rejected and shortened
+        error = torch.where(finite, error, torch.inf)  # steps that overflow are rejected and shortened
         accepted = error <= 1
         factor = (0.9 * error ** (-0.2)).clamp(0.2, 5.0)
         _check_steps(error, ~accepted & (h.abs() * factor < LEAST_STEP), at, rows)
@@ -98,9 +98,9 @@ def _check_steps(error: Tensor, stuck: Tensor, at: Tensor, rows: Tensor) -> None
         place = f"s = {at[k]:.3f} (log sigma / alpha of a flow)"
         if not bool(error[k].isfinite()):
             raise ArithmeticError(
-                f"row {int(rows[k])} becomes nan or infinite after {place}: check that it is in the prior's units, and "
+                f"sample {int(rows[k])} becomes nan or infinite after {place}: check its units, and "
                 "that the prior is finite there"
             )
         raise ArithmeticError(
-            f"row {int(rows[k])} needs steps below {LEAST_STEP:g} at {place}: raise rtol and atol, or pass float64"
+            f"sample {int(rows[k])} needs steps below {LEAST_STEP:g} at {place}: raise rtol and atol, or pass float64"
         )

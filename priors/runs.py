@@ -30,7 +30,7 @@ def train(
     with blamed(config):
         training = made("training", TrainingConfig, recipe["training"] | overrides)
     if (out / STATE).exists() and not resume:
-        raise ValueError(f"{out} holds a training state: pass --resume to go on, or another folder")
+        raise ValueError(f"{out} has a training state: pass --resume to continue, or use another folder")
     split = sets.training_split(data) if split is None else split
     images = _read(data, split or None, recipe)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")

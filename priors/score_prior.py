@@ -78,7 +78,7 @@ class DataRange:
     standard deviation of the data for a preconditioned one.
 
     Arguments: shift (float); scale (float > 0), in data units.
-    Raises: TypeError or ValueError for other numbers.
+    Raises: TypeError or ValueError for other values.
     """
 
     shift: float = 0.0
@@ -146,7 +146,7 @@ class ScorePrior(Prior, nn.Module):
         if moments is None and spectrum is not None:
             moments = spectrum.sized(event_shape)
         if moments is not None and moments.mean.shape != tuple(event_shape):
-            raise ValueError(f"moments of {tuple(moments.mean.shape)}: expected events of {tuple(event_shape)}")
+            raise ValueError(f"moments of shape {tuple(moments.mean.shape)}: expected {tuple(event_shape)}")
         self.network, self.sde, self.event_shape, self.moments = network, sde, tuple(event_shape), moments
         self.prediction, self.range, self.units, self.spectrum = prediction, range, units, spectrum
         self.predict: Prediction = prediction if callable(prediction) else PREDICTIONS[prediction]
@@ -179,7 +179,7 @@ class ScorePrior(Prior, nn.Module):
         """
         if self.prediction != "preconditioned":
             raise ValueError(
-                f"prediction = {self.prediction!r}: only a preconditioned network serves another SDE than its own; "
+                f"prediction = {self.prediction!r}: only a preconditioned network can be used with another SDE; "
                 f"keep {self.sde}, or train with prediction = 'preconditioned'"
             )
         return self._with(sde=sde)
@@ -196,8 +196,8 @@ class ScorePrior(Prior, nn.Module):
         minimum = self.least_size
         if minimum is None:
             raise ValueError(
-                f"event_shape = {shape}: this prior's network is made for {self.event_shape} alone; bring pictures to "
-                "that size, or take a prior of any size, such as 'natural'"
+                f"event_shape = {shape}: this prior's network only takes {self.event_shape}; resize pictures to "
+                "that size, or use a prior for any size, such as 'natural'"
             )
         if len(shape) != 3 or shape[0] != self.event_shape[0] or min(shape[1:]) < minimum:
             raise ValueError(
@@ -239,7 +239,7 @@ def _checked(network, sde, event_shape, range) -> tuple[int, ...]:
 
 
 class NoisyClassifier(nn.Module):
-    """Class logits of a noised image: log p(label | x_t) up to a constant per row.
+    """Class logits of a noised image: log p(label | x_t) up to a constant per sample.
 
     Source: Song et al. 2021, section 5 and appendix I.1.
     Arguments: network (Module): (u (N, *E), label (N,)) -> logits (N, classes), with unit-variance input and the label

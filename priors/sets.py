@@ -41,7 +41,7 @@ def read_images(path: str | Path, split: str | None = None) -> ImageSet:
     try:
         return data.read(path, split)
     except FileError as error:
-        raise FileError(f"{error}; or '{_group(split)}', as inverse-pack writes them; --split names a part") from None
+        raise FileError(f"{error}; or '{_group(split)}', as written by inverse-pack; --split selects a part") from None
 
 
 def read_pictures(path: str | Path, split: str | None = None) -> Pictures:

@@ -13,7 +13,7 @@ from torch import Tensor
 from priors.arguments import finite, rows, shape
 from priors.wording import Concise
 
-FLOORS = 200  # tried, in equal ratios
+FLOORS = 200  # candidates of the floor frequency, in equal ratios
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,7 +43,7 @@ class Spectrum(Concise):
         if finite("crops", rows("crops", crops)).ndim != 4 or min(crops.shape[2:]) < 8:
             raise ValueError(f"crops of shape {tuple(crops.shape)}: expected (n, C, H, W) of at least 8 x 8 pixels")
         if len(crops) < 2:
-            raise ValueError(f"{len(crops)} crops: expected at least 2, a covariance needs a spread")
+            raise ValueError(f"{len(crops)} crops: expected at least 2, for a covariance")
         x = crops.double()
         mean = x.mean((0, 2, 3))
         away = x - mean.view(-1, 1, 1)
@@ -51,7 +51,7 @@ class Spectrum(Concise):
         spread, colours = torch.linalg.eigh(pixels.mT @ pixels / len(pixels))
         found = cosine(torch.einsum("cd,nchw->ndhw", colours, away)).square().mean(0)
         f = frequencies(*x.shape[2:]).double()
-        inner = f > 2 * f[f > 0].min()  # the lowest are affected by the crop's border
+        inner = f > 2 * f[f > 0].min()  # the lowest frequencies are affected by the crop's border
         law = torch.stack([torch.ones_like(f[inner]), -f[inner].log()], 1)
         weight = f[inner].rsqrt()[:, None]
         fit = torch.linalg.lstsq(weight * law, weight * found[:, inner].clamp_min(1e-12).log().mT).solution

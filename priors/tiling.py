@@ -36,8 +36,8 @@ class Tiled(Wrapped):
         radius = getattr(getattr(prior, "network", None), "receptive_radius", None)
         if radius is None:
             raise ValueError(
-                f"{type(prior).__name__}: its network does not say how far it sees, and only a bounded receptive field "
-                "can be tiled; take a prior of any size, such as 'natural', or solve untiled"
+                f"{type(prior).__name__}: its network does not declare its receptive field, and only a bounded one "
+                "can be tiled; use a prior for any size, such as 'natural', or solve without tiles"
             )
         tile = count("tile", tile, hint="pixels of a side")
         stride: int = prior.network.stride  # type: ignore[assignment]
@@ -65,7 +65,7 @@ class Tiled(Wrapped):
 
     def _spans(self, size: int) -> Iterator[tuple[slice, slice]]:
         """Along one axis: the pixels that a tile is evaluated on, and those of them that are kept."""
-        # starts and inner ends are multiples of the stride, so that the grid of a tile is that of the image
+        # tiles start and end at multiples of the stride, so that their grid is that of the image
         for start in range(0, size, self.tile):
             end = min(start + self.tile, size)
             first, last = max(start - self.margin, 0), min(end + self.margin, size)

@@ -25,10 +25,10 @@ from priors.score_prior import ScorePrior
 from priors.spectrum import Spectrum
 from priors.training_config import TrainingConfig
 
-AFRESH = "start afresh in another folder"
+AFRESH = "start a new training in another folder"
 STATE, LOG = "state.safetensors", "log.jsonl"
 MOMENT_PICTURES = 300  # of 8 crops each: all crops of a thousand pictures take 20 GB in the cosine transform
-MOMENT_IMAGES = 20_000  # more hardly change 256 components
+MOMENT_IMAGES = 20_000  # more images hardly change 256 components
 
 
 class Trainer:
@@ -53,11 +53,11 @@ class Trainer:
     ):
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         if config.batch_size % self.world:
-            raise ValueError(f"batch_size {config.batch_size} does not divide among {self.world} processes")
+            raise ValueError(f"batch_size {config.batch_size} is not divisible by the {self.world} processes")
         if len(data) < config.held_out + config.batch_size:
             raise ValueError(
                 f"{len(data)} images: too few for held_out = {config.held_out} and one batch of {config.batch_size}; "
-                "lower these in [training], or take more images"
+                "lower these in [training], or use more images"
             )
         self.config, self.out, self.notes = config, Path(out), notes or {}
         self.device = torch.device(device)
@@ -113,7 +113,9 @@ class Trainer:
     def _update(self, module: nn.Module, progress: float) -> float:
         k = self.config
         module.train()
-        torch.manual_seed(_seed(k.seed, 3, self.step, self.rank))  # dropout only: all else has generators of its own
+        torch.manual_seed(
+            _seed(k.seed, 3, self.step, self.rank)
+        )  # for dropout only: everything else has its own generator
         for group in self.optimizer.param_groups:
             group["lr"] = k.rate(self.step, progress)
         with torch.autocast(self.device.type, getattr(torch, k.precision), enabled=k.precision != "float32"):
@@ -229,7 +231,7 @@ class Trainer:
         try:
             self.network.load_state_dict(_under("network.", state))
         except RuntimeError as error:
-            raise ValueError(f"{path} was saved by another network: {error}") from None
+            raise ValueError(f"{path} was saved for another network: {error}") from None
         entries: dict[int, dict[str, Tensor]] = {}
         with reading(path, "training state", AFRESH):
             for name, value in _under("adam.", state).items():
@@ -238,7 +240,7 @@ class Trainer:
             averages = {name: value.to(self.device) for name, value in _under("ema.", state).items()}
             own = self.network.state_dict()
             if {n: v.shape for n, v in averages.items()} != {n: v.shape for n, v in own.items()}:
-                raise FileError(f"{path} holds averages of another network: {AFRESH}")
+                raise FileError(f"{path} has averages of another network: {AFRESH}")
             scaler, losses = json.loads(clock["scaler"]), json.loads(clock.get("losses", "{}"))
             step, seconds = int(clock["step"]), float(clock["seconds"])
             groups = self.optimizer.state_dict()["param_groups"]
@@ -271,5 +273,5 @@ def _generator(seed: int, stream: int, index: int) -> torch.Generator:
 
 
 def _seed(*entropy: int) -> int:
-    # hashed: a torch.Generator on the CPU keeps the lower 32 bits only
+    # hashed: a torch.Generator on the CPU only uses the lower 32 bits
     return int(np.random.SeedSequence(entropy).generate_state(1)[0])

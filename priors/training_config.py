@@ -41,7 +41,7 @@ class TrainingConfig:
         choice("precision", self.precision, ("float32", "bfloat16", "float16"))
         seeded(self.seed)
         if self.steps == 0 and self.minutes == 0:
-            raise ValueError("neither steps nor minutes is positive: say how long to train")
+            raise ValueError("neither steps nor minutes is positive: set one of them")
 
     def progress(self, step: int, seconds: float) -> float:
         """The finished fraction of the run, in [0, 1]."""

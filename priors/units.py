@@ -23,7 +23,7 @@ class Units:
             raise TypeError(f"name = {self.name!r:.60}: expected the unit's name, such as 'HU'")
         settings(self, zero="(-inf, inf)", one="(-inf, inf)")
         if self.zero == self.one:
-            raise ValueError(f"{self}: expected two finite values that differ, of 0 and of 1 in image units")
+            raise ValueError(f"{self}: expected two different finite values, for 0 and 1 in image units")
 
     def physical(self, x: Any) -> Any:
         """Convert from image units; x is a number, or a tensor or array (N, *E), and so is the result."""

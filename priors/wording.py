@@ -1,15 +1,15 @@
-"""The `repr` of objects: one line, numbers in full and tensors by their shape."""
+"""The `repr` of objects: one line, scalars in full and tensors by their shape."""
 
 from dataclasses import MISSING, fields
 from typing import Any
 
 from torch import Tensor, nn
 
-FEW = 4  # numbers that are shown one by one
+FEW = 4  # tensors of at most this many entries are shown in full
 
 
 def shown(value: Any) -> str:
-    """A value in a few words: a tensor of few numbers as these, others as <(shape)>, a long list as how many entries it
+    """A short text for a value: small tensors in full, others as <(shape)>, a long list as how many entries it
     has, a network as how many parameters."""
     if isinstance(value, Tensor):
         if value.is_meta or value.is_complex() or value.ndim > 1 or not 0 < value.numel() <= FEW:

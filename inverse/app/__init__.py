@@ -1,1 +1,1 @@
-"""Command lines, pictures, and the files that people bring."""
+"""Command lines, pictures, and input files."""

@@ -1,4 +1,4 @@
-"""`inverse`: the demo, one's own image, and lists of what there is."""
+"""The command `inverse`."""
 
 import sys
 from importlib import metadata
@@ -20,7 +20,7 @@ from inverse.app.options import (
 )
 from priors.terminal import explained, say
 
-# a help text needs no torch: what a command does is imported inside it
+# `--help` must not import torch: each command imports its implementation
 app = typer.Typer(
     add_completion=False, pretty_exceptions_show_locals=False, rich_markup_mode=None, no_args_is_help=True
 )
@@ -36,24 +36,24 @@ def _show_version(asked: bool) -> None:
 @app.callback(help=__doc__)
 def main(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="say the version, and stop")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="print the version and exit")
     ] = False,
 ) -> None:
-    """What all commands share."""
+    """Options of all commands."""
 
 
 @app.command()
 def demo(
     out: OutOption = Path("demo"), images: int = 4, samples: int = 4, seed: SeedOption = 0, device: DeviceOption = "cpu"
 ) -> None:
-    """Solve every task of the demo on pictures beside the shipped priors; pictures, solutions and a table."""
+    """Solve the demo tasks on test images of the shipped priors; write pictures, solutions and a table."""
     from inverse.app import demo
     from inverse.app.tables import print_table
 
     with explained():
         rows = demo.run(out, images, samples, seed, device=device)
     print_table("demo", rows)
-    say(f"pictures and solutions are in {out}; all tasks on one sheet: {out / 'contact.png'}")
+    say(f"pictures and solutions are in {out}; all tasks in one picture: {out / 'contact.png'}")
 
 
 @app.command()
@@ -61,7 +61,7 @@ def solve(
     image: Annotated[
         Path,
         typer.Argument(
-            help="a PNG, JPEG or TIFF, or a folder of such; with --measured, measurements: the same or .npy (1, *M)"
+            help="a PNG, JPEG or TIFF, or a folder of them; with --measured, measurements: the same or .npy (1, *M)"
         ),
     ],
     operator: Annotated[
@@ -73,39 +73,38 @@ def solve(
     ],
     sigma: Annotated[
         str | None,
-        typer.Option(help="standard deviation of the noise; default: of a measurement auto, its estimate, else .05"),
+        typer.Option(help="standard deviation of the noise; default: estimated (auto) with --measured, otherwise .05"),
     ] = None,
     prior: Annotated[
-        str | None, typer.Option("--prior", help="as of the other commands; default: by the picture's size")
+        str | None, typer.Option("--prior", help="as for the other commands; default: chosen by the picture's size")
     ] = None,
     config: ConfigOption = None,
     samples: int = 4,
     method: str = "auto",
-    budget: Annotated[str | None, typer.Option(help="of method auto: fast, balanced or exact")] = None,
+    budget: Annotated[str | None, typer.Option(help="with --method auto: fast, balanced or exact")] = None,
     steps: StepsOption = None,
     antithetic: AntitheticOption = False,
     seed: SeedOption = 0,
     out: OutOption = Path("solution"),
-    measured: Annotated[bool, typer.Option(help="the file is the measurement itself, not an image to measure")] = False,
+    measured: Annotated[bool, typer.Option(help="the file is the measurement y, not an image to degrade")] = False,
     resize: Annotated[bool, typer.Option(help="resize the image to the prior's size")] = False,
     size: Annotated[
         str | None,
-        typer.Option(help="HEIGHTxWIDTH or CHANNELSxHEIGHTxWIDTH of the picture, where a measurement does not tell it"),
+        typer.Option(help="HEIGHTxWIDTH or CHANNELSxHEIGHTxWIDTH of the image, if y does not determine it"),
     ] = None,
     tile: Annotated[
-        int | None, typer.Option(help="pixels of tiles, for less memory; default: none where --memory is enough")
+        int | None, typer.Option(help="tile size in pixels, to save memory; default: no tiles if --memory is enough")
     ] = None,
-    memory: Annotated[float, typer.Option(help="GB that one gradient of the prior may take untiled")] = 2.0,
+    memory: Annotated[float, typer.Option(help="GB available for one gradient of the prior without tiles")] = 2.0,
     device: DeviceOption = "cpu",
     precision: PrecisionOption = "auto",
-    dry: Annotated[bool, typer.Option(help="say what would be done and how long it would take, and stop")] = False,
-    why: Annotated[bool, typer.Option("--why", help="the measurements behind the method that auto takes")] = False,
-    overwrite: Annotated[bool, typer.Option(help="replace samples of another problem in the folder")] = False,
+    dry: Annotated[bool, typer.Option(help="print the plan and its estimated time, then exit")] = False,
+    why: Annotated[bool, typer.Option("--why", help="print the evidence behind the choice of --method auto")] = False,
+    overwrite: Annotated[bool, typer.Option(help="replace samples of another problem in the output folder")] = False,
 ) -> None:
-    """Samples of the posterior for your own image: measured by the operator here, or measured already.
+    """Draw posterior samples for your image: degraded by the operator here, or measured already (--measured).
 
-    Says first what it will do and how long it will take. Killed, it goes on with the same command from the samples that
-    were finished.
+    Prints the plan and its estimated time first. If interrupted, the same command resumes from the finished samples.
     """
     from inverse.app import solving
 
@@ -124,14 +123,14 @@ def solve(
 def sample(
     prior: PriorOption = "fashion-mnist",
     config: ConfigOption = None,
-    n: Annotated[int, typer.Option("--n", help="how many")] = 16,
+    n: Annotated[int, typer.Option("--n", help="number of samples")] = 16,
     method: str = "pc",
     steps: StepsOption = None,
     seed: SeedOption = 0,
     out: OutOption = Path("samples"),
     device: DeviceOption = "cpu",
 ) -> None:
-    """Unconditional samples of a prior, as a picture and as HDF5."""
+    """Draw unconditional samples of a prior; write a picture and an HDF5 file."""
     from inverse.app import unconditional
 
     with explained():
@@ -144,13 +143,13 @@ def likelihood(
     files: Annotated[list[Path], typer.Argument(help="PNG or JPEG files, or image sets (.h5, .npz)")],
     prior: PriorOption = "fashion-mnist",
     config: ConfigOption = None,
-    images: Annotated[int | None, typer.Option(help="only so many, the first ones; default: all")] = None,
-    split: Annotated[str | None, typer.Option(help="of an image set: reads SPLIT_images, not images")] = None,
+    images: Annotated[int | None, typer.Option(help="use only the first so many images; default: all")] = None,
+    split: Annotated[str | None, typer.Option(help="of an image set: read SPLIT_images instead of images")] = None,
     seed: SeedOption = 0,
     resize: Annotated[bool, typer.Option(help="resize image files to the prior's size")] = False,
     device: DeviceOption = "cpu",
 ) -> None:
-    """Bits per dimension that the prior spends on images of 8 bits, by its probability flow."""
+    """Bits per dimension of 8-bit images under a prior, by its probability flow ODE."""
     from inverse.app import unconditional
 
     unconditional.likelihood(files, prior, config, images, split, seed, resize, device)
@@ -158,7 +157,7 @@ def likelihood(
 
 @app.command("priors")
 def list_priors() -> None:
-    """The shipped priors."""
+    """List the shipped priors."""
     from inverse.app import listings
 
     listings.list_priors()
@@ -166,9 +165,9 @@ def list_priors() -> None:
 
 @app.command("operators")
 def list_operators(
-    name: Annotated[str | None, typer.Argument(help="what this one takes, its constructors, two examples")] = None,
+    name: Annotated[str | None, typer.Argument(help="show the constructors and two examples of this operator")] = None,
 ) -> None:
-    """The operators, plug-ins included."""
+    """List the operators, including plug-ins."""
     from inverse.app import listings
 
     listings.list_operators(name)
@@ -176,7 +175,7 @@ def list_operators(
 
 @app.command("methods")
 def list_methods() -> None:
-    """The methods, what they need of an operator, and their papers."""
+    """List the methods, the operators that they require, and their papers."""
     from inverse.app import listings
 
     listings.list_methods()
@@ -189,35 +188,35 @@ def scan(
         Path,
         typer.Argument(help="HDF5 as of fastMRI: kspace (slices, H, W) or (slices, coils, H, W); mask, sensitivity"),
     ],
-    prior: Annotated[str, typer.Option(help="a shipped name or a checkpoint folder")] = "brain-mri",
-    out: Annotated[Path, typer.Option(help="folder for what is made")] = Path("reconstruction"),
-    slices: Annotated[str | None, typer.Option(help="such as 0,3,5-9; default: all")] = None,
+    prior: Annotated[str, typer.Option(help="name of a shipped prior or a checkpoint folder")] = "brain-mri",
+    out: Annotated[Path, typer.Option(help="output folder")] = Path("reconstruction"),
+    slices: Annotated[str | None, typer.Option(help="slices to solve, such as 0,3,5-9; default: all")] = None,
     rows: Annotated[
-        int | None, typer.Option(help="middle rows to keep, of an oversampled readout; default: all")
+        int | None, typer.Option(help="middle rows to keep if the readout is oversampled; default: all")
     ] = None,
     accelerate: Annotated[
-        float | None, typer.Option(help="of a whole scan: leave out columns of k-space, 4 keeps a quarter of them")
+        float | None, typer.Option(help="undersample a fully sampled scan: 4 keeps a quarter of the k-space columns")
     ] = None,
     calibration: Annotated[
         float | None,
-        typer.Option(help="with --accelerate: share of all columns kept in the middle; default .08, at least 5"),
+        typer.Option(help="with --accelerate: fraction of columns kept in the middle; default .08, at least 5 columns"),
     ] = None,
     pattern: Annotated[str, typer.Option(help="with --accelerate: variable, equispaced or uniform")] = "variable",
-    samples: Annotated[int, typer.Option(min=1, help="of the posterior, of every slice")] = 8,
+    samples: Annotated[int, typer.Option(min=1, help="posterior samples per slice")] = 8,
     method: Annotated[str, typer.Option(help="see `inverse methods`")] = "auto",
-    budget: Annotated[str | None, typer.Option(help="of method auto: fast, balanced or exact")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="default: the method's")] = None,
+    budget: Annotated[str | None, typer.Option(help="with --method auto: fast, balanced or exact")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="number of steps; default: that of the method")] = None,
     antithetic: AntitheticOption = False,
     sigma: Annotated[
-        str, typer.Option(help="noise in the file's units, or auto: from the border of k-space and what samples leave")
+        str, typer.Option(help="noise level in the file's units, or auto: estimated from k-space and from residuals")
     ] = "auto",
-    seed: Annotated[int, typer.Option(help="of the random numbers; every slice has its own, by its number")] = 0,
+    seed: Annotated[int, typer.Option(help="random seed; every slice has its own stream")] = 0,
     device: DeviceOption = "cpu",
     precision: PrecisionOption = "auto",
-    dry: Annotated[bool, typer.Option(help="say what would be done and how long it would take, and stop")] = False,
+    dry: Annotated[bool, typer.Option(help="print the plan and its estimated time, then exit")] = False,
 ) -> None:
-    """Posterior samples of an MRI scan. What is done already is skipped, so that a killed run goes on, and a run with
-    more --samples adds to those that the folder holds."""
+    """Reconstruct an MRI scan: posterior samples of every slice. Finished slices are skipped, so that an interrupted
+    run can be resumed; a larger --samples adds samples to the folder."""
     from inverse.app import scan
 
     scan.scan(

@@ -1,4 +1,4 @@
-"""The demo: measurements of real images, solved and shown."""
+"""The demo: solve simulated measurements of test images and show the results."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,24 +18,24 @@ from inverse.solution import Solution
 from operators import GaussianNoise, LinearOperator, Operator
 from priors.data import ImageSet
 
-# half of the default's steps, for half the time; `inverse-bench run efficiency` measures what they cost in quality
+# half of the default steps, for half the time; `inverse-bench run efficiency` measures the loss of quality
 FAST_MMPS = replace(METHODS["mmps"], n_steps=16)
-# a classifier of 85 % accuracy leaves p(x | label) vague; the weight trades variety for agreement with the label
+# with a classifier of 85 % accuracy p(x | label) is broad; this weight trades variety for agreement with the label
 STRONG_LABEL = replace(METHODS["classifier"], guidance=NoisyLikelihood(3.0), n_steps=60)
 CLASSIFIER = "fashion-mnist-classifier"
 
 
 @dataclass(frozen=True)
 class Task:
-    """One kind of measurement: on which prior's pictures, its operator by event shape, and what to say of it."""
+    """One demo task: the prior whose test images it uses, the operator for an event shape, and its description."""
 
     title: str
     prior: str
     operator: Callable[[tuple[int, ...]], Operator]
     method: Method
-    reconstructs: bool = True  # whether the truth is what an estimate is compared with
-    most: int = 4  # pictures
-    zero_filled: bool = False  # whether what was measured is shown as the least picture that explains it
+    reconstructs: bool = True  # whether estimates are compared with the truth
+    most: int = 4  # images
+    zero_filled: bool = False  # whether the measurement is shown as its minimum-norm image
 
 
 def _motion(event_shape: tuple[int, ...]) -> Operator:
@@ -72,9 +72,9 @@ def _box(event_shape: tuple[int, ...]) -> Operator:
 
 TASKS: dict[str, Task] = {
     "motion": Task("photographs: motion blur of 15 px, sigma_y = .02", "natural", _motion, FAST_MMPS, most=3),
-    "enlarging": Task("photographs: a quarter of the size, sigma_y = .01", "natural", _enlarging, FAST_MMPS, most=3),
+    "enlarging": Task("photographs: super-resolution x4, sigma_y = .01", "natural", _enlarging, FAST_MMPS, most=3),
     "scan": Task(
-        "brain MRI: a quarter of k-space, sigma_y = .02; truths are draws of the prior",
+        "brain MRI: a quarter of k-space, sigma_y = .02; truths are samples of the prior",
         "brain-mri",
         _scan,
         FAST_MMPS,
@@ -82,7 +82,7 @@ TASKS: dict[str, Task] = {
     ),
     "masking": Task("masking: half of the pixels, sigma_y = .05", "fashion-mnist", _masking, FAST_MMPS),
     "blur": Task("blur: Gaussian, 1.5 px, sigma_y = .02", "fashion-mnist", _blur, FAST_MMPS),
-    "label": Task("label: the class and nothing else", "fashion-mnist", _label, STRONG_LABEL, reconstructs=False),
+    "label": Task("label: only the class is known", "fashion-mnist", _label, STRONG_LABEL, reconstructs=False),
     "colourisation": Task("colourisation: grey, sigma_y = .02", "cifar10", _grayscale, FAST_MMPS),
     "imputation": Task("imputation: 12 x 12 px missing, sigma_y = .02", "cifar10", _box, FAST_MMPS),
 }
@@ -91,12 +91,12 @@ TASKS: dict[str, Task] = {
 def run(
     out: Path, n_images: int = 4, n_samples: int = 4, seed: int = 0, progress: bool = True, device: str = "cpu"
 ) -> list[dict[str, str]]:
-    """Solve every task on pictures that lie beside its prior; pictures and solutions go to ``out`` task by task.
+    """Solve every task on test images of its prior; write pictures and solutions to ``out`` after each task.
 
-    Arguments: out (folder); n_images per task (photographs, and priors with fewer pictures, show fewer), n_samples
-    (int >= 2, for a standard deviation); seed; progress; device, where the priors compute.
-    Returns: one row of figures per task, as texts.
-    A picture that cannot be drawn is warned of (`inverse.app.figures.NotDrawn`).
+    Arguments: out (folder); n_images per task (photographs, and priors with fewer test images, show fewer), n_samples
+    (int >= 2, for a standard deviation); seed; progress; device of the priors.
+    Returns: one dictionary of figures per task, as strings.
+    Warns: `inverse.app.figures.NotDrawn` if a picture cannot be drawn.
     Raises: ValueError for too few samples or more images than any prior has.
     """
     if n_samples < 2:
@@ -112,7 +112,7 @@ def run(
         chosen = images[torch.arange(i * n, (i + 1) * n) % len(images)]
         operator, truth = task.operator(prior.event_shape), chosen.floats()
         y = _measure(operator, chosen)
-        pairs = n_samples % 2 == 0  # few samples, whose mean is looked at first
+        pairs = n_samples % 2 == 0  # with few samples antithetic pairs give a better mean
         how = {"seed": seed, "progress": progress, "antithetic": pairs, "precision": "auto"}
         solution = solve_there(prior, operator, y, n_samples, task.method, **how)
         solution.save(out / f"{name}.h5")
@@ -131,13 +131,12 @@ def run(
 def _measure(operator: Operator, images: ImageSet) -> Tensor:
     if "noisy_likelihood" not in operator.capabilities:
         return operator.measure(images.floats(), seed=1)
-    assert images.labels is not None  # a prior that the demo asks for a label has labelled pictures beside it
+    assert images.labels is not None  # priors used in a label task have labelled test images
     return images.labels
 
 
 def columns(solution: Solution, y: Tensor, truth: Tensor | None) -> list[Column]:
-    """What a gallery shows of a solution: truth if known, measurement (a picture or a label), up to 4 samples, mean,
-    std."""
+    """Columns of a gallery: truth if known, measurement (a picture or a label), up to 4 samples, mean, std."""
     shown = [] if truth is None else [Column("truth", truth)]
     names = priors.labels(CLASSIFIER)
     shown.append(Column("measurement", y) if y.ndim == 4 else Column("label", [names[int(i)] for i in y]))
@@ -148,7 +147,7 @@ def columns(solution: Solution, y: Tensor, truth: Tensor | None) -> list[Column]
 def figures_of(
     name: str, task: Task, solution: Solution, operator: Operator, y: Tensor, truth: Tensor
 ) -> dict[str, str]:
-    """One line of the demo's table; a dash where a figure would mean nothing."""
+    """One row of the demo's table; a dash where a figure does not apply."""
     row = {"task": name, "method": solution.method}
     n = solution.samples.shape[1]
     if task.reconstructs:

@@ -1,4 +1,4 @@
-"""Solving where the prior is, such as on a GPU, for command lines, which pose problems on the CPU."""
+"""Solve on the device of the prior, such as a GPU, for command lines that build problems on the CPU."""
 
 import copy
 from dataclasses import fields, replace
@@ -14,14 +14,14 @@ from priors import Prior
 
 
 def moved(device: torch.device, operator: Operator, y: Tensor) -> tuple[Operator, Tensor]:
-    """The operator and its measurement on a device; copies, where they are not there."""
+    """The operator and its measurement on a device; copied if they are elsewhere."""
     if torch.device(device).type == "cpu":
         return operator, y
     return copy.deepcopy(operator).to(device), y.to(device)
 
 
 def solve_there(prior: Prior, operator: Operator, y: Tensor, *rest: Any, **more: Any) -> Solution:
-    """`inverse.solve` on the device of the prior, of an operator and a y on the CPU; the solution is on the CPU.
+    """`inverse.solve` on the prior's device, for an operator and a y on the CPU; the solution is on the CPU.
 
     Arguments, errors and warnings: as `inverse.solve`.
     """

@@ -1,4 +1,4 @@
-"""MRI scans in HDF5, laid out as those of fastMRI: from k-space to what `solve` takes, and back to scanner units."""
+"""MRI scans in fastMRI's HDF5 layout: from k-space to the arguments of `solve`, and back to scanner units."""
 
 import math
 from collections.abc import Sequence
@@ -29,20 +29,20 @@ from priors.files import FileError
 from priors.hdf5 import NUMBERS, Hdf5, opened
 
 RSS = "reconstruction_rss"
-SENSITIVITIES = ("sensitivity", "sensitivities", "sens_maps")  # names that files give them
-BRIGHT = 0.995  # the quantile of the zero-filled magnitude that becomes 1: a maximum that no single pixel decides
-WHOLE = 0.75  # fraction of k-space that a scan must have to be taken for a whole one, padding left out
-NUMBERS_OF_NOISE = 50  # that a noise level is estimated from
+SENSITIVITIES = ("sensitivity", "sensitivities", "sens_maps")  # names of the dataset in different files
+BRIGHT = 0.995  # quantile of the zero-filled magnitude that becomes 1: unlike the maximum, robust to single pixels
+WHOLE = 0.75  # fraction of k-space that a fully sampled scan must have, without padding
+NUMBERS_OF_NOISE = 50  # least number of values to estimate a noise level from
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One slice as `solve` takes it, in units in which the picture's brightest part is 1.
+    """One slice as arguments of `solve`, in units in which the brightest part of the picture is 1.
 
-    Attributes: operator; y (1, *M); scale: scanner units in one unit of the picture; sigma: of the noise, in scanner
-    units; zero_filled (1, 1, H, W): magnitude of the transform of what was measured, coils as root sum of squares;
-    estimated: what the file did not tell, among "sensitivities", "phase" and "sigma"; excess: mean of the variance that
-    the operator's noise has over sigma^2, above 1 where the estimates' errors are part of it (see
+    Attributes: operator; y (1, *M); scale: scanner units per unit of the picture; sigma: of the noise, in scanner
+    units; zero_filled (1, 1, H, W): magnitude of the zero-filled reconstruction, coils combined by root sum of
+    squares; estimated: what the file does not contain, among "sensitivities", "phase" and "sigma"; excess: mean
+    variance of the operator's noise over sigma^2, above 1 if it includes errors of the estimates (see
     `inverse.app.scan_noise.with_errors`).
     """
 
@@ -60,7 +60,7 @@ class Scan:
     """Slices of a scan.
 
     Attributes: kspace (S, H, W) or (S, coils, H, W) complex64, scanner units, k = 0 at (H // 2, W // 2); mask (S, H, W)
-    bool; sensitivities (S, coils, H, W) complex64, or None; slices: their numbers in the file; total: of the file.
+    bool; sensitivities (S, coils, H, W) complex64, or None; slices: their indices in the file; total: of the file.
     """
 
     kspace: Tensor
@@ -76,20 +76,20 @@ class Scan:
 
     @property
     def coils(self) -> int | None:
-        """Their number; None for a single coil."""
+        """Number of coils; None for a single coil."""
         return self.kspace.shape[1] if self.kspace.ndim == 4 else None
 
     def cropped(self, rows: int) -> "Scan":
-        """The same scan of the pictures' middle rows: without what the readout was oversampled by.
+        """The same scan cropped to its middle rows, to remove readout oversampling.
 
         Arguments: rows (int from 1 to H) to keep. The noise of k-space stays white and of the same level.
-        Raises: ValueError for other numbers, and for masks that are not of whole columns, whose rows do not separate.
+        Raises: ValueError for other values, and if the mask is not made of whole columns, so that rows do not separate.
         """
         height = self.size[0]
         if not 1 <= rows <= height:
             raise ValueError(f"rows = {rows}: expected 1 to {height}, the rows of the scan")
         if not bool((self.mask == self.mask[:, :1]).all()):
-            raise ValueError(f"rows = {rows}: only a scan of whole columns of k-space can be cropped; keep all rows")
+            raise ValueError(f"rows = {rows}: only a mask of whole k-space columns can be cropped; keep all rows")
         middle = slice(height // 2 - rows // 2, height // 2 - rows // 2 + rows)
         kspace = fftc(ifftc(self.kspace, (-2,))[..., middle, :], (-2,))
         maps = None if self.sensitivities is None else self.sensitivities[..., middle, :]
@@ -98,16 +98,16 @@ class Scan:
     def undersampled(
         self, acceleration: float = 4.0, calibration: float = 0.08, kind: Kind = "variable", seed: int = 0
     ) -> "Scan":
-        """The same scan as an accelerated one would have measured it: whole columns of k-space, the others set to 0.
+        """The same scan, retrospectively undersampled: whole columns of k-space are kept, the others set to 0.
 
-        Arguments: as `operators.sampling.cartesian`; all slices have the same columns. Columns that the scan has not
-        measured, such as padded ones, stay so.
-        Raises: ValueError for a scan of which less than three quarters are measured, and as `cartesian`.
+        Arguments: as `operators.sampling.cartesian`; all slices have the same columns. Unmeasured columns, such as
+        padding, stay unmeasured.
+        Raises: ValueError if less than three quarters of k-space are measured, and as `cartesian`.
         """
         measured = float(self.mask.float().mean())
         if measured < WHOLE:
             raise ValueError(
-                f"{measured:.0%} of k-space are measured: expected a whole scan to leave columns out of; solve this "
+                f"{measured:.0%} of k-space are measured: only a fully sampled scan can be undersampled; solve this "
                 "one as it is"
             )
         mask = self.mask & cartesian(self.size, acceleration, calibration, kind, seed)
@@ -115,27 +115,28 @@ class Scan:
         return replace(self, kspace=torch.where(wide, self.kspace, 0), mask=mask)
 
     def zero_filled(self, i: int) -> Tensor:
-        """Magnitude of the transform of what was measured of slice number ``slices[i]``, (H, W) in scanner units.
+        """Magnitude of the zero-filled reconstruction of slice number ``slices[i]``, (H, W) in scanner units.
 
-        Coils as root sum of squares; of a whole scan it is the picture that reconstructions are compared with.
+        Coils are combined by root sum of squares; for a fully sampled scan this is the reference image.
         """
         pictures = ifftc(torch.where(self.mask[i], self.kspace[i], 0)).abs()
-        # in double precision, in which the squares of numbers as small as 1e-20 are not 0
+        # in double precision: the square of 1e-20 would be 0 in single precision
         return pictures if self.coils is None else pictures.double().square().sum(0).sqrt().float()
 
     def problem(self, i: int, channels: int = 1, sigma: float | None = None) -> Problem:
-        """Slice number ``slices[i]`` as a problem; what the file does not say is estimated from its k-space.
+        """Slice number ``slices[i]`` as a problem; what the file does not contain is estimated from its k-space.
 
-        Arguments: i; channels: 1 for a prior of magnitudes, whose phase is then estimated from the middle of k-space,
-        with the coils or alone, or 2 for one of complex pictures; sigma: standard deviation of the noise in the real
-        and in the imaginary part, in scanner units; None: see `noise_level`, and `inverse.app.scan_noise.with_errors`.
-        Raises: ValueError for a slice of zeros, or where k-space does not tell what is to be estimated.
+        Arguments: i; channels: 1 for a prior of magnitudes, whose phase is then estimated from the middle of k-space
+        (together with the coils, if these are estimated too), or 2 for a prior of complex pictures; sigma: standard
+        deviation of the noise in the real and in the imaginary part, in scanner units; None: see `noise_level` and
+        `inverse.app.scan_noise.with_errors`.
+        Raises: ValueError for a slice of zeros, or if k-space does not suffice for an estimate.
         """
         mask, zero_filled = self.mask[i], self.zero_filled(i)
         kspace = torch.where(mask, self.kspace[i], 0)
         scale = float(zero_filled.flatten().quantile(BRIGHT))
         if not scale > 0:
-            raise ValueError(f"slice {self.slices[i]} holds zeros only: nothing was measured; leave it out")
+            raise ValueError(f"slice {self.slices[i]} is zero everywhere: nothing was measured; leave it out")
         estimated = ("sigma",) if sigma is None else ()
         sigma = noise_level(kspace, mask) if sigma is None else sigma
         y = to_channels(kspace / scale)[None]
@@ -163,16 +164,16 @@ def _narrowest(mask: Tensor) -> int:
 
 
 def read_rss(path: str | Path, number: int) -> Tensor | None:
-    """The picture "reconstruction_rss" of a slice that files of fastMRI hold, (h, w) in scanner units, or None.
+    """The image "reconstruction_rss" of a slice, as in fastMRI files, (h, w) in scanner units, or None if absent.
 
-    Raises: FileNotFoundError; ValueError for a file that is truncated, and for other than real numbers (slices, h, w).
+    Raises: FileNotFoundError; ValueError for a truncated file, and if it is not real with shape (slices, h, w).
     """
-    with opened(path, "scan", "fetch it again; expected HDF5 as fastMRI writes it") as file:
+    with opened(path, "scan", "download it again; expected HDF5 in fastMRI's layout") as file:
         if RSS not in file:
             return None
         held = file.dataset(RSS)
         if len(held.shape) != 3 or held.dtype.kind not in "fiu" or not 0 <= number < held.shape[0]:
-            raise FileError(f"{path}: {RSS!r} is {held.shape} {held.dtype}: expected real numbers (slices, h, w)")
+            raise FileError(f"{path}: {RSS!r} is {held.shape} {held.dtype}: expected real values (slices, h, w)")
         file.spend(math.prod(held.shape[1:]) * held.dtype.itemsize)
         return torch.from_numpy(np.asarray(held[number], np.float32))
 
@@ -180,43 +181,43 @@ def read_rss(path: str | Path, number: int) -> Tensor | None:
 def read_scan(path: str | Path, slices: Sequence[int] | None = None) -> Scan:
     """Read a scan.
 
-    Arguments: path of an HDF5 file with "kspace" (slices, H, W) or (slices, coils, H, W), complex (or compound of parts
-    r and i, or real with a last axis of 2), k = 0 at (H // 2, W // 2); it may have "mask" (W,), (H, W) or (slices, H,
-    W), 1 where measured; "sensitivity", "sensitivities" or "sens_maps", (coils, H, W) or (slices, coils, H, W),
-    complex; and the attributes padding_left and padding_right, the columns from and up to which was measured. What is
-    exactly 0 in all coils was not measured, within a mask whole columns or rows of it; slices: their numbers, None:
-    all.
-    Raises: FileNotFoundError; ValueError for a file that is truncated, foreign or contradicts itself, for k-space with
-    its energy at the ends, and for slices that it does not have.
-    Warns: `KSpaceWarning` for a mask that covers zeros, for energy that is not in the middle of k-space, for a picture
-    that is split at the border and for coils of unlike noise.
+    Arguments: path of an HDF5 file with "kspace" (slices, H, W) or (slices, coils, H, W), complex (or compound with
+    fields r and i, or real with a last axis of 2), k = 0 at (H // 2, W // 2); optional datasets: "mask" (W,), (H, W) or
+    (slices, H, W), 1 where measured; "sensitivity", "sensitivities" or "sens_maps", (coils, H, W) or (slices, coils, H,
+    W), complex; optional attributes: padding_left and padding_right, the first measured column and the one after the
+    last. Samples that are exactly 0 in all coils count as not measured, within a mask only whole columns or rows of
+    them; slices: their indices, None for all.
+    Raises: FileNotFoundError; ValueError for a truncated, foreign or inconsistent file, for k-space whose energy is at
+    the ends of an axis, and for slices that the file does not have.
+    Warns: `KSpaceWarning` if the mask covers zeros, if the energy is not in the middle of k-space, if the picture is
+    split at the border, or if the noise differs between coils.
     """
-    with opened(path, "scan", "fetch it again; expected HDF5 as fastMRI writes it") as file:
+    with opened(path, "scan", "download it again; expected HDF5 in fastMRI's layout") as file:
         return _read(file, slices)
 
 
 def _read(file: Hdf5, slices: Sequence[int] | None) -> Scan:
     path = file.path
     if "kspace" not in file:
-        raise FileError(f"{path} has {file.names()[:8]}: {EXPECTED}")
+        raise FileError(f"{path} has the datasets {file.names()[:8]}: {EXPECTED}")
     kspace = file.dataset("kspace")
     shape = form(kspace.dtype, kspace.shape)
     if shape is None:
         raise FileError(
-            f"{path} has 'kspace' {kspace.shape} {kspace.dtype}: {EXPECTED}, or compound with the parts r and i, or "
-            "real with a last axis of 2; magnitudes and pictures are no k-space"
+            f"{path}: 'kspace' is {kspace.shape} {kspace.dtype}: {EXPECTED}, or compound with fields r and i, or "
+            "real with a last axis of 2; magnitude images are not k-space"
         )
     check_axes(path, shape)
     total, *coils, height, width = shape
     numbers = tuple(range(total) if slices is None else slices)
     if not numbers or not all(0 <= n < total for n in numbers):
-        raise ValueError(f"slices = {list(numbers)}: {path} has slices 0 to {total - 1}; give some of these")
+        raise ValueError(f"slices = {list(numbers)}: expected slices from 0 to {total - 1} of {path}")
     file.spend(len(numbers) * (kspace.size * kspace.dtype.itemsize) // total)
     values = torch.stack([to_complex64(np.asarray(kspace[n])) for n in numbers])
     if not bool(torch.view_as_real(values).isfinite().all()):
         raise FileError(
-            f"{path}: k-space holds nan or infinite numbers, or such beyond 3e38; put 0 where nothing was "
-            "measured, and scale it to common numbers"
+            f"{path}: k-space has values that are nan, infinite or beyond 3e38; set unmeasured samples to 0 and "
+            "rescale the rest"
         )
     name = next((name for name in SENSITIVITIES if name in file), None)
     maps = None if name is None else _maps(file, name, (*coils, height, width), numbers, total)
@@ -232,7 +233,7 @@ def _mask(file: Hdf5, shape: tuple[int, int], numbers: tuple[int, ...], total: i
     mask = _per_slice(file, "mask", shape, [shape[1:], (1, *shape[1:])], numbers, total)
     if mask.dtype.kind not in NUMBERS or not np.isin(mask, (0, 1)).all():
         raise FileError(
-            f"{file.path}: the mask holds other numbers than 0 and 1 ({mask.dtype}); expected 1 where measured"
+            f"{file.path}: the mask has values other than 0 and 1 ({mask.dtype}); expected 1 where measured"
         )
     return torch.from_numpy(mask.astype(bool))
 
@@ -243,46 +244,46 @@ def _maps(file: Hdf5, name: str, shape: tuple[int, ...], numbers: tuple[int, ...
     found = form(held.dtype, held.shape)
     if len(shape) == 2:
         raise FileError(
-            f"{file.path}: {name!r} is {held.shape}, beside a 'kspace' {(total, *shape)} without an axis of coils: "
-            "expected (slices, coils, H, W) of both; write kspace[None] if its first axis are coils, or remove the "
+            f"{file.path}: {name!r} is {held.shape}, but 'kspace' {(total, *shape)} has no axis of coils: "
+            "expected (slices, coils, H, W) for both; write kspace[None] if its first axis are coils, or remove the "
             "sensitivities"
         )
     if found is None or len(found) < 3:
-        raise FileError(f"{file.path}: {name!r} are {held.dtype} {held.shape}; expected complex ones, {shape}")
+        raise FileError(f"{file.path}: {name!r} is {held.dtype} {held.shape}; expected complex values of shape {shape}")
     trailing = held.shape[len(found) :]
     maps = _per_slice(file, name, (*shape, *trailing), [], numbers, total)
     sensitivities = to_complex64(maps)
     if not bool(torch.view_as_real(sensitivities).isfinite().all()):
-        raise FileError(f"{file.path}: {name!r} holds nan or infinite numbers; put 0 outside of the picture")
+        raise FileError(f"{file.path}: {name!r} has nan or infinite values; set it to 0 outside the picture")
     return sensitivities
 
 
 def _per_slice(
     file: Hdf5, name: str, shape: tuple[int, ...], others: list, numbers: tuple[int, ...], total: int
 ) -> np.ndarray:
-    """A dataset of one slice's shape, of all slices, or of another shape that spreads to a slice, as (S, *shape)."""
+    """A dataset with one slice's shape, all slices, or a shape that broadcasts to a slice, as (S, *shape)."""
     held, allowed = file.dataset(name), [shape, (total, *shape), *others]
     if held.shape not in allowed:
-        raise FileError(f"{file.path}: {name!r} is {held.shape}; expected a shape among {allowed}")
+        raise FileError(f"{file.path}: {name!r} is {held.shape}; expected one of the shapes {allowed}")
     file.spend(len(numbers) * math.prod(shape) * held.dtype.itemsize)
     values = [np.asarray(held[n] if held.shape == allowed[1] else held[()]) for n in numbers]
     return np.stack([np.broadcast_to(value, shape) for value in values])
 
 
 def noise_level(kspace: Tensor, mask: Tensor) -> float:
-    """The noise's standard deviation, told by the outermost tenth of the measured samples.
+    """Standard deviation of the noise, estimated from the outermost tenth of the measured samples.
 
     Formula: median |v| / 0.6745 over the real and imaginary parts v of all coils: the median absolute deviation from 0,
-    which a minority of samples with signal hardly moves. All coils are taken as equally noisy, and signal that reaches
-    so far out in most samples is counted as noise.
+    which is robust to a minority of samples with signal. It assumes equal noise in all coils; signal in most of these
+    samples would be counted as noise.
     Arguments: kspace (H, W) or (coils, H, W) complex; mask (H, W) bool.
-    Raises: ValueError where too few are measured, or they hold no noise.
+    Raises: ValueError if too few samples are measured, or they have no noise.
     """
     values = torch.view_as_real(kspace[..., outermost(mask)]).flatten()
-    values = values[values != 0]  # padded, not measured
+    values = values[values != 0]  # zeros are padding
     if len(values) < NUMBERS_OF_NOISE:
         raise ValueError(
-            f"the noise level is told by the outermost tenth of the measured samples, and these hold {len(values)} "
-            f"numbers other than 0, expected {NUMBERS_OF_NOISE}; give sigma"
+            f"the outermost tenth of the measured samples has {len(values)} nonzero values: at least "
+            f"{NUMBERS_OF_NOISE} are needed to estimate the noise level; give sigma"
         )
     return float(values.abs().median()) / 0.6745

@@ -1,4 +1,4 @@
-"""Pictures: one row per image, one column per thing shown."""
+"""Galleries: one row per image, one column per quantity."""
 
 import warnings
 from collections.abc import Iterator
@@ -12,19 +12,19 @@ from priors.files import atomic
 
 
 class NotDrawn(UserWarning):
-    """A picture of a result could not be drawn; the result itself is in its file."""
+    """A picture of a result could not be drawn; the result itself is saved."""
 
 
 @contextmanager
 def drawing(what: str | Path) -> Iterator[None]:
-    """A block that draws what was saved before: its errors are warned of (`NotDrawn`), and never raised.
+    """A block that draws a result saved before: its errors become a warning (`NotDrawn`).
 
-    Arguments: what: is drawn, for the message.
+    Arguments: what: description of the picture, for the message.
     """
     try:
         yield
     except Exception as error:
-        text = f"{what} was not drawn ({type(error).__name__}: {error}); nothing else is lost"
+        text = f"{what} could not be drawn ({type(error).__name__}: {error}); the results themselves are saved"
         warnings.warn(text, NotDrawn, stacklevel=3)
 
 
@@ -32,8 +32,8 @@ def drawing(what: str | Path) -> Iterator[None]:
 class Column:
     """One column of a gallery.
 
-    Arguments: heading; cells: images (B, C, H, W) in image units, or B texts; two channels are a complex picture, drawn
-    as its magnitude; spread: draw as a standard deviation, dark for none, on the scale of the column's largest.
+    Arguments: heading; cells: images (B, C, H, W) in image units, or B strings; two channels are drawn as the magnitude
+    of a complex picture; spread: draw as a standard deviation, black for 0, scaled to the maximum of the column.
     """
 
     heading: str
@@ -42,10 +42,10 @@ class Column:
 
 
 def gallery(path: str | Path, sections: dict[str, list[Column]]) -> None:
-    """Draw sections of columns, one under the other, into a PNG (atomically).
+    """Draw sections of columns below each other into a PNG file (atomically).
 
     Arguments: path; sections: title -> columns, all with the same number of cells.
-    Raises: ValueError for no section.
+    Raises: ValueError if there are no sections.
     """
     from matplotlib.figure import Figure
 

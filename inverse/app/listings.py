@@ -1,4 +1,4 @@
-"""`inverse priors`, `inverse operators` and `inverse methods`: what there is."""
+"""The tables of `inverse priors`, `inverse operators` and `inverse methods`."""
 
 import operators
 import priors
@@ -10,7 +10,7 @@ from priors.terminal import explained
 
 
 def list_priors() -> None:
-    """The shipped priors."""
+    """List the shipped priors."""
     rows = []
     for name in priors.available():
         card = read_card(SHIPPED / name)
@@ -28,7 +28,7 @@ def list_priors() -> None:
 
 
 def list_operators(name: str | None) -> None:
-    """The operators, or one of them."""
+    """List the operators, or describe one of them."""
     if name is not None:
         with explained():
             show(name)
@@ -41,7 +41,7 @@ def list_operators(name: str | None) -> None:
 
 
 def list_methods() -> None:
-    """The methods."""
+    """List the methods."""
     rows = [
         {"name": m.name, "needs": ", ".join(sorted(m.needs)) or "-", "steps": str(m.n_steps), "paper": m.citation}
         for m in METHODS.values()

@@ -1,4 +1,4 @@
-"""What an operator takes on a command line: its constructors, their arguments and defaults, and lines that work."""
+"""Help on an operator for the command line: its constructors, their arguments and defaults, and two examples."""
 
 import inspect
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from inverse.app.operator_values import FILES, shown
 from priors.terminal import console, printable, say
 
 GREY = "--prior fashion-mnist"
-EXAMPLES = {  # two lines each: of a picture that is measured here, and of a measurement from elsewhere
+EXAMPLES = {  # two each: a picture that is degraded here, and an existing measurement
     "bayer": ("photo.png --operator bayer", "mosaic.png --measured --operator bayer:pattern=RGGB --sigma 0.02"),
     "blur": (
         "photo.png --operator blur:sigma=1.5",
@@ -79,7 +79,7 @@ EXAMPLES = {  # two lines each: of a picture that is measured here, and of a mea
 
 @dataclass(frozen=True)
 class Form:
-    """One way to make an operator: its head in a text, what it is, and its arguments as (name, default, type)."""
+    """One constructor of an operator: its name as written in --operator, its docstring, its (name, default, type)s."""
 
     head: str
     doc: str
@@ -87,9 +87,9 @@ class Form:
 
 
 def show(name: str) -> None:
-    """Print what an operator takes.
+    """Print an operator's constructors, arguments and examples.
 
-    Raises: ValueError for no such operator.
+    Raises: ValueError for an unknown operator.
     """
     for form in forms(name):
         say(form.head, "bold")
@@ -101,30 +101,30 @@ def show(name: str) -> None:
             console.print(table)
         say("")
     for key, stands_for in short(name).items():
-        say(f"{key}= stands for {stands_for}=")
+        say(f"{key}= is short for {stands_for}=")
     if name in FILES:
         say(f"file= and {FILES[name]}= take a picture or an .npy file")
-    say("The noise is --sigma's, the shape of pictures the picture's. With --measured, what describes the instrument")
-    say("has no default. Two command lines:")
+    say("The noise is set by --sigma, the shape by the picture. With --measured, arguments that describe the")
+    say("instrument have no default. Examples:")
     for line in lines(name):
         say(f"  {line}")
 
 
 def forms(name: str) -> list[Form]:
-    """The constructors of an operator, first that of the class.
+    """The constructors of an operator, starting with the class itself.
 
-    Raises: ValueError for no such operator.
+    Raises: ValueError for an unknown operator.
     """
     return [_form(".".join(filter(None, (name, key))), factory) for key, factory in constructors(name).items()]
 
 
 def short(name: str) -> dict[str, str]:
-    """Keys of a text that stand for a constructor's argument, such as sigma -> blur.gaussian:sigma_px."""
+    """Short keys of --operator and the argument that each one sets, such as sigma -> blur.gaussian:sigma_px."""
     return {key: f"{name}.{constructor}:{long}" for (n, key), (constructor, long) in SHORT.items() if n == name}
 
 
 def lines(name: str) -> list[str]:
-    """Two command lines with an operator; of one that is a plug-in, made of what it needs."""
+    """Two example commands for an operator; those of a plug-in are made from its required arguments."""
     if name in EXAMPLES:
         return [f"inverse solve {line}" for line in EXAMPLES[name]]
     needed, stated = [], []
@@ -150,7 +150,7 @@ def _form(head: str, factory: Callable[..., Any]) -> Form:
 
 
 def _kind(factory: Callable[..., Any], parameter: Parameter) -> str:
-    """The type of an argument; of a choice of words, these words."""
+    """The type of an argument; for a Literal, its values."""
     if parameter.annotation is Parameter.empty:
         return ""
     text = inspect.formatannotation(parameter.annotation).strip("'\"")

@@ -1,4 +1,4 @@
-"""An operator as a command line names it: ``name:key=value,...`` or ``name.constructor:key=value,...``."""
+"""Parse --operator: ``name:key=value,...`` or ``name.constructor:key=value,...``."""
 
 import difflib
 import inspect
@@ -19,31 +19,31 @@ from inverse.app.operator_values import FILES, array, shown, value_of
 from inverse.methods import METHODS
 from operators import GaussianNoise, Operator
 
-SHORT = {  # name, key: the constructor and its argument that they stand for
+SHORT = {  # (name, short key): the constructor and its argument
     ("masking", "box"): ("box", "size"),
     ("blur", "sigma"): ("gaussian", "sigma_px"),
     ("blur", "motion"): ("motion", "size"),
 }
-NUMBERS = {"int", "float", "bool", "tuple", "None"}  # in the annotation of an argument that takes no word
-PATHS = ("file", "path")  # keys whose value is taken as it stands
-GIVEN = ("event_shape", "noise")  # not to be named in a text: the picture's and sigma's
-COMPUTATIONAL = {"event_ndim", "boundary", "truncate", "nodes", "rounding", "softness", "channels"}  # no instrument's
-WRITABLE = (bool, int, float, str, tuple)  # defaults that a text can state
-BLUR = 1.5  # pixels: a picture is blurred by a Gaussian of this width where the text names no kernel
+NUMBERS = {"int", "float", "bool", "tuple", "None"}  # annotations of arguments that take no string
+PATHS = ("file", "path")  # keys whose value is a file name, taken literally
+GIVEN = ("event_shape", "noise")  # set by the picture and by --sigma, not in the text
+COMPUTATIONAL = {"event_ndim", "boundary", "truncate", "nodes", "rounding", "softness", "channels"}  # keep defaults
+WRITABLE = (bool, int, float, str, tuple)  # defaults that can be written in --operator
+BLUR = 1.5  # pixels: default width of a Gaussian blur
 KINDS = (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)
 
 
 class DrawnInstrument(UserWarning):
-    """A measurement from elsewhere is explained by an instrument that was drawn by chance, such as a random kernel."""
+    """The operator given for an existing measurement has random parameters, such as a random kernel."""
 
 
 @dataclass(frozen=True)
 class Named:
-    """An operator that a text names; the picture's size and the noise are still open.
+    """A parsed operator; the picture's size and the noise are set later.
 
-    Attributes: text; name (in the registry); constructor: of its class methods, "" for the class itself; factory: one
-    of them; values: its arguments, as given or supplied; supplied: the keys that the text does not give; files: that
-    values were read from.
+    Attributes: text; name (in the registry); constructor: name of the class method, "" for the class itself; factory:
+    that callable; values: its arguments, given or default; supplied: keys that the text leaves at a default; files:
+    the files that values were read from.
     """
 
     text: str
@@ -56,24 +56,24 @@ class Named:
 
     @property
     def takes_shape(self) -> bool:
-        """Whether it cannot be made before the picture's size is known."""
+        """Whether its constructor needs the picture's size."""
         found = takes(self.factory).get("event_shape")
         return found is not None and found.default is Parameter.empty
 
     @property
     def caution(self) -> str:
-        """What speaks against it as the instrument of a measurement from elsewhere; nothing as a rule."""
+        """Why it may be the wrong instrument for an existing measurement; usually empty."""
         if "seed" not in self.values:
             return ""
         return (
-            f"operator {self.text!r} is drawn by chance, from its seed: that is right only for a measurement which was "
-            "simulated with it; for one of a camera or scanner, give what is known of that instrument"
+            f"operator {self.text!r} is drawn at random from its seed: use it only for measurements simulated with the "
+            "same seed; for a camera or scanner, give the parameters of the instrument"
         )
 
     def build(self, sigma: float, event_shape: tuple[int, ...] | None) -> Operator:
-        """The operator for pictures of a shape, with Gaussian noise of sigma; event_shape None: of any.
+        """The operator for an event shape (None: any), with Gaussian noise of standard deviation sigma.
 
-        Raises: ValueError and TypeError, as the operator.
+        Raises: ValueError and TypeError, as the operator's constructor.
         """
         known = takes(self.factory)
         given = {"noise": GaussianNoise(sigma)} | ({} if event_shape is None else {"event_shape": tuple(event_shape)})
@@ -83,18 +83,18 @@ class Named:
             raise ValueError(f"operator {self.text!r}: {error}") from None
 
     def bordered(self, boundary: str) -> "Named":
-        """With another border, where the text names none."""
+        """The same with another boundary, unless the text sets one."""
         return replace(self, values=self.values | {"boundary": boundary}) if "boundary" in self.supplied else self
 
     @property
     def identity(self) -> tuple[Any, ...]:
-        """What the operator is made of, besides the tensors that it keeps: the same however the text puts it."""
+        """The operator's arguments besides tensors, independent of how the text spells them."""
         values = {key: self.values.get(key, parameter.default) for key, parameter in takes(self.factory).items()}
         kept = {key: value for key, value in values.items() if key not in GIVEN and not isinstance(value, Tensor)}
         return self.name, self.constructor, tuple(sorted((key, repr(_plain(value))) for key, value in kept.items()))
 
     def used(self) -> str:
-        """Every value that the operator is made with: Blur.gaussian: sigma_px=2, boundary=circular (default)."""
+        """The constructor with all its arguments: Blur.gaussian: sigma_px=2, boundary=circular (default)."""
         texts = []
         for key, parameter in takes(self.factory).items():
             unused = parameter.default is None or (key == "seed" and "angle" in self.values)
@@ -112,34 +112,34 @@ def _plain(value: Any) -> Any:
 
 
 def read_operator(text: str, sigma: float, event_shape: tuple[int, ...], measured: bool = False) -> Operator:
-    """An operator from a text, see `named`, with Gaussian noise of ``sigma`` (operator's units) for pictures E.
+    """Build the operator of a text (see `named`) with Gaussian noise ``sigma`` (operator's units), event shape E.
 
-    Raises: as `named` and as the operator raises.
+    Raises: as `named` and the operator's constructor.
     """
     return named(text, measured).build(sigma, event_shape)
 
 
 def named(text: str, measured: bool = False) -> Named:
-    """What a command line's ``name:key=value,...`` or ``name.constructor:key=value,...`` names.
+    """Parse ``name:key=value,...`` or ``name.constructor:key=value,...``.
 
-    Without a constructor the first is taken that has all these keys and lacks none: that of the class, then its class
-    methods. What the text leaves open has the defaults of Python. Of ``measured``, a measurement from elsewhere,
-    nothing that describes the instrument has one, and a blur's boundary is "valid", which is right for a crop of any
-    scene.
+    If no constructor is named, the first one that accepts all these keys and needs no others is used: the class, then
+    its class methods. Omitted arguments have Python's defaults. If ``measured`` (an existing measurement), arguments
+    that describe the instrument have no default, and the boundary of a blur is "valid", which is right for a crop of
+    any scene.
     Arguments: text, such as masking:keep=0.5 | masking:box=12 | masking:file=mask.png (white is measured) |
     blur:sigma=1.5 | blur:length=15,angle=30 | blur:motion=15,seed=3 | blur:file=kernel.npy (or a picture; scaled to
-    sum 1) | classifier:name=NAME; values are numbers, several of them (corner=3,4), true, false, words, or for arrays
-    the names of .npy files; measured.
-    Warns: DrawnInstrument, where a measurement's instrument is drawn by a seed.
-    Raises: ValueError for an unknown name or key, for a word where a number is expected, and for what is missing.
+    sum 1) | classifier:name=NAME; values are numbers, comma-separated numbers (corner=3,4), true, false, strings, or
+    .npy files for arrays; measured.
+    Warns: DrawnInstrument if ``measured`` and the operator is drawn from a seed.
+    Raises: ValueError for an unknown name or key, a string in place of a number, and missing arguments.
     """
     head, _, rest = text.partition(":")
     name, _, constructor = head.partition(".")
     choices = constructors(name)
     if constructor and constructor not in choices:
         known = sorted(choices)[1:]
-        raise ValueError(f"operator {text!r}: {name} has no constructor {constructor!r}, but {known}")
-    # a comma that no key follows belongs to the value, as in the name of a file
+        raise ValueError(f"operator {text!r}: {name} has no constructor {constructor!r}; it has {known}")
+    # a comma that is not followed by a key is part of the value, as in a file name
     pairs = {key: value for key, _, value in (pair.partition("=") for pair in re.split(r",(?=\w+=)", rest) if pair)}
     raw, supplied = {*PATHS, FILES.get(name)}, set()
     values: dict[str, Any] = {key: value if key in raw else value_of(value) for key, value in pairs.items()}
@@ -171,14 +171,14 @@ def named(text: str, measured: bool = False) -> Named:
 
 
 def constructors(name: str) -> dict[str, Callable[..., Any]]:
-    """The ways to make an operator: "" for itself, then its public class methods, in the order of the source.
+    """The constructors of an operator: "" for the class, then its public class methods in source order.
 
-    Raises: ValueError for no such operator.
+    Raises: ValueError for an unknown operator.
     """
     if name not in operators.available() and name.lower() in METHODS:
         raise ValueError(
-            f"{name!r} is a method, not an operator: pass --method {name.lower()}, and as the operator what was "
-            f"measured, one of {', '.join(operators.available())}"
+            f"{name!r} is a method, not an operator: pass --method {name.lower()}, and as --operator what was "
+            f"measured: one of {', '.join(operators.available())}"
         )
     factory = operators.get(name)
     if factory is operators.Classifier:
@@ -189,7 +189,7 @@ def constructors(name: str) -> dict[str, Callable[..., Any]]:
 
 
 def takes(factory: Callable[..., Any]) -> dict[str, Parameter]:
-    """The arguments of a constructor; of a class those of its ``__init__``."""
+    """The arguments of a constructor; for a class, those of ``__init__``."""
     found = dict(inspect.signature(factory.__init__ if inspect.isclass(factory) else factory).parameters)
     if inspect.isclass(factory):
         found.pop(next(iter(found)))  # self
@@ -200,20 +200,20 @@ def takes(factory: Callable[..., Any]) -> dict[str, Parameter]:
 
 
 def keys(name: str) -> list[str]:
-    """Every key that a text may give of an operator, whatever its constructor."""
+    """All keys that --operator accepts for an operator, over all constructors."""
     of_constructors = {key for factory in constructors(name).values() for key in takes(factory)} - set(GIVEN)
     return sorted(of_constructors | {key for n, key in SHORT if n == name} | ({"file"} if name in FILES else set()))
 
 
 def _classifier(name: str = CLASSIFIER) -> Operator:
-    """A noise-conditional classifier by name: its label is what was measured."""
+    """A shipped noise-conditional classifier; the measurement is a label."""
     return operators.Classifier(priors.load_classifier(name))
 
 
 def _lacking(factory: Callable[..., Any], values: Iterable[str], measured: bool = False) -> list[str]:
-    """The arguments that must be given; of ``measured`` also those that describe the instrument by a default."""
+    """The required arguments that are missing; if ``measured``, also those that describe the instrument."""
     known, values, found = takes(factory), set(values), []
-    if "angle" in known and not ("size" in values and "angle" not in values):  # unless it is a random shake
+    if "angle" in known and not ("size" in values and "angle" not in values):  # a random motion has no angle
         found = [key for key in ("length", "angle") if key not in values]
         values |= {"seed"}
     for key, p in known.items():
@@ -226,19 +226,19 @@ def _lacking(factory: Callable[..., Any], values: Iterable[str], measured: bool 
 def _fitting(
     text: str, name: str, choices: dict[str, Callable[..., Any]], values: dict[str, Any], measured: bool
 ) -> str:
-    """The first constructor that takes all values and lacks none."""
+    """The first constructor that accepts all values and needs no others."""
     able = [key for key, factory in choices.items() if values.keys() <= takes(factory).keys()]
     ready = [key for key in able if not _lacking(choices[key], values, measured)]
-    if ready or not able:  # `_check_keys` says which key is unknown
+    if ready or not able:  # `_check_keys` reports the unknown key
         return (ready or [""])[0]
     raise _incomplete(text, {".".join(filter(None, (name, key))): choices[key] for key in able}, values, measured)
 
 
 def _incomplete(text: str, forms: dict[str, Callable[..., Any]], values: Iterable[str], measured: bool) -> ValueError:
     listed = ", or ".join(f"{form} lacks {' and '.join(_lacking(f, values, measured))}" for form, f in forms.items())
-    why = "what describes the instrument has no default with --measured; " if measured else ""
+    why = "with --measured, arguments that describe the instrument have no default; " if measured else ""
     head = next(iter(forms)).partition(".")[0]
-    return ValueError(f"operator {text!r} is not complete: {listed}; {why}inverse operators {head} shows examples")
+    return ValueError(f"operator {text!r} lacks arguments: {listed}; {why}for examples, run inverse operators {head}")
 
 
 def _check_keys(found: Named, choices: dict[str, Callable[..., Any]], pairs: dict[str, str]) -> None:
@@ -249,9 +249,9 @@ def _check_keys(found: Named, choices: dict[str, Callable[..., Any]], pairs: dic
             there = sorted(set(known) - set(GIVEN)) if only else keys(found.name)
             close = difflib.get_close_matches(key, [k for k in there if k != key], n=1)
             raise ValueError(
-                f"operator {found.text!r}: it takes no {key!r} here"
+                f"operator {found.text!r}: unknown argument {key!r}"
                 + (f" (did you mean {close[0]!r}?)" if close else "")
-                + f"; arguments of {found.text.partition(':')[0]} are {there}"
+                + f"; {found.text.partition(':')[0]} takes {there}"
             )
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"operator {found.text!r}: {key}={value}: expected a finite number")
@@ -263,7 +263,7 @@ def _check_keys(found: Named, choices: dict[str, Callable[..., Any]], pairs: dic
 
 
 def _is_file(found: Named, key: str) -> bool:
-    """Whether a word names the file of an array."""
+    """Whether a value is the name of an array file."""
     annotation = inspect.formatannotation(takes(found.factory)[key].annotation)
     if key in PATHS or "str" in re.findall(r"\w+", annotation):
         return False

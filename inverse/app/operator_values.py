@@ -1,4 +1,4 @@
-"""Values in the text of an operator: numbers, words, tuples and files."""
+"""Values of --operator: numbers, strings, tuples and files."""
 
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,11 @@ from torch import Tensor
 from inverse.app.arguments import read_mask, read_psf
 from priors.arrays import read_npy
 
-FILES = {"masking": "mask", "blur": "kernel"}  # what a picture behind file= is to an operator
+FILES = {"masking": "mask", "blur": "kernel"}  # the argument that file= sets from a picture
 
 
 def array(name: str, key: str, file: str) -> Tensor:
-    """The tensor in the file of an argument: an .npy file, or a picture for a mask or a kernel."""
+    """The tensor in a file: an .npy file, or a picture for a mask or a kernel."""
     if FILES.get(name) == key:
         return read_mask(Path(file)) if name == "masking" else read_psf(Path(file))
     found = torch.from_numpy(read_npy(Path(file), f"array {key}"))
@@ -23,7 +23,7 @@ def array(name: str, key: str, file: str) -> Tensor:
 
 
 def value_of(text: str) -> int | float | bool | str | tuple[int | float, ...]:
-    """What a text states: true or false, a number, numbers with commas between them, or a word."""
+    """Parse a value: true or false, a number, comma-separated numbers, or a string."""
     if text in ("true", "false"):
         return text == "true"
     for kind in (int, float):
@@ -37,7 +37,7 @@ def value_of(text: str) -> int | float | bool | str | tuple[int | float, ...]:
 
 
 def shown(value: Any) -> str:
-    """A value as a text states it."""
+    """A value as written in --operator."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""What the commands of `inverse` share in their signatures, and the options of `inverse solve`. Nothing heavy."""
+"""Options shared by the commands of `inverse`, and the options of `inverse solve`. Must import quickly."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,31 +10,31 @@ PriorOption = Annotated[
     str,
     typer.Option(
         "--prior",
-        help="a shipped name (see `inverse priors`), a checkpoint folder, score_sde:FILE or diffusers:ID_OR_PATH",
+        help="a shipped prior (see `inverse priors`), a checkpoint folder, score_sde:FILE or diffusers:ID_OR_PATH",
     ),
 ]
 ConfigOption = Annotated[
-    str | None, typer.Option("--config", help="of a prior score_sde:FILE, such as cifar10/ve/ncsnpp_continuous")
+    str | None, typer.Option("--config", help="for a prior score_sde:FILE, such as cifar10/ve/ncsnpp_continuous")
 ]
-OutOption = Annotated[Path, typer.Option("--out", help="folder for what is made")]
+OutOption = Annotated[Path, typer.Option("--out", help="output folder")]
 SeedOption = Annotated[int, typer.Option("--seed")]
-StepsOption = Annotated[int | None, typer.Option("--steps", help="default: the method's")]
-DeviceOption = Annotated[str, typer.Option("--device", help="where the prior computes: cpu, cuda, cuda:1 or mps")]
+StepsOption = Annotated[int | None, typer.Option("--steps", help="number of steps; default: that of the method")]
+DeviceOption = Annotated[str, typer.Option("--device", help="device of the prior: cpu, cuda, cuda:1 or mps")]
 PrecisionOption = Annotated[
     str,
     typer.Option(
         "--precision",
-        help="of the network: float32, bfloat16, or auto: bfloat16 where the hardware is fast in it and little is lost",
+        help="of the network: float32, bfloat16, or auto: bfloat16 if it is fast on this hardware and loses little",
     ),
 ]
 AntitheticOption = Annotated[
-    bool, typer.Option("--antithetic", help="samples in pairs of opposite noise: the mean of few is as good as of many")
+    bool, typer.Option("--antithetic", help="draw samples in pairs of opposite noise, for a better mean of few samples")
 ]
 
 
 @dataclass(frozen=True)
 class SolveOptions:
-    """What `inverse solve` does with every one of its pictures; each field is the option of that name.
+    """Options of `inverse solve`, by name; they apply to each picture of a folder.
 
     memory is in GB.
     """

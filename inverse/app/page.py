@@ -1,4 +1,4 @@
-"""The result folder of one solve: every picture as a PNG file, a contact sheet, and a page to look at them."""
+"""The output folder of a solve: PNG files, a contact sheet and an HTML page."""
 
 import base64
 import io
@@ -16,13 +16,13 @@ from priors.data import rounded
 from priors.files import atomic
 
 TEMPLATES = Path(__file__).parent / "templates"
-LARGEST, LOSSLESS = 1024, 2**16  # on the page: the longer side in pixels; up to so many pixels it is as in its file
+LARGEST, LOSSLESS = 1024, 2**16  # on the page: longest side in pixels; pixels up to which images stay lossless PNG
 SHEET = 4  # samples on the contact sheet
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of the page: its name, pixels uint8 (H, W) or (H, W, 3), and what to say of it."""
+    """A picture of the page: its name, pixels uint8 (H, W) or (H, W, 3), and a caption."""
 
     name: str
     pixels: np.ndarray
@@ -30,7 +30,7 @@ class Picture:
 
     @property
     def source(self) -> str:
-        """The picture in an address: nothing is fetched. Large ones smaller, and as JPEG."""
+        """The picture as a data URL; large ones are reduced and stored as JPEG."""
         from PIL import Image
 
         image, file = Image.fromarray(self.pixels), io.BytesIO()
@@ -41,7 +41,7 @@ class Picture:
 
 
 def page_of(out: Path, file: Path) -> bool:
-    """Whether a folder has the page of a file of samples, made since the samples were."""
+    """Whether a folder has a page newer than its file of samples."""
     page = out / "index.html"
     return page.exists() and page.stat().st_mtime_ns >= file.stat().st_mtime_ns
 
@@ -57,13 +57,12 @@ def write_folder(
     dtype: str = "uint8",
 ) -> None:
     """Write mean.png, std.png (with its scale), sample-K.png, measurement.png and truth.png where these are pictures,
-    solution.png (the contact sheet) and index.html, which holds all and asks nothing of the network.
+    solution.png (the contact sheet) and index.html, which is self-contained.
 
-    The PNG files have 8 bits, to look at. Of a picture of more, mean.tif and sample-K.tif beside them have its 16 bits,
-    or 32 of floating point.
-    Arguments: out (folder); title; solution of one measurement; y (1, *M); truth (1, *E) or None; figures: what the
-    page tells, label -> text; cautions: what speaks against the samples; dtype: of the numbers in the picture's file.
-    Events that are no pictures have no files.
+    PNG files have 8 bits. For input pictures of 16 bits or floating point, mean.tif and sample-K.tif have that format.
+    Arguments: out (folder); title; solution of one measurement; y (1, *M); truth (1, *E) or None; figures: label ->
+    text on the page; cautions: warnings about the samples; dtype: of the input picture's file.
+    Nothing is written for events that are not pictures.
     """
     samples, cells = solution.samples[0], {"mean": solution.mean[0]}
     if samples.ndim != 4 or samples.shape[1] not in (1, 3):
@@ -85,7 +84,7 @@ def write_folder(
         std = solution.std[0].mean(0).cpu().numpy()
         top = max(float(std.max()), 1e-12)
         _draw_std(out / "std.png", std, top)
-        note = f"black is 0, white the largest, {top:.3g}; the mean over channels"
+        note = f"black is 0, white the maximum, {top:.3g}; averaged over channels"
         shown.insert(-len(samples), Picture("std", _magma(std / top), note))
         columns.append(Column("std", solution.std, spread=True))
     gallery(out / "solution.png", {title: columns})
@@ -110,7 +109,7 @@ def _save(path: Path, pixels: np.ndarray) -> None:
 
 
 def _save_deep(path: Path, picture: Tensor, dtype: str) -> None:
-    """(C, H, W) in image units as a TIFF of 16 bits, or of floating point, whose numbers are not clipped."""
+    """(C, H, W) in image units as a TIFF of 16 bits, or of floating point without clipping."""
     import tifffile
 
     x = picture.detach().cpu()
@@ -127,7 +126,7 @@ def _magma(share: np.ndarray) -> np.ndarray:
 
 
 def _draw_std(path: Path, std: np.ndarray, top: float) -> None:
-    """With a scale beside it; a pixel of the picture is one of the file, or several of a small one."""
+    """Draw with a colour bar; small pictures are enlarged by a whole factor."""
     from matplotlib.figure import Figure
 
     times = max(1, 400 // max(std.shape))

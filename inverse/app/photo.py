@@ -1,4 +1,4 @@
-"""One's own picture, or a measurement of it: what is to be solved, and the samples as they finish."""
+"""`inverse solve` on a picture or a measurement of it: the problem to solve, and its samples as they finish."""
 
 import hashlib
 import math
@@ -29,18 +29,18 @@ from priors.rounding import Rounding, rounding
 from priors.terminal import printable
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".jp2", ".avif")
-SIGMA, TILE = 0.05, 512  # of a picture that is measured here; pixels
-AT_FLOOR = 1.1  # times the rounding of JPEG: noise that adds less than this is not named
+SIGMA, TILE = 0.05, 512  # default noise level for a picture that is degraded here; tile size in pixels
+AT_FLOOR = 1.1  # times the rounding of JPEG: an estimate below this is reported as rounding alone
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is to be solved, and how each part of it was chosen.
+    """A problem, and how each part of it was chosen.
 
-    Attributes: prior; operator; y (1, *M); truth (1, *E), or None for a measurement from elsewhere; sigma; facts: what
-    a user is told of picture, prior, operator, sigma and tiles, as texts; identity: what the samples depend on beside
-    the tensors of prior and operator, y and sigma; dtype: of the numbers in the picture's file, such as "uint16";
-    caution: of an instrument that was drawn by chance.
+    Attributes: prior; operator; y (1, *M); truth (1, *E), or None for an existing measurement; sigma; facts:
+    descriptions of picture, prior, operator, sigma and tiles for the user; identity: what the samples depend on besides
+    the tensors of prior and operator, y and sigma; dtype: of the picture's file, such as "uint16"; caution: if the
+    operator was drawn at random.
     """
 
     prior: Prior
@@ -54,28 +54,28 @@ class Problem:
     caution: str = ""
 
     def key(self, chosen: Plan | Decision, seed: int) -> str:
-        """A name of the problem and of all that its samples depend on but their number."""
+        """A key of the problem: a hash of all that its samples depend on, except their number."""
         how = (composition(chosen.method), chosen.n_steps, chosen.antithetic, seed)
         digest = hashlib.sha256(repr((how, self.sigma, self.identity)).encode())
         inner = self.prior.prior if isinstance(self.prior, Tiled) else self.prior
         weights = inner.state_dict().values() if isinstance(inner, ScorePrior) else ()
         for tensor in (self.y, *weights, *self.operator.state_dict().values()):
-            plain = tensor.float() if tensor.dtype == torch.bfloat16 else tensor  # which numpy does not know
+            plain = tensor.float() if tensor.dtype == torch.bfloat16 else tensor  # numpy has no bfloat16
             digest.update(plain.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
 
 def pictures_in(folder: Path, measured: bool = False) -> list[Path]:
-    """The picture files of a folder by name, with ``measured`` also its .npy files; what lies in folders of it is not.
+    """The picture files of a folder by name, with ``measured`` also its .npy files; subfolders are ignored.
 
-    Raises: ValueError for a folder without any.
+    Raises: ValueError if there are none.
     """
     wanted = SUFFIXES + ((".npy",) if measured else ())
     found = sorted(
         p for p in folder.iterdir() if p.suffix.lower() in wanted and not p.name.startswith(".") and p.is_file()
     )
     if not found:
-        raise ValueError(f"{folder} is a folder without pictures: expected a file, or a folder of {', '.join(wanted)}")
+        raise ValueError(f"{folder} has no pictures: expected a file, or a folder with {', '.join(wanted)} files")
     return found
 
 
@@ -93,39 +93,37 @@ def pose(
     size: str | None = None,
     device: str | None = None,
 ) -> Problem:
-    """The problem that a command line states. What it leaves open is chosen here, and said in `Problem.facts`.
+    """The problem of a command line. Choices made here are described in `Problem.facts`.
 
     Arguments: path of a picture, or with ``measured`` of a measurement (.npy or a picture); operator: see
-    `inverse.app.operator_text.named`; sigma: a number, "auto" (of a measurement: `operators.estimate_sigma`), or None
-    for auto of a measurement, else .05; prior: as `priors.load`, or None for the one of the size; config: of it;
-    seed: of the noise that a picture is measured with; resize: to the prior's size; tile: pixels of tiles, None for
-    none where ``memory`` (bytes) is enough; size: of the picture behind a measurement, HEIGHTxWIDTH or
-    CHANNELSxHEIGHTxWIDTH, None where operator or prior tell it; device: of the prior, all else is on the CPU.
-    Raises: FileNotFoundError; ValueError for what cannot be read, does not fit together or cannot be estimated.
+    `inverse.app.operator_text.named`; sigma: a number, "auto" (measurements only: `operators.estimate_sigma`), or None
+    for auto with ``measured`` and .05 otherwise; prior: as `priors.load`, or None to choose by size; config: of the
+    prior; seed: of the simulated noise; resize: to the prior's size; tile: tile size in pixels, None for no tiles if
+    ``memory`` (bytes) suffices; size: of the image, HEIGHTxWIDTH or CHANNELSxHEIGHTxWIDTH, None if operator or prior
+    determine it; device: of the prior, everything else is on the CPU.
+    Raises: FileNotFoundError; ValueError for input that cannot be read, is inconsistent, or does not allow an estimate.
     """
     if not measured and path.suffix.lower() == ".npy":
-        raise ValueError(f"{path} is an array, no picture: pass --measured if it is the measurement itself")
+        raise ValueError(f"{path} is an array, not a picture: pass --measured if it is the measurement y")
     if not measured and (size is not None or sigma == "auto"):
         what = "--size" if size is not None else "sigma auto"
         raise ValueError(
-            f"{what} is for a measurement, --measured: a picture is measured here, with a sigma in numbers"
+            f"{what} requires --measured: without it the measurement is simulated, and --sigma takes a number"
         )
     stated = named(operator, measured)
     picture = None if path.suffix.lower() == ".npy" else decode(path).opaque()
     given = _given(path, picture, measured)
     if len(given) != 1:
-        raise ValueError(
-            f"{path} holds {len(given)} measurements: expected one, of shape (1, *M); solve them one by one"
-        )
+        raise ValueError(f"{path} has {len(given)} measurements: expected one, of shape (1, *M); solve them one by one")
     p = priors.load(prior, config=config, device=device) if prior else None
     shape = tuple(given.shape[1:])
     if measured:
         if p is not None and getattr(p, "least_size", None) is None and shape == tuple(p.event_shape):
-            stated = stated.bordered("reflect")  # the prior takes no larger picture
+            stated = stated.bordered("reflect")  # the prior's only size is that of the measurement
         shape = shape_behind(stated, shape, p, size)
-    name, why = (prior, "as asked for") if prior else prior_for(shape)
+    name, why = (prior, "as requested") if prior else prior_for(shape)
     p = p or priors.load(name, config=config, device=device)
-    if not resize and getattr(p, "least_size", None) is not None:  # it takes the picture's size
+    if not resize and getattr(p, "least_size", None) is not None:  # the prior serves any size
         p = p.resized((p.event_shape[0], *shape[1:]))  # type: ignore[union-attr]
     estimated = measured and sigma in (None, "auto")
     number = 1.0 if estimated else _number(SIGMA if sigma is None else sigma)
@@ -133,7 +131,7 @@ def pose(
     if measured:
         check_shape(path, given, op, p.event_shape)
         op.validate_y(given, tuple(p.event_shape))
-    how = "as asked for" if sigma else "the default of a picture that is measured here: --sigma takes a number"
+    how = "as requested" if sigma else "the default for a simulated measurement: set it by --sigma"
     if "gaussian" not in op.noise.capabilities:
         number, how = 0.0, f"none: the noise is {type(op.noise).__name__}"
     elif estimated:
@@ -146,7 +144,7 @@ def pose(
     facts = {
         "picture": "; ".join([_described(path.name, given, p.event_shape, measured), *notes]),
         "prior": f"{name}, {why}; pictures of {' x '.join(map(str, p.event_shape[1:]))} pixels",
-        "operator": f"{operator}, which is {stated.used()}; {_numbers(op, y)}",
+        "operator": f"{operator}: {stated.used()}; {_numbers(op, y)}",
         "sigma": f"{number:.4g}, {how}",
         "tiles": tiles,
     }
@@ -157,8 +155,8 @@ def pose(
 
 
 def _numbers(operator: Operator, y: Tensor) -> str:
-    """How many numbers a measurement has, and how many of them were measured: a mask may be inverted."""
-    text = f"{' x '.join(map(str, y.shape[1:]))} numbers"
+    """Size of the measurement and the share that was measured, which shows an inverted mask."""
+    text = f"{' x '.join(map(str, y.shape[1:]))} values"
     if operator.support is None:
         return text
     share = float(operator.support.double().mean())
@@ -167,20 +165,20 @@ def _numbers(operator: Operator, y: Tensor) -> str:
 
 
 def _given(path: Path, picture: Decoded | None, measured: bool) -> Tensor:
-    """What the file holds: a picture to measure (1, C, H, W), or a measurement (B, *M)."""
+    """The file's content: a picture to degrade (1, C, H, W), or a measurement (B, *M)."""
     if picture is None:
         return read_measurement(path)
     return measured_picture(picture) if measured else as_event(picture.ranged(), (None, None, None))
 
 
 def finished(problem: Problem, chosen: Plan | Decision, seed: int, path: Path) -> Solution | None:
-    """The samples of this very problem that a file holds, such as one of a run that was killed; None without a file.
+    """The samples of this problem in a file, such as one of an interrupted run; None without a file.
 
-    Raises: ValueError for a file that is truncated or no solution, and for one of another problem.
+    Raises: ValueError for a truncated file, one that is not a solution, or one of another problem.
     """
     if not path.exists():
         return None
-    found = Solution.load(path)  # says so where it is truncated, which is no other problem
+    found = Solution.load(path)  # a truncated file raises its own error
     if Solution.fact(path, "key") != problem.key(chosen, seed):
         raise ValueError(f"{path} holds samples of another problem: choose another --out, or pass --overwrite")
     return found
@@ -195,11 +193,11 @@ def draw(
     progress: bool = True,
     on_samples: Callable[[int], None] = lambda n: None,
 ) -> Solution:
-    """The samples of a problem; a file holds all that are finished, and a second call goes on from those.
+    """Draw the samples of a problem, saving finished ones to a file; a second call resumes from it.
 
-    Samples that weigh each other are drawn in one, others as many at a time as a batch holds.
-    Arguments: problem; chosen (`Plan`); seed; path of the file (HDF5); facts: what else it should tell (see
-    `Solution.save`); progress: a bar; on_samples: called with their number whenever the file has more.
+    Samples with relative weights are drawn in one batch, others in batches of ``chosen.rows``.
+    Arguments: problem; chosen (`Plan`); seed; path of the file (HDF5); facts: further metadata (see `Solution.save`);
+    progress: show a bar; on_samples: called with the number of samples after each save.
     Raises: ValueError as `finished`.
     """
     solution = finished(problem, chosen, seed, path)
@@ -226,18 +224,18 @@ def draw(
 
 
 def _estimated(path: Path, y: Tensor, operator: Operator) -> tuple[float, str]:
-    """Sigma by `operators.estimate_sigma`, never below what rounding left in the file; and how it was found.
+    """Sigma by `operators.estimate_sigma`, at least the rounding error of the file; and a description of its source.
 
-    The rounding of JPEG hides the details that the estimate looks at, so that what is seen there comes on top.
+    JPEG removes the fine detail that the estimate is based on, so its rounding error is added to the estimate.
     """
-    file = Rounding(0.0, "its numbers") if path.suffix.lower() == ".npy" else rounding(path)
+    file = Rounding(0.0, "its values") if path.suffix.lower() == ".npy" else rounding(path)
     floor = file.level or rounding_level(y).item()
     found = estimate_sigma(y, operator, 0.0 if file.hides else floor).item()
     found = math.hypot(found, floor) if file.hides else found
     if not found > 0:
-        raise ValueError(f"{path}: neither noise nor rounding is found in it: give --sigma a number, in units of y")
+        raise ValueError(f"{path}: neither noise nor rounding was found: give --sigma a number, in units of y")
     at_floor = found <= floor * (AT_FLOOR if file.hides else 1 + 1e-6)  # y is in single precision
-    how = f"the rounding of {file.text}" if at_floor else "estimated from the measurement's smooth places"
+    how = f"the rounding of {file.text}" if at_floor else "estimated from smooth regions of the measurement"
     how += f" and the rounding of {file.text}" if file.hides and not at_floor else ""
     return float(f"{found:.4g}"), how
 
@@ -256,7 +254,7 @@ def _described(name: str, given: Tensor, event_shape: tuple[int, ...], measured:
             "" if tuple(given.shape[1:]) == event_shape else f" of a picture of {' x '.join(map(str, event_shape))}"
         )
         return f"{name}, a measurement of {size}{behind}"
-    turned = {(1, 3): ": grey becomes three channels alike", (3, 1): ": colour becomes grey, the mean of its channels"}
+    turned = {(1, 3): ": grey is repeated in three channels", (3, 1): ": colour is averaged to grey"}
     return f"{name}, {size}" + turned.get((given.shape[1], event_shape[0]), "")
 
 
@@ -264,8 +262,8 @@ def _tiled(prior: Prior, tile: int | None, memory: float) -> tuple[Prior, str]:
     if tile is None:
         if getattr(prior, "least_size", None) is None or activations(prior) <= memory:
             return prior, "none: the whole picture at once"
-        tile, why = TILE, f"because the whole picture would keep {activations(prior) / 1e9:.1f} GB for a gradient"
+        tile, why = TILE, f"because a gradient of the whole picture needs {activations(prior) / 1e9:.1f} GB"
     else:
-        why = "as asked for"
+        why = "as requested"
     tiled = Tiled(prior, tile)  # type: ignore[arg-type]
-    return tiled, f"{tiled.tile} pixels and a margin of {tiled.margin}, {why}"
+    return tiled, f"{tiled.tile} pixels with a margin of {tiled.margin}, {why}"

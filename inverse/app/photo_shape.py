@@ -1,4 +1,4 @@
-"""The size of one's own picture: of which prior it is, and which picture is behind a measurement."""
+"""The prior for a picture's size, and the picture's size for a measurement."""
 
 import re
 from pathlib import Path
@@ -10,28 +10,28 @@ from operators import Categorical, Operator, Resize
 from operators.base import UnknownEventShape
 from priors import Prior
 
-SIZED: dict[tuple[int, ...], str] = {(1, 28, 28): "fashion-mnist", (3, 32, 32): "cifar10"}  # pictures of a prior's
+SIZED: dict[tuple[int, ...], str] = {(1, 28, 28): "fashion-mnist", (3, 32, 32): "cifar10"}  # priors of one size
 ANY_SIZE = {1: "natural-grey"}  # by channels; all others: "natural"
 
 
 def prior_for(shape: tuple[int, ...]) -> tuple[str, str]:
     if shape in SIZED:
-        return SIZED[shape], "chosen because it is of this very size"
+        return SIZED[shape], "chosen because it is trained on this size"
     if len(shape) != 3:
-        raise ValueError(f"pictures of shape {shape}: no shipped prior is for such; name a --prior")
+        raise ValueError(f"pictures of shape {shape}: no shipped prior has this many channels; give a --prior")
     return ANY_SIZE.get(shape[0], "natural"), "chosen because it takes photographs of any size"
 
 
 def shape_behind(stated: Named, shape: tuple[int, ...], prior: Prior | None, size: str | None) -> tuple[int, ...]:
-    """Of the picture behind a measurement of this shape: by --size, by a prior of one size, or by the operator.
+    """The event shape for a measurement shape: from --size, from a prior of one size, or from the operator.
 
-    Raises: ValueError where none of them tells, and as the operator raises.
+    Raises: ValueError if none of them determines it, and as the operator raises.
     """
     one_size = None if prior is None or getattr(prior, "least_size", None) is not None else tuple(prior.event_shape)
     if size is not None:
         asked = _size(size, shape, prior)
         if one_size not in (None, asked):
-            raise ValueError(f"--size {size}: the prior's pictures are {one_size}; leave the option out")
+            raise ValueError(f"--size {size}: this prior only takes {one_size}; omit the option")
         return asked
     if one_size is not None:
         return one_size
@@ -40,13 +40,13 @@ def shape_behind(stated: Named, shape: tuple[int, ...], prior: Prior | None, siz
             fits = stated.build(1.0, shape).measurement_shape(shape) == shape
         except ValueError as error:
             raise ValueError(
-                f"{error} (of a picture of the measurement's shape {shape}; --size names another)"
+                f"{error} (assuming a picture of the measurement's shape {shape}; set another by --size)"
             ) from error
         if not fits:
             raise _unknown_size(stated, shape)
         return shape
     op = stated.build(1.0, None)
-    if isinstance(op, Resize):  # several sizes have this measurement
+    if isinstance(op, Resize):  # several sizes give the same measurement
         return op.largest(shape)
     try:
         return op.event_shape_of(shape)
@@ -54,7 +54,7 @@ def shape_behind(stated: Named, shape: tuple[int, ...], prior: Prior | None, siz
         pass
     try:
         fits = op.measurement_shape(shape) == shape
-    except Exception as error:  # whatever a `forward` raises on pictures that are not of its kind
+    except Exception as error:  # `forward` can raise anything on a picture of the wrong shape
         raise _unknown_size(stated, shape) from error
     if not fits:
         raise _unknown_size(stated, shape)
@@ -63,13 +63,13 @@ def shape_behind(stated: Named, shape: tuple[int, ...], prior: Prior | None, siz
 
 def _unknown_size(stated: Named, shape: tuple[int, ...]) -> ValueError:
     return ValueError(
-        f"operator {stated.text!r} does not tell the picture's size from a measurement of shape {shape}: give --size "
+        f"operator {stated.text!r}: a measurement of shape {shape} does not determine the picture's size: give --size "
         "HEIGHTxWIDTH (or CHANNELSxHEIGHTxWIDTH), or a --prior of one size"
     )
 
 
 def _size(text: str, shape: tuple[int, ...], prior: Prior | None) -> tuple[int, ...]:
-    """--size as (C, H, W); channels are those of the prior or of the measurement where it does not give them."""
+    """--size as (C, H, W); if it has no channels, they are those of the prior or of the measurement."""
     if not re.fullmatch(r"[1-9]\d{0,5}(x[1-9]\d{0,5}){1,2}", text):
         raise ValueError(f"--size {text!r}: expected HEIGHTxWIDTH or CHANNELSxHEIGHTxWIDTH in pixels, such as 480x640")
     sides = tuple(map(int, text.split("x")))
@@ -79,7 +79,7 @@ def _size(text: str, shape: tuple[int, ...], prior: Prior | None) -> tuple[int, 
         return (prior.event_shape[0], *sides)
     if len(shape) == 3 and shape[0] in (1, 3):
         return (shape[0], *sides)
-    raise ValueError(f"--size {text}: how many channels? Give --size 1x{text} for grey or 3x{text} for colour")
+    raise ValueError(f"--size {text}: the number of channels is missing: give 1x{text} for grey or 3x{text} for colour")
 
 
 def check_shape(path: Path, y: Tensor, op: Operator, event_shape: tuple[int, ...]) -> None:
@@ -88,12 +88,12 @@ def check_shape(path: Path, y: Tensor, op: Operator, event_shape: tuple[int, ...
         return
     if len(found) == len(expected) == 3 and found[0] != expected[0]:
         raise ValueError(
-            f"{path} has {found[0]} channels, the measurement of such a picture has {expected[0]}: give the file in "
-            "that form; a grey measurement of a colour picture has the operator grayscale"
+            f"{path} has {found[0]} channels, but this operator measures {expected[0]}: convert the file; for a grey "
+            "measurement of a colour picture, use the operator grayscale"
         )
     border = getattr(op, "boundary", None)
     raise ValueError(
-        f"{path} is a measurement of shape {found}, and of pictures {event_shape} this operator makes {expected}: "
-        + ("boundary=reflect is for a picture of the measurement's own size, or " if border == "valid" else "")
-        + "give --size HEIGHTxWIDTH of the picture, or another --prior"
+        f"{path} has the shape {found}, but the operator maps pictures {event_shape} to {expected}: "
+        + ("use boundary=reflect if picture and measurement have the same size, or " if border == "valid" else "")
+        + "give the picture's --size HEIGHTxWIDTH, or another --prior"
     )

@@ -1,4 +1,4 @@
-"""Reconstructions of a scan: samples of its slices and their figures, in HDF5."""
+"""Reconstructions of a scan in HDF5: posterior samples of its slices, mean and standard deviation."""
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -22,8 +22,9 @@ REDO = "remove it and solve again"
 class Reconstruction:
     """The posterior of one slice, in scanner units.
 
-    Attributes: samples (K, H, W), complex64 of complex pictures, else float32; log_weights (K,); mean (H, W), of the
-    samples' kind; std (H, W), of both parts together, nan for a single sample; scale and sigma: see `Problem`; method.
+    Attributes: samples (K, H, W), complex64 for complex pictures, else float32; log_weights (K,); mean (H, W), of the
+    same dtype; std (H, W), of real and imaginary part together, nan for a single sample; scale and sigma: see
+    `Problem`; method.
     """
 
     samples: Tensor
@@ -36,7 +37,7 @@ class Reconstruction:
 
     @classmethod
     def of(cls, solution: Solution, problem: Problem) -> "Reconstruction":
-        """The solution of a problem, (1, K, channels, H, W), in the scanner's units."""
+        """The solution of a problem, (1, K, channels, H, W), converted to scanner units."""
         x, mean = solution.samples[0], solution.mean[0]
         std = solution.std[0] if len(x) > 1 else torch.full_like(mean, torch.nan)
         pictures = [z[..., 0, :, :] if problem.operator.channels == 1 else to_complex(z) for z in (x, mean)]
@@ -44,7 +45,7 @@ class Reconstruction:
         return cls(samples, solution.log_weights[0], mean, std, problem.scale, problem.sigma, solution.method)
 
     def followed_by(self, more: "Reconstruction") -> "Reconstruction":
-        """These samples and those of a later solve of the same problem, equally weighted."""
+        """These samples combined with those of a later solve of the same problem; all have equal weights."""
         samples = torch.cat((self.samples, more.samples))
         spread = torch.view_as_real(samples) if samples.is_complex() else samples[..., None]
         std = spread.std(0).square().sum(-1).sqrt()
@@ -59,12 +60,12 @@ NUMERIC = ("slices", "reconstruction", *(name for name in ARRAYS if name != "met
 def write_reconstruction(
     path: str | Path, found: dict[int, Reconstruction], provenance: dict[str, str | float]
 ) -> None:
-    """Write the slices that were solved, atomically.
+    """Write solved slices to a file, atomically.
 
-    Arguments: path; found: by number of the slice, at least one; provenance: of all of them, as attributes. Datasets:
-    "slices" (S,), their numbers; "reconstruction" (S, H, W), the magnitude of the mean, as fastMRI names it; and the
-    attributes of `Reconstruction`, with an axis of slices before them.
-    Raises: ValueError for a path that names another format.
+    Arguments: path; found: by slice number, at least one; provenance: attributes of the file. Datasets: "slices" (S,),
+    the slice numbers; "reconstruction" (S, H, W), the magnitude of the mean, named as in fastMRI; and the attributes
+    of `Reconstruction`, with a leading axis of slices.
+    Raises: ValueError if the path has the ending of another format.
     """
     path, order = hdf5_path(path, "reconstruction"), sorted(found)
     arrays: dict[str, Any] = {"slices": np.asarray(order)}
@@ -79,7 +80,7 @@ def write_reconstruction(
 
 
 def read_reconstruction(path: str | Path) -> tuple[dict[int, Reconstruction], dict[str, str | float]]:
-    """Read what `write_reconstruction` wrote: slices by number, and their provenance.
+    """Read a file written by `write_reconstruction`: slices by number, and the provenance.
 
     Raises: FileNotFoundError; ValueError for a truncated or foreign file.
     """
@@ -89,11 +90,11 @@ def read_reconstruction(path: str | Path) -> tuple[dict[int, Reconstruction], di
         provenance = {name: value if isinstance(value, str) else value.item() for name, value in file.attrs.items()}
     seal = provenance.pop(SEAL, None)
     if seal not in (None, checksum(provenance, arrays)):
-        raise FileError(f"{path} holds other numbers than were written to it: {REDO}")
+        raise FileError(f"{path}: the data do not match their checksum: {REDO}")
     numbers = arrays["slices"].tolist()
     values: dict[str, Any] = {name: v if isinstance(v, list) else [*torch.from_numpy(v)] for name, v in arrays.items()}
     if any(len(rows) != len(numbers) for rows in values.values()):
-        raise FileError(f"{path}: arrays of other lengths than the {len(numbers)} slices: {REDO}")
+        raise FileError(f"{path}: array lengths do not match the {len(numbers)} slices: {REDO}")
     for name in ("scale", "sigma"):
         values[name] = [float(value) for value in values[name]]
     return {n: Reconstruction(**{name: values[name][i] for name in ARRAYS}) for i, n in enumerate(numbers)}, provenance

@@ -1,4 +1,4 @@
-"""`inverse scan`: an MRI scan, slice by slice."""
+"""`inverse scan`: reconstruct an MRI scan slice by slice."""
 
 import hashlib
 import warnings
@@ -31,8 +31,8 @@ from operators.sampling import Kind, calibration_region
 from priors.terminal import say
 
 SHOWN = 3  # samples in a picture
-CALIBRATION, LEAST_COLUMNS = 0.08, 5  # middle columns of an accelerated scan: of all, and at least so many
-UNITS = 0.05  # what a reference may be off by, in scale, and still be in the same units
+CALIBRATION, LEAST_COLUMNS = 0.08, 5  # fully sampled middle columns of --accelerate: fraction of all, and at least
+UNITS = 0.05  # relative difference in scale up to which a reference counts as being in the same units
 
 
 def scan(
@@ -40,22 +40,22 @@ def scan(
     calibration: float | None, pattern: str, samples: int, method: str, budget: str | None, steps: int | None,
     antithetic: bool, sigma: str, seed: int, device: str, precision: str, dry: bool,
 ) -> None:  # fmt: skip
-    """`inverse scan`: posterior samples of every slice of a file that the folder does not hold yet.
+    """Draw posterior samples for every slice that is not in the output folder yet.
 
     Arguments: as of the command.
-    Raises: ValueError for options that mean nothing, a file or a prior of another kind, and a folder of another run.
+    Raises: ValueError for invalid options, an unsuitable file or prior, and a folder of another run.
     """
     given = None if sigma == "auto" else _sigma(sigma)
     if pattern not in get_args(Kind):
         raise ValueError(f"--pattern {pattern!r}: expected one of {', '.join(get_args(Kind))}")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", KSpaceWarning)  # each slice is looked at when it is its turn
+        warnings.simplefilter("ignore", KSpaceWarning)  # every slice is checked again when it is solved
         total = read_scan(file, [0]).total
     numbers = range(total) if slices is None else _numbers(slices, total)
     p = priors.load(prior, device=device)
     if len(p.event_shape) != 3 or p.event_shape[0] not in (1, 2):
         raise ValueError(
-            f"prior {prior!r} is of {p.event_shape}: expected (1, H, W), magnitudes, or (2, H, W), complex"
+            f"prior {prior!r} has events {p.event_shape}: expected (1, H, W), magnitudes, or (2, H, W), complex"
         )
     with file.open("rb") as stream:
         checksum = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -70,7 +70,7 @@ def scan(
     found = _done(path, provenance)
     left = [n for n in numbers if n not in found or len(found[n].samples) < samples]
     for n in sorted(set(numbers) - set(left)):
-        say(f"slice {n}: in {path} already")
+        say(f"slice {n}: already in {path}")
     for n in left:
         one, doubts = _read(file, n)
         whole = one if rows is None else one.cropped(rows)
@@ -84,7 +84,7 @@ def scan(
         choice = resolve(method, problem.operator, sized.event_shape, samples, budget)
         if done and choice.method.population.weighs:
             raise ValueError(
-                f"{path} holds {done} samples by {choice.method.name}, which weigh each other: more cannot be added; "
+                f"{path} has {done} weighted samples by {choice.method.name}, to which none can be added; "
                 "give another --out"
             )
         n_steps, sized = steps or choice.n_steps, computes_in(sized, choice.method, precision)
@@ -97,18 +97,18 @@ def scan(
                 seed, antithetic=antithetic,
             )  # fmt: skip
             say(
-                f"  about {span(cost.seconds)} a slice, {span(cost.seconds * len(left))} for {len(left)} slices, and "
-                f"{cost.bytes / 1e9:.2g} GB beyond what is in use now"
+                f"  about {span(cost.seconds)} per slice, {span(cost.seconds * len(left))} for {len(left)} slices, and "
+                f"{cost.bytes / 1e9:.2g} GB of additional memory"
             )
             return
         before, problem = problem, with_errors(problem, sized, seed, n)
         if problem is not before:
             say(
-                f"  noise by what samples leave: sigma {problem.sigma:.3g}; with the errors of the estimates "
-                f"({', '.join(problem.estimated)}) {problem.excess**0.5:.2f} times that"
+                f"  noise estimated from residuals: sigma {problem.sigma:.3g}; including the errors of the estimated "
+                f"{', '.join(problem.estimated)}: {problem.excess**0.5:.2f} times that"
             )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PoorFit)  # `examine` speaks of it below
+            warnings.simplefilter("ignore", PoorFit)  # reported by `examine` below
             solution = solve_there(
                 sized, problem.operator, problem.y, samples - done, choice.method, n_steps, seed, numbers=[n],
                 first=done, antithetic=antithetic,
@@ -122,9 +122,9 @@ def scan(
         chi2 = "" if checked.chi2 is None else f", mean squared residual {float(checked.chi2):.2f} sigma^2"
         say(f"  {solution.nfe} evaluations + {solution.nvjp} vjp per sample, {solution.seconds:.1f} s{chi2}")
         if accelerate is not None:
-            say(f"  against the whole scan: {_against(whole.zero_filled(0), found[n])}")
+            say(f"  compared with the fully sampled scan: {_against(whole.zero_filled(0), found[n])}")
         if (rss := read_rss(file, n)) is not None and all(a <= b for a, b in zip(rss.shape, one.size, strict=True)):
-            say(f"  against reconstruction_rss of the file: {_against(rss, found[n])}")
+            say(f"  compared with the file's reconstruction_rss: {_against(rss, found[n])}")
         for text in doubts + suspects(problem, before) + checked.warnings[0]:
             say(f"  caution: {text}", "yellow")
     say(f"{len(found)} slices in {path}")
@@ -136,11 +136,11 @@ def _posed(one: Scan, channels: int, sigma: float | None, accelerated: bool) -> 
     except ValueError as error:
         if not accelerated:
             raise
-        raise ValueError(f"{error}; --calibration takes the share of the columns that is kept in the middle") from None
+        raise ValueError(f"{error}; set the fraction of columns kept in the middle by --calibration") from None
 
 
 def _read(file: Path, n: int) -> tuple[Scan, list[str]]:
-    """A slice, and what is doubtful of its k-space."""
+    """A slice, and the warnings about its k-space."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", KSpaceWarning)
         one = read_scan(file, [n])
@@ -148,23 +148,23 @@ def _read(file: Path, n: int) -> tuple[Scan, list[str]]:
 
 
 def _plan(one: Scan, problem: Problem, estimated: bool) -> str:
-    """What is known of a slice before it is solved."""
+    """The description of a slice, printed before it is solved."""
     mask, (height, width) = one.mask[0], one.size
     rows, columns = calibration_region(mask)
     coils = "1 coil" if one.coils is None else f"{one.coils} coils"
     if one.coils is not None:
-        coils += f" ({'estimated' if one.sensitivities is None else 'of the file'})"
+        coils += f" ({'estimated' if one.sensitivities is None else 'from the file'})"
     return (
         f"slice {one.slices[0]} of {one.total}: {height} x {width}, {coils}, acceleration "
         f"{1 / float(mask.float().mean()):.2f}, calibration {rows.stop - rows.start} x {columns.stop - columns.start}, "
-        f"scale {problem.scale:.4g}, sigma {problem.sigma:.3g} ({'estimated' if estimated else 'given'}), that is "
-        f"{problem.sigma / problem.scale:.3g} of the scale"
+        f"scale {problem.scale:.4g}, sigma {problem.sigma:.3g} ({'estimated' if estimated else 'given'}), "
+        f"{problem.sigma / problem.scale:.3g} relative to the scale"
     )
 
 
 def _against(whole: Tensor, found: Reconstruction) -> str:
-    """How near the mean comes to the magnitude of a whole scan, (h, w) of its middle, whose own noise counts as
-    picture; the mean in its units, by least squares."""
+    """PSNR and SSIM of the mean against a reference magnitude (h, w), cropped to its middle; the mean is scaled to the
+    reference by least squares. Noise of the reference counts as signal."""
     mean = found.mean.abs()
     top, left = (a // 2 - b // 2 for a, b in zip(mean.shape, whole.shape, strict=True))
     mean = mean[top : top + whole.shape[0], left : left + whole.shape[1]].double()
@@ -174,7 +174,7 @@ def _against(whole: Tensor, found: Reconstruction) -> str:
     peak = whole.max()
     estimate, truth = (z[None, None].float() for z in (factor * mean / peak, whole / peak))
     return f"PSNR of the mean {psnr(estimate, truth).item():.2f} dB, SSIM {ssim(estimate, truth).item():.3f}" + (
-        f", after multiplication by {factor:.4g}" if factor != 1 else ""
+        f", after scaling by {factor:.4g}" if factor != 1 else ""
     )
 
 
@@ -187,9 +187,9 @@ def _draw(path: Path, title: str, problem: Problem, solution: Solution) -> None:
 
 
 def _done(path: Path, provenance: dict[str, str | float]) -> dict[int, Reconstruction]:
-    """What a run with the same arguments has left in the file.
+    """The slices already in the file, if it is of a run with the same arguments.
 
-    Raises: ValueError for what another run has.
+    Raises: ValueError for a file of another run.
     """
     if not path.exists():
         return {}
@@ -199,19 +199,19 @@ def _done(path: Path, provenance: dict[str, str | float]) -> dict[int, Reconstru
         for key, value in provenance.items()
         if key != "n_samples" and held.get(key) != value
     ]:
-        raise ValueError(f"{path} was made otherwise ({'; '.join(other)}): give another --out, or remove it")
+        raise ValueError(f"{path} is of another run ({'; '.join(other)}): give another --out, or remove the file")
     return found
 
 
 def _numbers(text: str, total: int) -> list[int]:
-    """The numbers of "0,3,5-9"."""
+    """The slice numbers of "0,3,5-9"."""
     try:
         ends = [[int(end) for end in part.split("-", 1)] for part in text.split(",")]
     except ValueError:
         raise ValueError(f"--slices {text!r}: expected numbers and ranges such as 0,3,5-9") from None
     numbers = sorted({n for part in ends for n in range(part[0], part[-1] + 1)})
     if not numbers or numbers[-1] >= total:
-        raise ValueError(f"--slices {text!r}: expected some of 0 to {total - 1}, such as 0,3,5-9")
+        raise ValueError(f"--slices {text!r}: expected slices from 0 to {total - 1}, such as 0,3,5-9")
     return numbers
 
 
@@ -222,8 +222,8 @@ def _sigma(text: str) -> float:
         value = -1.0
     if not 0 < value < float("inf"):
         raise ValueError(
-            f"--sigma {text!r}: expected a number above 0 in the units of the file, or auto; for a scan without noise "
-            "give the error of its numbers, such as 1e-3 of the largest"
+            f"--sigma {text!r}: expected a positive number in the units of the file, or auto; for a noiseless scan "
+            "give its numerical error, such as 1e-3 of the largest value"
         )
     return value
 

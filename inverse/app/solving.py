@@ -1,4 +1,4 @@
-"""`inverse solve`: the posterior of one's own picture or measurement, or of a folder of such."""
+"""`inverse solve`: the posterior of a picture, a measurement, or each file in a folder."""
 
 import shlex
 import sys
@@ -25,7 +25,7 @@ from priors.terminal import console, explained, printable, say
 
 
 def solve(image: Path, out: Path, asked: SolveOptions) -> None:
-    """Solve for a picture, or for each of a folder, into a folder of its own; what fails does not stop the others.
+    """Solve for a picture, or for each picture of a folder into its own subfolder; a failure does not stop the others.
 
     Raises: typer.Exit with status 2 after a failure, whose reason was printed.
     """
@@ -37,16 +37,16 @@ def solve(image: Path, out: Path, asked: SolveOptions) -> None:
             say(f"{path.name}:", "bold")
         try:
             _solve_one(path, out / path.name if image.is_dir() else out, asked)
-        except typer.Exit:  # its reason was printed
+        except typer.Exit:  # the reason was printed
             failed.append(path.name)
     if failed:
         if image.is_dir():
-            say(f"error: {len(failed)} of {len(paths)} were not solved: {', '.join(failed)}", "red")
+            say(f"error: {len(failed)} of {len(paths)} failed: {', '.join(failed)}", "red")
         raise typer.Exit(2)
 
 
 def _solve_one(image: Path, out: Path, asked: SolveOptions) -> None:
-    """One picture or measurement of `solve`, in a folder of its own."""
+    """Solve for one picture or measurement into a folder."""
     file = out / "solution.h5"
     with explained():
         problem = pose(
@@ -63,9 +63,9 @@ def _solve_one(image: Path, out: Path, asked: SolveOptions) -> None:
         held = None if asked.overwrite else finished(problem, decided, asked.seed, file)
     done = 0 if held is None else held.samples.shape[1]
     why = {"why": decided.details} if asked.why and decided.details else {}
-    _show(problem.facts | {"method": _method(decided)} | why)  # at once: what it costs takes a moment
+    _show(problem.facts | {"method": _method(decided)} | why)  # before the plan, which takes a moment
     if done >= asked.samples and page_of(out, file):
-        _show({"samples": f"{asked.samples} asked for, {done} are in {file} already: nothing is left to do"})
+        _show({"samples": f"{asked.samples} requested, {done} already in {file}: nothing to do"})
         return
     with explained():
         chosen = make_plan(*given, asked.antithetic)
@@ -88,7 +88,7 @@ def _solve_one(image: Path, out: Path, asked: SolveOptions) -> None:
     if problem.truth is not None:
         say(f"PSNR of the posterior mean: {psnr(solution.mean, problem.truth).item():.2f} dB")
     say(
-        f"{solution.nfe} evaluations + {solution.nvjp} vjp per sample, {span(solution.seconds)} (said: "
+        f"{solution.nfe} evaluations + {solution.nvjp} vjp per sample, {span(solution.seconds)} (estimated: "
         f"{span(chosen.seconds)}); see {out / 'index.html'}"
     )
     say(f"method: {solution.cite()}")
@@ -97,7 +97,7 @@ def _solve_one(image: Path, out: Path, asked: SolveOptions) -> None:
 
 
 def _computing(problem: Problem, method: Method, precision: str) -> Problem:
-    """The problem with its prior in the precision of the solve, which its samples depend on."""
+    """The problem with its prior in the precision of the solve; samples depend on it."""
     prior = computes_in(problem.prior, method, precision)
     if prior is problem.prior:
         return problem
@@ -111,44 +111,44 @@ def _show(facts: dict[str, str]) -> None:
 
 
 def _told(chosen: Plan, done: int, out: Path) -> dict[str, str]:
-    """What a plan costs, of which so many samples are finished."""
+    """The cost of a plan whose first ``done`` samples are finished."""
     left = max(0, chosen.n_samples - done)
-    there = f", {min(done, chosen.n_samples)} of them finished before" if done else ""
+    there = f", {min(done, chosen.n_samples)} of them already finished" if done else ""
     return {
         "samples": f"{chosen.n_samples}{there}; {chosen.rows} at a time{', in antithetic pairs' * chosen.antithetic}",
         "cost": f"{chosen.nfe} evaluations of the prior + {chosen.nvjp} backward passes per sample",
         "time": f"about {span(chosen.seconds * left / chosen.n_samples)}",
-        "memory": f"about {chosen.bytes / 1e9:.2g} GB beyond what is in use now",
+        "memory": f"about {chosen.bytes / 1e9:.2g} GB of additional memory",
         "folder": str(out),
     }
 
 
 def _method(chosen: Plan | Decision) -> str:
     steps = f"{chosen.method.name}, {chosen.n_steps} steps"
-    return f"{steps}; chosen as {chosen.reason}" if chosen.reason else f"{steps}, as asked for"
+    return f"{steps}; chosen: {chosen.reason}" if chosen.reason else f"{steps}, as requested"
 
 
 def _figures(solution: Solution, problem: Problem, chosen: Plan, checked: Examination) -> dict[str, str]:
-    """What the page tells of a solution."""
+    """The figures on the page of a solution."""
     found = {}
     if problem.truth is not None:
         each = [psnr(x, problem.truth).item() for x in solution.samples.unbind(1)]
         found["PSNR of the mean"] = f"{psnr(solution.mean, problem.truth).item():.2f} dB"
         found["PSNR of one sample"] = f"{sum(each) / len(each):.2f} dB, the mean of {len(each)}"
     if checked.chi2 is not None:
-        found["chi^2 of the residual"] = f"{checked.chi2.item():.3f}, about 1 where samples explain the measurement"
+        found["chi^2 of the residual"] = f"{checked.chi2.item():.3f}, about 1 if the samples explain the measurement"
     if solution.samples.shape[1] > 1:
         found["standard deviation"] = f"{solution.std.mean().item():.4f} per pixel, on average"
     return found | {
         "cost per sample": f"{solution.nfe} evaluations of the prior, {solution.nvjp} backward passes",
-        "time": f"{span(solution.seconds)} for all samples; said before: {span(chosen.seconds)}",
+        "time": f"{span(solution.seconds)} for all samples; estimated before: {span(chosen.seconds)}",
         "method": _method(chosen),
-        "its paper": solution.cite(),
+        "paper": solution.cite(),
     }
 
 
 def _examined(solution: Solution, problem: Problem) -> Examination:
-    """The checks of a solution of one measurement; pictures beside a shipped prior stand for its draws."""
+    """The checks of a solution of one measurement; test images of a shipped prior serve as its draws."""
     operator, prior, y = problem.operator, problem.prior, problem.y
     able = {"linear", "gaussian"} <= operator.capabilities and prior.moments is not None
     name = problem.facts["prior"].partition(",")[0]

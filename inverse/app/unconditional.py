@@ -1,4 +1,4 @@
-"""`inverse sample` and `inverse likelihood`: a prior without a measurement."""
+"""`inverse sample` and `inverse likelihood`: commands on a prior alone."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from priors.data import ImageSet, rounded, write
 from priors.likelihood import T_MIN
 from priors.terminal import explained, printable, say
 
-LIKELIHOOD_BATCH, MOST_ROWS = 16, 20  # images at a time; images that are listed one by one
+LIKELIHOOD_BATCH, MOST_ROWS = 16, 20  # images per batch; most images that are listed individually
 
 
 def sample(
@@ -38,7 +38,7 @@ def likelihood(
     files: list[Path], prior: str, config: str | None, images: int | None, split: str | None, seed: int, resize: bool,
     device: str,
 ) -> None:  # fmt: skip
-    """Print bits per dimension of images."""
+    """Print the bits per dimension of images."""
     with explained():
         p = priors.load(prior, config=config, device=device)
         names, x = read_images(files, p.event_shape, split, resize, images)
@@ -48,4 +48,4 @@ def likelihood(
         print_table("likelihood", rows)
     error = f" +- {bits.std() / len(bits) ** 0.5:.3f} (standard error)" if len(bits) > 1 else ""
     say(f"{bits.mean():.3f}{error} bits/dim of {len(bits)} images, by one probe each, seed {seed}")
-    say(f"p is the law at t = {T_MIN:g}, whose noise is {p.sde.sigma(T_MIN):.2g} on pixels in [0, 1]")
+    say(f"p is the density at t = {T_MIN:g}, with noise {p.sde.sigma(T_MIN):.2g} on pixels in [0, 1]")

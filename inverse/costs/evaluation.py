@@ -1,4 +1,4 @@
-"""What an evaluation of a prior costs, and a backward pass through it: measured on a small picture."""
+"""The cost of evaluating a prior and of a backward pass through it, measured on a small picture."""
 
 import math
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from torch import Tensor
 from inverse.costs.work import Counted, timed
 from priors import Evaluations, Prior, Tiled
 
-PROBE = 64  # pixels: a network of any size keeps as much per pixel of this picture as of a large one
-TIMED = 0.15  # seconds that an evaluation and a backward pass may take together, where they are timed
+PROBE = 64  # pixels: networks for any size need the same memory per pixel here as for large pictures
+TIMED = 0.15  # seconds: largest time of an evaluation and a backward pass that are timed
 HALFWAY = torch.tensor(0.5)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Seconds of one evaluation of some rows and of one backward pass, and the bytes that are alive in them."""
+    """Seconds of one batched evaluation and of one backward pass, and the memory in bytes that they use."""
 
     seconds: float
     backward: float
@@ -24,12 +24,13 @@ class Evaluation:
 
 
 def evaluation(prior: Prior, rows: int, derivative: bool) -> Evaluation:
-    """The cost of evaluating a prior at ``rows`` states, from that of a part of them.
+    """The cost of evaluating a prior at a batch of ``rows`` states, extrapolated from a smaller evaluation.
 
-    The part is a smaller picture, where the prior serves one (`ScorePrior.resized`), and fewer rows: as much as takes a
-    fraction of a second. All are as much longer as they have more pixels; tiles are counted with their margins. The
-    bytes are those of two evaluations, of which one is kept while the next is made, as `priors.Evaluations` does.
-    Arguments: prior; rows (int); derivative: whether backward passes are made too.
+    The measured evaluation has a smaller picture, if the prior supports one (`ScorePrior.resized`), and a smaller
+    batch, so that it takes a fraction of a second. Time is proportional to the number of pixels; tiles include their
+    margins. Memory is that of two evaluations, one of which is kept while the next is computed, as in
+    `priors.Evaluations`.
+    Arguments: prior; rows (int): batch size; derivative: whether backward passes are included.
     """
     shape = tuple(prior.event_shape)
     pixels = _pixels(prior)
@@ -48,9 +49,9 @@ def evaluation(prior: Prior, rows: int, derivative: bool) -> Evaluation:
 
 
 def activations(prior: Prior) -> int:
-    """Bytes that autograd keeps of one evaluation of one row: of one tile, of a prior that is `Tiled`."""
+    """Bytes that autograd stores for one evaluation at batch size 1: of one tile, if the prior is `Tiled`."""
     part = _part(prior, PROBE)
-    if isinstance(part, Tiled):  # it keeps nothing but makes them again
+    if isinstance(part, Tiled):  # it stores nothing and recomputes its activations
         part = part.prior
     weights = {w.untyped_storage().data_ptr() for w in getattr(part, "parameters", tuple)()}
     kept: dict[int, int] = {}
@@ -67,13 +68,13 @@ def activations(prior: Prior) -> int:
 
 
 def _sized(prior: Prior) -> bool:
-    """Whether it serves pictures of any size."""
+    """Whether the prior supports pictures of any size."""
     inner = prior.prior if isinstance(prior, Tiled) else prior
     return getattr(inner, "least_size", None) is not None
 
 
 def _part(prior: Prior, side: int) -> Prior:
-    """The same prior on a square picture of at most ``side`` pixels, no larger than its own or a tile of it."""
+    """The same prior on a square picture of at most ``side`` pixels, at most its own size or a tile of it."""
     if not _sized(prior):
         return prior
     inner, largest = (prior.prior, prior.tile) if isinstance(prior, Tiled) else (prior, side)
@@ -84,7 +85,7 @@ def _part(prior: Prior, side: int) -> Prior:
 
 
 def _pixels(prior: Prior) -> int:
-    """Of all that is evaluated for one row."""
+    """Pixels evaluated for one batch element, including tile margins."""
     sides = prior.event_shape[1:]
     if not isinstance(prior, Tiled):
         return math.prod(sides)
@@ -92,7 +93,7 @@ def _pixels(prior: Prior) -> int:
 
 
 def _at_once(prior: Prior) -> int:
-    """Pixels of one row that are in memory at once."""
+    """Pixels of one batch element that are in memory at once."""
     sides = prior.event_shape[1:]
     if not isinstance(prior, Tiled):
         return math.prod(sides)
@@ -101,7 +102,7 @@ def _at_once(prior: Prior) -> int:
 
 @torch.no_grad()
 def _timed(prior: Prior, rows: int, derivative: bool) -> tuple[float, float]:
-    """Seconds of an evaluation, recorded where derivatives are asked for, and of a backward pass."""
+    """Seconds of an evaluation (recorded for autograd if derivatives are needed) and of a backward pass."""
     x = torch.randn(rows, *prior.event_shape, generator=torch.Generator().manual_seed(0)).to(prior.device)
     if not derivative:
         return timed(lambda: prior.denoise(x, HALFWAY), prior.device), 0.0
@@ -112,7 +113,7 @@ def _timed(prior: Prior, rows: int, derivative: bool) -> tuple[float, float]:
 
 @torch.no_grad()
 def _bytes(prior: Prior, derivative: bool) -> int:
-    """Alive at once, of one row."""
+    """Bytes in use at once, for one batch element."""
     counter = Evaluations(prior)
     with Counted() as counted:
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""What a computation costs, counted on a small picture and scaled to a large one."""
+"""Count the work of a computation on a small picture, and scale it to a large one."""
 
 import math
 import time
@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 PRODUCTS = {"mm", "bmm", "mv", "dot", "addmm", "baddbmm", "addmv"}
-# operations whose time is not that of reading and writing their tensors
+# operations whose time is not determined by reading and writing their tensors
 DEAR = ("convolution", "_sparse", "sparse", "normal", "uniform", "rand", "sort", "topk", "linalg", "grid_sampler")
-MOST = 2**22  # numbers of the tensors on which the speed of the machine is measured
+MOST = 2**22  # entries of the tensors used to measure the speed of the machine
 REPEATS = 2
-clock = time.perf_counter  # a benchmark on a shared machine takes the time of the process instead
+clock = time.perf_counter  # benchmarks on a shared machine replace it by process time
 
 
 @dataclass
@@ -34,9 +34,9 @@ class Tally:
 
 
 class Counted(TorchDispatchMode):
-    """A context that counts the work of torch inside it, and the memory of the tensors that are alive.
+    """A context that counts the work of torch operations inside it, and their memory.
 
-    Attributes: tally; peak: the most bytes alive at once of tensors that were made inside.
+    Attributes: tally; peak: most bytes in use at once by tensors created inside.
     """
 
     def __init__(self):
@@ -46,7 +46,7 @@ class Counted(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """A hook of torch's: its default imports the compiler, for seconds, at the first operation."""
+        """A hook of torch; its default implementation imports the compiler, for seconds, at the first operation."""
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -113,11 +113,12 @@ def _fft_work(numbers: int, shape: tuple[int, ...]) -> float:
 
 
 def scaled(small: Tally, large: Tally, areas: tuple[int, int], area: int) -> Tally:
-    """The work on a picture of ``area`` pixels, from that of the same calls on two smaller pictures.
+    """Extrapolate the work to a picture of ``area`` pixels from that of the same calls on two smaller pictures.
 
-    Formula: per pixel, memory and times stay as they are, Fourier transforms grow as log(area); of matrix products one
-    part stays and one grows as the side of the picture, and the two pictures tell the parts. Iterations may end sooner
-    on one picture than on the other, so that products are compared call by call; their number is that of the larger.
+    Formula: memory and times are proportional to the area, Fourier transforms grow with an additional factor log(area).
+    Matrix products have a part proportional to the area and one that also grows with the side of the picture; the two
+    sizes determine both parts. Iterations may stop earlier on one of the pictures, so products are matched call by
+    call; their number is that of the larger picture.
     Arguments: small and large (`Tally`); areas of the two (pixels); area (pixels).
     """
     less, more = areas
@@ -133,9 +134,9 @@ def scaled(small: Tally, large: Tally, areas: tuple[int, int], area: int) -> Tal
 
 
 class Machine:
-    """How fast torch works here, for pictures of one size.
+    """Speed of torch on this machine for pictures of one size.
 
-    Arguments: rows and size (H, W) of the pictures; channels; device.
+    Arguments: rows (batch size) and size (H, W) of the pictures; channels; device.
     Attributes: rates: units of `Tally` per second, by kind.
     """
 
@@ -157,12 +158,12 @@ class Machine:
         }
 
     def seconds(self, tally: Tally) -> float:
-        """Of some work."""
+        """Seconds for some work."""
         return sum(max(0.0, tally.done[kind]) / rate for kind, rate in self.rates.items())
 
 
 def timed(call: Callable[[], object], device: torch.device, repeats: int = REPEATS) -> float:
-    """Seconds of a call, the mean of a few after the first."""
+    """Seconds per call, averaged over a few calls after a first one."""
     call()
     start = clock()
     for _ in range(repeats):

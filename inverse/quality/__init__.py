@@ -1,4 +1,4 @@
-"""How good an estimate is, and whether it can be an answer: against the truth, the noise, and the units of y."""
+"""Measures of an estimate against the truth, and checks of samples against y: residuals, p-values, scale."""
 
 from inverse.quality.measures import psnr, ssim
 from inverse.quality.residuals import (

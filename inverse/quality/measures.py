@@ -1,4 +1,4 @@
-"""How near an estimate is to the truth: measures per image."""
+"""Measures of the error of an estimate, per image: PSNR and SSIM."""
 
 import numpy as np
 import torch
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from priors.arguments import rows as rows_of
 
-WINDOW = 7  # pixels, scikit-image's of a structural similarity
+WINDOW = 7  # pixels: window of structural similarity, the default of scikit-image
 
 
 def psnr(estimate: Tensor, truth: Tensor) -> Tensor:
@@ -15,7 +15,7 @@ def psnr(estimate: Tensor, truth: Tensor) -> Tensor:
     Formula: -10 log10 mean (clip(estimate) - truth)^2.
     Arguments: estimate, truth (B, *E) in image units.
     Returns: (B,) dB.
-    Raises: TypeError for what are no floating tensors; ValueError for different shapes.
+    Raises: TypeError for arguments that are not floating-point tensors; ValueError for different shapes.
     """
     _same_shape(estimate, truth)
     return -10 * torch.log10((estimate.clamp(0, 1) - truth).flatten(1).square().mean(1).clamp_min(1e-12))
@@ -27,7 +27,7 @@ def ssim(estimate: Tensor, truth: Tensor) -> Tensor:
     Source: Wang, Bovik, Sheikh, Simoncelli 2004.
     Arguments: estimate, truth (B, C, H, W) in image units.
     Returns: (B,).
-    Raises: TypeError for what are no floating tensors; ValueError for different shapes, and for less than 7 x 7 pixels.
+    Raises: TypeError for arguments that are not floating-point tensors; ValueError for different shapes or below 7 x 7.
     """
     from skimage.metrics import structural_similarity
 
@@ -35,7 +35,7 @@ def ssim(estimate: Tensor, truth: Tensor) -> Tensor:
     if estimate.ndim != 4 or min(estimate.shape[2:]) < WINDOW:
         raise ValueError(
             f"estimate of shape {tuple(estimate.shape)}: expected pictures (B, C, H, W) of at least {WINDOW} x "
-            f"{WINDOW} pixels, the window that structure is compared in; of smaller ones take psnr"
+            f"{WINDOW} pixels, the window of SSIM; for smaller pictures use psnr"
         )
     pairs = zip(estimate.clamp(0, 1).cpu().double().numpy(), truth.cpu().double().numpy(), strict=True)
     return torch.tensor(

@@ -1,4 +1,4 @@
-"""Whether samples explain the measurement: chi^2 of the residual, and p-values."""
+"""Do samples explain the measurement? chi^2 of the residual, and p-values."""
 
 import torch
 from torch import Tensor
@@ -9,21 +9,21 @@ from operators.solvers import column
 from priors import Prior
 from priors.arguments import rows as rows_of
 
-POOR = (0.5, 2.0)  # chi^2 of a solve below or above which it warns, where m numbers cannot be so by chance
-RARE = 1e-4  # the chance, of exact samples at most
-FLOORS = 9.0  # of a measurement without noise: in units of what the prior's least noise makes of it
+POOR = (0.5, 2.0)  # range of chi^2 outside which `solve` warns, if it is not chance
+RARE = 1e-4  # largest probability of such a chi^2 for exact samples at which it warns
+FLOORS = 9.0  # noiseless y: largest squared residual, relative to that of the prior's least noise
 
 
 class PoorFit(UserWarning):
-    """Samples that do not explain the measurement within its noise, or that explain its noise too: they are not draws
+    """Samples that do not explain the measurement to within its noise, or that fit the noise too: they are not samples
     of the posterior."""
 
 
 def residual_chi2(operator: Operator, y: Tensor, x: Tensor) -> Tensor:
-    """Mean squared residual in units of the noise: about 1 for a draw of the posterior, below where noise was fitted.
+    """Mean squared residual relative to the noise variance: about 1 for a posterior sample, less if noise was fitted.
 
     Formula: mean over measured entries of (y - A x)^2 / Var[y | A x].
-    Arguments: operator (of these rows); y (B, *M); x (B, *E).
+    Arguments: operator (with parameters for these B measurements); y (B, *M); x (B, *E).
     Returns: (B,).
     Raises: ValueError for a noise without a variance, such as sigma = 0.
     """
@@ -35,27 +35,27 @@ def residual_chi2(operator: Operator, y: Tensor, x: Tensor) -> Tensor:
         raise ValueError(f"y is on {y.device} and x on {x.device}: move one of them with .to(...)")
     variance = operator.noise.variance(clean)
     if not bool((variance > 0).all()):
-        raise ValueError("the noise has variance 0 somewhere: a chi^2 needs sigma > 0")
+        raise ValueError("the noise has variance 0 somewhere: chi^2 is not defined, use sigma > 0")
     return _mean_square(operator, y - clean, variance).to(y)
 
 
 def misfit(chi2: float, p: float, allowed: tuple[float, float], rare: float, method: str = "") -> str:
-    """What a chi^2 says against samples, and what to try; nothing where it is in ``allowed`` or not that rare.
+    """A message on an implausible chi^2, with remedies; empty if it is in ``allowed`` or not that rare.
 
-    Arguments: chi2; p: of a chi^2 at least as large, as `predictive_p`; allowed: least and largest chi^2; rare: p-value
-    below which chance is ruled out, and above one minus which on the other side; method: another one to try, if any.
+    Arguments: chi2; p: probability of a larger chi^2, as `predictive_p`; allowed: smallest and largest plausible chi^2;
+    rare: p-value below which chance is excluded (above one minus it on the other side); method: another one to try.
     """
     other = f"method {method!r}" if method else ""
     figures = f"chi^2 {chi2:.3g}, p = {p:.2g}"
     if not chi2 <= allowed[1] and not p >= rare:
         return (
-            f"no sample explains y ({figures}): sigma_y is too small, the operator is another, the prior does not "
+            f"no sample explains y ({figures}): sigma_y is too small, the operator is wrong, the prior does not "
             "cover the picture, or the method failed: try more steps (n_steps)" + (other and f", or {other}")
         )
     if chi2 < allowed[0] and p > 1 - rare:
         return (
-            f"the noise was fitted ({figures}): sigma_y is too large, the noise is clipped or correlated, or the "
-            "method does not draw from the posterior" + (other and f": try {other}")
+            f"the samples fit the noise ({figures}): sigma_y is too large, the noise is clipped or correlated, or the "
+            "method does not sample the posterior" + (other and f": try {other}")
         )
     return ""
 
@@ -64,16 +64,16 @@ def misfit(chi2: float, p: float, allowed: tuple[float, float], rare: float, met
 def misfits(
     operator: Operator, y: Tensor, samples: Tensor, log_weights: Tensor, floor: float = 0.0, method: str = ""
 ) -> list[str]:
-    """Why the residual of the samples of each measurement cannot be that of posterior draws, empty where it can.
+    """Messages on residuals that posterior samples cannot have, one per measurement; empty if plausible.
 
-    Formula: the weighted mean over samples of `residual_chi2`, outside .5 to 2 and where a chi^2 of so many measured
-    numbers is so with a chance below 1e-4. For one sample of an exact posterior that is its chance; their mean has by
-    Jensen's inequality no heavier exponential moments. The variance of counts is that of the larger of y and A x, and
-    only a chi^2 above 2 is reported. Without noise the residual is compared with that which noise of size ``floor``
-    on x0 makes, and reported above 3 times it. Of labels nothing is.
-    Arguments: operator; y (B, *M); samples (B, K, *E); log_weights (B, K); floor: sigma / alpha at which walks end;
-    method: another one to try, if any.
-    Returns: B texts.
+    Formula: the weighted mean over samples of `residual_chi2`, outside .5 to 2, if exact samples have such a chi^2 with
+    probability below 1e-4. That probability is the one for a single sample; by Jensen's inequality the mean over
+    samples has no heavier exponential moments. The variance of counts is the larger of y and A x, and only a chi^2
+    above 2 is reported. For noiseless measurements the residual is compared with that of noise of standard deviation
+    ``floor`` on x0, and reported above 3 times it. Labels are never reported.
+    Arguments: operator; y (B, *M); samples (B, K, *E); log_weights (B, K); floor: sigma / alpha at the last noise
+    level; method: another one to suggest, if any.
+    Returns: B strings.
     """
     if not y.is_floating_point():
         return [""] * len(y)
@@ -91,7 +91,7 @@ def misfits(
             away = floor * torch.randn(x.shape, generator=generator).to(x)
             made = _mean_square(operator, operator(x + away) - clean, torch.ones_like(y))
             variance = variance + column(made.to(y), y)
-        if not gaussian:  # counts of 0 where none are expected
+        if not gaussian:  # variance of counts of 0 whose rate is 0 too
             variance = torch.maximum(variance, column(1e-3 * variance.flatten(1).mean(1), y))
         chi2 += weights[:, k] * _mean_square(operator, y - clean, variance.clamp_min(torch.finfo(y.dtype).tiny))
     m = _measured(operator, y).flatten(1).sum(1).double()
@@ -100,16 +100,16 @@ def misfits(
 
 
 def predictive_p(operator: Operator, y: Tensor, samples: Tensor, log_weights: Tensor | None = None) -> Tensor:
-    """Posterior-predictive p-value of the residual: below .01, no sample explains y; above .99, its noise was fitted.
+    """Posterior-predictive p-value of the residual: below .01, no sample explains y; above .99, samples fit the noise.
 
-    Formula: sum_k w_k P(chi^2_m >= T(y, x_k)), T the squared residual over the m measured entries in units of the
-    noise: the chance that y measured anew from a sample would lie further from it than y does. Too small a sigma_y, a
-    wrong operator and a prior that does not cover the picture all show as p near 0.
+    Formula: sum_k w_k P(chi^2_m >= T(y, x_k)), T the squared residual over the m measured entries relative to the
+    noise variance: the probability that a new measurement of a sample is further from it than y is. Too small a
+    sigma_y, a wrong operator and a prior that does not cover the picture all give p near 0.
     Source: Gelman, Meng & Stern 1996.
-    Arguments: operator with Gaussian noise; y (B, *M); samples (B, K, *E); log_weights (B, K), default equal: those of
-    a `Solution`.
+    Arguments: operator with Gaussian noise; y (B, *M); samples (B, K, *E); log_weights (B, K), default equal, as in a
+    `Solution`.
     Returns: (B,).
-    Raises: ValueError for other noise, sigma = 0, and numbers of measurements that differ.
+    Raises: ValueError for other noise, sigma = 0, and different numbers of measurements.
     """
     _known(operator)
     if not isinstance(y, Tensor) or not isinstance(samples, Tensor) or samples.ndim < 3 or y.ndim < 1:
@@ -118,36 +118,36 @@ def predictive_p(operator: Operator, y: Tensor, samples: Tensor, log_weights: Te
     if "gaussian" not in operator.noise.capabilities:
         raise ValueError(f"{type(operator.noise).__name__}: expected GaussianNoise, whose residuals follow a chi^2 law")
     if len(y) != len(samples):
-        raise ValueError(f"{len(y)} measurements and samples of {len(samples)}: expected as many")
+        raise ValueError(f"{len(y)} measurements and samples of {len(samples)}: expected the same number")
     m = _measured(operator, y).flatten(1).sum(1)[:, None].double()
     residuals = torch.stack([residual_chi2(operator, y, x) for x in samples.unbind(1)], 1).double() * m
     if log_weights is not None and tuple(log_weights.shape) != tuple(samples.shape[:2]):
-        raise ValueError(f"log_weights {tuple(log_weights.shape)}: expected {tuple(samples.shape[:2])}, as the samples")
+        raise ValueError(f"log_weights {tuple(log_weights.shape)}: expected {tuple(samples.shape[:2])}, as of samples")
     weights = torch.softmax(torch.zeros_like(residuals) if log_weights is None else log_weights.double(), 1)
     return (weights * torch.special.gammaincc((m / 2).expand_as(residuals), residuals / 2)).sum(1)
 
 
 def prior_predictive_p(prior: Prior, operator: Operator, y: Tensor, draws: Tensor, seed: int = 0) -> Tensor:
-    """Does the prior cover what was measured? Near 0, its own draws are never measured as far from its mean as y is.
+    """Does the prior cover y? Near 0, measurements of the prior's own samples are never as far from their mean as y.
 
-    Formula: (1 + #{k: T(y_k) >= T(y)}) / (n + 1), T(y) = (y - A m)' (A C A' + Sigma_y)^-1 (y - A m), y_k a draw of the
-    prior measured. T is -2 log p(y), up to a constant, of the Gaussian with the prior's moments m and C; its law here
-    is that under the prior itself, so that p is uniform where the prior is right, whatever the prior.
+    Formula: (1 + #{k: T(y_k) >= T(y)}) / (n + 1), T(y) = (y - A m)' (A C A' + Sigma_y)^-1 (y - A m), y_k a simulated
+    measurement of a prior sample. T is -2 log p(y), up to a constant, of a Gaussian with the prior's mean m and
+    covariance C; its distribution is taken under the prior itself, so that p is uniform if the prior is right.
     Source: Box 1980 (the predictive check); the Gaussian statistic, which costs no evaluation, is ours.
-    Arguments: prior with `Prior.moments`; operator (linear, Gaussian noise) of these rows; y (B, *M); draws (n, *E) of
-    the prior, such as `inverse.sample` makes, hundreds; seed of their noise.
+    Arguments: prior with `Prior.moments`; operator (linear, Gaussian noise); y (B, *M); draws (n, *E): samples of the
+    prior, such as from `inverse.sample`, hundreds; seed of their noise.
     Returns: (B,), at least 1 / (n + 1).
-    Raises: ValueError for a prior without moments, an operator that is not linear or has other noise, no draws.
+    Raises: ValueError for a prior without moments, an operator that is not linear or has other noise, and no draws.
     """
     if not isinstance(prior, Prior):
         raise TypeError(f"prior of type {type(prior).__name__}: expected a priors.Prior, for example priors.load(...)")
     rows_of("draws", draws, prior.event_shape)
     if prior.moments is None:
-        raise ValueError(f"{type(prior).__name__} has no moments: give it Moments.of_images(draws) first")
+        raise ValueError(f"{type(prior).__name__} has no moments: set them by Moments.of_images(draws)")
     if not isinstance(operator, LinearOperator) or "gaussian" not in operator.capabilities:
         raise ValueError(f"{type(operator).__name__}: expected a LinearOperator with GaussianNoise")
     if len(draws) < 1:
-        raise ValueError("no draws: expected at least one of the prior, better hundreds")
+        raise ValueError("no draws: expected at least one sample of the prior, better hundreds")
     operator.validate_y(y, tuple(prior.event_shape))
     moments, found, operator = prior.moments.to(y.device), [], operator.at(tuple(draws.shape[1:]))
     for b in range(len(y)):

@@ -1,4 +1,4 @@
-"""Whether a measurement is of the size that its operator makes of the prior's pictures, such as in 0..255 or -1..1."""
+"""Does y have the scale that the operator gives the prior's pictures? Detects data in 0..255 or -1..1."""
 
 import math
 from collections.abc import Iterator
@@ -11,25 +11,25 @@ from priors import Prior, RowRNG, ScorePrior
 from priors.base import Wrapped
 from priors.importers.denoiser import DenoiserPrior
 
-FACTOR, ARBITRARY = 4.0, 8.0  # of the largest root mean square expected: of pictures; of a law known by its moments
-FAINT = 0.1  # of the noise's standard deviation: y, which includes the noise, is not smaller
-RARE, MARGIN, DEVIATIONS = 0.01, 0.1, 4.0  # entries that may lie outside; the range's share and the noise that all may
-LEAST = 16  # entries, fewer of which may be faint or outside by chance
-MOST_DIRECT = 1024  # dimensions up to which moments are asked for that are a matrix's
+FACTOR, ARBITRARY = 4.0, 8.0  # of the largest expected root mean square: for pictures; for priors known by moments
+FAINT = 0.1  # of the noise's standard deviation: y, which includes noise, is not smaller
+RARE, MARGIN, DEVIATIONS = 0.01, 0.1, 4.0  # share of outliers; tolerance as share of the range and in noise deviations
+LEAST = 16  # entries: with fewer, y may be faint or outside by chance
+MOST_DIRECT = 1024  # largest dimension in which moments with a full matrix are used
 
 
 class ImplausibleScale(UserWarning):
-    """A measurement of another size than the operator makes of what the prior knows: its units are others."""
+    """y does not have the scale that the operator gives the prior's pictures: its units are probably different."""
 
 
 def implausible(prior: Prior, operator: Operator, y: Tensor) -> list[str]:
-    """Why each measurement cannot be of this operator and prior, B texts, empty where it can.
+    """Messages on measurements that do not fit operator and prior, B strings, empty if plausible.
 
-    The operator is applied to a few events of the prior's size: of a trained prior to black, white and random pictures
-    and draws of its moments, clipped to [0, 1]; of another to draws of its moments, if it has some. y is implausible if
-    its root mean square is several times the largest of theirs with the noise; if it is far below the noise's; or, for
-    pictures, if more than a hundredth of its entries lie outside their range, by a tenth of it and by four standard
-    deviations of the noise.
+    The operator is applied to a few events of the prior's size: for trained priors black, white and random pictures,
+    and samples of a Gaussian with the prior's moments, clipped to [0, 1]; for other priors samples of their moments, if
+    known. y is implausible if its root mean square is several times their largest, including noise; if it is far below
+    that of the noise; or, for pictures, if more than a hundredth of its entries are outside their range, by a tenth of
+    it and by four standard deviations of the noise.
     Arguments: prior; operator; y (B, *M), 0 where nothing was measured. Labels are always plausible.
     """
     if not y.is_floating_point():
@@ -65,13 +65,13 @@ def implausible(prior: Prior, operator: Operator, y: Tensor) -> list[str]:
 
 def _judged(y: Tensor, expected: float, bounds: tuple[float, float] | None, noise: float, gaussian: bool) -> str:
     size = float(y.double().square().mean().sqrt())
-    what = "pictures in [0, 1]" if bounds else "draws of the prior"
+    what = "pictures in [0, 1]" if bounds else "samples of the prior"
     if size > (FACTOR if bounds else ARBITRARY) * expected:
         more = "; divide y and sigma_y by 255 if y is in 0..255" if bounds else ""
-        return f"y has the root mean square {size:.3g}, and {what} measured so have at most {expected:.3g}{more}"
+        return f"y has the root mean square {size:.3g}; expected at most {expected:.3g}, as measured of {what}{more}"
     if gaussian and len(y) >= LEAST and size < FAINT * noise:
         return (
-            f"y has the root mean square {size:.3g}, below that of its own noise, sigma_y = {noise:.3g}: bring both to "
+            f"y has the root mean square {size:.3g}, below that of its own noise, sigma_y = {noise:.3g}: give both in "
             "the same units"
         )
     if bounds and len(y) >= LEAST:
@@ -80,15 +80,15 @@ def _judged(y: Tensor, expected: float, bounds: tuple[float, float] | None, nois
         slack = MARGIN * (bounds[1] - bounds[0]) + DEVIATIONS * noise
         if low < bounds[0] - slack or high > bounds[1] + slack:
             return (
-                f"y goes from {low:.3g} to {high:.3g}, and {what} measured so go from {bounds[0]:.3g} to "
-                f"{bounds[1]:.3g}: solve for (y + 1) / 2 and sigma_y / 2 if y is in -1..1, or for y / 255 and "
-                "sigma_y / 255 if y is in 0..255"
+                f"y ranges from {low:.3g} to {high:.3g}; expected {bounds[0]:.3g} to {bounds[1]:.3g}, as measured of "
+                f"{what}: use (y + 1) / 2 and sigma_y / 2 if y is in -1..1, or y / 255 and sigma_y / 255 if y is in "
+                "0..255"
             )
     return ""
 
 
 def _events(prior: Prior, pictures: bool) -> Iterator[Tensor]:
-    """Events (1, *E) that an operator's range is told by; none where the prior's units are not known."""
+    """Events (1, *E) whose measurements define the plausible range; none if the prior's units are unknown."""
     shape = tuple(prior.event_shape)
     d = math.prod(shape)
     rng = RowRNG.rows(0, 1)

@@ -1,4 +1,4 @@
-"""What a solve returns, and its file."""
+"""The result of a solve, and its file."""
 
 import base64
 import html
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from inverse.solution import drawing
 from inverse.types import weighted_mean
-from inverse.weights import complaints, effective_size, kinship, pareto_k, systematic
+from inverse.weights import ancestry_warnings, complaints, effective_size, pareto_k, systematic
 from priors import RowRNG
 from priors.arguments import count, number
 from priors.files import FileError, atomic, hdf5_path
@@ -24,7 +24,7 @@ from priors.wording import Concise
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# optional but the first two
+# all but the first two are optional
 ARRAYS = ("samples", "log_weights", "log_evidence", "log_evidence_std", "lineages", "numbers")
 RECORDED: dict[str, Callable[[Any], Any]] = {  # attributes in HDF5
     "method": str, "nfe": int, "nvjp": int, "seconds": float, "seed": int, "citation": str, "reason": str,
@@ -33,21 +33,21 @@ RECORDED: dict[str, Callable[[Any], Any]] = {  # attributes in HDF5
 
 
 class UncalibratedSpread(UserWarning):
-    """A standard deviation of samples whose method is not known to have the spread of the posterior."""
+    """The standard deviation of samples of a method whose spread is not known to be that of the posterior."""
 
 
 @dataclass(frozen=True, repr=False)
 class Solution(Concise):
-    """Samples of p(x0 | y) and what they cost.
+    """Samples of p(x0 | y) and their cost.
 
-    Attributes: samples (B, K, *E), data units; log_weights (B, K), zeros where samples are equally weighted; method
-    (name); nfe: evaluations of the prior per sample; nvjp: backward passes through it per sample; seconds: wall time of
-    all; seed; citation: the method's paper; reason: of the choice, if it was "auto"'s; log_evidence (B,): an estimate
-    of log p(y) in nats, of the methods that make one, else None; log_evidence_std (B,): its standard error, of "exact";
-    lineages (B,): of particles that were resampled, the effective number of first ones that they descend from (see
-    `inverse.weights.lineages`); antithetic: samples 2 j and 2 j + 1 are pairs of opposite noise, not independent (see
-    `solve`); calibrated: whether the method's spread was measured to be right (see `inverse.protocols.Guidance`): if
-    not, `std` warns; numbers (B,): of the measurements, where `solve` was given them.
+    Attributes: samples (B, K, *E), data units; log_weights (B, K), zeros if samples are equally weighted; method
+    (name); nfe: evaluations of the prior per sample; nvjp: backward passes through it per sample; seconds: total wall
+    time; seed; citation: the method's paper; reason: why "auto" chose the method; log_evidence (B,): an estimate of log
+    p(y) in nats, or None if the method gives none; log_evidence_std (B,): its standard error, for "exact"; lineages
+    (B,): for resampled particles, the effective number of initial ones that they descend from (see
+    `inverse.weights.lineages`); antithetic: samples 2 j and 2 j + 1 are pairs with opposite noise, not independent (see
+    `solve`); calibrated: whether the method's spread was measured to be right (see `inverse.protocols.Guidance`); if
+    not, `std` warns; numbers (B,): of the measurements, as given to `solve`.
     """
 
     samples: Tensor
@@ -68,25 +68,25 @@ class Solution(Concise):
 
     @property
     def mean(self) -> Tensor:
-        """The posterior mean, the estimate of least squared error, (B, *E)."""
+        """The posterior mean, the estimate of least mean squared error, (B, *E)."""
         return weighted_mean(self.samples, self.log_weights)
 
     @property
     def std(self) -> Tensor:
-        """The posterior standard deviation per coordinate, (B, *E); with n equal weights the n / (n - 1) of a sample.
+        """The posterior standard deviation per coordinate, (B, *E); for n equal weights with Bessel's correction.
 
-        Formula: of antithetic pairs with half sums m and half differences h, Var x = E h^2 + Var m, unbiased for any
-        correlation; of one pair alone, whose Var m is not known, E h^2.
-        Warns: UncalibratedSpread, where the method is not known to have the posterior's spread.
-        Raises: ValueError for one sample, which has no spread.
+        Formula: for antithetic pairs with half sums m and half differences h, Var x = E h^2 + Var m, unbiased for any
+        correlation; for a single pair, whose Var m is unknown, E h^2.
+        Warns: UncalibratedSpread, if the method is not known to have the posterior's spread.
+        Raises: ValueError for a single sample.
         """
         if self.samples.shape[1] < 2:
             raise ValueError("one sample has no standard deviation: solve with n_samples >= 2")
         if not self.calibrated:
             warnings.warn(
-                f"the spread of {self.method!r} samples is not that of the posterior in general: on some problems "
-                "with a known posterior it is off by over 25 % (inverse-bench run spread); for intervals take 'mmps' "
-                "or 'exact', where the operator is linear with Gaussian noise and the denoiser has a derivative",
+                f"the standard deviation of {self.method!r} samples is not that of the posterior in general: on some "
+                "problems with a known posterior it is off by over 25 % (inverse-bench run spread); for intervals use "
+                "'mmps' or 'exact', if the operator is linear with Gaussian noise and the denoiser is differentiable",
                 UncalibratedSpread,
                 stacklevel=2,
             )
@@ -100,33 +100,33 @@ class Solution(Concise):
 
     @property
     def ess(self) -> Tensor:
-        """Effective sample size 1 / sum w^2, (B,); K where samples are equally weighted."""
+        """Effective sample size 1 / sum w^2, (B,); K if samples are equally weighted."""
         return effective_size(self.log_weights)
 
     @property
     def pareto_k(self) -> Tensor:
-        """How heavy the tail of the weights is, (B,): averages are good below .7 (see `inverse.weights.pareto_k`)."""
+        """Tail index of the weights, (B,): averages are reliable below .7 (see `inverse.weights.pareto_k`)."""
         return pareto_k(self.log_weights)
 
     def check(self) -> list[str]:
-        """Why the weights of each measurement are not to be trusted, B texts, empty where they are.
+        """Messages on unreliable weights, B strings, empty where they are reliable.
 
-        Of particles that were resampled on the way, whose weights tell of the time since then alone, it asks for their
-        lineages too.
+        For resampled particles, whose weights only reflect the time since the last resampling, lineages are checked
+        too.
         """
         equal = (self.log_weights == self.log_weights[:, :1]).all(1).tolist()
         found = ["" if e else text for e, text in zip(equal, complaints(self.log_weights), strict=True)]
         if self.lineages is None:
             return found
-        kin = kinship(self.lineages, self.samples.shape[1])
-        return ["; ".join(filter(None, both)) for both in zip(found, kin, strict=True)]
+        ancestry = ancestry_warnings(self.lineages, self.samples.shape[1])
+        return ["; ".join(filter(None, both)) for both in zip(found, ancestry, strict=True)]
 
     def resample(self, n: int | None = None, seed: int = 0) -> Tensor:
-        """Samples of equal weight, by systematic resampling: sample k about n w_k times.
+        """Equally weighted samples by systematic resampling: sample k appears about n w_k times.
 
         Source: Kitagawa 1996; Douc, Cappe & Moulines 2005.
-        Arguments: n (int >= 1) per measurement (None: as many as there are); seed (int >= 0): measurement b's draw
-        depends on (seed, b) alone, b its number.
+        Arguments: n (int >= 1) per measurement (None: K); seed (int >= 0): the draw for measurement b depends only on
+        (seed, b), b its number.
         Returns: (B, n, *E), in random order.
         Raises: ValueError for n < 1.
         """
@@ -138,17 +138,17 @@ class Solution(Concise):
         return torch.stack([x[index] for x, index in zip(self.samples, chosen, strict=True)])
 
     def quantiles(self, q: float | list[float] | Tensor) -> Tensor:
-        """Weighted quantiles per coordinate: the least sample whose cumulated weight reaches q.
+        """Weighted quantiles per coordinate: the smallest sample whose cumulative weight reaches q.
 
         Arguments: q: a probability or a list of Q in [0, 1].
-        Returns: (Q, B, *E), or (B, *E) for one number.
+        Returns: (Q, B, *E), or (B, *E) for a single q.
         Raises: ValueError for q outside [0, 1].
         """
         if not isinstance(q, Tensor):
             many = isinstance(q, list | tuple)
             q = [number("q", p) for p in q] if many else number("q", q, "[0, 1]", "a probability, or a list of them")
         elif q.is_meta or q.is_complex():
-            raise TypeError(f"q on {q.device} of {q.dtype}: expected real probabilities that have values")
+            raise TypeError(f"q on {q.device} of {q.dtype}: expected real probabilities, not on the meta device")
         probabilities = torch.as_tensor(q, dtype=torch.float64).reshape(-1)
         if len(probabilities) == 0 or not bool(((probabilities >= 0) & (probabilities <= 1)).all()):
             raise ValueError(f"q = {q}: expected probabilities in [0, 1]")
@@ -167,16 +167,16 @@ class Solution(Concise):
         most: int = 4,
         window: tuple[float, float] = (0.0, 1.0),
     ) -> "Figure":
-        """Draw the solution: a row per measurement; truth, measurement, samples, mean and standard deviation.
+        """Plot the solution, a row per measurement: truth, measurement, samples, mean and standard deviation.
 
-        Arguments: y (B, C, H, W): measurements that are pictures (of others, `operator.pinv(y)` is one); truth
-        (B, *E); most (int >= 1): rows, and samples in a row; window: the values that are drawn black and white. Two
-        channels are drawn as the magnitude of a complex picture.
-        Returns: a matplotlib Figure, for `figure.savefig(path)`; a notebook shows it.
-        Raises: ValueError for events, y or truth that are not pictures (C, H, W) of one to three channels, and for a
-        window that is empty.
+        Arguments: y (B, C, H, W): measurements that are pictures (for others, `operator.pinv(y)` is one); truth (B,
+        *E); most (int >= 1): largest number of rows, and of samples per row; window: the values shown as black and
+        white. Two channels are shown as the magnitude of a complex picture.
+        Returns: a matplotlib Figure, for `figure.savefig(path)`; notebooks display it.
+        Raises: ValueError for events, y or truth that are not pictures (C, H, W) of one to three channels, and for an
+        empty window.
         """
-        with warnings.catch_warnings():  # the heading says so
+        with warnings.catch_warnings():  # the column heading says that it is uncalibrated
             warnings.simplefilter("ignore", UncalibratedSpread)
             std = self.std if self.samples.shape[1] > 1 else None
         most = count("most", most)
@@ -186,7 +186,7 @@ class Solution(Concise):
         return drawing.figure({name: x for name, x in shown.items() if x is not None}, len(self.samples), most, window)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the figures in words, and a plot where the samples are pictures."""
+        """The HTML for notebooks: the figures as text, and a plot if the samples are pictures."""
         text = f"<code>{html.escape(repr(self))}</code>"
         if self.samples.ndim != 5 or self.samples.shape[2] > 3:
             return text
@@ -194,19 +194,19 @@ class Solution(Concise):
         return f'{text}<br><img alt="samples, mean and standard deviation" src="data:image/png;base64,{png}">'
 
     def cite(self) -> str:
-        """The paper whose method made these samples."""
+        """The paper of the method."""
         return self.citation
 
     def followed_by(self, more: "Solution") -> "Solution":
-        """These samples and then ``more``'s: of the same solve, at its ``first``, as if all had been drawn in one.
+        """These samples followed by those of ``more``, as if drawn in one solve; ``more`` was solved with ``first``.
 
-        Raises: ValueError for samples that weigh each other or another cost per sample: they were not drawn alike.
+        Raises: ValueError for weighted samples and for different settings or costs per sample.
         """
         if not isinstance(more, Solution):
             raise TypeError(f"more of type {type(more).__name__}: expected a Solution")
         if more.samples.shape[0] != len(self.samples) or more.samples.shape[2:] != self.samples.shape[2:]:
             raise ValueError(
-                f"samples {tuple(self.samples.shape)} and {tuple(more.samples.shape)}: expected those of the same "
+                f"samples {tuple(self.samples.shape)} and {tuple(more.samples.shape)}: expected the same number of "
                 "measurements and the same event shape"
             )
         weighed = any(s.log_evidence is not None or s.lineages is not None or s.log_weights.any() for s in (self, more))
@@ -230,8 +230,8 @@ class Solution(Concise):
     def save(self, path: str | Path, facts: dict[str, Any] | None = None) -> None:
         """Write to HDF5, atomically.
 
-        Arguments: path; facts: what else the file should tell, tensors as datasets and the rest as attributes.
-        Raises: ValueError for a path that names another format, such as "run.npz".
+        Arguments: path; facts: further metadata, tensors are stored as datasets and the rest as attributes.
+        Raises: ValueError if the path has the ending of another format, such as "run.npz".
         """
         path = hdf5_path(path, "solution")
         attrs = {name: getattr(self, name) for name in RECORDED}
@@ -248,7 +248,7 @@ class Solution(Concise):
 
     @staticmethod
     def fact(path: str | Path, name: str) -> Any:
-        """One of the facts of a file that `save` wrote, an attribute; None where it has no such."""
+        """An attribute of a file written by `save`, one of its ``facts``; None if it has none of this name."""
         try:
             with opened(path, "solution") as file:
                 return file.attrs.get(name)
@@ -257,22 +257,22 @@ class Solution(Concise):
 
     @classmethod
     def load(cls, path: str | Path) -> "Solution":
-        """Read what `save` wrote.
+        """Read a file written by `save`.
 
         Raises: FileNotFoundError; ValueError for a truncated or foreign file.
         """
-        with opened(path, "solution", "solve again; Solution.save writes them") as file:
+        with opened(path, "solution", "solve again; expected a file by Solution.save") as file:
             there = [name for name in ARRAYS if name in ARRAYS[:2] or name in file]
             kinds = {"numbers": "i"}
             arrays = {name: torch.from_numpy(file.array(name, kinds.get(name, "f"))) for name in there}
-            found = {"reason": "", "antithetic": False, "calibrated": True} | file.attrs  # older files have neither
+            found = {"reason": "", "antithetic": False, "calibrated": True} | file.attrs  # missing in older files
             told = {name: found[name] for name in RECORDED}
             attrs = {name: kind(told[name]) for name, kind in RECORDED.items()}
         if SEAL in found and found[SEAL] != checksum(told, {name: value.numpy() for name, value in arrays.items()}):
-            raise FileError(f"{path} holds other numbers than Solution.save wrote: solve again")
+            raise FileError(f"{path}: the data do not match their checksum: solve again")
         samples = arrays["samples"]
         shapes = {name: tuple(value.shape) for name, value in arrays.items()}
-        rows = [samples.shape[:2], *[samples.shape[:1]] * len(ARRAYS[2:])]  # of all but the samples, in this order
+        rows = [samples.shape[:2], *[samples.shape[:1]] * len(ARRAYS[2:])]  # all arrays but the samples, in this order
         if samples.ndim < 3 or any(shapes.get(n, tuple(r)) != tuple(r) for n, r in zip(ARRAYS[1:], rows, strict=True)):
             raise FileError(f"{path} has {shapes}: expected samples (B, K, *E), log_weights (B, K), the rest (B,)")
         return cls(**arrays, **attrs)

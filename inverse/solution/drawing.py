@@ -1,4 +1,4 @@
-"""How a solution is drawn: a row per measurement, a column per thing shown."""
+"""The plot of a solution: a row per measurement, a column per quantity."""
 
 import io
 from functools import partial
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def figure(columns: dict[str, Tensor], n: int, most: int, window: tuple[float, float]) -> "Figure":
-    """Columns of pictures side by side, those whose name starts with "std" with a colour bar.
+    """Columns of pictures side by side; those whose name starts with "std" have a colour bar.
 
-    Arguments: columns: name -> pictures (n, C, H, W); most rows; window: the values that are black and white.
-    Raises: ValueError for what is no picture, or an empty window.
+    Arguments: columns: name -> pictures (n, C, H, W); most rows; window: the values shown as black and white.
+    Raises: ValueError for columns that are not pictures, or an empty window.
     """
     from matplotlib.figure import Figure
 
@@ -34,7 +34,7 @@ def figure(columns: dict[str, Tensor], n: int, most: int, window: tuple[float, f
             else:
                 x = ((x - window[0]) / (window[1] - window[0])).clip(0, 1)
                 axis.imshow(x if x.shape[-1] == 3 else x[..., 0], cmap="gray", vmin=0, vmax=1)
-    setattr(drawn, "_repr_png_", partial(png, drawn))  # noqa: B010 - what a notebook asks for a picture
+    setattr(drawn, "_repr_png_", partial(png, drawn))  # noqa: B010 - notebooks call it to display the figure
     return drawn
 
 
@@ -46,13 +46,13 @@ def png(drawn: "Figure", dpi: int = 80) -> bytes:
 
 
 def _pictures(name: str, x: Tensor, n: int) -> Tensor:
-    """Pictures (n, H, W, 1 or 3) as matplotlib takes them."""
+    """Pictures (n, H, W, 1 or 3) for matplotlib."""
     if not isinstance(x, Tensor):
         raise TypeError(f"{name} of type {type(x).__name__}: expected a tensor (B, C, H, W)")
     if x.ndim != 4 or x.shape[1] not in (1, 2, 3) or len(x) != n or x.is_complex():
         raise ValueError(
             f"{name} {tuple(x.shape)} of {x.dtype}: expected {n} real pictures (B, C, H, W) of 1 to 3 channels; for a "
-            "measurement that is not a picture give operator.at(event_shape).pinv(y)"
+            "measurement that is not a picture, pass operator.at(event_shape).pinv(y)"
         )
     x = x.detach().cpu().float()
     return (x.norm(dim=1, keepdim=True) if x.shape[1] == 2 else x).movedim(1, -1)

@@ -36,8 +36,8 @@ def spec(network) -> dict:
     name = next((name for name, (cls, _) in NETWORKS.items() if type(network) is cls), None)
     if name is None:
         raise ValueError(
-            f"this is a {type(network).__name__}, and a card describes networks of the types {sorted(NETWORKS)}: keep "
-            "it in the format that it came in"
+            f"a card cannot describe a {type(network).__name__}, only the networks {sorted(NETWORKS)}: keep "
+            "it in its original format"
         )
     return {"type": name, **network.config.spec()}
 

@@ -30,9 +30,9 @@ def linear(n_in: int, n_out: int, scale: float = 1.0) -> nn.Linear:
 
 
 def group_norm(channels: int, groups: int | None = None) -> nn.GroupNorm:
-    # groups of one channel would normalise the embedding away
+    # groups of one channel would remove the embedding
     groups = min(groups or 32, max(channels // 4, 1))
-    while channels % groups:  # the paper's widths divide; leaner ones need not
+    while channels % groups:  # the paper's widths are divisible; smaller ones may not be
         groups -= 1
     return nn.GroupNorm(groups, channels, eps=1e-6)
 
@@ -171,6 +171,6 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x).flatten(2).transpose(1, 2)
         q, k, v = self.q(h), self.k(h), self.v(h)
-        # written out: fused kernels have no second derivative, which densities of guided flows need
+        # explicit: fused kernels have no second derivative, which densities of guided flows need
         h = self.out(torch.softmax(q @ k.mT / math.sqrt(q.shape[-1]), -1) @ v)
         return (x + h.transpose(1, 2).view_as(x)) * self.gain

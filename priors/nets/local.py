@@ -32,7 +32,9 @@ class LocalConfig:
         for name in ("channels", "blocks"):
             object.__setattr__(self, name, counts(name, getattr(self, name)))
         if len(self.blocks) != len(self.channels):
-            raise ValueError(f"channels = {self.channels}, blocks = {self.blocks}: expected both of every level")
+            raise ValueError(
+                f"channels = {self.channels}, blocks = {self.blocks}: expected one entry per level in both"
+            )
 
     def spec(self) -> dict:
         """The config as plain data, for a checkpoint's card."""

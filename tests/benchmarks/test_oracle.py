@@ -148,7 +148,7 @@ def test_responsibilities_are_bayes_rule(tied):
 
 def test_a_component_without_density_is_refused():
     flat = GaussianMixture(torch.zeros(2, 2), torch.diag_embed(torch.tensor([[1.0, 0.0]] * 2)), torch.ones(2), VESDE())
-    with pytest.raises(ValueError, match="some noise"):
+    with pytest.raises(ValueError, match="positive sigma"):
         weight_error(torch.zeros(3, 2), flat)
 
 

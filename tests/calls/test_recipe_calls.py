@@ -41,10 +41,10 @@ CALLS = [
     # recipes
     ("an unknown section", recipe(trainning={"lr": 1.0}), "['trainning']", "training"),
     ("a section that is a number", recipe(sde=3), "sde = 3", "[sde]"),
-    ("a kind of nothing", recipe(kind=None), "kind = None", "text"),
+    ("a kind of nothing", recipe(kind=None), "kind = None", "string"),
     ("an unknown kind", recipe(kind="gan"), "kind = 'gan'", "prior, classifier"),
-    ("labels of numbers", recipe(kind="classifier", labels=[1]), "labels = [1]", "texts"),
-    ("a section without a name", lambda: changed(RECIPE | {"name": 3}, []), "name = 3", "text"),
+    ("labels of numbers", recipe(kind="classifier", labels=[1]), "labels = [1]", "strings"),
+    ("a section without a name", lambda: changed(RECIPE | {"name": 3}, []), "name = 3", "string"),
     ("an unknown entry of range", recipe(range={"mean": 1.0}), "[range]", "'mean'"),
     ("a range of scale 0", recipe(range={"scale": 0.0}), "[range]", "scale = 0.0"),
     ("an unknown SDE", recipe(sde={"type": "cosine"}), "'cosine'", "VESDE"),

@@ -98,7 +98,7 @@ MISTAKES = {
     ),
     "as many masks as there are no measurements": (
         solving(operator=noisy(Masking, torch.ones(3, 1, 4, 4)), y=torch.zeros(2, 1, 4, 4)),
-        ValueError, "3 measurements", "y has 2", "one for each",
+        ValueError, "3 measurements", "y has 2", "one per measurement",
     ),
     "colours for a grey prior": (solving(operator=noisy(Grayscale)), ValueError, "(3, H, W)"),
     "a kernel that is too large": (
@@ -249,13 +249,13 @@ def edit(**fields):
 @pytest.mark.parametrize(
     ("spoil", "kind", "fragments"),
     [
-        (truncate, ValueError, ["sha256", "truncated or another", "fetch it again"]),
-        (swap, ValueError, ["sha256", "its card says"]),
+        (truncate, ValueError, ["sha256", "truncated or a different", "download it again"]),
+        (swap, ValueError, ["sha256", "its card has"]),
         (lambda f: (f / WEIGHTS).unlink(), FileNotFoundError, ["no weights at"]),
         (lambda f: (f / CARD).unlink(), FileNotFoundError, ["no checkpoint at", CARD]),
-        (lambda f: (f / CARD).write_text("{"), ValueError, ["no readable card"]),
+        (lambda f: (f / CARD).write_text("{"), ValueError, ["not a readable card"]),
         (edit(format=99), ValueError, ["format 99", "reads format 1"]),
-        (edit(kind="classifier"), ValueError, ["holds a classifier, expected a prior", "load_classifier"]),
+        (edit(kind="classifier"), ValueError, ["is a classifier, expected a prior", "load_classifier"]),
         (edit(sde={"type": "Cosine"}), ValueError, ["'Cosine'", "VESDE"]),
     ],
     ids=[
@@ -279,7 +279,7 @@ def test_a_spoilt_checkpoint(folder, spoil, kind, fragments):
 
 
 def test_a_prior_is_no_classifier(folder):
-    with pytest.raises(ValueError, match=r"holds a prior, expected a classifier: use priors\.load$"):
+    with pytest.raises(ValueError, match=r"is a prior, expected a classifier: use priors\.load$"):
         priors.load_classifier(folder)
 
 
@@ -288,7 +288,7 @@ def test_a_foreign_file_is_no_solution(tmp_path):
         file["images"] = np.zeros(3)
     (tmp_path / "text.h5").write_text("hello")
     for name in ("images.h5", "text.h5"):
-        with pytest.raises(ValueError, match=f"{name}.*(no readable solution|'samples' is missing)"):
+        with pytest.raises(ValueError, match=f"{name}.*(not a readable solution|'samples' is missing)"):
             Solution.load(tmp_path / name)
     with pytest.raises(FileNotFoundError, match="no solution at"):
         Solution.load(tmp_path / "none.h5")

@@ -306,7 +306,7 @@ def test_numbers_out_of_range(make, match):
 @pytest.mark.parametrize(
     ("method", "match"),
     [
-        (replace(EXACT, predictor=Flow(Ancestral())), r"Flow\(Ancestral\): its steps have noise"),
+        (replace(EXACT, predictor=Flow(Ancestral())), r"Flow\(Ancestral\): the predictor adds noise"),
         (replace(EXACT, predictor=Ancestral()), "Ancestral does not know the density of its steps: weigh with"),
         (replace(EXACT, correctors=(Langevin(),)), "Langevin does not know the density of its steps"),
         (replace(EXACT, guidance=MCGDiff()), "edits the steps: their density is unknown; take a guidance of the score"),

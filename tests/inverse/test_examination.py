@@ -46,7 +46,7 @@ def test_too_small_a_noise_is_told_for_every_measurement(posed):
 def test_fitted_noise_is_told(posed):
     _, operator, y, _, _ = posed
     fitted = operator.pinv(y)[:, None].expand(-1, 5, -1)
-    assert all("noise was fitted" in texts[0] for texts in examine(solution(fitted), operator, y).warnings)
+    assert all("fit the noise" in texts[0] for texts in examine(solution(fitted), operator, y).warnings)
 
 
 def test_a_prior_that_does_not_cover_y_is_told(posed):

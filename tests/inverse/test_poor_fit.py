@@ -42,7 +42,7 @@ def test_exact_posterior_draws_are_hardly_ever_warned_of(numbers):
     assert sum(map(bool, misfits(operator, y, samples, torch.zeros(2000, 4)))) <= 1  # of a chance of 1e-4 at most
 
 
-@pytest.mark.parametrize(("stated", "text"), [(0.05, "no sample explains y"), (1.0, "the noise was fitted")])
+@pytest.mark.parametrize(("stated", "text"), [(0.05, "no sample explains y"), (1.0, "the samples fit the noise")])
 def test_a_wrong_noise_level_is_warned_of(stated, text):
     operator = Masking(torch.ones(1, 8, 8), noise=GaussianNoise(stated))
     y = 0.2 * normal(1, 1, 8, 8, seed=1).float()

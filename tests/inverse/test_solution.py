@@ -133,7 +133,7 @@ def test_a_truncated_file(tmp_path, part):
     solution().save(tmp_path / "run.h5")
     whole = (tmp_path / "run.h5").read_bytes()
     (tmp_path / "run.h5").write_bytes(whole[: int(part * len(whole))])
-    with pytest.raises(ValueError, match=r"run\.h5 is no readable solution, or is truncated.*solve again"):
+    with pytest.raises(ValueError, match=r"run\.h5 is not a readable solution, or is truncated.*solve again"):
         Solution.load(tmp_path / "run.h5")
 
 
@@ -142,7 +142,7 @@ def test_a_foreign_file(tmp_path, name):
     solution().save(tmp_path / "run.h5")
     with h5py.File(tmp_path / "run.h5", "a") as file:
         del (file if name in file else file.attrs)[name]
-    with pytest.raises(ValueError, match=r"run\.h5.*expected a dataset|no readable solution"):
+    with pytest.raises(ValueError, match=r"run\.h5.*expected a dataset|not a readable solution"):
         Solution.load(str(tmp_path / "run.h5"))
 
 

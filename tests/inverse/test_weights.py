@@ -10,9 +10,9 @@ import torch
 from inverse import UnreliableWeights
 from inverse.weights import (
     RESAMPLINGS,
+    ancestry_warnings,
     complaints,
     effective_size,
-    kinship,
     lineages,
     log_mean_error,
     pareto_k,
@@ -132,11 +132,11 @@ def test_complaints_name_what_is_wrong():
     assert "Pareto k" in texts[1] or "effective sample size" in texts[1]
     assert "effective sample size 1.0 of 1000" in texts[2]
     assert complaints(good[:, :24]) == [
-        "24 samples are too few to judge their weights: take 25 or more, better hundreds"
+        "24 samples are too few to judge their weights: use 25 or more, better hundreds"
     ]
-    assert kinship(torch.tensor([10.0, 9.9]), 50) == [
+    assert ancestry_warnings(torch.tensor([10.0, 9.9]), 50) == [
         "",
-        "50 particles descend from 9.9 first ones: their spread and shares of modes are chance; take more samples",
+        "50 particles descend from 9.9 initial ones: spread and mode probabilities are unreliable; use more samples",
     ]
     assert issubclass(UnreliableWeights, UserWarning)
     with warnings.catch_warnings():

@@ -119,7 +119,7 @@ def test_too_few_steps_are_warned_of(call):
     op = operators.Radon(9, noise=GaussianNoise(1e-3)).at((1, 12, 12))
     y = op.measure(uniform(2, 1, 12, 12), seed=1)
     op.cg_steps = 5
-    with pytest.warns(NotConverged, match=rf"Radon\.{call}: relative residual .*asked for 1\.0e-06.*cg_steps"):
+    with pytest.warns(NotConverged, match=rf"Radon\.{call}: relative residual .*requested 1\.0e-06.*cg_steps"):
         op.pinv(y) if call == "pinv" else op.solve_gram(y, 1.0)
     op.cg_steps = LinearOperator.cg_steps  # the remedies
     with warnings.catch_warnings():

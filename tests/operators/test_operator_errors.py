@@ -50,15 +50,19 @@ REFUSED = {
     "blur width": (lambda: Blur.gaussian(0.0), ValueError, "width in pixels"),
     "matrix": (lambda: LinearMap(torch.ones(3)), ValueError, r"matrix\[None\]"),
     "matrix nan": (lambda: LinearMap(torch.full((2, 2), float("nan"))), ValueError, "finite"),
-    "matrix event": (lambda: LinearMap(torch.ones(2, 6), event_shape=(2, 2)), ValueError, "as many numbers"),
+    "matrix event": (lambda: LinearMap(torch.ones(2, 6), event_shape=(2, 2)), ValueError, "number of columns"),
     "sigma < 0": (lambda: GaussianNoise(-0.1), ValueError, "standard deviation"),
     "sigma nan": (lambda: GaussianNoise(float("nan")), ValueError, "finite"),
-    "sigma ambiguous": (lambda: GaussianNoise(torch.ones(3, 4)), ValueError, "State event_ndim"),
+    "sigma ambiguous": (lambda: GaussianNoise(torch.ones(3, 4)), ValueError, "Set event_ndim"),
     "peak": (lambda: PoissonNoise(0.0), ValueError, "white pixel"),
     "noise is a number": (lambda: Masking(torch.ones(2, 2), noise=0.1), TypeError, r"GaussianNoise\(0\.05\)"),  # type: ignore
     "empty stack": (lambda: Stack([]), ValueError, "at least one"),
-    "stack of photons": (lambda: Stack([Grayscale(PoissonNoise(9.0))]), ValueError, "measure it separately"),
-    "batches of two lengths": (lambda: Masking(TWO.mask, GaussianNoise(torch.ones(3)))(X), ValueError, "same length"),
+    "stack of photons": (lambda: Stack([Grayscale(PoissonNoise(9.0))]), ValueError, "solve for it separately"),
+    "batches of two lengths": (
+        lambda: Masking(TWO.mask, GaussianNoise(torch.ones(3)))(X),
+        ValueError,
+        "different batch sizes",
+    ),
     "resize factor": (lambda: Resize(0.5), ValueError, "pixels of x per pixel of y"),
     "resize kernel": (lambda: Resize(2, "cubic"), ValueError, "expected one of bilinear, bicubic, lanczos"),
     "varying blur of one": (lambda: VaryingBlur(uniform(3, 3), uniform(6, 5)), ValueError, "grid makes windows"),
@@ -73,7 +77,7 @@ REFUSED = {
     "jpeg quality": (lambda: JPEG(0), ValueError, "from 1 to 100"),
     "jpeg subsampling": (lambda: JPEG(50, "4:2:2"), ValueError, "4:2:0, 4:4:4"),
     "jpeg rounding": (lambda: JPEG(50, rounding="hard"), ValueError, "smooth, sharp"),
-    "phase oversampling": (lambda: PhaseRetrieval(0.5), ValueError, "2 as a rule"),
+    "phase oversampling": (lambda: PhaseRetrieval(0.5), ValueError, "usually 2"),
     "phase masks": (lambda: PhaseRetrieval(masks=uniform(6, 5)), ValueError, r"mask\[None\]"),
     "saturation gain": (lambda: Saturation(-1.0), ValueError, "gain = -1.0: expected a number > 0"),
     "saturation limit": (lambda: Saturation(limit=0.0), ValueError, "limit = 0"),
@@ -93,10 +97,10 @@ REFUSED = {
     "x of no power of 2": (lambda: CompressedSensing(transform="hadamard")(X), ValueError, "'dct' or 'hartley'"),
     "x of five axes": (lambda: CompressedSensing()(X[None]), ValueError, "flatten them"),
     "x of one colour": (lambda: Bayer()(X[:, :1]), ValueError, "use Masking"),
-    "x of two channels": (lambda: JPEG()(X[:, :2]), ValueError, "code channels apart"),
+    "x of two channels": (lambda: JPEG()(X[:, :2]), ValueError, "split other channels"),
     "x to resize": (lambda: Resize()(X[:, 0]), ValueError, "adds a channel"),
     "x of lost phases": (lambda: PhaseRetrieval()(X[:, 0]), ValueError, "adds a channel"),
-    "x of another size than the masks": (lambda: PhaseRetrieval.coded((3, 6, 6))(X), ValueError, "coded makes masks"),
+    "x of another size than the masks": (lambda: PhaseRetrieval.coded((3, 6, 6))(X), ValueError, "coded to make masks"),
     "x elsewhere": (lambda: TWO(X.to("meta")), ValueError, r"operator\.to"),
     # y
     "y of integers": (lambda: Grayscale(G).validate_y(X[:, :1].long(), (3, 6, 5)), TypeError, "float"),
@@ -104,7 +108,7 @@ REFUSED = {
     "y without batch": (lambda: Grayscale(G).validate_y(X[0, :1], (3, 6, 5)), ValueError, r"y\[None\]"),
     "y of another shape": (lambda: Grayscale(G).validate_y(X, (3, 6, 5)), ValueError, r"expected shape \(B, 1, 6, 5\)"),
     "y nan": (lambda: Masking(torch.ones(6, 5)).validate_y(NAN, (3, 6, 5)), ValueError, "90 entries are nan"),
-    "y of more measurements": (lambda: TWO.validate_y(X[:1], (3, 6, 5)), ValueError, "one for each measurement"),
+    "y of more measurements": (lambda: TWO.validate_y(X[:1], (3, 6, 5)), ValueError, "one per measurement"),
     "y below 0": (lambda: Grayscale(PoissonNoise(5.0)).validate_y(-X[:, :1], (3, 6, 5)), ValueError, "negative"),
     "labels of floats": (labels([1.0], torch.float32), TypeError, "long"),
     "labels one-hot": (labels([[0, 1]]), ValueError, "not one-hot"),
@@ -151,7 +155,7 @@ def test_adjoint_of_a_y_of_another_shape():
 )
 def test_axes_in_another_order_are_recognised(operator, event_shape, given, fits):
     y = torch.rand(given)
-    with pytest.raises(ValueError, match="axes seem to be in another order") as caught:
+    with pytest.raises(ValueError, match="axes seem to be permuted") as caught:
         operator().validate_y(y, event_shape)
     assert fits + " fits" in str(caught.value)
     operator().validate_y(eval(fits), event_shape)  # the remedy
@@ -182,7 +186,7 @@ def test_one_mask_for_each_measurement_without_channels():
     """(N, H, W) for pictures of one channel is what a data loader gives: the message has the reshape, which works."""
     masks = (uniform(4, 8, 8) > 0.5).numpy()
     x = uniform(4, 1, 8, 8)
-    with pytest.raises(ValueError, match=r"4 measurements mask\[:, None\]"):
+    with pytest.raises(ValueError, match=r"one mask per measurement \(4\), mask\[:, None\]"):
         operators.Masking(masks)(x)
     assert operators.Masking(masks[:, None])(x).shape == x.shape
 

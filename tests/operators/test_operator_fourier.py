@@ -114,7 +114,7 @@ def test_by_name():
 
 
 REFUSED = {
-    "mask of grays": (lambda: Fourier(uniform(4, 4)), ValueError, "0 and 1 only"),
+    "mask of grays": (lambda: Fourier(uniform(4, 4)), ValueError, "mask of 0 and 1"),
     "mask of a row": (lambda: Fourier(torch.ones(4)), ValueError, r"mask \(H, W\)"),
     "three channels": (lambda: Fourier(torch.ones(4, 4), channels=3), ValueError, "channels = 3"),
     "real sensitivities": (lambda: Fourier(mask(4, 4), uniform(2, 4, 4)), TypeError, "torch.complex"),

@@ -69,7 +69,7 @@ def test_a_straight_movement_by_length_and_angle():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "expected length and angle, of a straight line, or size and seed"),
+        ({}, "expected length and angle for a straight line, or size and seed"),
         ({"angle": 30}, "expected a length"),
         ({"size": 9, "angle": 30}, "expected a length"),
         ({"length": 9, "angle": 30, "seed": 1}, "no seed"),
@@ -147,10 +147,10 @@ def test_a_file_of_kernels_has_one_per_channel(tmp_path):
     ("content", "error", "message"),
     [
         (None, FileNotFoundError, "no kernel at .*k.npy"),
-        (b"words", ValueError, "no picture nor an .npy file"),
+        (b"words", ValueError, "neither a picture nor a numeric .npy file"),
         (np.zeros((3, 3)), ValueError, "positive sum, given shape \\(3, 3\\), sum 0"),
         (np.ones(3), ValueError, "given shape \\(3,\\)"),
-        (np.full((2, 2), np.nan), ValueError, "finite numbers"),
+        (np.full((2, 2), np.nan), ValueError, "finite values"),
     ],
 )
 def test_what_is_no_file_of_a_kernel_is_refused(tmp_path, content, error, message):
@@ -176,6 +176,6 @@ def test_kernels_of_pictures_follow_the_rules_of_pictures(tmp_path):
     np.save(tmp_path / "complex.npy", weights + 1j)
     os.mkfifo(tmp_path / "pipe.png")
     messages = {"pages.tif": "several pictures", "alpha.png": "transparent", "complex.npy": "complex128"}
-    for name, message in (messages | {"pipe.png": "no regular"}).items():
+    for name, message in (messages | {"pipe.png": "not a regular"}).items():
         with pytest.raises(ValueError, match=message):
             read_kernel(tmp_path / name)

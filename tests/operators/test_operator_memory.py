@@ -138,7 +138,7 @@ def test_a_bound_operator_shares_parameters_and_leaves_the_original_alone():
 
 def test_events_of_another_shape_than_the_operators_are_refused():
     for op in (Half(event_shape=(1, 6, 5)), Half().at((1, 6, 5))):
-        with pytest.raises(ValueError, match=r"it is for events of shape \(1, 6, 5\), given \(1, 6, 6\).*operator\.at"):
+        with pytest.raises(ValueError, match=r"expected events of shape \(1, 6, 5\), given \(1, 6, 6\).*operator\.at"):
             op(uniform(1, 1, 6, 6))
     with pytest.raises(ValueError, match="crop the kernel"):
         operators.Blur(torch.ones(9, 3)).at((1, 6, 5))

@@ -266,11 +266,11 @@ def test_partial_views():
         (lambda: Radon([]), "finite and not empty"),
         (lambda: Radon(0), "angles = 0: expected an integer >= 1"),
         (lambda: Radon([[0.0, 1.0]]), r"given shape \(1, 2\)"),  # type: ignore
-        (lambda: Radon(4, size=0), "leave it out"),
+        (lambda: Radon(4, size=0), "omit it"),
         (lambda: Radon(4, pixel=0.0), "pixel = 0.0"),
         (lambda: Radon.limited_angle(8, 200, 4), r"a number in \(0, 180\]"),
         (lambda: Radon(4)(uniform(1, 1, 6, 5)), "to a square"),
-        (lambda: Radon(4, 8)(uniform(1, 1, 6, 6)), "of the size that the operator is for"),
+        (lambda: Radon(4, 8)(uniform(1, 1, 6, 6)), "of the operator's size"),
         (lambda: Radon(4, detectors=12).adjoint(uniform(1, 1, 4, 12)), r"operator\.at\(\(C, n, n\)\)"),
         (lambda: Radon(4).adjoint(uniform(1, 1, 4, 14)), r"operator\.at\(\(C, n, n\)\)"),
         (lambda: Radon(4, 8).adjoint(uniform(1, 1, 4, 11)), r"expected sinograms \(C, 4, 12\).*detectors=11"),
@@ -280,8 +280,8 @@ def test_partial_views():
         (lambda: Radon.skimage(8, [0.0, 0.5, 1.0]), "look like radians"),
         (lambda: Radon.limited_angle(8, np.pi / 2, 9), "look like radians"),
         (lambda: Radon(4, unit="turns"), "degrees, radians"),  # type: ignore
-        (lambda: Radon(4, centre=math.nan), "leave it out"),
-        (lambda: Radon(4, origin=(1.0, 2.0, 3.0)), "leave it out"),  # type: ignore
+        (lambda: Radon(4, centre=math.nan), "omit it"),
+        (lambda: Radon(4, origin=(1.0, 2.0, 3.0)), "omit it"),  # type: ignore
         (lambda: Radon(4, 8).adjoint(uniform(1, 1, 12, 4)), r"y\.transpose\(-1, -2\)"),
         (lambda: Radon(4, 8).fbp(uniform(1, 1, 12, 4)), r"y\.transpose\(-1, -2\)"),
         (lambda: Radon(4, 8).validate_y(uniform(1, 1, 12, 4), (1, 8, 8)), r"y\.permute\(0, 1, 3, 2\) fits"),

@@ -217,7 +217,7 @@ SKEW = torch.tensor([[1.0, 0.1], [0.0, 1.0]]).expand(3, 2, 2)
         ((torch.zeros(3), EYE, torch.ones(3)), r"means of shape \(3,\): expected \(K, d\); flatten"),
         ((torch.zeros(3, 2), EYE[0], torch.ones(3)), r"covariances of shape \(2, 2\): expected \(3, 2, 2\)"),
         ((torch.zeros(3, 2), EYE, torch.ones(2)), "expected 3 positive numbers"),
-        ((torch.zeros(3, 2), EYE, torch.tensor([1.0, 0.0, 1.0])), "weights .*expected 3 positive numbers; leave out"),
+        ((torch.zeros(3, 2), EYE, torch.tensor([1.0, 0.0, 1.0])), "weights .*expected 3 positive numbers; remove"),
         ((torch.full((3, 2), math.nan), EYE, torch.ones(3)), "means has entries that are nan"),
         ((torch.zeros(3, 2), EYE, torch.tensor([1.0, math.inf, 1.0])), "weights has entries that are nan or inf"),
         ((torch.zeros(3, 2), -EYE, torch.ones(3)), "eigenvalue -1: expected positive semidefinite"),
@@ -243,7 +243,10 @@ def test_bad_mixtures_are_refused(arguments, message):
         (lambda p: p.denoise(torch.zeros(3), 0.5), r"expected \(N, 3\); x\[None\]"),
         (lambda p: p.log_prob(torch.zeros(2, 3, dtype=torch.int64)), "torch.int64"),
         (lambda p: p.score(torch.zeros(2, 3), torch.zeros(3)), r"t of shape \(3,\): expected a scalar or \(2,\)"),
-        (lambda p: mixture(VPSDE(), event_shape=(2, 2)), r"event_shape \(2, 2\): expected sizes of product d = 3"),
+        (
+            lambda p: mixture(VPSDE(), event_shape=(2, 2)),
+            r"event_shape \(2, 2\): expected sizes whose product is d = 3",
+        ),
         (lambda p: Gaussian(torch.zeros(2), torch.eye(3), sde=VPSDE()), r"mean \(2,\) and covariance \(3, 3\)"),
     ],
 )

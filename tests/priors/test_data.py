@@ -88,11 +88,11 @@ def bad_name(path):
 @pytest.mark.parametrize(
     ("name", "make", "message"),
     [
-        ("set.h5", bad_text, "no readable image set"),
-        ("set.npz", bad_text, "no readable image set"),
-        ("set.npz", bad_zip, "no readable image set"),
-        ("set.h5", bad_h5, "no readable image set"),
-        ("set.h5", bad_name, r"holds \['pictures'\]: expected 'images'"),
+        ("set.h5", bad_text, "not a readable image set"),
+        ("set.npz", bad_text, "not a readable image set"),
+        ("set.npz", bad_zip, "not a readable image set"),
+        ("set.h5", bad_h5, "not a readable image set"),
+        ("set.h5", bad_name, r"has \['pictures'\]: expected 'images'"),
         ("set.npz", lambda path: np.savez(path, images=IMAGES / 255), "dtype float64: expected uint8"),
         ("set.npz", lambda path: np.savez(path, images=IMAGES[0, 0]), r"shape \(4, 5\): expected \(n, H, W\)"),
         (
@@ -112,7 +112,7 @@ def test_a_missing_file_and_a_missing_split(tmp_path):
     with pytest.raises(FileNotFoundError, match="no image set at"):
         read(tmp_path / "none.h5")
     write(tmp_path / "set.h5", stripes(3))
-    with pytest.raises(ValueError, match=r"holds \['images', 'labels'\]: expected 'train_images'"):
+    with pytest.raises(ValueError, match=r"has \['images', 'labels'\]: expected 'train_images'"):
         read(tmp_path / "set.h5", "train")
 
 

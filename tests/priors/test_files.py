@@ -164,7 +164,7 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path, reader, what):
 def test_errors_of_readers_are_told_with_path_and_remedy_and_others_pass(tmp_path):
     path = tmp_path / "a"
     path.write_text("x")
-    message = r"a is no readable card, or is truncated \(.*\): write it anew"
+    message = r"a is not a readable card, or is truncated \(.*\): write it anew"
     for error in DAMAGED:
         with pytest.raises(FileError, match=message) as caught, reading(path, "card", "write it anew"):
             raise error("why")
@@ -181,7 +181,7 @@ def test_a_file_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(tmp_pa
     path = tmp_path / "a"
     path.write_bytes(bytes(10**6))
     check_size(path, FREE)
-    with pytest.raises(FileError, match=r"1,000,000 bytes and unpacks to 3,000,000,000.*write it anew without"):
+    with pytest.raises(FileError, match=r"1,000,000 bytes and decompresses to 3,000,000,000.*save it without"):
         check_size(path, 3 * 10**9)
     with path.open("ab") as file:
         file.truncate(2**42)  # a hole

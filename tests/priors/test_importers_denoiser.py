@@ -122,7 +122,7 @@ class TestErrors:
 
     def test_no_derivative(self):
         prior = priors.from_denoiser(lambda x, sigma: x.detach(), event_shape=(D,))
-        with pytest.raises(ValueError, match=r"has no derivative by its input.*such as 'diffpir'"):
+        with pytest.raises(ValueError, match=r"has no gradient.*such as 'diffpir'"):
             prior.denoise_vjp(draws(3, D), 0.5)
 
 

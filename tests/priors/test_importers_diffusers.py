@@ -168,7 +168,7 @@ def test_it_is_ready_for_use(tmp_path):
     x = draws(2, 1, 8, 8).float()
     denoised, vjp = prior.denoise_vjp(x, 0.5)
     assert vjp(denoised).abs().max() > 0
-    with pytest.raises(ValueError, match="only a preconditioned network serves another SDE"):
+    with pytest.raises(ValueError, match="only a preconditioned network can be used with another SDE"):
         priors.load(f"diffusers:{saved(tmp_path)[0]}", VESDE())
 
 

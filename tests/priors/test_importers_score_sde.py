@@ -307,7 +307,7 @@ class TestWrongConfig:
             ("score_sde:c.pth", "cifar10/ve/ncsn", "NCSN and NCSNv2 .* not built here"),
             ("score_sde:c.pth", "celeba/ve/ncsnv2_64", "NCSN and NCSNv2 .* not built here"),
             ("score_sde:c.pth", "cifar10/ve/vit", "expected DATASET/SDE/NETWORK, one of .*church/vp/ddpm"),
-            ("fashion-mnist", CONFIG, "only 'score_sde:FILE' takes it"),
+            ("fashion-mnist", CONFIG, "only 'score_sde:FILE' takes a config"),
         ],
     )
     def test_bad_names(self, source, config, message):
@@ -316,7 +316,7 @@ class TestWrongConfig:
 
     def test_another_noising_is_refused(self, tiny, tmp_path):
         path = checkpoint(tmp_path / "c.pth", randomised(SPEC))
-        with pytest.raises(ValueError, match="only a preconditioned network serves another SDE"):
+        with pytest.raises(ValueError, match="only a preconditioned network can be used with another SDE"):
             priors.load(f"score_sde:{path}", priors.VPSDE(), config=CONFIG)
 
 

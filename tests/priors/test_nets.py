@@ -175,7 +175,7 @@ def test_bad_configs_are_refused(make, message):
 
 
 def test_a_network_that_is_not_ours_has_no_card():
-    with pytest.raises(ValueError, match="this is a Linear"):
+    with pytest.raises(ValueError, match="cannot describe a Linear"):
         spec(torch.nn.Linear(2, 2))
 
 

@@ -74,7 +74,7 @@ def test_too_small_a_picture_is_refused(size):
 
 @pytest.mark.parametrize("fields", [{"channels": ()}, {"blocks": (1,)}, {"channels": (4, 0), "blocks": (1, 1)}])
 def test_shapes_that_are_none(fields):
-    with pytest.raises(ValueError, match=r"expected (both of every level|a list of at least 1|an integer >= 1)"):
+    with pytest.raises(ValueError, match=r"expected (one entry per level|a list of at least 1|an integer >= 1)"):
         LocalConfig(**fields)
 
 

@@ -93,7 +93,7 @@ def test_values_of_a_physical_unit_in_16_bits(places):
         assert picture.shape == (1, 5, 4) and picture.dtype == torch.uint16
         assert np.array_equal(units.physical(floats(picture)[0]).round().numpy(), expected.clip(-1024, 3071))
     result, _ = packed(places, places / "cut.npz", "--units", "HU", "-1024", "3071")
-    assert result.exit_code == 2 and "expected 'hu' (n, H, W), as --units says" in result.output
+    assert result.exit_code == 2 and "expected 'hu' (n, H, W), because of --units" in result.output
 
 
 def test_parts_and_names(places):
@@ -119,4 +119,4 @@ def test_what_cannot_be_packed(places):
         list(entries(places / "folder" / "a.png"))
     (places / "folder" / "c.png").write_bytes(b"no picture")
     result, _ = packed(places, places / "folder")
-    assert result.exit_code == 2 and "c is no readable picture" in result.output
+    assert result.exit_code == 2 and "c is not a readable picture" in result.output

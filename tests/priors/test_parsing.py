@@ -21,7 +21,7 @@ def test_an_archive_that_unpacks_to_gigabytes_is_refused(tmp_path):
         for _ in range(300):
             file.write(bytes(10**6))
     assert path.stat().st_size < 10**6
-    with pytest.raises(FileError, match=r"bomb\.npz has .* bytes and unpacks to 300,000,128"):
+    with pytest.raises(FileError, match=r"bomb\.npz has .* bytes and decompresses to 300,000,128"):
         data.read(path)
 
 
@@ -30,7 +30,7 @@ def test_pickled_objects_are_not_loaded(tmp_path):
     with pytest.raises(FileError, match="allow_pickle=False"):
         data.read(tmp_path / "a.npz")
     (tmp_path / "b.npz").write_bytes(pickle.dumps([1, 2]))
-    with pytest.raises(FileError, match="no readable archive"), opened_npz(tmp_path / "b.npz", "archive"):
+    with pytest.raises(FileError, match="not a readable archive"), opened_npz(tmp_path / "b.npz", "archive"):
         pass
 
 
@@ -38,7 +38,7 @@ def test_pickled_objects_are_not_loaded(tmp_path):
 def test_other_compressions_are_refused(tmp_path, method):
     with zipfile.ZipFile(tmp_path / "a.npz", "w", method) as archive:
         archive.writestr("images.npy", b"x")
-    with pytest.raises(FileError, match=r"'images\.npy' is compressed"), opened_npz(tmp_path / "a.npz", "archive"):
+    with pytest.raises(FileError, match=r"'images\.npy' has a compression"), opened_npz(tmp_path / "a.npz", "archive"):
         pass
 
 
@@ -49,7 +49,7 @@ def test_tensors_that_do_not_fit_their_seal(tmp_path):
     assert all(torch.equal(found[name], value) for name, value in tensors.items()) and metadata["step"] == "3"
     for changed, other in (({"b": torch.tensor(1.25)}, {}), ({"a": torch.zeros(2, 3).half()}, {}), ({}, {"step": "4"})):
         save_file(tensors | changed, tmp_path / "a", metadata=sealed(tensors, facts) | other)
-        with pytest.raises(FileError, match="other numbers than were written"):
+        with pytest.raises(FileError, match="does not match its checksum"):
             read_tensors(tmp_path / "a", "state")
     save_file(tensors, tmp_path / "a")  # older files have no seal
     assert set(read_tensors(tmp_path / "a", "state")) == {"a", "b"}
@@ -59,11 +59,11 @@ def test_texts(tmp_path):
     path = tmp_path / "a"
     for content in (b"{", b"\xff\xfe{}", b"[" * 10**5, b""):
         path.write_bytes(content)
-        with pytest.raises(FileError, match="no readable card"):
+        with pytest.raises(FileError, match="not a readable card"):
             read_json(path, "card")
     for content in (b"a = ", b"\xff = 1", b"a = " + b"[" * 10**5):
         path.write_bytes(content)
-        with pytest.raises(FileError, match=r"no readable recipe.*correct it"):
+        with pytest.raises(FileError, match=r"not a readable recipe.*correct it"):
             read_toml(path, "recipe")
     path.write_text('a = "é"', encoding="utf-8")
     assert read_toml(path, "recipe") == {"a": "é"}

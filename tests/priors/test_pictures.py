@@ -86,10 +86,10 @@ def test_what_is_no_file_of_pictures(tmp_path):
     with pytest.raises(FileNotFoundError, match="inverse-pack makes one"):
         read(tmp_path / "none.h5")
     write_images(tmp_path / "images.h5", stripes(4))
-    with pytest.raises(ValueError, match="holds no group 'train_pictures'"):
+    with pytest.raises(ValueError, match="has no group 'train_pictures'"):
         read(tmp_path / "images.h5", "train")
     (tmp_path / "text.h5").write_text("no")
-    with pytest.raises(ValueError, match="no readable HDF5 file of pictures"):
+    with pytest.raises(ValueError, match="not a readable HDF5 file of pictures"):
         read(tmp_path / "text.h5")
 
 
@@ -98,7 +98,7 @@ def test_what_is_no_file_of_pictures(tmp_path):
     [
         ((), "at least one picture"),
         ((torch.zeros(3, 4, 4),), "torch.float32"),
-        ((torch.zeros(3, 4, 4, dtype=torch.uint8), torch.zeros(1, 4, 4, dtype=torch.uint8)), "of one C"),
+        ((torch.zeros(3, 4, 4, dtype=torch.uint8), torch.zeros(1, 4, 4, dtype=torch.uint8)), "with one C"),
         ((torch.zeros(1, 4, 4, dtype=torch.uint8), torch.zeros(1, 4, 4, dtype=torch.uint16)), "all uint16"),
     ],
 )
@@ -159,7 +159,7 @@ def test_a_loss_is_measured_on_fixed_crops():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"size": 10}, r"crops of 10 pixels: smaller pictures \['00001'\]"),
+        ({"size": 10}, r"crops of 10 pixels: pictures \['00001'\] are smaller"),
         ({"size": 8, "scales": (1.5,)}, r"scales, a scale = 1.5: expected a number in \(0, 1\]"),
         ({"size": 8, "scales": ()}, "at least one"),
     ],

@@ -40,7 +40,7 @@ def test_shapes_it_cannot_have(shape):
 
 
 def test_a_network_of_one_size_refuses():
-    with pytest.raises(ValueError, match=r"network is made for \(1, 8, 8\) alone; bring pictures to that size"):
+    with pytest.raises(ValueError, match=r"network only takes \(1, 8, 8\); resize pictures to that size"):
         score_prior().resized((1, 16, 16))
 
 
@@ -51,5 +51,5 @@ def test_loading_for_a_size(tmp_path):
     assert large.event_shape == (3, 30, 17) and large.sde == priors.VPSDE()
     checkpoints.save(tmp_path / "fixed", score_prior())
     assert priors.load(tmp_path / "fixed", event_shape=(1, 8, 8)).event_shape == (1, 8, 8)
-    with pytest.raises(ValueError, match="bring pictures to that size"):
+    with pytest.raises(ValueError, match="resize pictures to that size"):
         priors.load(tmp_path / "fixed", event_shape=(1, 9, 9))

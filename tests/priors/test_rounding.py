@@ -68,7 +68,7 @@ def test_of_files_without_loss_it_is_that_of_their_bits(tmp_path):
     assert rounding(saved(Image.fromarray(byte).convert("1"), "PNG")).text == "1 bits"
     (tmp_path / "float.tif").write_bytes(tiff((byte / 255).astype(np.float32)))
     assert rounding(tmp_path / "float.tif").level == 0
-    with pytest.raises(ValueError, match="no readable picture"):
+    with pytest.raises(ValueError, match="not a readable picture"):
         rounding(b"\xff\xd8\xff and no more")
     with pytest.raises(FileNotFoundError):
         rounding(tmp_path / "none.jpg")

@@ -68,7 +68,7 @@ def test_memory_is_that_of_a_tile():
 
 
 def test_what_cannot_be_tiled_is_refused():
-    with pytest.raises(ValueError, match="does not say how far it sees"):
+    with pytest.raises(ValueError, match="does not declare its receptive field"):
         Tiled(score_prior())
     with pytest.raises(ValueError, match="tile = 0: expected an integer >= 1; pixels"):
         Tiled(prior(), 0)

@@ -74,7 +74,7 @@ def test_there_may_be_nothing_to_resume(tmp_path):
 
 def test_the_state_of_another_network_is_refused(tmp_path):
     trainer(tmp_path).run()
-    with pytest.raises(ValueError, match="was saved by another network"):
+    with pytest.raises(ValueError, match="was saved for another network"):
         trainer(tmp_path, channels=12).resume()
 
 
@@ -189,7 +189,7 @@ def test_a_classifier_learns(tmp_path):
     before = run.held_out_loss()
     assert run.run()["held_out"] < 0.8 * before
     unlabelled = ImageSet(stripes(56).images)
-    with pytest.raises(ValueError, match="no labels: a classifier needs them"):
+    with pytest.raises(ValueError, match="no labels: training a classifier needs them"):
         Trainer(objective, unlabelled, CONFIG, tmp_path).run()
 
 
@@ -225,7 +225,7 @@ def test_a_batch_that_does_not_divide_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
     monkeypatch.setattr(dist, "get_rank", lambda: 0)
     monkeypatch.setattr(dist, "get_world_size", lambda: 3)
-    with pytest.raises(ValueError, match="batch_size 8 does not divide among 3 processes"):
+    with pytest.raises(ValueError, match="batch_size 8 is not divisible by the 3 processes"):
         trainer(tmp_path)
 
 

@@ -92,7 +92,7 @@ def test_damaged_sets_are_named(published, config, tmp_path):
     problem, path = config.problems["mask"], tmp_path / "mask.h5"
     whole = (published / "mask.h5").read_bytes()
     path.write_bytes(whole[:-500])
-    with pytest.raises(ValueError, match=r"mask\.h5 is no readable .* fetch it again"):
+    with pytest.raises(ValueError, match=r"mask\.h5 is not a readable .* fetch it again"):
         measurements.read(path, problem, PRIOR)
     path.write_bytes(whole)
     with h5py.File(path, "r+") as file:

@@ -61,7 +61,7 @@ WRONG = [
     ("seeds = [0]", "seeds = [-1]", r"seeds = \[-1\]: expected a list of whole numbers"),
     ("block = 2", "block = 0", r"block = 0: expected a whole number >= 1"),
     ("block = 2", 'modules = ["no_such_module"]', r"modules = 'no_such_module': expected the name of a module"),
-    ("block = 2", "block = [2", r"is no readable benchmark.*correct the TOML"),
+    ("block = 2", "block = [2", r"is not a readable benchmark.*correct the TOML"),
     ('task = "random mask"', "task = 3", r"problems\.mask\.task = 3: expected a text"),
     ('prior = "prior"\nimages', "images", r"problems\.mask\.prior = None: expected a text"),
     ("images = 5", "images = 0", r"problems\.mask\.images = 0: expected a whole number >= 1"),
@@ -176,7 +176,7 @@ def test_pictures_of_several_sizes_for_a_prior_of_any_size(tmp_path):
     assert torch.equal(truth[0], deep[0][:, 5:25, 1:19].float() / 65535)
     with pytest.raises(ValueError, match="set fit"):
         images.images_of(replace(problem, images=2, fit=None), shape)
-    with pytest.raises(ValueError, match="made for"):
+    with pytest.raises(ValueError, match="only takes"):
         units.prior_of(replace(problem, prior="cifar10"))
 
 

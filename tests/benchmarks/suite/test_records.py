@@ -97,10 +97,10 @@ def test_damaged_files_are_named(tmp_path):
     path = tmp_path / "records" / f"{made().name}.h5"
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"\.h5.* no readable .* run the command again"):
+    with pytest.raises(ValueError, match=r"\.h5.* not a readable .* run the command again"):
         load(tmp_path)
     path.write_bytes(b"no HDF5 at all")
-    with pytest.raises(ValueError, match=r"\.h5 is no readable"):
+    with pytest.raises(ValueError, match=r"\.h5 is not a readable"):
         read(kept, made().name)
     path.write_bytes(whole)
     with h5py.File(path, "r+") as file:

@@ -174,9 +174,9 @@ def test_arguments_out_of_range(prior, image, tmp_path, arguments, fragments):
 def test_files_that_are_no_images(prior, tmp_path):
     (tmp_path / "text.png").write_text("hello")
     rest = ["--operator", "masking", "--prior", prior, "--out", tmp_path]
-    refused(call("solve", tmp_path / "text.png", *rest), "text.png is no readable picture", "PNG, JPEG")
+    refused(call("solve", tmp_path / "text.png", *rest), "text.png is not a readable picture", "PNG, JPEG")
     np.save(tmp_path / "y.npy", np.zeros((1, 1, 8, 8)))
-    refused(call("solve", tmp_path / "y.npy", *rest), "is an array, no picture", "--measured")
+    refused(call("solve", tmp_path / "y.npy", *rest), "is an array, not a picture", "--measured")
     refused(call("solve", tmp_path / "[none].png", *rest), "no image at", "[none].png")
     refused(call("solve", tmp_path / "none.npy", *rest, "--measured", "--operator", "identity"), "none.npy")
 
@@ -300,7 +300,7 @@ def test_more_samples_are_added_to_those_there_are(prior, image, tmp_path):
     assert call(*arguments, "--samples", 1).exit_code == 0
     first = Solution.load(tmp_path / "o" / "solution.h5").samples
     more = call(*arguments, "--samples", 3)
-    assert "3, 1 of them finished before" in more.output
+    assert "3, 1 of them already finished" in more.output
     samples = Solution.load(tmp_path / "o" / "solution.h5").samples
     assert samples.shape[1] == 3 and torch.equal(samples[:, :1], first)
     refused(call(*arguments, "--sigma", 0.2), "another problem", "--overwrite")
@@ -331,12 +331,12 @@ def test_a_folder_of_pictures(prior, tmp_path):
     (folder / "inner").mkdir()
     arguments = ["--operator", "masking", "--prior", prior, *FAST, "--method", "mmps"]
     result = call("solve", folder, *arguments, "--samples", 1, "--out", out)
-    assert result.exit_code == 2 and "1 of 4 were not solved: c.png" in result.output
+    assert result.exit_code == 2 and "1 of 4 failed: c.png" in result.output
     assert {path.name for path in out.iterdir()} == {"a.png", "b.png", "b.tif"}
     first = {path.name: Solution.load(path / "solution.h5").samples for path in out.iterdir()}
     (folder / "c.png").unlink()
     again = call("solve", folder, *arguments, "--samples", 2, "--out", out)
-    assert again.exit_code == 0 and again.output.count("finished before") == 3
+    assert again.exit_code == 0 and again.output.count("already finished") == 3
     for name, x in first.items():
         samples = Solution.load(out / name / "solution.h5").samples
         assert samples.shape[1] == 2 and torch.equal(samples[:, :1], x)
@@ -357,8 +357,8 @@ def test_16_bits_come_back(prior, tmp_path):
 def test_a_kernel_drawn_by_chance_is_cautioned_of(prior, image, tmp_path):
     arguments = ["solve", image, "--measured", "--sigma", 0.05, "--prior", prior, "--samples", 1, *FAST]
     drawn = call(*arguments, "--operator", "blur:motion=3,seed=3", "--out", tmp_path)
-    assert drawn.exit_code == 0 and drawn.output.count("drawn by chance") == 1
-    assert "drawn by chance" in (tmp_path / "index.html").read_text()
+    assert drawn.exit_code == 0 and drawn.output.count("drawn at random") == 1
+    assert "drawn at random" in (tmp_path / "index.html").read_text()
     straight = call(*arguments, "--operator", "blur:length=2,angle=30", "--dry")
-    assert straight.exit_code == 0 and "drawn by chance" not in straight.output
+    assert straight.exit_code == 0 and "drawn at random" not in straight.output
     assert "Blur.motion: length=2, boundary=reflect (default), angle=30" in " ".join(straight.output.split())

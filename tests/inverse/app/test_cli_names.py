@@ -70,7 +70,7 @@ def test_solve_with_any_name(prior, tmp_path, name):
     out = tmp_path / f"out {name}"
     result = call("solve", photo, "--operator", f"masking:file={mask}", "--prior", prior, "--out", out, *FAST)
     assert result.exit_code == 0, result.output
-    assert "not drawn" not in result.output and str(out) in result.output and f"{name}.png" in result.output
+    assert "could not be drawn" not in result.output and str(out) in result.output and f"{name}.png" in result.output
     assert Solution.load(out / "solution.h5").samples.shape == (1, 2, 1, 8, 8)
     assert len(list(out.iterdir())) == 9
     again = call("solve", photo, "--operator", f"masking:file={mask}", "--prior", prior, "--out", photo, *FAST)
@@ -84,7 +84,7 @@ def test_other_commands_with_any_name(prior, tmp_path, name):
     assert found.exit_code == 0 and photo.name in found.output
     drawn = call("sample", "--prior", prior, "--n", 1, "--steps", 2, "--out", tmp_path / name)
     assert drawn.exit_code == 0 and f"1 samples in {tmp_path / name}" in drawn.output
-    assert (tmp_path / name / "samples.png").exists() and "not drawn" not in drawn.output
+    assert (tmp_path / name / "samples.png").exists() and "could not be drawn" not in drawn.output
     for arguments in (["likelihood", absent], ["solve", absent, "--operator", "blur"]):
         result = call(*arguments, "--prior", prior)
         assert result.exit_code == 2 and str(absent) in result.output
@@ -111,7 +111,7 @@ def test_names_that_are_no_text(prior, tmp_path):
     photo.write_bytes(picture(tmp_path / "a.png").read_bytes())
     result = call("solve", photo, "--operator", "masking", "--prior", prior, "--out", tmp_path / "o", *FAST)
     assert result.exit_code == 0, result.output
-    assert "not drawn" not in result.output and r"\udcff.png" in result.output
+    assert "could not be drawn" not in result.output and r"\udcff.png" in result.output
 
 
 @pytest.mark.parametrize("path", ["a,b.png", "a=1,b.png", "1.png", "007", "1e3", "true"])
@@ -131,7 +131,7 @@ def test_samples_outlive_a_drawing_that_fails(prior, tmp_path, monkeypatch):
     monkeypatch.setattr(inverse.app.unconditional, "gallery", drawing_fails)
     photo = picture(tmp_path / "a.png")
     result = call("solve", photo, "--operator", "masking", "--prior", prior, "--out", tmp_path / "o", *FAST)
-    assert result.exit_code == 0 and "was not drawn (RuntimeError: no more [ink])" in result.output
+    assert result.exit_code == 0 and "could not be drawn (RuntimeError: no more [ink])" in result.output
     assert Solution.load(tmp_path / "o" / "solution.h5").samples.shape == (1, 2, 1, 8, 8)
     result = call("sample", "--prior", prior, "--n", 1, "--steps", 2, "--out", tmp_path / "s")
     assert result.exit_code == 0 and "no more [ink]" in result.output and (tmp_path / "s" / "samples.h5").exists()
@@ -159,7 +159,7 @@ def test_titles_and_cells_are_no_mathematics(tmp_path):
     cells = Column("a$b_c$", ["$\\frac$", "x$"])
     gallery(tmp_path / "a.png", {"$\\nothing{$": [cells, Column("$", torch.rand(2, 1, 4, 4))]})
     assert (tmp_path / "a.png").stat().st_size > 1000
-    with pytest.warns(NotDrawn, match=r"x was not drawn \(ValueError: y\)"), drawing("x"):
+    with pytest.warns(NotDrawn, match=r"x could not be drawn \(ValueError: y\)"), drawing("x"):
         raise ValueError("y")
     with pytest.raises(KeyboardInterrupt), drawing("x"):
         raise KeyboardInterrupt

@@ -21,10 +21,10 @@ LINES = [  # arguments of `inverse`, and a part of the message
     (["paint"], "No such command"),
     (["solve", "{image}"], "--operator"),
     (["solve", "{absent}", "--operator", "blur"], "no image at"),
-    (["solve", "{folder}", "--operator", "blur"], "a folder without pictures"),
+    (["solve", "{folder}", "--operator", "blur"], "has no pictures"),
     (["solve", "{pipe}", "--operator", "blur"], "a pipe"),
-    (["solve", "{text}", "--operator", "blur"], "no readable picture"),
-    (["solve", "{empty}", "--operator", "blur"], "no readable picture"),
+    (["solve", "{text}", "--operator", "blur"], "not a readable picture"),
+    (["solve", "{empty}", "--operator", "blur"], "not a readable picture"),
     (["solve", "{animated}", "--operator", "blur"], "several frames"),
     (["solve", "{transparent}", "--operator", "blur"], "transparent"),
     (["solve", "{y}", "--operator", "blur"], "--measured"),
@@ -35,14 +35,14 @@ LINES = [  # arguments of `inverse`, and a part of the message
     ([*SOLVE, "blur:sigma=-1"], "expected a finite number > 0"),
     ([*SOLVE, "blur:sigma=nan"], "expected a finite number"),
     ([*SOLVE, "blur:sigma=inf"], "expected a finite number"),
-    ([*SOLVE, "masking:file={white_is_zero}"], "says that 0 is white"),
+    ([*SOLVE, "masking:file={white_is_zero}"], "stores white as 0"),
     ([*SOLVE, "blur:boundary=soft"], "boundary"),
     ([*SOLVE, "blur:motion=4"], "odd"),
     ([*SOLVE, "blur:file={absent}"], "no image at"),
     ([*SOLVE, "blur:file={folder}"], "a folder"),
-    ([*SOLVE, "blur:file={black}"], "white where light falls"),
-    ([*SOLVE, "blur.from_file:path={text}"], "no picture nor"),
-    ([*SOLVE, "blur.from_file:path={pipe}"], "no regular file"),
+    ([*SOLVE, "blur:file={black}"], "white on black"),
+    ([*SOLVE, "blur.from_file:path={text}"], "neither a picture nor"),
+    ([*SOLVE, "blur.from_file:path={pipe}"], "not a regular file"),
     ([*SOLVE, "blur.square:size=3"], "no constructor"),
     ([*SOLVE, "masking:keep=2"], "[0, 1]"),
     ([*SOLVE, "masking:keep=nan"], "keep=nan"),
@@ -81,7 +81,7 @@ LINES = [  # arguments of `inverse`, and a part of the message
     ([*SOLVE, "masking", "--prior", "nobody"], "nobody"),
     ([*SOLVE, "masking", "--prior", "cifar10"], "--resize"),
     ([*SOLVE, "masking", "--out", "{image}", "--method", "mmps", "--steps", "2"], "image.png"),
-    ([*SOLVE, "masking", "--out", "{held}", "--method", "mmps", "--steps", "2"], "no readable solution"),
+    ([*SOLVE, "masking", "--out", "{held}", "--method", "mmps", "--steps", "2"], "not a readable solution"),
     ([*MEASURED, "masking"], "masking lacks mask"),
     ([*MEASURED, "blur"], "blur lacks kernel"),
     ([*MEASURED, "blur:motion=4,seed=0"], "odd"),
@@ -90,7 +90,7 @@ LINES = [  # arguments of `inverse`, and a part of the message
     ([*MEASURED, "identity", "--size", "large"], "HEIGHTxWIDTH"),
     (["solve", "{complex}", *MEASURED[2:], "identity"], "complex"),
     (["solve", "{words}", *MEASURED[2:], "identity"], "numbers"),
-    (["solve", "{short}", *MEASURED[2:], "identity"], "no .npy file"),
+    (["solve", "{short}", *MEASURED[2:], "identity"], "not a numeric .npy file"),
     (["solve", "{folder}", *MEASURED[2:], "identity"], "a folder"),
     (["solve", "{nan}", *MEASURED[2:], "identity"], "nan"),
     (["solve", "{two}", *MEASURED[2:], "identity"], "2 measurements"),
@@ -165,25 +165,25 @@ def test_a_line_that_cannot_be_meant(places, line, fragment):
 @pytest.mark.parametrize(
     ("arrays", "arguments", "message"),
     [
-        ({"one": np.zeros(9, np.uint8)}, ["--split", "0"], "no 'split' to choose by"),
+        ({"one": np.zeros(9, np.uint8)}, ["--split", "0"], "no 'split'"),
         ({"jpeg": np.zeros(9, np.uint8)}, [], "without ['names', 'offsets']"),
         ({"jpeg": np.zeros(9, np.uint8), "names": ["a"]}, [], "without ['offsets']"),
-        ({"jpeg": np.zeros(9, np.uint8), "names": ["a"], "offsets": [0, 99]}, [], "rise from 0 to 9"),
-        ({"jpeg": np.zeros(9, np.uint8), "names": ["a"], "offsets": [5, 2]}, [], "rise from 0 to 9"),
-        ({"jpeg": np.zeros(9, np.uint8), "names": ["a", "b"], "offsets": [0, 9]}, [], "to be as many"),
-        ({"jpeg": np.zeros(9, np.uint8), "names": ["a"], "offsets": [0, 9]}, [], "a is no readable picture"),
+        ({"jpeg": np.zeros(9, np.uint8), "names": ["a"], "offsets": [0, 99]}, [], "integers from 0 to 9"),
+        ({"jpeg": np.zeros(9, np.uint8), "names": ["a"], "offsets": [5, 2]}, [], "integers from 0 to 9"),
+        ({"jpeg": np.zeros(9, np.uint8), "names": ["a", "b"], "offsets": [0, 9]}, [], "of the same length"),
+        ({"jpeg": np.zeros(9, np.uint8), "names": ["a"], "offsets": [0, 9]}, [], "a is not a readable picture"),
         (
             {"jpeg": np.zeros(9, np.uint8), "names": ["a"], "offsets": [0, 9], "split": [0, 1]},
             ["--split", "0"],
             "as many",
         ),
-        ({"hu": np.full((2, 3, 3), np.nan)}, ["--units", "HU", "0", "1"], "finite real numbers"),
-        ({"hu": np.zeros((2, 3, 3), complex)}, ["--units", "HU", "0", "1"], "finite real numbers"),
-        ({"hu": np.zeros((2, 3, 3))}, ["--units", "HU", "1", "1"], "two finite values"),
-        ({"one": np.array([{}])}, [], "no readable array"),
+        ({"hu": np.full((2, 3, 3), np.nan)}, ["--units", "HU", "0", "1"], "finite real values"),
+        ({"hu": np.zeros((2, 3, 3), complex)}, ["--units", "HU", "0", "1"], "finite real values"),
+        ({"hu": np.zeros((2, 3, 3))}, ["--units", "HU", "1", "1"], "two different finite values"),
+        ({"one": np.array([{}])}, [], "not a readable array"),
         ({"one": np.frombuffer(saved(RGB, "PNG"), np.uint8)}, ["--only", "other"], "no colour picture"),
         ({"one": np.frombuffer(saved(RGB, "PNG"), np.uint8)}, ["--only", "none.txt"], "no list of names at"),
-        ({"one": np.frombuffer(saved(RGB, "PNG"), np.uint8)}, ["--add"], "leave add out"),
+        ({"one": np.frombuffer(saved(RGB, "PNG"), np.uint8)}, ["--add"], "omit --add"),
     ],
 )
 def test_an_archive_that_cannot_be_packed(tmp_path, arrays, arguments, message):
@@ -196,9 +196,9 @@ def test_two_pictures_of_one_name_and_damaged_archives(tmp_path):
     for name in ("a.png", "a.bmp"):
         imsave(tmp_path / name, RGB, check_contrast=False)
     result = CliRunner().invoke(pack, [str(tmp_path), "--out", str(tmp_path / "out.h5")])
-    assert result.exit_code == 2 and "two pictures are named 'a'" in result.output
+    assert result.exit_code == 2 and "two pictures have the name 'a'" in result.output
     (tmp_path / "a.npz").write_bytes(b"PK nothing")
     os.mkfifo(tmp_path / "b.npz")
-    for name, message in {"a.npz": "no readable npz", "b.npz": "a pipe"}.items():
+    for name, message in {"a.npz": "not a readable npz", "b.npz": "a pipe"}.items():
         result = CliRunner().invoke(pack, [str(tmp_path / name), "--out", str(tmp_path / "out.h5")])
         assert result.exit_code == 2 and message in result.output

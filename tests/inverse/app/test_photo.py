@@ -56,7 +56,7 @@ def test_colour_becomes_grey_where_the_prior_is_and_it_is_said(tmp_path):
     problem = pose(tmp_path / "p.png", MASK, "0.1", "fashion-mnist")
     expected = torch.from_numpy(picture(28, 28) / 255).mean(2).float()
     torch.testing.assert_close(problem.truth[0, 0], expected)
-    assert "the mean of its channels" in problem.facts["picture"] and "as asked for" in problem.facts["sigma"]
+    assert "averaged to grey" in problem.facts["picture"] and "as requested" in problem.facts["sigma"]
 
 
 def test_a_measurement_tells_the_size_of_the_picture(tmp_path):
@@ -113,7 +113,7 @@ def test_tiles_where_memory_asks_for_them(photo):
 @pytest.mark.parametrize(
     ("changed", "fragment"),
     [
-        ({"sigma": "auto"}, "sigma auto is for a measurement"),
+        ({"sigma": "auto"}, "sigma auto requires --measured"),
         ({"sigma": "loud"}, "'loud'"),
         ({"sigma": "-1"}, "sigma must be >= 0"),
         ({"prior": "nobody"}, "nobody"),
@@ -130,23 +130,23 @@ def test_what_cannot_be_is_refused(photo, changed, fragment):
 def test_grey_becomes_colour_where_the_prior_is_and_it_is_said(tmp_path):
     imsave(tmp_path / "grey.png", picture(24, 32, 1), check_contrast=False)
     problem = pose(tmp_path / "grey.png", MASK, prior="natural")
-    assert problem.prior.event_shape == (3, 24, 32) and "three channels alike" in problem.facts["picture"]
+    assert problem.prior.event_shape == (3, 24, 32) and "repeated in three channels" in problem.facts["picture"]
 
 
 def test_measurements_that_do_not_fit_are_refused(tmp_path):
     imsave(tmp_path / "grey.png", picture(24, 32, 1), check_contrast=False)
-    with pytest.raises(ValueError, match="has 1 channels, the measurement of such a picture has 3"):
+    with pytest.raises(ValueError, match="has 1 channels, but this operator measures 3"):
         pose(tmp_path / "grey.png", "blur:sigma=1", "0.1", "natural", measured=True)
     mean = "grayscale:weights=0.33,0.33,0.34"
     assert pose(tmp_path / "grey.png", mean, "0.1", measured=True).prior.event_shape == (3, 24, 32)
     np.save(tmp_path / "two.npy", np.zeros((2, 3, 24, 32), np.float32))
-    with pytest.raises(ValueError, match="holds 2 measurements"):
+    with pytest.raises(ValueError, match="has 2 measurements"):
         pose(tmp_path / "two.npy", "blur:sigma=1", "0.1", measured=True)
     np.save(tmp_path / "label.npy", np.zeros(1, np.int64))
-    with pytest.raises(ValueError, match=r"does not tell the picture's size .* give --size .* or a --prior"):
+    with pytest.raises(ValueError, match=r"does not determine the picture's size.* give --size .* or a --prior"):
         pose(tmp_path / "label.npy", "classifier:name=fashion-mnist-classifier", measured=True)
     np.save(tmp_path / "small.npy", np.zeros((1, 1, 28, 28), np.float32))
-    with pytest.raises(ValueError, match="boundary=reflect is for a picture of the measurement's own size"):
+    with pytest.raises(ValueError, match="boundary=reflect if picture and measurement have the same size"):
         pose(tmp_path / "small.npy", "blur:sigma=1,boundary=valid", "0.1", "fashion-mnist", measured=True)
     found = pose(tmp_path / "small.npy", "blur:sigma=1", "0.1", "fashion-mnist", measured=True)
     assert found.operator.boundary == "reflect" and "boundary=reflect (default)" in found.facts["operator"]
@@ -157,7 +157,7 @@ def test_measurements_that_do_not_fit_are_refused(tmp_path):
     [
         ("motion", "no operator named 'motion'. Did you mean 'blur'"),
         ("blur:motion=8,seed=1", "size = 8: expected an odd integer"),
-        ("blur:motion=9,angel=30", "no 'angel' here .did you mean 'angle'"),
+        ("blur:motion=9,angel=30", "argument 'angel' .did you mean 'angle'"),
         ("blur:file=kernel.npy", "no kernel at kernel.npy"),
         ("blur:kernel=kernel.png", "no image at kernel.png"),
         ("blur:sigma=wide", "expected a number"),
@@ -230,12 +230,12 @@ def test_a_plug_in_measures_pictures_of_the_size_that_is_told(plug_in, tmp_path,
 @pytest.mark.parametrize(
     ("given", "fragment"),
     [
-        ({}, "does not tell the picture's size from a measurement of shape .3, 24, 32.: give --size"),
+        ({}, "measurement of shape .3, 24, 32. does not determine the picture's size: give --size"),
         ({"size": "24"}, "expected HEIGHTxWIDTH"),
         ({"size": "24x0"}, "expected HEIGHTxWIDTH"),
-        ({"size": "24x32"}, "this operator makes .3, 24, 31.: give --size"),
-        ({"size": "24x33", "prior": "cifar10"}, "leave the option out"),
-        ({"size": "24x33", "measured": False}, "--size is for a measurement"),
+        ({"size": "24x32"}, "maps pictures .* to .3, 24, 31.: give the picture's --size"),
+        ({"size": "24x33", "prior": "cifar10"}, "omit the option"),
+        ({"size": "24x33", "measured": False}, "--size requires --measured"),
     ],
 )
 def test_a_size_that_is_none(plug_in, tmp_path, given, fragment):
@@ -311,7 +311,7 @@ def test_samples_of_another_problem_are_not_mixed_in(posed, photo, tmp_path):
         with pytest.raises(ValueError, match="another problem"):
             draw(other, chosen, seed, file, progress=False)
     file.write_bytes(b"something else")
-    with pytest.raises(ValueError, match="no readable solution"):
+    with pytest.raises(ValueError, match="not a readable solution"):
         finished(problem, chosen, 0, file)
 
 
