@@ -8,9 +8,8 @@ from math import log, prod
 from pathlib import Path
 from statistics import geometric_mean
 
-from inverse.guidance import MMPS, Pivot
-from inverse.methods import METHODS, Handover, Method
-from inverse.population import Renoised
+from inverse.guidance import MMPS
+from inverse.methods import METHODS, Sampler
 from operators import Operator
 
 EVIDENCE = Path(__file__).with_name("evidence.json")
@@ -22,11 +21,12 @@ VARIANTS = {
     "mmps, exact": replace(METHODS["mmps"], guidance=MMPS(5, complete=False), n_steps=100),
     "pivot, fast": replace(
         METHODS["pivot"],
-        guidance=Pivot(share=0.03),
-        population=Renoised(4),
+        first=replace(METHODS["mmps"], head=4.0),
+        second=replace(METHODS["mmps"], guidance=MMPS(1, complete=False)),
         n_steps=8,
-        head=4.0,
-        then=Handover(replace(METHODS["mmps"], guidance=MMPS(1, complete=False)), 0.1, 5 / 8),
+        share=5 / 8,
+        covariances=0.03,
+        nodes=4,
     ),
 }
 FALLBACK = ("classifier", "mmps", "dps", "diffpir", "daps", "reddiff")  # where nothing measured tells: the most exact
@@ -40,7 +40,7 @@ class Choice:
     it.
     """
 
-    method: Method
+    method: Sampler
     n_steps: int
     reason: str
     details: str = ""
@@ -97,9 +97,9 @@ def choose(
     for row in rows:
         method = candidates.get(row["candidate"])
         over = row["passes"] > SLACK * BUDGETS[budget] or (row["candidate"], row["n_steps"]) in dear
-        if method is None or not method.guidance.samples or over:
+        if method is None or not method.samples or over:
             continue
-        if method.population.coupled and n_samples < row["samples"]:
+        if method.coupled and n_samples < row["samples"]:
             continue
         ratios.setdefault((row["candidate"], row["n_steps"]), {})[row["problem"]] = max(row["ratio"], 1e-3)
     if ratios:
@@ -130,10 +130,10 @@ def choose(
     )
 
 
-def serves(method: Method, operator: Operator, differentiable: bool = True, numbers: int = 0) -> bool:
+def serves(method: Sampler, operator: Operator, differentiable: bool = True, numbers: int = 0) -> bool:
     """Whether a method is conditional and has what it needs of the operator, of a measurement of so many numbers and of
     the prior (differentiable)."""
-    able = (differentiable or not method.differentiates) and numbers <= method.guidance.largest
+    able = (differentiable or not method.differentiates) and numbers <= method.largest
     return able and method.conditional and method.needs <= operator.capabilities
 
 
@@ -142,7 +142,7 @@ def alternative(operator: Operator, event_shape: tuple[int, ...], used: str, dif
 
     Nor is there one for a method whose spread is right, such as "mmps": what else would serve is an approximation.
     """
-    if used in METHODS and METHODS[used].guidance.calibrated:
+    if used in METHODS and METHODS[used].calibrated:
         return ""
     numbers = prod(operator.known_shape(event_shape))
     named = (name for name in FALLBACK if name != used)
@@ -170,7 +170,7 @@ def _alike(operator: Operator, event_shape: tuple[int, ...], n: int) -> tuple[li
 
 
 def resolve(
-    method: str | Method,
+    method: str | Sampler,
     operator: Operator,
     event_shape: tuple[int, ...],
     n_samples: int = 8,
@@ -192,7 +192,7 @@ def resolve(
             hint = f" (did you mean {close[0]!r}?)" if close else ""
             raise ValueError(f"method {method!r}{hint}: expected 'auto', a Method or one of {sorted(METHODS)}")
         method = METHODS[method]
-    if not isinstance(method, Method):
+    if not isinstance(method, Sampler):
         raise TypeError(f"method of type {type(method).__name__}: expected a name or an inverse.Method")
     if budget is not None:
         raise ValueError(f"budget = {budget!r} with method {method.name!r}: a budget is for 'auto'; give n_steps")

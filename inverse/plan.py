@@ -11,7 +11,7 @@ from torch import Tensor
 from inverse.costs.evaluation import evaluation
 from inverse.costs.rehearsal import SHORT, Counts, Scene, StandIn, counts, smaller
 from inverse.costs.work import Counted, Machine, Tally, scaled
-from inverse.methods import Method
+from inverse.methods import Sampler
 from inverse.solve import rows_at_once, solve
 from inverse.solve.checks import as_taken, check_derivatives, checked, computes_in
 from operators import Operator
@@ -31,7 +31,7 @@ class Plan(Concise):
     measurements; bytes: about the most memory in use at once, beyond what is in use before; antithetic.
     """
 
-    method: Method
+    method: Sampler
     n_steps: int
     reason: str = field(repr=False)
     n_samples: int
@@ -45,10 +45,10 @@ class Plan(Concise):
 
 @dataclass(frozen=True)
 class Decision:
-    """What a solve will do: method (`Method`), n_steps (int), reason of "auto" in one line and its details, and whether
-    samples come in antithetic pairs."""
+    """What a solve will do: method (`Sampler`), n_steps (int), reason of "auto" in one line and its details, and
+    whether samples come in antithetic pairs."""
 
-    method: Method
+    method: Sampler
     n_steps: int
     reason: str
     details: str
@@ -61,7 +61,7 @@ def decide(
     operator: Operator,
     y: Tensor,
     n_samples: int = 8,
-    method: str | Method = "auto",
+    method: str | Sampler = "auto",
     n_steps: int | None = None,
     seed: int = 0,
     batch_size: int | None = None,
@@ -80,7 +80,7 @@ def plan(
     operator: Operator,
     y: Tensor,
     n_samples: int = 8,
-    method: str | Method = "auto",
+    method: str | Sampler = "auto",
     n_steps: int | None = None,
     seed: int = 0,
     batch_size: int | None = None,
@@ -107,7 +107,7 @@ def plan(
     choice, operator = checked(*given, derivatives=False)
     n_steps, y = n_steps or choice.n_steps, as_taken(operator, y)
     rows = min(rows_at_once(choice.method, prior.event_shape, n_samples, batch_size), len(y) * n_samples)
-    n = n_samples if choice.method.population.coupled else rows
+    n = n_samples if choice.method.coupled else rows
     method = choice.method.sized(n)
     one = Scene(prior, operator.rows(torch.zeros(1, dtype=torch.long, device=y.device)), y[:1])
     with warnings.catch_warnings():
@@ -143,7 +143,7 @@ def span(seconds: float) -> str:
     return f"{s // 60} min {s % 60} s" if s < 3600 else f"{s // 3600} h {s % 3600 // 60} min"
 
 
-def _rest(one: Scene, small: list[Scene], method: Method, n_steps: int, n: int, done: Counts) -> tuple[float, float]:
+def _rest(one: Scene, small: list[Scene], method: Sampler, n_steps: int, n: int, done: Counts) -> tuple[float, float]:
     """Seconds of all but the prior's evaluations for n rows, and bytes of its tensors."""
     # a picture that is taken as it is has been timed: there it is the memory alone that is counted
     works = [counted(scene, method, min(n_steps, SHORT), n) for scene in small]
@@ -156,7 +156,7 @@ def _rest(one: Scene, small: list[Scene], method: Method, n_steps: int, n: int, 
     return seconds, peak * one.area / small[1].area
 
 
-def counted(scene: Scene, method: Method, n_steps: int, n: int) -> tuple[Tally, Tally, int]:
+def counted(scene: Scene, method: Sampler, n_steps: int, n: int) -> tuple[Tally, Tally, int]:
     """The work of a short solve before its first evaluation, that of each, and the bytes alive at once."""
     with Counted() as seen:
         marks: list[Tally] = []

@@ -141,13 +141,6 @@ class Posterior(Wrapped, ABC):
         """An approximation of log p_t(y | x_t), (N,), for populations that weigh."""
         return x.new_zeros(len(x))
 
-    def refined(self, x: Tensor, t: Tensor, rows: int) -> Tensor:
-        """log p_t(y | x_t), (N,), as well as this posterior knows it at any cost; asked once, where a stage ends.
-
-        rows: of each measurement, ordered "b k".
-        """
-        return self.log_likelihood(x, t)
-
     def log_gain(self, x: Tensor, t: Tensor, before: Tensor, earlier: Tensor) -> Tensor:
         """How much likelier y became, (N,): log p_t(y | x) at t less that of the state ``before`` at ``earlier``."""
         was = self.log_likelihood(before, earlier)  # first: the step has just evaluated the prior there
@@ -216,18 +209,16 @@ class Guidance(ABC):
 
 
 class Population(ABC):
-    """How the rows of a state live together: independently, or weighed and resampled.
+    """How the rows of a state live together: independently, or weighted and resampled.
 
-    ``weighs``: whether its rows have weights of their own; ``coupled``: whether the samples of one measurement must
-    share a batch; ``reorders``: whether rows change places between steps; ``restarts``: whether its walk goes down to
-    data even where another follows, which then starts from noise put on those: how much, each measurement decides.
-    Weights of rows that are not coupled are those of independent draws. ``differentiates``: as of `Guidance`.
+    ``weighted``: whether its rows have weights of their own; ``coupled``: whether the samples of one measurement must
+    share a batch; ``reorders``: whether rows change places between steps. Weights of rows that are not coupled are
+    those of independent draws. ``differentiates``: as of `Guidance`.
     """
 
-    weighs: ClassVar[bool] = False
+    weighted: ClassVar[bool] = False
     coupled: ClassVar[bool] = False
     reorders: ClassVar[bool] = False
-    restarts: ClassVar[bool] = False
     differentiates: ClassVar[bool] = False
 
     def sized(self, n_samples: int) -> "Population":
@@ -247,10 +238,6 @@ class Population(ABC):
         self, state: State, x: Tensor, q: Gaussian, kernel: Kernel, posterior: Posterior, t: Tensor, s: Tensor, rng: RNG
     ) -> State:
         """After a kernel drew x (N, *E) at s from q, its Gaussian given the state at t; s is t for a corrector."""
-
-    def hand_over(self, state: State, posterior: Posterior, t: Tensor, s: Tensor, rng: RNG) -> State:
-        """The state at the end of a stage, t (0-d), in rows of equal weight at s, where the next one starts."""
-        return state
 
     def finish(self, state: State, posterior: Posterior, t: Tensor, rng: RNG) -> State:
         """The state at the last time t (0-d), before it is denoised: where weights are made that need a density."""

@@ -53,7 +53,7 @@ class Gaussian:
         """
         std = self.std.to(self.mean).expand_as(self.mean)
         if not bool((std > 0).all()):
-            raise ValueError("a Gaussian with std 0 has no density: weighing needs a predictor that adds noise")
+            raise ValueError("a Gaussian with std 0 has no density: weighting needs a predictor that adds noise")
         z = x if self.basis is None else self.basis.Vt(x)
         return -(0.5 * ((z - self.mean) / std) ** 2 + std.log() + HALF_LOG_2PI).flatten(1).sum(1)
 
@@ -73,8 +73,8 @@ class Gaussian:
 @dataclass(frozen=True)
 class State:
     """A population at one time: x (N, *E), log weights log_w (N,) and, of populations that estimate it, the log
-    evidence gathered at resampling log_z (N,), alike for all rows of a measurement, and, of populations that resample,
-    origin (N,): which of the first rows each descends from; t (0-d): where another stage starts, if not as planned.
+    evidence accumulated at resampling log_z (N,), equal for all rows of a measurement, and, of populations that
+    resample, origin (N,): which of the first rows each descends from.
     kernel, guidance, reference (`Memory`): what the predictor, the posterior and the predictor under the prior alone
     know of each row's steps so far; empty before the first step."""
 
@@ -82,7 +82,6 @@ class State:
     log_w: Tensor
     log_z: Tensor | None = None
     origin: Tensor | None = None
-    t: Tensor | None = None
     kernel: Memory = field(default_factory=dict)
     guidance: Memory = field(default_factory=dict)
     reference: Memory = field(default_factory=dict)

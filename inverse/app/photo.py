@@ -205,7 +205,7 @@ def draw(
     solution = finished(problem, chosen, seed, path)
     while (done := 0 if solution is None else solution.samples.shape[1]) < chosen.n_samples:
         n = chosen.n_samples - done
-        if not chosen.method.population.weighs:
+        if not chosen.method.weighted:
             n = min(n, max(2, chosen.rows - chosen.rows % 2) if chosen.antithetic else chosen.rows)
         given = (problem.prior, problem.operator, problem.y, n, chosen.method, chosen.n_steps, seed, chosen.rows)
         with warnings.catch_warnings():

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from inverse.costs import work
-from inverse.methods import Method
+from inverse.methods import Sampler
 from operators import Operator
 from operators.batching import Batched, shallow
 from operators.kept import Kept
@@ -69,14 +69,14 @@ class _Enough(Exception):
     pass
 
 
-def counts(scene: Scene, method: Method, n_steps: int, rows: int, seed: int = 0) -> Counts:
+def counts(scene: Scene, method: Sampler, n_steps: int, rows: int, seed: int = 0) -> Counts:
     """What a walk of all steps costs with a stand-in for the prior.
 
     One that takes more than a fraction of a second is left after a step: each step to come is taken to be as the last
     ones, and the end as that of a short walk.
     """
     marks, whole = _walked(scene, method, n_steps, rows, seed, LIMIT)
-    steps = sum(len(grid) - 1 for _, grid in method.stages(scene.prior, n_steps))
+    steps = method.steps(scene.prior, n_steps)
     if whole is None:
         first = marks[0] if len(marks) > 1 else (0, 0, 0.0)
         each = [(last - before) / max(1, len(marks) - 1) for last, before in zip(marks[-1], first, strict=True)]
@@ -91,7 +91,7 @@ def counts(scene: Scene, method: Method, n_steps: int, rows: int, seed: int = 0)
 
 
 def _walked(
-    scene: Scene, method: Method, n_steps: int, rows: int, seed: int, limit: float
+    scene: Scene, method: Sampler, n_steps: int, rows: int, seed: int, limit: float
 ) -> tuple[list[tuple[float, ...]], tuple[float, ...] | None]:
     """nfe, nvjp and seconds after every step, and at the end, or None where the limit (seconds) comes first."""
     counter = Evaluations(StandIn(scene.prior), rows)

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from inverse.auto import alternative
-from inverse.methods import METHODS, Method
+from inverse.methods import METHODS, Sampler
 from inverse.quality import PoorFit, misfits
 from inverse.quality.scale import ImplausibleScale, implausible
 from inverse.solution import Solution
@@ -33,7 +33,7 @@ def solve(
     operator: Operator,
     y: Tensor,
     n_samples: int = 8,
-    method: str | Method = "auto",
+    method: str | Sampler = "auto",
     n_steps: int | None = None,
     seed: int = 0,
     batch_size: int | None = None,
@@ -100,8 +100,8 @@ def solve(
     computing = computes_in(prior, chosen, precision)
     state, counter = _run(computing, operator, y, rows, streams, chosen, n_steps, seed, batch_size, progress)
     log_w = state.log_w.view(len(y), n_samples)
-    log_z = None if state.log_z is None or not chosen.guidance.evidence else state.log_z.view_as(log_w)[:, 0]
-    independent = chosen.population.weighs and not chosen.population.coupled
+    log_z = None if state.log_z is None or not chosen.evidence else state.log_z.view_as(log_w)[:, 0]
+    independent = chosen.weighted and not chosen.coupled
     solution = Solution(
         samples=state.x.view(len(y), n_samples, *prior.event_shape),
         log_weights=log_w,
@@ -116,10 +116,10 @@ def solve(
         citation=chosen.citation,
         reason=choice.reason,
         antithetic=antithetic,
-        calibrated=chosen.guidance.calibrated,
+        calibrated=chosen.calibrated,
         numbers=torch.tensor(named) if numbers is not None else None,
     )
-    if chosen.population.weighs:
+    if chosen.weighted:
         _warn_of(solution.check(), UnreliableWeights)
     sde = prior.sde
     floor = float(sde.sigma(sde.t_min) / sde.alpha(sde.t_min))
@@ -136,7 +136,7 @@ def solve(
 def sample(
     prior: Prior,
     n_samples: int = 16,
-    method: str | Method = "pc",
+    method: str | Sampler = "pc",
     n_steps: int | None = None,
     seed: int = 0,
     batch_size: int | None = None,
@@ -151,7 +151,7 @@ def sample(
     check_prior(prior)
     unconditional = sorted(name for name, m in METHODS.items() if not m.conditional)
     chosen = METHODS.get(method) if isinstance(method, str) else method
-    if not isinstance(chosen, Method) or chosen.conditional:
+    if not isinstance(chosen, Sampler) or chosen.conditional:
         raise ValueError(
             f"method {method!r}: expected one of {unconditional} or an unconditional Method; for a y use solve()"
         )
@@ -161,12 +161,12 @@ def sample(
     return _run(prior, None, None, rows, streams, chosen, n_steps, seed, batch_size, progress)[0].x
 
 
-def _run(prior, operator, y, rows, streams, method: Method, n_steps, seed, batch_size, progress):
+def _run(prior, operator, y, rows, streams, method: Sampler, n_steps, seed, batch_size, progress):
     """Every row through the engine, a batch at a time: the state of all, the counter of one batch.
 
     rows (N,): whose measurement each is of; streams: of each the key of its random numbers, and whether it is mirrored.
     """
-    steps = sum(len(grid) - 1 for _, grid in method.stages(prior, n_steps))
+    steps = method.steps(prior, n_steps)
     together = len(rows) if y is None else len(rows) // len(y)
     size = rows_at_once(method, tuple(prior.event_shape), together, batch_size)
     batches = torch.arange(len(rows)).split(size)
@@ -191,15 +191,15 @@ def _run(prior, operator, y, rows, streams, method: Method, n_steps, seed, batch
     return whole, counter
 
 
-def rows_at_once(method: Method, event_shape: tuple[int, ...], n_samples: int, batch_size: int | None = None) -> int:
+def rows_at_once(method: Sampler, event_shape: tuple[int, ...], n_samples: int, batch_size: int | None = None) -> int:
     """How many rows a batch has at most; arguments as `solve`, event_shape (E).
 
     The samples of a measurement that weigh each other share a batch, whatever its size.
     """
     size = batch_size or max(1, ELEMENTS_PER_BATCH // math.prod(event_shape))
-    if not method.population.coupled:
+    if not method.coupled:
         return size
-    return n_samples if method.population.restarts else max(1, size // n_samples) * n_samples
+    return n_samples if method.separate else max(1, size // n_samples) * n_samples
 
 
 def _warn_of(checked: list[str], category: type[Warning]) -> None:
