@@ -7,6 +7,7 @@ from functools import lru_cache
 from math import log, prod
 from pathlib import Path
 from statistics import geometric_mean
+from typing import Any
 
 from inverse.guidance import MMPS
 from inverse.methods import METHODS, Sampler
@@ -29,7 +30,8 @@ VARIANTS = {
         nodes=4,
     ),
 }
-FALLBACK = ("classifier", "mmps", "dps", "diffpir", "daps", "reddiff")  # where nothing measured tells: the most exact
+# where nothing was measured: the most exact first
+FALLBACK = ("classifier", "mmps", "dps", "diffpir", "daps", "reddiff")
 
 
 @dataclass(frozen=True)
@@ -47,17 +49,17 @@ class Choice:
 
 
 @lru_cache(maxsize=1)
-def evidence() -> list[dict]:
+def evidence() -> list[dict[str, Any]]:
     """The rows of evidence.json, made by ``inverse-bench run oracle``: plain data.
 
     Keys: candidate (a name in METHODS or VARIANTS), problem, measured (numbers per measurement), n_steps, passes
-    (evaluations and backward passes per sample), samples, ratio (sliced W1 in floors).
+    (evaluations and backward passes per sample), samples, ratio (sliced W1 relative to exact draws).
     """
     return json.loads(EVIDENCE.read_text()) if EVIDENCE.exists() else []
 
 
 def measured_numbers(operator: Operator, event_shape: tuple[int, ...]) -> int:
-    """How many numbers one measurement of an event of shape E has, what lies outside the support left out."""
+    """How many numbers one measurement of an event of shape E has, without those outside the support."""
     operator = operator.at(event_shape)
     shape = operator.known_shape(event_shape)
     if operator.support is None:
@@ -77,9 +79,9 @@ def choose(
 
     Formula: least geometric mean of sliced W1 over that of the best candidate on the same problem, over the problems
     with the nearest number of measurements, on a log scale within a factor 4, among the candidates that the operator
-    can serve and that kept to the budget on the nearest ones, because some pay per measured number. A problem that was
-    measured with several numbers of samples tells of the largest up to n_samples; methods that weigh particles count
-    only for as many samples as they were measured with.
+    can serve and that kept to the budget on the nearest ones, because some pay per measured number. Of a problem
+    that was measured with several numbers of samples, the largest up to n_samples counts; methods that weight particles
+    are considered only for at least as many samples as they were measured with.
     Arguments: operator; event_shape (E); n_samples; budget: "fast" (30 evaluations and backward passes per sample),
     "balanced" (100) or "exact" (what is nearest at any cost); differentiable: `Prior.differentiable` of the prior.
     Raises: ValueError for an unknown budget, or where no method serves the operator.
@@ -93,10 +95,10 @@ def choose(
         ([], []) if "noisy_likelihood" in operator.capabilities else _alike(operator, event_shape, n_samples)
     )
     ratios: dict[tuple[str, int], dict[str, float]] = {}
-    dear = {(row["candidate"], row["n_steps"]) for row in nearest if row["passes"] > SLACK * BUDGETS[budget]}
+    over_budget = {(row["candidate"], row["n_steps"]) for row in nearest if row["passes"] > SLACK * BUDGETS[budget]}
     for row in rows:
         method = candidates.get(row["candidate"])
-        over = row["passes"] > SLACK * BUDGETS[budget] or (row["candidate"], row["n_steps"]) in dear
+        over = row["passes"] > SLACK * BUDGETS[budget] or (row["candidate"], row["n_steps"]) in over_budget
         if method is None or not method.samples or over:
             continue
         if method.coupled and n_samples < row["samples"]:
@@ -155,15 +157,17 @@ def _able(operator: Operator, event_shape: tuple[int, ...], differentiable: bool
     return sorted(name for name, m in METHODS.items() if serves(m, operator, differentiable, numbers))
 
 
-def _alike(operator: Operator, event_shape: tuple[int, ...], n: int) -> tuple[list[dict], list[dict]]:
+def _alike(
+    operator: Operator, event_shape: tuple[int, ...], n: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The evidence on problems of about as many measurements as are nearest, and on the nearest alone."""
     m = log(measured_numbers(operator, event_shape))
     counts: dict[str, set[int]] = {}
     for row in evidence():
         counts.setdefault(row["problem"], set()).add(row["samples"])
-    # a floor is that of as many samples, so that figures of different numbers do not compare
-    told = {p: max((k for k in found if k <= n), default=min(found)) for p, found in counts.items()}
-    away = [(abs(log(r["measured"]) - m), r) for r in evidence() if r["samples"] == told[r["problem"]]]
+    # relative to as many exact draws, so that figures of different numbers of samples do not compare
+    compared = {p: max((k for k in found if k <= n), default=min(found)) for p, found in counts.items()}
+    away = [(abs(log(r["measured"]) - m), r) for r in evidence() if r["samples"] == compared[r["problem"]]]
     least = min((distance for distance, _ in away), default=0.0)
     near, nearest = ([row for distance, row in away if distance <= least + more] for more in (log(4), 1e-9))
     return near, nearest

@@ -150,7 +150,7 @@ def _rest(one: Scene, small: list[Scene], method: Sampler, n_steps: int, n: int,
     if not small:
         return done.seconds, 12.0 * n * one.y[0].numel() + 24.0 * n * math.prod(one.prior.event_shape)
     (start_a, step_a, _), (start_b, step_b, peak) = works
-    areas, machine = (small[0].area, small[1].area), Machine(one.prior.event_shape, n, one.prior.device)  # type: ignore
+    areas, machine = (small[0].area, small[1].area), Machine(one.prior.event_shape, n, one.prior.device)
     start, step = (scaled(a, b, areas, one.area) for a, b in ((start_a, start_b), (step_a, step_b)))
     seconds = done.seconds + machine.seconds(start) + done.nfe * machine.seconds(step)
     return seconds, peak * one.area / small[1].area

@@ -1,13 +1,14 @@
 """Populations of states."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from inverse.protocols import RNG, Population, Posterior
-from inverse.types import State
+from inverse.protocols import RNG, Kernel, Population, Posterior
+from inverse.types import Gaussian, State
 from inverse.weights import Resampling, effective_size, systematic
 from priors.arguments import function, settings
 from priors.density import EXACT_UP_TO, log_density
@@ -16,25 +17,27 @@ from priors.wording import Concise
 
 @dataclass(frozen=True)
 class Independent(Population):
-    """Every row on its own, all weights alike."""
+    """Independent rows of equal weight."""
 
-    def init(self, x, posterior, t):
+    def init(self, x: Tensor, posterior: Posterior, t: Tensor) -> State:
         return State(x, x.new_zeros(len(x)))
 
-    def update(self, state, x, q, kernel, posterior, t, s, rng):
+    def update(
+        self, state: State, x: Tensor, q: Gaussian, kernel: Kernel, posterior: Posterior, t: Tensor, s: Tensor, rng: RNG
+    ) -> State:
         return replace(state, x=x)
 
 
 @dataclass(frozen=True, repr=False)
 class SMC(Concise, Population):
-    """Sequential Monte Carlo: rows are weighed by reference over proposal, and resampled where the weights are uneven.
+    """Sequential Monte Carlo: rows are weighted by reference over proposal, and resampled where the weights are uneven.
 
     Formula: after a step drawn from q, log w += log p(x_s | x_t) - log q(x_s | x_t) + log psi_s(x_s) - log psi_t(x_t),
     with p the kernel's law under the prior alone and psi the posterior's log-likelihood; at first log w = log psi.
-    The evidence is the product of the mean weights between resamplings. Correctors are moves: they spread what
-    resampling made alike, leave p_s(x) psi_s(x) and so the weights alone, and are accepted by the rule of Metropolis
-    and Hastings where the prior knows its density. Where it does not, as no network does, they are taken as they come
-    and their step must be short.
+    The evidence is the product of the mean weights between resamplings. Correctors are moves: they separate rows
+    that resampling duplicated, leave p_s(x) psi_s(x) and so the weights alone, and are accepted by the rule of
+    Metropolis and Hastings where the prior knows its density. Where it does not, as no network does, they are
+    always accepted and their step must be short.
     Source: Del Moral, Doucet & Jasra 2006; Wu et al. 2023, algorithm 1; Gilks & Berzuini 2001 (moves); Roberts &
     Tweedie 1996 (the Langevin proposal).
     Arguments: threshold (float in [0, 1]): resample a measurement's rows when their effective sample size falls below
@@ -50,22 +53,24 @@ class SMC(Concise, Population):
 
     coupled = weighted = reorders = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         settings(self, threshold="[0, 1]", rows=1)
         function("resampling", self.resampling)
 
     def sized(self, n_samples: int) -> "SMC":
         return replace(self, rows=n_samples)
 
-    def check(self, posterior, correctors):
+    def check(self, posterior: Posterior, correctors: Sequence[Kernel]) -> None:
         if correctors:
             _refuse_edits(posterior, "a move needs the density of the law that it leaves alone")
 
-    def init(self, x, posterior, t):
+    def init(self, x: Tensor, posterior: Posterior, t: Tensor) -> State:
         log_w = posterior.log_likelihood(x, t).double()
         return State(x, log_w, torch.zeros_like(log_w), torch.arange(len(x), device=x.device))
 
-    def update(self, state, x, q, kernel, posterior, t, s, rng):
+    def update(
+        self, state: State, x: Tensor, q: Gaussian, kernel: Kernel, posterior: Posterior, t: Tensor, s: Tensor, rng: RNG
+    ) -> State:
         if s == t:
             return replace(state, x=self._accepted(state.x, x, q, kernel, posterior, t, rng))
         reference, memory = kernel.step(posterior.prior, state.x, t, s, rng, state.reference)
@@ -74,7 +79,9 @@ class SMC(Concise, Population):
         state = replace(state, x=x, log_w=state.log_w + gain.double(), reference=memory)
         return resampled(state, self.rows, self.threshold, self.resampling, rng)
 
-    def _accepted(self, before: Tensor, x: Tensor, q, kernel, posterior: Posterior, t: Tensor, rng) -> Tensor:
+    def _accepted(
+        self, before: Tensor, x: Tensor, q: Gaussian, kernel: Kernel, posterior: Posterior, t: Tensor, rng: RNG
+    ) -> Tensor:
         """Each row's move from ``before`` to x, drawn from q, or where it is rejected ``before``."""
 
         def target(z: Tensor) -> Tensor:
@@ -92,14 +99,14 @@ class SMC(Concise, Population):
 
 @dataclass(frozen=True, repr=False)
 class Importance(Concise, Population):
-    """Rows carried without noise and weighed by the posterior over the density that they were carried with.
+    """Rows moved without noise and weighted by the posterior over the density of the samples that this gives.
 
     Formula: log w = log p_t(x) + log p_t(y | x) - log q_t(x) at the last time t, with log q = log N(x_1; 0, sigma(1)^2)
     less the steps' log-determinants, and p_t(y | x) the posterior's log-likelihood. x is a draw of x_t and not of x0:
-    weighed at its own noise level it may be nearer to y than sigma(t), and `Posterior.finish` denoises it. The rows are
+    weighted at its own noise level it may be nearer to y than sigma(t), and `Posterior.finish` denoises it. Rows are
     independent, so the mean weight is an unbiased estimate of p(y), whatever their number.
     Source: Kong, Liu & Wong 1994 (importance sampling); Song et al. 2021, section 4.3 (the flow's density); Noe,
-    Olsson, Koehler & Wu 2019 (weighing the samples of a flow).
+    Olsson, Koehler & Wu 2019 (weighting the samples of a flow).
     Arguments: n_steps (int >= 1) and probes (int >= 1): of the prior's own density, where it has no closed form;
     exact_up_to (int >= 0) dimensions without probes (see `priors.density.log_density`).
     Raises: ValueError for numbers out of range, before the prior is evaluated for a guidance that edits steps, and at
@@ -112,25 +119,27 @@ class Importance(Concise, Population):
 
     weighted = differentiates = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         settings(self, n_steps=1, probes=1, exact_up_to=0)
 
-    def check(self, posterior, correctors):
+    def check(self, posterior: Posterior, correctors: Sequence[Kernel]) -> None:
         _refuse_edits(posterior, "their density is unknown")
 
-    def init(self, x, posterior, t):
+    def init(self, x: Tensor, posterior: Posterior, t: Tensor) -> State:
         log_w = -posterior.sde.terminal_log_prob(x).double()
         return State(x, log_w, torch.zeros_like(log_w))
 
-    def update(self, state, x, q, kernel, posterior, t, s, rng):
+    def update(
+        self, state: State, x: Tensor, q: Gaussian, kernel: Kernel, posterior: Posterior, t: Tensor, s: Tensor, rng: RNG
+    ) -> State:
         if q.log_det is None:
             raise ValueError(
-                f"{type(kernel).__name__} does not know the density of its steps: weigh with "
+                f"{type(kernel).__name__} does not know the density of its steps: for weights take "
                 "inverse.predictors.Flow(), and without correctors"
             )
         return replace(state, x=x, log_w=state.log_w + q.log_det)
 
-    def finish(self, state, posterior, t, rng):
+    def finish(self, state: State, posterior: Posterior, t: Tensor, rng: RNG) -> State:
         probes = None if state.x[0].numel() <= self.exact_up_to else self.probes
         target = log_density(posterior.prior, state.x, t, self.n_steps, probes, rng)
         return replace(state, log_w=state.log_w + target + posterior.log_likelihood(state.x, t).double())

@@ -9,20 +9,10 @@ from torch import Tensor
 
 from inverse.types import Gaussian, Memory, State
 from operators import Operator
-from priors import Moments, Prior, StationaryMoments
+from priors import Prior
 from priors.base import Wrapped, expand
-
-
-class RNG(Protocol):
-    """Where random numbers come from; `priors.RowRNG` is one, with a stream per row."""
-
-    def normal(self, shape: tuple[int, ...], /) -> Tensor:
-        """Standard normal draws of ``shape`` (N, ...)."""
-        ...
-
-    def uniform(self, shape: tuple[int, ...], /) -> Tensor:
-        """Uniform draws on [0, 1) of ``shape`` (N, ...)."""
-        ...
+from priors.moments import SecondMoments
+from priors.rng import RNG
 
 
 class Transition(Protocol):
@@ -73,7 +63,7 @@ class StatefulKernel(Kernel):
 class Plain(Kernel):
     """Another object's `transition` as a kernel (`as_kernel`)."""
 
-    def __init__(self, kernel: Transition):
+    def __init__(self, kernel: Transition) -> None:
         self.kernel = kernel
 
     def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng: RNG) -> Gaussian:
@@ -95,12 +85,12 @@ class Posterior(Wrapped, ABC):
 
     edits: ClassVar[bool] = False
 
-    def __init_subclass__(cls, **kwargs: Any):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if {"condition", "edit"} & set(vars(cls)):
             cls.edits = True
 
-    def __init__(self, prior: Prior, operator: Any, y: Any):
+    def __init__(self, prior: Prior, operator: Any, y: Any) -> None:
         super().__init__(prior)
         self.operator, self.y = operator, y
 
@@ -111,8 +101,8 @@ class Posterior(Wrapped, ABC):
         x0 = self.guess(n, self.moments, rng)
         return expand(self.sde.alpha(t), x0) * x0 + expand(self.sde.sigma(t), x0) * rng.normal(tuple(x0.shape))
 
-    def guess(self, n: int, moments: Moments | StationaryMoments, rng: RNG) -> Tensor:
-        """n draws of x0 by the prior's moments alone, (n, *E), where noise hides all that they do not know."""
+    def guess(self, n: int, moments: SecondMoments, rng: RNG) -> Tensor:
+        """n draws of x0 by the prior's moments alone, (n, *E), where the noise level hides everything else."""
         return moments.to(self.device).draw(n, rng)
 
     def r2(self, t: Tensor | float) -> float:
@@ -138,7 +128,7 @@ class Posterior(Wrapped, ABC):
         return self.finish(x, t, rng)
 
     def log_likelihood(self, x: Tensor, t: Tensor) -> Tensor:
-        """An approximation of log p_t(y | x_t), (N,), for populations that weigh."""
+        """An approximation of log p_t(y | x_t), (N,), for populations that weight rows."""
         return x.new_zeros(len(x))
 
     def log_gain(self, x: Tensor, t: Tensor, before: Tensor, earlier: Tensor) -> Tensor:
@@ -179,8 +169,8 @@ class GuidedPosterior(Posterior):
 class Guidance(ABC):
     """A map from a prior to a posterior; ``needs``: operator capabilities it relies on; ``citation``: its paper;
     ``conditional``: whether it uses y at all; ``samples``: whether its draws claim to be samples of p(x | y);
-    ``likelihood``: whether its posterior knows log p_t(y | x_t), if approximately, by which a population can weigh;
-    ``evidence``: whether its log-likelihood is normalised, so that a weighed population estimates log p(y);
+    ``likelihood``: whether its posterior knows log p_t(y | x_t), if approximately, for populations that weight;
+    ``evidence``: whether its log-likelihood is normalised, so that a weighted population estimates log p(y);
     ``differentiates``: whether it needs the derivative of the prior's denoiser (`Prior.differentiable`);
     ``calibrated``: whether the spread of its samples was measured to be that of exact posteriors, within .95 to 1.05
     (benchmarks/results/spread.md)."""
@@ -226,7 +216,7 @@ class Population(ABC):
         return self
 
     def check(self, posterior: Posterior, correctors: Sequence[Kernel]) -> None:
-        """Refuse, by a ValueError and before the prior is evaluated, what this population cannot weigh."""
+        """Refuse, by a ValueError and before the prior is evaluated, what this population cannot weight."""
         return
 
     @abstractmethod

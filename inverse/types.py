@@ -7,6 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from priors.rng import RNG
+
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 Memory = dict[str, Tensor]  # what a kernel or posterior knows of the steps so far: tensors (N, ...), a row each
 
@@ -38,7 +40,7 @@ class Gaussian:
     basis: Basis | None = None
     log_det: Tensor | None = None
 
-    def sample(self, rng) -> Tensor:
+    def sample(self, rng: RNG) -> Tensor:
         """One draw per row, (N, *E) in pixels; a std that is 0 everywhere costs no random numbers."""
         if self.std.ndim == 0 and self.std.item() == 0:
             x = self.mean

@@ -258,7 +258,7 @@ def _maps(file: Hdf5, name: str, shape: tuple[int, ...], numbers: tuple[int, ...
 
 
 def _per_slice(
-    file: Hdf5, name: str, shape: tuple[int, ...], others: list, numbers: tuple[int, ...], total: int
+    file: Hdf5, name: str, shape: tuple[int, ...], others: list[tuple[int, ...]], numbers: tuple[int, ...], total: int
 ) -> np.ndarray:
     """A dataset of one slice's shape, of all slices, or of another shape that spreads to a slice, as (S, *shape)."""
     held, allowed = file.dataset(name), [shape, (total, *shape), *others]

@@ -1,7 +1,7 @@
 """Pictures: one row per image, one column per thing shown."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ class NotDrawn(UserWarning):
 
 
 @contextmanager
-def drawing(what: str | Path) -> Iterator[None]:
+def drawing(what: str | Path) -> Generator[None]:
     """A block that draws what was saved before: its errors are warned of (`NotDrawn`), and never raised.
 
     Arguments: what: is drawn, for the message.

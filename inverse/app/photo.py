@@ -120,13 +120,13 @@ def pose(
     p = priors.load(prior, config=config, device=device) if prior else None
     shape = tuple(given.shape[1:])
     if measured:
-        if p is not None and getattr(p, "least_size", None) is None and shape == tuple(p.event_shape):
+        if p is not None and p.least_size is None and shape == tuple(p.event_shape):
             stated = stated.bordered("reflect")  # the prior takes no larger picture
         shape = shape_behind(stated, shape, p, size)
     name, why = (prior, "as asked for") if prior else prior_for(shape)
     p = p or priors.load(name, config=config, device=device)
-    if not resize and getattr(p, "least_size", None) is not None:  # it takes the picture's size
-        p = p.resized((p.event_shape[0], *shape[1:]))  # type: ignore[union-attr]
+    if not resize and p.least_size is not None:  # it takes the picture's size
+        p = p.resized((p.event_shape[0], *shape[1:]))
     estimated = measured and sigma in (None, "auto")
     number = 1.0 if estimated else _number(SIGMA if sigma is None else sigma)
     op = stated.build(number, p.event_shape)
@@ -262,7 +262,7 @@ def _described(name: str, given: Tensor, event_shape: tuple[int, ...], measured:
 
 def _tiled(prior: Prior, tile: int | None, memory: float) -> tuple[Prior, str]:
     if tile is None:
-        if getattr(prior, "least_size", None) is None or activations(prior) <= memory:
+        if prior.least_size is None or activations(prior) <= memory:
             return prior, "none: the whole picture at once"
         tile, why = TILE, f"because the whole picture would keep {activations(prior) / 1e9:.1f} GB for a gradient"
     else:

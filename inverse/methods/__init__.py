@@ -35,10 +35,10 @@ REPAINT = (
     "Lugmayr, Danelljan, Romero, Yu, Timofte, Van Gool: RePaint: Inpainting using Denoising Diffusion Probabilistic "
     "Models, CVPR 2022"
 )
-# MMPS takes second-order steps of one evaluation, with more noise than the reverse SDE has, which heals its errors: at
+# MMPS takes second-order steps of one evaluation, with more noise than the reverse SDE has, which corrects errors: at
 # 100 evaluations and passes it is as near as 100 stochastic Runge-Kutta evaluations with 480 passes (`run oracle`)
 PLAIN = Method("mmps", MMPS(), DPMSolver(2.0), (), log_snr, 32, head=6.0, tail=0.005)
-# its first walk need not be right, and at most 26 measured numbers keep it within 100 evaluations and passes
+# the first run may be approximate; up to 26 measured numbers take at most 100 evaluations and passes
 ONWARD = replace(PLAIN, guidance=MMPS(2, complete=False))
 METHODS: dict[str, Sampler] = {
     m.name: m

@@ -30,10 +30,10 @@ class Method(Concise, Sampler):
     arrived at: ``(Langevin(0.1),) * 3`` for three; grid: a function of `inverse.grids` ((sde, n) -> times); n_steps:
     default number of steps; population; head (float > 0, or None): with a prior whose `Prior.moments` are known, start
     where sigma / alpha is so many standard deviations of one of its coordinates (see `Posterior.start`), because above
-    x_t is as good as Gaussian; tail (float > 0, or None): end where sigma / alpha is so many, of a guidance whose last
-    draw is right (`Posterior.finish`), because steps below it are lost on an SDE that goes on to next to no noise;
+    it x_t is nearly Gaussian; tail (float > 0, or None): end where sigma / alpha is so many, of a guidance whose last
+    draw is right (`Posterior.finish`), because steps below it are wasted on an SDE that ends at almost no noise;
     order: "predict-first" (Song et al. 2021, algorithm 1) or "correct-first" (their code), which corrects at t = 1 too.
-    All else is the same, for their code's last prediction is our denoising; paper: where it is not that of the
+    Otherwise both are the same, since their code's last prediction is our denoising; paper: where it is not that of the
     guidance.
     Raises: ValueError for an unknown order, no kernel at all, a head or tail <= 0, and a population that weights rows
     under a guidance without a likelihood.
@@ -51,7 +51,7 @@ class Method(Concise, Sampler):
     order: str = "predict-first"
     paper: str = field(default="", repr=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         choice("order", self.order, ORDERS)
         settings(self, n_steps=1)
         kinds = {"guidance": Guidance, "population": Population, "name": str}
@@ -106,9 +106,9 @@ class Method(Concise, Sampler):
         n_steps: int | None = None,
         on_step: Callable[[], None] = lambda: None,
     ) -> State:
-        return self.walk(prior, operator, y, rng, n_rows, self.times(prior, n_steps), on_step)
+        return self.run(prior, operator, y, rng, n_rows, self.times(prior, n_steps), on_step)
 
-    def walk(
+    def run(
         self,
         prior: Prior,
         operator: Operator | None,
@@ -119,7 +119,7 @@ class Method(Concise, Sampler):
         on_step: Callable[[], None] = lambda: None,
         x: Tensor | None = None,
     ) -> State:
-        """n_rows along these times to data, by one run of the engine (`inverse.engine.run`).
+        """n_rows along given times to data, by the engine (`inverse.engine.run`).
 
         Arguments: as `carry`; times (n + 1,); x (N, *E): the rows at the first of these, default a draw
         (`Posterior.start`).

@@ -32,9 +32,9 @@ class Pivot(Concise, Sampler):
     known. So they are weighted by p_s(x_s) p_s(y | x_s) / q(x_s), with p_s by line integrals of the score
     (`priors.log_density_along`) and p_s(y | x_s) with Tweedie's covariance, and resampled. Where modes are
     apart at s and x_0 given x_s is nearly Gaussian, the shares of modes are right whatever they were in the first run;
-    a mode that it did not find is not found. Weights are cut at K^1/2 times their mean, so that no row takes all. Where
+    a mode that it did not find is not found. Weights are cut at K^1/2 times their mean, so that no row dominates. Where
     kernels do not overlap, weights depend on the gaps between the x_0 and draws come out too narrow; so the pivot is
-    raised until half of the x_s lie in as many kernels as asked for, 1 / sum_j r_j^2 with r_j the probability that x_s
+    raised until half of the x_s lie in at least ``kernels`` kernels, 1 / sum_j r_j^2 with r_j the probability that x_s
     came from x_0^j.
     Source: Rozet et al. 2024 (the covariance); Ionides 2008 (the cut); Cappe, Guillin, Marin & Robert 2004 (a
     population's mixture as proposal); the method is ours.
@@ -62,7 +62,7 @@ class Pivot(Concise, Sampler):
     resampling: Resampling = systematic
     rows: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         settings(self, n_steps=2, share="(0, 1)", level="(0, inf)", most=0, covariances="(0, 1]")
         settings(self, nodes=1, kernels="[0, inf)", rows=1)
         function("resampling", self.resampling)
@@ -113,10 +113,10 @@ class Pivot(Concise, Sampler):
             )
         before, after = self.grids(prior, n_steps)
         given = (prior, operator, y)
-        first = self.first.walk(*given, rng, n_rows, before, on_step)
+        first = self.first.run(*given, rng, n_rows, before, on_step)
         state, s = self.reweighted(*given, first.x, after[0], rng)
         times = self.second.times(prior, len(after) - 1, s.item())
-        return replace(self.second.walk(*given, rng, n_rows, times, on_step, state.x), origin=state.origin)
+        return replace(self.second.run(*given, rng, n_rows, times, on_step, state.x), origin=state.origin)
 
     @torch.no_grad()
     def reweighted(

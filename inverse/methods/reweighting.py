@@ -63,7 +63,7 @@ def log_proposal(x: Tensor, centres: Tensor, sigma: Tensor) -> Tensor:
 
 
 def overlapping(x0: Tensor, z: Tensor, sde: SDE, t: Tensor, kernels: float) -> Tensor:
-    """The least time from t up at which half of the noised x0 lie in as many of their kernels as asked for.
+    """The least time from t up at which half of the noised x0 lie in at least ``kernels`` of their kernels.
 
     Formula: x^k = alpha x0^k + sigma z^k lies in 1 / sum_j r_j^2 kernels N(alpha x0^j, sigma^2 I), with r_j the
     probability that it came from x0^j.

@@ -3,7 +3,7 @@
 import math
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -57,7 +57,7 @@ def solve(
     of the first sample, for a solve that goes on where another ended (`Solution.followed_by`); antithetic: samples 2 j
     and 2 j + 1 share their normal draws with opposite signs (Hammersley & Morton 1956): each is a draw of the posterior
     as before, but where that is nearly Gaussian the mean of a pair is as good as that of many independent samples. Not
-    for methods that weigh samples; numbers (B different integers >= 0, default 0 to B - 1): of the measurements, to
+    for methods that weight samples; numbers (B different integers >= 0, default 0 to B - 1): of the measurements, to
     which their random streams belong. Measurement 3 of a batch is solved again, alone and with the same samples, by
     ``solve(prior, operator.rows(torch.tensor([3])), y[3:4], numbers=[3])``; ``rows`` picks an operator's parameters
     where these differ between measurements, and returns the operator itself where they do not.
@@ -65,16 +65,16 @@ def solve(
     precision of the network: "float32", "bfloat16", or "auto" (see `priors.at_precision`): bfloat16 where the hardware
     has instructions for it and the loss was measured to be negligible for this prior, as for the shipped ones of
     photographs and scans; states, operators and solves stay float32, and "auto" leaves the network in float32 too for
-    methods that weigh their samples by a density. In bfloat16 samples of other batch sizes or processors differ by
+    methods that weight their samples by a density. In bfloat16 samples of other batch sizes or processors differ by
     rounding, up to half a grey level of 255.
 
     Torch's modes at the call do not matter: it runs outside ``torch.inference_mode`` and ``torch.autocast``. No
     gradient passes through a solve: y and an operator's buffers that require one are refused, weights are not.
     Threads may solve at once. A forked process must compute in one thread, as the workers of a DataLoader do, or be
     spawned: torch itself hangs in forks of a process whose thread pool was used.
-    Returns: `Solution` with samples (B, K, *E) in data units; methods with a weighed population (exact, tds, mcgdiff)
-    give them log_weights, and exact and tds an estimate of log p(y). Weights and particles that are not to be trusted
-    (`Solution.check`) are warned of, by `UnreliableWeights`, and samples whose residual no posterior has by `PoorFit`
+    Returns: `Solution` with samples (B, K, *E) in data units; methods with a weighted population (exact, tds, mcgdiff)
+    give them log_weights, and exact and tds an estimate of log p(y). Unreliable weights and particles
+    (`Solution.check`) warn by `UnreliableWeights`, and samples whose residual no posterior has by `PoorFit`
     (`inverse.quality.misfits`; `inverse.examine` looks closer);
     a y of another size than the operator makes of pictures in [0, 1], such as in 0..255 or -1..1, by
     `inverse.ImplausibleScale`.
@@ -161,7 +161,18 @@ def sample(
     return _run(prior, None, None, rows, streams, chosen, n_steps, seed, batch_size, progress)[0].x
 
 
-def _run(prior, operator, y, rows, streams, method: Sampler, n_steps, seed, batch_size, progress):
+def _run(
+    prior: Prior,
+    operator: Operator | None,
+    y: Tensor | None,
+    rows: Tensor,
+    streams: list[tuple[tuple[int, int], bool]],
+    method: Sampler,
+    n_steps: int | None,
+    seed: int,
+    batch_size: int | None,
+    progress: bool,
+) -> tuple[State, Evaluations]:
     """Every row through the engine, a batch at a time: the state of all, the counter of one batch.
 
     rows (N,): whose measurement each is of; streams: of each the key of its random numbers, and whether it is mirrored.
@@ -194,7 +205,7 @@ def _run(prior, operator, y, rows, streams, method: Sampler, n_steps, seed, batc
 def rows_at_once(method: Sampler, event_shape: tuple[int, ...], n_samples: int, batch_size: int | None = None) -> int:
     """How many rows a batch has at most; arguments as `solve`, event_shape (E).
 
-    The samples of a measurement that weigh each other share a batch, whatever its size.
+    The samples of a measurement that are weighted together share a batch, whatever its size.
     """
     size = batch_size or max(1, ELEMENTS_PER_BATCH // math.prod(event_shape))
     if not method.coupled:
@@ -203,7 +214,7 @@ def rows_at_once(method: Sampler, event_shape: tuple[int, ...], n_samples: int, 
 
 
 def _warn_of(checked: list[str], category: type[Warning]) -> None:
-    """Once for all measurements whose weights or residuals are not to be trusted."""
+    """Once for all measurements whose weights or residuals are unreliable."""
     found = [f"measurement {b}: {text}" for b, text in enumerate(checked) if text]
     if found:
         see = "" if category is ImplausibleScale else ", see inverse.examine"
@@ -212,7 +223,7 @@ def _warn_of(checked: list[str], category: type[Warning]) -> None:
 
 
 @contextmanager
-def _bar(title: str, total: int, shown: bool) -> Iterator:
+def _bar(title: str, total: int, shown: bool) -> Generator[Callable[[], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=not shown, transient=True) as bar:
         task = bar.add_task(title, total=total)

@@ -105,7 +105,7 @@ def _differentiable(prior: Prior, method: str | Sampler) -> bool:
 
 
 def check_derivatives(operator: Operator, method: Sampler, event_shape: tuple[int, ...]) -> None:
-    """Refuse, by a ValueError, an operator whose derivative would be asked for in vain or dropped."""
+    """Refuse, by a ValueError, an operator whose derivative is wrong, or whose parameters require a gradient."""
     if wanted := [name for name, buffer in operator.named_buffers() if buffer.requires_grad]:
         raise ValueError(
             f"{type(operator).__name__}.{wanted[0]} requires a gradient, and solve has no derivative: give the "
