@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -27,7 +28,8 @@ def render(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"finite": _finite, "percent": _percent}
+    filters: Any = environment.filters  # jinja2 infers the type of its own filters alone
+    filters.update(finite=_finite, percent=_percent)
     return environment.get_template("page.html").render(
         title=title or "Posterior sampling, measured", sections=sections, facts=facts, matrix=matrix(sections),
         scale_bar=scale_bar(), counts=counts(problems), dates=dates(problems),
