@@ -18,7 +18,8 @@ from torch.nn.functional import interpolate, pad
 
 import operators
 import priors
-from inverse import METHODS, Method, sample, solve
+from inverse import METHODS, sample, solve
+from inverse.methods import Sampler
 from operators import GaussianNoise, Operator
 
 OUT = Path(__file__).parents[1] / "docs" / "gallery"
@@ -125,7 +126,7 @@ def seen(operator: Operator, y: Tensor, event_shape: tuple[int, ...]) -> Tensor:
     return torch.ones(1, SIDE, SIDE)  # a label
 
 
-def solved(prior_name: str, operator: Operator, method: str | Method, image: int = 0) -> list[Tensor]:
+def solved(prior_name: str, operator: Operator, method: str | Sampler, image: int = 0) -> list[Tensor]:
     """Cells: truth, measurement, two samples, mean, standard deviation."""
     prior, picture = priors.load(prior_name), priors.samples(prior_name)[torch.tensor([image])]
     x = picture.floats()
@@ -149,7 +150,7 @@ def method_row(name: str) -> list[Tensor]:
     """Samples of a method with the Fashion-MNIST prior: for half of the pixels, a label, or unconditional."""
     method = METHODS[name]
     method = replace(method, n_steps=min(method.n_steps, MOST))
-    if "unconditional" in method.needs or type(method.guidance).__name__ == "Unconditional":
+    if not method.conditional:
         drawn = sample(priors.load("fashion-mnist"), n_samples=6, method=method, progress=False)
         return [cell(x) for x in drawn]
     if "noisy_likelihood" in method.needs:

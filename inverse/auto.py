@@ -7,10 +7,10 @@ from functools import lru_cache
 from math import log, prod
 from pathlib import Path
 from statistics import geometric_mean
+from typing import Any
 
-from inverse.guidance import MMPS, Pivot
-from inverse.methods import METHODS, Handover, Method
-from inverse.population import Renoised
+from inverse.guidance import MMPS
+from inverse.methods import METHODS, Sampler
 from operators import Operator
 
 EVIDENCE = Path(__file__).with_name("evidence.json")
@@ -22,14 +22,16 @@ VARIANTS = {
     "mmps, exact": replace(METHODS["mmps"], guidance=MMPS(5, complete=False), n_steps=100),
     "pivot, fast": replace(
         METHODS["pivot"],
-        guidance=Pivot(share=0.03),
-        population=Renoised(4),
+        first=replace(METHODS["mmps"], head=4.0),
+        second=replace(METHODS["mmps"], guidance=MMPS(1, complete=False)),
         n_steps=8,
-        head=4.0,
-        then=Handover(replace(METHODS["mmps"], guidance=MMPS(1, complete=False)), 0.1, 5 / 8),
+        share=5 / 8,
+        covariances=0.03,
+        nodes=4,
     ),
 }
-FALLBACK = ("classifier", "mmps", "dps", "diffpir", "daps", "reddiff")  # where nothing measured tells: the most exact
+# where nothing was measured: the most exact first
+FALLBACK = ("classifier", "mmps", "dps", "diffpir", "daps", "reddiff")
 
 
 @dataclass(frozen=True)
@@ -40,24 +42,24 @@ class Choice:
     it.
     """
 
-    method: Method
+    method: Sampler
     n_steps: int
     reason: str
     details: str = ""
 
 
 @lru_cache(maxsize=1)
-def evidence() -> list[dict]:
+def evidence() -> list[dict[str, Any]]:
     """The rows of evidence.json, made by ``inverse-bench run oracle``: plain data.
 
     Keys: candidate (a name in METHODS or VARIANTS), problem, measured (numbers per measurement), n_steps, passes
-    (evaluations and backward passes per sample), samples, ratio (sliced W1 in floors).
+    (evaluations and backward passes per sample), samples, ratio (sliced W1 relative to exact draws).
     """
     return json.loads(EVIDENCE.read_text()) if EVIDENCE.exists() else []
 
 
 def measured_numbers(operator: Operator, event_shape: tuple[int, ...]) -> int:
-    """How many numbers one measurement of an event of shape E has, what lies outside the support left out."""
+    """How many numbers one measurement of an event of shape E has, without those outside the support."""
     operator = operator.at(event_shape)
     shape = operator.known_shape(event_shape)
     if operator.support is None:
@@ -77,9 +79,9 @@ def choose(
 
     Formula: least geometric mean of sliced W1 over that of the best candidate on the same problem, over the problems
     with the nearest number of measurements, on a log scale within a factor 4, among the candidates that the operator
-    can serve and that kept to the budget on the nearest ones, because some pay per measured number. A problem that was
-    measured with several numbers of samples tells of the largest up to n_samples; methods that weigh particles count
-    only for as many samples as they were measured with.
+    can serve and that kept to the budget on the nearest ones, because some pay per measured number. Of a problem
+    that was measured with several numbers of samples, the largest up to n_samples counts; methods that weight particles
+    are considered only for at least as many samples as they were measured with.
     Arguments: operator; event_shape (E); n_samples; budget: "fast" (30 evaluations and backward passes per sample),
     "balanced" (100) or "exact" (what is nearest at any cost); differentiable: `Prior.differentiable` of the prior.
     Raises: ValueError for an unknown budget, or where no method serves the operator.
@@ -93,13 +95,13 @@ def choose(
         ([], []) if "noisy_likelihood" in operator.capabilities else _alike(operator, event_shape, n_samples)
     )
     ratios: dict[tuple[str, int], dict[str, float]] = {}
-    dear = {(row["candidate"], row["n_steps"]) for row in nearest if row["passes"] > SLACK * BUDGETS[budget]}
+    over_budget = {(row["candidate"], row["n_steps"]) for row in nearest if row["passes"] > SLACK * BUDGETS[budget]}
     for row in rows:
         method = candidates.get(row["candidate"])
-        over = row["passes"] > SLACK * BUDGETS[budget] or (row["candidate"], row["n_steps"]) in dear
-        if method is None or not method.guidance.samples or over:
+        over = row["passes"] > SLACK * BUDGETS[budget] or (row["candidate"], row["n_steps"]) in over_budget
+        if method is None or not method.samples or over:
             continue
-        if method.population.coupled and n_samples < row["samples"]:
+        if method.coupled and n_samples < row["samples"]:
             continue
         ratios.setdefault((row["candidate"], row["n_steps"]), {})[row["problem"]] = max(row["ratio"], 1e-3)
     if ratios:
@@ -130,10 +132,10 @@ def choose(
     )
 
 
-def serves(method: Method, operator: Operator, differentiable: bool = True, numbers: int = 0) -> bool:
+def serves(method: Sampler, operator: Operator, differentiable: bool = True, numbers: int = 0) -> bool:
     """Whether a method is conditional and has what it needs of the operator, of a measurement of so many numbers and of
     the prior (differentiable)."""
-    able = (differentiable or not method.differentiates) and numbers <= method.guidance.largest
+    able = (differentiable or not method.differentiates) and numbers <= method.largest
     return able and method.conditional and method.needs <= operator.capabilities
 
 
@@ -142,7 +144,7 @@ def alternative(operator: Operator, event_shape: tuple[int, ...], used: str, dif
 
     Nor is there one for a method whose spread is right, such as "mmps": what else would serve is an approximation.
     """
-    if used in METHODS and METHODS[used].guidance.calibrated:
+    if used in METHODS and METHODS[used].calibrated:
         return ""
     numbers = prod(operator.known_shape(event_shape))
     named = (name for name in FALLBACK if name != used)
@@ -155,22 +157,24 @@ def _able(operator: Operator, event_shape: tuple[int, ...], differentiable: bool
     return sorted(name for name, m in METHODS.items() if serves(m, operator, differentiable, numbers))
 
 
-def _alike(operator: Operator, event_shape: tuple[int, ...], n: int) -> tuple[list[dict], list[dict]]:
+def _alike(
+    operator: Operator, event_shape: tuple[int, ...], n: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The evidence on problems of about as many measurements as are nearest, and on the nearest alone."""
     m = log(measured_numbers(operator, event_shape))
     counts: dict[str, set[int]] = {}
     for row in evidence():
         counts.setdefault(row["problem"], set()).add(row["samples"])
-    # a floor is that of as many samples, so that figures of different numbers do not compare
-    told = {p: max((k for k in found if k <= n), default=min(found)) for p, found in counts.items()}
-    away = [(abs(log(r["measured"]) - m), r) for r in evidence() if r["samples"] == told[r["problem"]]]
+    # relative to as many exact draws, so that figures of different numbers of samples do not compare
+    compared = {p: max((k for k in found if k <= n), default=min(found)) for p, found in counts.items()}
+    away = [(abs(log(r["measured"]) - m), r) for r in evidence() if r["samples"] == compared[r["problem"]]]
     least = min((distance for distance, _ in away), default=0.0)
     near, nearest = ([row for distance, row in away if distance <= least + more] for more in (log(4), 1e-9))
     return near, nearest
 
 
 def resolve(
-    method: str | Method,
+    method: str | Sampler,
     operator: Operator,
     event_shape: tuple[int, ...],
     n_samples: int = 8,
@@ -192,7 +196,7 @@ def resolve(
             hint = f" (did you mean {close[0]!r}?)" if close else ""
             raise ValueError(f"method {method!r}{hint}: expected 'auto', a Method or one of {sorted(METHODS)}")
         method = METHODS[method]
-    if not isinstance(method, Method):
+    if not isinstance(method, Sampler):
         raise TypeError(f"method of type {type(method).__name__}: expected a name or an inverse.Method")
     if budget is not None:
         raise ValueError(f"budget = {budget!r} with method {method.name!r}: a budget is for 'auto'; give n_steps")

@@ -29,7 +29,7 @@ class Langevin(Kernel):
 
     snr: float = 0.16
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         settings(self, snr="(0, 0.5)")
 
     def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng: RNG) -> Gaussian:
@@ -51,7 +51,7 @@ class AnnealedLangevin(Kernel):
 
     snr: float = 0.16
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         settings(self, snr=f"(0, {0.5**0.5})")
 
     def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng: RNG) -> Gaussian:

@@ -1,4 +1,4 @@
-"""The one loop: unconditional, guided and weighed sampling are all this."""
+"""The one loop: unconditional, guided and weighted sampling are all this."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -23,17 +23,15 @@ def run(
     on_step: Callable[[], None] = lambda: None,
     openers: Sequence[Kernel] = (),
     start: Tensor | None = None,
-    onward: Tensor | None = None,
 ) -> State:
     """Carry rows from noise to data (Song et al. 2021, algorithm 1).
 
     Arguments: posterior (its prior alone for unconditional sampling); grid (n + 1,) decreasing times; predictor,
     correctors (Kernel; no predictor: correctors alone anneal); population; rng (RowRNG of the rows); n_rows N;
     on_step: called after every step; openers: correctors at the first time, before any prediction; start (N, *E): the
-    rows at the first time, where another stage carried them there; onward (0-d): where another stage carries them on.
-    Returns: the state at the last time, its x denoised: E[x0 | x_t, y], (N, *E) in data units. Where another
-    stage follows: the state at its first time, in rows of equal weight.
-    Raises: ValueError, before the prior is evaluated, for what the population cannot weigh; NonFiniteState with the
+    rows at the first time, default a draw (`Posterior.start`).
+    Returns: the state at the last time, its x denoised: E[x0 | x_t, y], (N, *E) in data units.
+    Raises: ValueError, before the prior is evaluated, for what the population cannot weight; NonFiniteState with the
     step and time at which a state stopped being finite.
     """
     population.check(posterior, correctors)
@@ -57,8 +55,6 @@ def run(
         state = correct(state, correctors, s)
         _check(state.x, f"step {step + 1} of {len(grid) - 1}, from t = {t:.6g} to {s:.6g}")
         on_step()
-    if onward is not None:
-        return population.hand_over(state, posterior, grid[-1], onward, rng)
     state = population.finish(state, posterior, grid[-1], rng)
     x = posterior.result(state.x, grid[-1], rng, state.guidance)
     _check(x, f"the denoising after the last of {len(grid) - 1} steps, at t = {grid[-1]:.6g}")

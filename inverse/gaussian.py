@@ -1,15 +1,17 @@
 """The posterior of a Gaussian with the prior's mean and covariance, which needs no evaluation of the prior."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from inverse.protocols import Posterior
+from inverse.protocols import RNG, Posterior
 from operators import LinearOperator
 from operators.solvers import conjugate_gradients
-from priors import Moments, StationaryMoments
+from priors import Moments, Prior
 from priors.base import expand
+from priors.moments import SecondMoments
 
 INNER = 20  # iterations of a preconditioner, which can be approximate
 HIDDEN = 6.0  # standard deviations of a coordinate of x0: noise this large hides x0
@@ -25,7 +27,7 @@ class Wiener:
     Arguments: moments of the prior; operator (linear, Gaussian noise).
     """
 
-    def __init__(self, moments: Moments | StationaryMoments, operator: LinearOperator):
+    def __init__(self, moments: SecondMoments, operator: LinearOperator) -> None:
         self.moments, self.operator = moments, operator
         self.closed = {"svd", "isotropic"} <= operator.capabilities
         self.averaged = moments.approximate and self.closed  # use the average variance instead of the spectrum
@@ -61,7 +63,7 @@ class Wiener:
             system, r, rtol=rtol, max_steps=max_steps, precondition=isotropic if self.closed else None, what=what
         )
 
-    def draw(self, y: Tensor, rng) -> Tensor:
+    def draw(self, y: Tensor, rng: RNG) -> Tensor:
         """One draw of p(x0 | y) per batch element, (N, *E); y (N, *M); rng (`RowRNG` of the rows)."""
         operator = self.operator
         x = self.moments.draw(len(y), rng)
@@ -84,12 +86,12 @@ class WienerPosterior(Posterior):
     Attributes: gaussian (`Wiener`), with the prior's variance alone if `Prior.moments` is None.
     """
 
-    def __init__(self, prior, operator, y):
+    def __init__(self, prior: Prior, operator: Any, y: Any) -> None:
         super().__init__(prior, operator, y)
         moments = prior.moments or Moments.isotropic(self.event_shape, self.variance)
         self.gaussian = Wiener(moments.to(y.device), operator)
 
-    def start(self, n: int, t: Tensor, rng) -> Tensor:
+    def start(self, n: int, t: Tensor, rng: RNG) -> Tensor:
         """n states at the first time t, (n, *E); also at t = 1 from the Gaussian posterior, if the noise does not hide
         x0 there, as for denoisers that only support small noise."""
         noise = float(self.sde.sigma(t) / self.sde.alpha(t))
@@ -98,6 +100,6 @@ class WienerPosterior(Posterior):
         x0 = self.guess(n, self.moments, rng)
         return expand(self.sde.alpha(t), x0) * x0 + expand(self.sde.sigma(t), x0) * rng.normal(tuple(x0.shape))
 
-    def guess(self, n: int, moments: Moments | StationaryMoments, rng) -> Tensor:
+    def guess(self, n: int, moments: SecondMoments, rng: RNG) -> Tensor:
         """n draws of the Gaussian's posterior, (n, *E)."""
         return self.gaussian.draw(self.y, rng)

@@ -61,10 +61,10 @@ def log_snr(sde: SDE, n: int, start: float = 1.0, end: float | None = None) -> T
 
 @dataclass(frozen=True, repr=False)
 class TimeTravel(Concise):
-    """A grid in blocks of ``jump`` steps, each walked ``repeats`` times: back up at once, and down again.
+    """A grid in blocks of ``jump`` steps, each repeated ``repeats`` times: back up in one step, and down again.
 
     Source: Lugmayr et al. 2022 (RePaint), figure 9; there jump 10 and repeats 10.
-    Arguments: jump (int >= 1) and repeats (int >= 1); grid: the one that is walked, (sde, n) -> (n + 1,) times.
+    Arguments: jump (int >= 1) and repeats (int >= 1); grid: the one that is repeated, (sde, n) -> (n + 1,) times.
     Raises: ValueError for numbers below 1.
     """
 
@@ -72,7 +72,7 @@ class TimeTravel(Concise):
     repeats: int = 10
     grid: Grid = karras
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         settings(self, jump=1, repeats=1)
         function("grid", self.grid)
 
@@ -81,11 +81,11 @@ class TimeTravel(Concise):
         jump = min(self.jump, n)
         blocks = max(1, n // (jump * self.repeats))
         times = self.grid(sde, blocks * jump)
-        walked = [times[i * jump + 1 : (i + 1) * jump + 1] for i in range(blocks)]
+        descents = [times[i * jump + 1 : (i + 1) * jump + 1] for i in range(blocks)]
         starts = times[:-1:jump]
         parts = [
             torch.cat([block] + [torch.cat([start[None], block])] * (self.repeats - 1))
-            for start, block in zip(starts, walked, strict=True)
+            for start, block in zip(starts, descents, strict=True)
         ]
         return torch.cat([times[:1], *parts])
 
@@ -106,7 +106,7 @@ class Sawtooth(Concise):
     decay: float = 0.9
     sweep: int = 20
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         settings(self, first="(1, inf)", last="(1, inf)", decay="(0, 1)", sweep=1)
         if self.first < self.last:
             raise ValueError(f"first = {self.first}, last = {self.last}: expected first >= last")

@@ -11,7 +11,7 @@ from torch import Tensor
 from inverse.costs.evaluation import evaluation
 from inverse.costs.rehearsal import SHORT, Counts, Scene, StandIn, counts, smaller
 from inverse.costs.work import Counted, Machine, Tally, scaled
-from inverse.methods import Method
+from inverse.methods import Sampler
 from inverse.solve import rows_at_once, solve
 from inverse.solve.checks import as_taken, check_derivatives, checked, computes_in
 from operators import Operator
@@ -31,7 +31,7 @@ class Plan(Concise):
     measurements; bytes: estimated peak of additional memory; antithetic.
     """
 
-    method: Method
+    method: Sampler
     n_steps: int
     reason: str = field(repr=False)
     n_samples: int
@@ -45,10 +45,10 @@ class Plan(Concise):
 
 @dataclass(frozen=True)
 class Decision:
-    """Settings of a solve: method (`Method`), n_steps (int), reason of "auto" in one line and its details, and whether
+    """Settings of a solve: method (`Sampler`), n_steps (int), reason of "auto" in one line and its details, and whether
     samples come in antithetic pairs."""
 
-    method: Method
+    method: Sampler
     n_steps: int
     reason: str
     details: str
@@ -61,7 +61,7 @@ def decide(
     operator: Operator,
     y: Tensor,
     n_samples: int = 8,
-    method: str | Method = "auto",
+    method: str | Sampler = "auto",
     n_steps: int | None = None,
     seed: int = 0,
     batch_size: int | None = None,
@@ -80,7 +80,7 @@ def plan(
     operator: Operator,
     y: Tensor,
     n_samples: int = 8,
-    method: str | Method = "auto",
+    method: str | Sampler = "auto",
     n_steps: int | None = None,
     seed: int = 0,
     batch_size: int | None = None,
@@ -107,7 +107,7 @@ def plan(
     choice, operator = checked(*given, derivatives=False)
     n_steps, y = n_steps or choice.n_steps, as_taken(operator, y)
     rows = min(rows_at_once(choice.method, prior.event_shape, n_samples, batch_size), len(y) * n_samples)
-    n = n_samples if choice.method.population.coupled else rows
+    n = n_samples if choice.method.coupled else rows
     method = choice.method.sized(n)
     one = Scene(prior, operator.rows(torch.zeros(1, dtype=torch.long, device=y.device)), y[:1])
     with warnings.catch_warnings():
@@ -143,20 +143,20 @@ def span(seconds: float) -> str:
     return f"{s // 60} min {s % 60} s" if s < 3600 else f"{s // 3600} h {s % 3600 // 60} min"
 
 
-def _rest(one: Scene, small: list[Scene], method: Method, n_steps: int, n: int, done: Counts) -> tuple[float, float]:
+def _rest(one: Scene, small: list[Scene], method: Sampler, n_steps: int, n: int, done: Counts) -> tuple[float, float]:
     """Seconds of everything except the prior's evaluations for a batch of n, and bytes of its tensors."""
     # if the picture itself was used, its time was measured, and only memory is counted
     works = [counted(scene, method, min(n_steps, SHORT), n) for scene in small]
     if not small:
         return done.seconds, 12.0 * n * one.y[0].numel() + 24.0 * n * math.prod(one.prior.event_shape)
     (start_a, step_a, _), (start_b, step_b, peak) = works
-    areas, machine = (small[0].area, small[1].area), Machine(one.prior.event_shape, n, one.prior.device)  # type: ignore
+    areas, machine = (small[0].area, small[1].area), Machine(one.prior.event_shape, n, one.prior.device)
     start, step = (scaled(a, b, areas, one.area) for a, b in ((start_a, start_b), (step_a, step_b)))
     seconds = done.seconds + machine.seconds(start) + done.nfe * machine.seconds(step)
     return seconds, peak * one.area / small[1].area
 
 
-def counted(scene: Scene, method: Method, n_steps: int, n: int) -> tuple[Tally, Tally, int]:
+def counted(scene: Scene, method: Sampler, n_steps: int, n: int) -> tuple[Tally, Tally, int]:
     """The work of a short solve before its first evaluation, that of each evaluation, and the bytes in use at once."""
     with Counted() as seen:
         marks: list[Tally] = []

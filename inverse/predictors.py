@@ -50,7 +50,7 @@ class DDIM(Kernel):
 
     eta: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         settings(self, eta="[0, 1]")
 
     def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng: RNG) -> Gaussian:
@@ -125,7 +125,7 @@ class Renoise(Kernel):
 
     eta: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         settings(self, eta="[0, 1]")
 
     def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng: RNG) -> Gaussian:
@@ -174,7 +174,7 @@ class DPMSolver(StatefulKernel):
 
     eta: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         settings(self, eta="[0, inf)")
 
     def step(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng: RNG, memory: Memory) -> tuple[Gaussian, Memory]:
@@ -213,7 +213,7 @@ class Flow(Kernel):
 
     differentiates: ClassVar[bool] = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         settings(self, probes=1, exact_up_to=0)
         function("predictor", self.predictor, "transition")
 

@@ -9,20 +9,10 @@ from torch import Tensor
 
 from inverse.types import Gaussian, Memory, State
 from operators import Operator
-from priors import Moments, Prior, StationaryMoments
+from priors import Prior
 from priors.base import Wrapped, expand
-
-
-class RNG(Protocol):
-    """Where random numbers come from; `priors.RowRNG` is one, with a stream per row."""
-
-    def normal(self, shape: tuple[int, ...], /) -> Tensor:
-        """Standard normal draws of ``shape`` (N, ...)."""
-        ...
-
-    def uniform(self, shape: tuple[int, ...], /) -> Tensor:
-        """Uniform draws on [0, 1) of ``shape`` (N, ...)."""
-        ...
+from priors.moments import SecondMoments
+from priors.rng import RNG
 
 
 class Transition(Protocol):
@@ -73,7 +63,7 @@ class StatefulKernel(Kernel):
 class Plain(Kernel):
     """Another object's `transition` as a kernel (`as_kernel`)."""
 
-    def __init__(self, kernel: Transition):
+    def __init__(self, kernel: Transition) -> None:
         self.kernel = kernel
 
     def transition(self, field: Prior, x: Tensor, t: Tensor, s: Tensor, rng: RNG) -> Gaussian:
@@ -95,12 +85,12 @@ class Posterior(Wrapped, ABC):
 
     edits: ClassVar[bool] = False
 
-    def __init_subclass__(cls, **kwargs: Any):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if {"condition", "edit"} & set(vars(cls)):
             cls.edits = True
 
-    def __init__(self, prior: Prior, operator: Any, y: Any):
+    def __init__(self, prior: Prior, operator: Any, y: Any) -> None:
         super().__init__(prior)
         self.operator, self.y = operator, y
 
@@ -111,8 +101,8 @@ class Posterior(Wrapped, ABC):
         x0 = self.guess(n, self.moments, rng)
         return expand(self.sde.alpha(t), x0) * x0 + expand(self.sde.sigma(t), x0) * rng.normal(tuple(x0.shape))
 
-    def guess(self, n: int, moments: Moments | StationaryMoments, rng: RNG) -> Tensor:
-        """n draws of x0 by the prior's moments alone, (n, *E), where noise hides all that they do not know."""
+    def guess(self, n: int, moments: SecondMoments, rng: RNG) -> Tensor:
+        """n draws of x0 by the prior's moments alone, (n, *E), where the noise level hides everything else."""
         return moments.to(self.device).draw(n, rng)
 
     def r2(self, t: Tensor | float) -> float:
@@ -138,15 +128,8 @@ class Posterior(Wrapped, ABC):
         return self.finish(x, t, rng)
 
     def log_likelihood(self, x: Tensor, t: Tensor) -> Tensor:
-        """An approximation of log p_t(y | x_t), (N,), for populations that weigh."""
+        """An approximation of log p_t(y | x_t), (N,), for populations that weight rows."""
         return x.new_zeros(len(x))
-
-    def refined(self, x: Tensor, t: Tensor, rows: int) -> Tensor:
-        """log p_t(y | x_t), (N,), as well as this posterior knows it at any cost; asked once, where a stage ends.
-
-        rows: of each measurement, ordered "b k".
-        """
-        return self.log_likelihood(x, t)
 
     def log_gain(self, x: Tensor, t: Tensor, before: Tensor, earlier: Tensor) -> Tensor:
         """How much likelier y became, (N,): log p_t(y | x) at t less that of the state ``before`` at ``earlier``."""
@@ -186,8 +169,8 @@ class GuidedPosterior(Posterior):
 class Guidance(ABC):
     """A map from a prior to a posterior; ``needs``: operator capabilities it relies on; ``citation``: its paper;
     ``conditional``: whether it uses y at all; ``samples``: whether its draws claim to be samples of p(x | y);
-    ``likelihood``: whether its posterior knows log p_t(y | x_t), if approximately, by which a population can weigh;
-    ``evidence``: whether its log-likelihood is normalised, so that a weighed population estimates log p(y);
+    ``likelihood``: whether its posterior knows log p_t(y | x_t), if approximately, for populations that weight;
+    ``evidence``: whether its log-likelihood is normalised, so that a weighted population estimates log p(y);
     ``differentiates``: whether it needs the derivative of the prior's denoiser (`Prior.differentiable`);
     ``calibrated``: whether the spread of its samples was measured to be that of exact posteriors, within .95 to 1.05
     (benchmarks/results/spread.md)."""
@@ -216,18 +199,16 @@ class Guidance(ABC):
 
 
 class Population(ABC):
-    """How the rows of a state live together: independently, or weighed and resampled.
+    """How the rows of a state live together: independently, or weighted and resampled.
 
-    ``weighs``: whether its rows have weights of their own; ``coupled``: whether the samples of one measurement must
-    share a batch; ``reorders``: whether rows change places between steps; ``restarts``: whether its walk goes down to
-    data even where another follows, which then starts from noise put on those: how much, each measurement decides.
-    Weights of rows that are not coupled are those of independent draws. ``differentiates``: as of `Guidance`.
+    ``weighted``: whether its rows have weights of their own; ``coupled``: whether the samples of one measurement must
+    share a batch; ``reorders``: whether rows change places between steps. Weights of rows that are not coupled are
+    those of independent draws. ``differentiates``: as of `Guidance`.
     """
 
-    weighs: ClassVar[bool] = False
+    weighted: ClassVar[bool] = False
     coupled: ClassVar[bool] = False
     reorders: ClassVar[bool] = False
-    restarts: ClassVar[bool] = False
     differentiates: ClassVar[bool] = False
 
     def sized(self, n_samples: int) -> "Population":
@@ -235,7 +216,7 @@ class Population(ABC):
         return self
 
     def check(self, posterior: Posterior, correctors: Sequence[Kernel]) -> None:
-        """Refuse, by a ValueError and before the prior is evaluated, what this population cannot weigh."""
+        """Refuse, by a ValueError and before the prior is evaluated, what this population cannot weight."""
         return
 
     @abstractmethod
@@ -247,10 +228,6 @@ class Population(ABC):
         self, state: State, x: Tensor, q: Gaussian, kernel: Kernel, posterior: Posterior, t: Tensor, s: Tensor, rng: RNG
     ) -> State:
         """After a kernel drew x (N, *E) at s from q, its Gaussian given the state at t; s is t for a corrector."""
-
-    def hand_over(self, state: State, posterior: Posterior, t: Tensor, s: Tensor, rng: RNG) -> State:
-        """The state at the end of a stage, t (0-d), in rows of equal weight at s, where the next one starts."""
-        return state
 
     def finish(self, state: State, posterior: Posterior, t: Tensor, rng: RNG) -> State:
         """The state at the last time t (0-d), before it is denoised: where weights are made that need a density."""

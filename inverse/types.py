@@ -7,6 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from priors.rng import RNG
+
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 Memory = dict[str, Tensor]  # what a kernel or posterior knows of the steps so far: tensors (N, ...), a row each
 
@@ -38,7 +40,7 @@ class Gaussian:
     basis: Basis | None = None
     log_det: Tensor | None = None
 
-    def sample(self, rng) -> Tensor:
+    def sample(self, rng: RNG) -> Tensor:
         """One draw per row, (N, *E) in pixels; a std that is 0 everywhere costs no random numbers."""
         if self.std.ndim == 0 and self.std.item() == 0:
             x = self.mean
@@ -53,7 +55,7 @@ class Gaussian:
         """
         std = self.std.to(self.mean).expand_as(self.mean)
         if not bool((std > 0).all()):
-            raise ValueError("a Gaussian with std 0 has no density: weighing needs a predictor that adds noise")
+            raise ValueError("a Gaussian with std 0 has no density: weighting needs a predictor that adds noise")
         z = x if self.basis is None else self.basis.Vt(x)
         return -(0.5 * ((z - self.mean) / std) ** 2 + std.log() + HALF_LOG_2PI).flatten(1).sum(1)
 
@@ -73,8 +75,8 @@ class Gaussian:
 @dataclass(frozen=True)
 class State:
     """A population at one time: x (N, *E), log weights log_w (N,) and, of populations that estimate it, the log
-    evidence gathered at resampling log_z (N,), alike for all rows of a measurement, and, of populations that resample,
-    origin (N,): which of the first rows each descends from; t (0-d): where another stage starts, if not as planned.
+    evidence accumulated at resampling log_z (N,), equal for all rows of a measurement, and, of populations that
+    resample, origin (N,): which of the first rows each descends from.
     kernel, guidance, reference (`Memory`): what the predictor, the posterior and the predictor under the prior alone
     know of each row's steps so far; empty before the first step."""
 
@@ -82,7 +84,6 @@ class State:
     log_w: Tensor
     log_z: Tensor | None = None
     origin: Tensor | None = None
-    t: Tensor | None = None
     kernel: Memory = field(default_factory=dict)
     guidance: Memory = field(default_factory=dict)
     reference: Memory = field(default_factory=dict)

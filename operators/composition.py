@@ -79,7 +79,7 @@ class Composition(Operator):
         self.inner.check_event_shape(event_shape)
 
 
-class LinearComposition(Composition, LinearOperator):
+class LinearComposition(Composition, LinearOperator):  # type: ignore[override]  # noise is the outer operator's
     """outer @ inner of two linear operators: A^T = inner^T outer^T."""
 
     def adjoint(self, y: Tensor) -> Tensor:
@@ -203,7 +203,7 @@ class Stack(Operator):
         return sigmas[0] if all(s.ndim == 0 and s == sigmas[0] for s in sigmas) else None
 
 
-class LinearStack(Stack, LinearOperator):
+class LinearStack(Stack, LinearOperator):  # type: ignore[override]  # noise is that of the parts
     """Several linear measurements: A^T y = sum of A_i^T y_i."""
 
     def vjp(self, x: Tensor, v: Tensor) -> Tensor:

@@ -96,7 +96,9 @@ class Masking(SVDOperator):
         return cls(mask, noise=noise)
 
     @classmethod
-    def half(cls, event_shape: Shape, seen: str = "left", noise: Noise | None = None) -> Self:
+    def half(  # type: ignore[override]  # not torch's `half`, float16, which an operator has no use for
+        cls, event_shape: Shape, seen: str = "left", noise: Noise | None = None
+    ) -> Self:
         """A mask that keeps one half of the image; the middle row or column of an odd number is hidden.
 
         Arguments:

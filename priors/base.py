@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from priors.arguments import state
-from priors.moments import Moments
+from priors.moments import SecondMoments
 from priors.noising import SDE, at_least
-from priors.spectrum import StationaryMoments
 from priors.units import Units
 from priors.wording import call
 
@@ -47,17 +46,18 @@ class Prior(ABC):
     Attributes: sde (SDE); event_shape (tuple E); variance (float, data units squared): the mean variance of one
     coordinate of x0; moments (Moments, or None if unknown): mean and covariance of x0, which some methods use for
     initialisation and preconditioning (``Moments.of_images`` of a training set); units (Units or None): the physical
-    unit of image values; differentiable (bool): whether the denoiser is differentiable in x; if not, `denoise_vjp` and
-    the methods that need it raise; has_log_prob (bool): whether `log_prob` is known in closed form, which holds for
-    any class that defines it; bfloat16_loss (float, or None if not measured): largest growth of the denoising error in
-    dB, over noise levels, with a network in bfloat16.
+    unit of image values; least_size (int, or None): the least side in pixels of the pictures that `resized` serves,
+    None for a prior of its own event shape only; differentiable (bool): whether the denoiser is differentiable in x; if
+    not, `denoise_vjp` and the methods that need it raise; has_log_prob (bool): whether `log_prob` is known in closed
+    form, which holds for any class that defines it; bfloat16_loss (float, or None if not measured): largest growth of
+    the denoising error in dB, over noise levels, with a network in bfloat16.
     Raises: TypeError on subclassing with neither method.
     """
 
     sde: SDE
     event_shape: tuple[int, ...]
     variance: float = 1.0
-    moments: Moments | StationaryMoments | None = None
+    moments: SecondMoments | None = None
     units: Units | None = None
     differentiable: bool = True
     has_log_prob: bool = False
@@ -136,6 +136,21 @@ class Prior(ABC):
         )
 
     @property
+    def least_size(self) -> int | None:
+        """The least side in pixels if `resized` serves any size from there on, else None."""
+        return None
+
+    def resized(self, event_shape: tuple[int, ...]) -> "Prior":
+        """The prior of pictures of another size, event_shape (C, H, W).
+
+        Raises: ValueError for a prior of one event shape.
+        """
+        raise ValueError(
+            f"event_shape = {event_shape}: this {type(self).__name__} is of {self.event_shape} alone; bring pictures "
+            "to that size, or take a prior of any size, such as 'natural'"
+        )
+
+    @property
     def device(self) -> torch.device:
         """The device of its computations and samples."""
         return torch.device("cpu")
@@ -164,7 +179,7 @@ class Wrapped(Prior):
         return self.prior.differentiable
 
     @property
-    def moments(self) -> Moments | StationaryMoments | None:  # type: ignore[override]
+    def moments(self) -> SecondMoments | None:  # type: ignore[override]
         """The prior's, computed on access: for an analytic prior this takes a while."""
         return self.prior.moments
 

@@ -16,7 +16,7 @@ from priors.modes import own_modes
 from priors.moments import Moments
 from priors.noising import TIMES
 from priors.ode import MOST_STEPS, heun_step, karras_times
-from priors.rng import signs
+from priors.rng import RNG, signs
 
 EXACT_UP_TO = 256  # largest dimension, and so number of backward passes per step, of an exact determinant
 TERMS = 6  # terms of log(1 + e) = e - e^2 / 2 + ...
@@ -24,7 +24,9 @@ TERMS = 6  # terms of log(1 + e) = e - e^2 / 2 + ...
 Step = Callable[[Tensor], Tensor]
 
 
-def step_with_log_det(step: Step, x: Tensor, scale: float, probes: int | None, rng) -> tuple[Tensor, Tensor]:
+def step_with_log_det(
+    step: Step, x: Tensor, scale: float, probes: int | None, rng: RNG | None
+) -> tuple[Tensor, Tensor]:
     """A differentiable step and the log |det| of its derivative M.
 
     It is the determinant of the discrete step, not of the ODE that it approximates, so a chain of steps has the exact
@@ -35,7 +37,8 @@ def step_with_log_det(step: Step, x: Tensor, scale: float, probes: int | None, r
     the mean over the probes, since importance weights exponentiate the sum and E exp(e) = exp(var / 2) for its error e.
     Source: Behrmann et al. 2019 and Chen et al. 2019 (residual flows); Hutchinson 1990.
     Arguments: step: (N, *E) -> (N, *E), row by row; x (N, *E); scale (float > 0): near the eigenvalues of M; the series
-    converges for |eigenvalue - scale| < scale; probes per row (None: exactly); rng (`RowRNG` of the rows).
+    converges for |eigenvalue - scale| < scale; probes per row (None: exactly); rng (`RowRNG` of the rows), None
+    without probes.
     Returns: step(x) (N, *E) and log |det| (N,) float64.
     """
     with torch.enable_grad():
@@ -51,6 +54,7 @@ def step_with_log_det(step: Step, x: Tensor, scale: float, probes: int | None, r
         units = torch.eye(x[0].numel(), dtype=x.dtype, device=x.device).view(-1, 1, *x.shape[1:])
         rows = [transposed(unit.expand_as(x)).flatten(1) for unit in units]
         return after.detach(), torch.linalg.slogdet(torch.stack(rows, 1)).logabsdet.double()
+    assert rng is not None
     drawn = signs(rng, (len(x), probes, *x.shape[1:])).to(x)
     found = torch.stack([_series(transposed, v, scale) for v in drawn.unbind(1)])
     noise = found.var(0) / probes if probes > 1 else torch.zeros_like(found[0])
@@ -67,7 +71,7 @@ def _series(transposed: Step, v: Tensor, scale: float) -> Tensor:
 
 @own_modes
 def log_density(
-    prior: Prior, x: Tensor, t: Tensor | float, n_steps: int = 20, probes: int | None = None, rng=None
+    prior: Prior, x: Tensor, t: Tensor | float, n_steps: int = 20, probes: int | None = None, rng: RNG | None = None
 ) -> Tensor:
     """log p_t(x): the prior's closed form, or the density of its discrete probability flow from t to 1.
 

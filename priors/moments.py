@@ -4,17 +4,48 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
 
 from priors.arguments import count, finite, number, rows
 from priors.arguments import shape as sizes
+from priors.rng import RNG
 from priors.wording import Concise
 
 RANK = 256  # principal components of a training set
 MOST_DIRECT = 4096  # largest dimension of a full covariance; above, the largest number of images that are used
+
+
+class SecondMoments(Protocol):
+    """Mean and covariance of x0, and what guidances and `inverse.gaussian` compute with them; `Moments` and
+    `StationaryMoments` are two.
+
+    Attributes: mean (*E), data units; approximate: whether they come from a model of all images, rather than from data
+    like the prior's; iterative solves with them then stop early.
+    """
+
+    approximate: ClassVar[bool]
+
+    @property
+    def mean(self) -> Tensor: ...
+
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Self:
+        """The same on another device, in another dtype where one is given."""
+        ...
+
+    def average(self, f: Callable[[Tensor], Tensor]) -> float:
+        """tr f(Cov) / d: the mean of f over the eigenvalues."""
+        ...
+
+    def apply(self, f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """f(Cov) x, where f acts on the eigenvalues, element by element; x (N, *E) -> (N, *E)."""
+        ...
+
+    def draw(self, n: int, rng: RNG) -> Tensor:
+        """n draws of N(mean, Cov), (n, *E); rng (`RowRNG` of n rows)."""
+        ...
 
 
 @dataclass(frozen=True, repr=False)
@@ -103,7 +134,7 @@ class Moments(Concise):
         rest = (total - variances.sum()).clamp_min(0.0) / max(1, d - k)
         return cls(mean.view(images.shape[1:]), basis.contiguous(), variances, rest)
 
-    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "Moments":
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Self:
         """The same on another device, in another dtype where one is given."""
         return replace(self, **{name: value.to(device, dtype) for name, value in vars(self).items()})
 
@@ -119,6 +150,6 @@ class Moments(Concise):
         inside = ((flat @ self.basis) * (f(self.variances) - rest)) @ self.basis.mT
         return (rest * flat + inside).view_as(x)
 
-    def draw(self, n: int, rng) -> Tensor:
+    def draw(self, n: int, rng: RNG) -> Tensor:
         """n draws of N(mean, Cov), (n, *E); rng (`RowRNG` of n rows)."""
         return self.mean + self.apply(torch.sqrt, rng.normal((n, *self.mean.shape)))

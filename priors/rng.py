@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -9,6 +10,18 @@ from torch import Tensor
 
 from priors.arguments import count
 from priors.arguments import seed as seeded
+
+
+class RNG(Protocol):
+    """Where random numbers come from; `RowRNG` is one, with a stream per row."""
+
+    def normal(self, shape: tuple[int, ...], /) -> Tensor:
+        """Standard normal draws of ``shape`` (N, ...)."""
+        ...
+
+    def uniform(self, shape: tuple[int, ...], /) -> Tensor:
+        """Uniform draws on [0, 1) of ``shape`` (N, ...)."""
+        ...
 
 
 class RowRNG:
@@ -28,7 +41,7 @@ class RowRNG:
         self,
         seed: int,
         keys: Iterable[tuple[int, ...]],
-        device="cpu",
+        device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
         mirrored: Sequence[bool] = (),
     ):
@@ -70,7 +83,7 @@ class RowRNG:
         return torch.from_numpy(out).to(self.device, self.dtype)
 
 
-def signs(rng, shape: tuple[int, ...]) -> Tensor:
+def signs(rng: RNG, shape: tuple[int, ...]) -> Tensor:
     """Rademacher draws, +1 or -1 with equal probability, in the dtype of ``rng.uniform``; shape (N, ...)."""
     u = rng.uniform(shape)
     return 1 - 2 * (u < 0.5).to(u)

@@ -5,12 +5,13 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from priors.arguments import finite, rows, shape
+from priors.rng import RNG
 from priors.wording import Concise
 
 FLOORS = 200  # candidates of the floor frequency, in equal ratios
@@ -96,7 +97,7 @@ class StationaryMoments(Concise):
         warnings.warn("moments.rough is deprecated: use moments.approximate", DeprecationWarning, stacklevel=2)
         return self.approximate
 
-    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "StationaryMoments":
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Self:
         """The same on another device, in another dtype where one is given."""
         return replace(self, **{name: value.to(device, dtype) for name, value in vars(self).items()})
 
@@ -109,7 +110,7 @@ class StationaryMoments(Concise):
         z = f(self.variances) * cosine(torch.einsum("cd,nchw->ndhw", self.colours, x))
         return torch.einsum("dc,nchw->ndhw", self.colours, cosine(z, inverse=True))
 
-    def draw(self, n: int, rng) -> Tensor:
+    def draw(self, n: int, rng: RNG) -> Tensor:
         """n draws of N(mean, Cov), (n, C, H, W); rng (`RowRNG` of n rows)."""
         return self.mean + self.apply(torch.sqrt, rng.normal((n, *self.mean.shape)))
 

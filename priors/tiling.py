@@ -50,9 +50,9 @@ class Tiled(Wrapped):
         h, w = x.shape[-2:]
         recorded = torch.is_grad_enabled() and x.requires_grad
         lines = []
-        for rows, own_rows in self._spans(h):
+        for rows, own_rows in self.spans(h):
             line = []
-            for columns, own_columns in self._spans(w):
+            for columns, own_columns in self.spans(w):
                 part = x[..., rows, columns]
                 denoised = (
                     checkpoint(self.prior.denoise, part, t, use_reentrant=False, preserve_rng_state=False)
@@ -63,7 +63,7 @@ class Tiled(Wrapped):
             lines.append(torch.cat(line, -1))
         return torch.cat(lines, -2)
 
-    def _spans(self, size: int) -> Iterator[tuple[slice, slice]]:
+    def spans(self, size: int) -> Iterator[tuple[slice, slice]]:
         """Along one axis: the pixels that a tile is evaluated on, and those of them that are kept."""
         # tiles start and end at multiples of the stride, so that their grid is that of the image
         for start in range(0, size, self.tile):

@@ -15,7 +15,7 @@ from inverse.auto import VARIANTS
 from inverse.correctors import CORRECTORS, Langevin
 from inverse.grids import uniform
 from inverse.guidance import DPS, MMPS, Unconditional
-from inverse.methods import ORDERS
+from inverse.methods import ORDERS, Sampler
 from inverse.predictors import DDIM, PREDICTORS, ProbabilityFlow, StochasticRungeKutta
 from operators import GaussianNoise, Masking
 from priors import SDE, VESDE, VPSDE, SubVPSDE
@@ -24,7 +24,7 @@ SDES: dict[str, SDE] = {"VE": VESDE(), "VP": VPSDE(), "sub-VP": SubVPSDE()}
 FLOOR_DRAWS = 4
 
 
-def compositions(n_steps: int) -> Iterator[tuple[str, Method]]:
+def compositions(n_steps: int) -> Iterator[tuple[str, Sampler]]:
     """Name and method of every predictor alone and with every corrector, in both orders, and of every corrector alone.
 
     Arguments: n_steps with a predictor; correctors alone take the steps of the method "corrector".

@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from benchmarks.common.keys import code, code_behind
+from benchmarks.common.keys import code_behind
 from benchmarks.exact.metrics import equally_weighted
 from benchmarks.exact.oracle_problems import Instance
 from benchmarks.peers import PEERS, installed
-from inverse import METHODS, Method, solve
+from inverse import METHODS, solve
 from inverse.auto import VARIANTS, choose, serves
 from inverse.engine import run as engine
-from inverse.methods import composition
+from inverse.methods import Sampler, composition
 from inverse.predictors import Travelling
 from operators import Operator
 
@@ -100,7 +100,7 @@ class Ours(Entry):
     """
 
     name: str
-    method: Method
+    method: Sampler
     n_steps: int | None = None
 
     @property
@@ -110,13 +110,12 @@ class Ours(Entry):
 
     @property
     def identity(self):
-        method = self.method
-        parts = (method.guidance, method.predictor, *method.correctors, method.population)
-        kinds = tuple(type(part) for part in parts if part is not None)
-        grid = method.grid if hasattr(method.grid, "__name__") else type(method.grid)
         # of the parts all that they use, but not all methods for one's sake
-        behind = [code_behind((engine, *kinds, grid), ("inverse",)), code_behind((solve,), ()), code(Method)]
-        return ["solve", composition(method), self.facts["n_steps"], behind]
+        kinds: list[Any] = [
+            part if hasattr(part, "__name__") else type(part) for part in (*self.method.parts, self.method)
+        ]
+        behind = [code_behind((engine, *kinds), ("inverse",)), code_behind((solve,), ())]
+        return ["solve", composition(self.method), self.facts["n_steps"], behind]
 
     def draw(self, instance, n, seed):
         found = solve(instance.prior, instance.operator, instance.y, n, self.method, self.n_steps, seed, progress=False)
@@ -176,7 +175,7 @@ def ours(instance: Instance, names: Sequence[str] | None, n_steps: Sequence[int 
     listed: dict[tuple[str, int], Entry] = {("auto", auto.n_steps): Ours("auto", auto.method, auto.n_steps)}
     for most in n_steps:
         for name, method in METHODS.items():
-            travels = isinstance(method.predictor, Travelling)
+            travels = any(isinstance(part, Travelling) for part in method.parts)
             steps = method.n_steps if most is None or travels else min(most, method.n_steps)
             listed[name, steps] = Ours(name, method, steps)
     for name, method in VARIANTS.items():

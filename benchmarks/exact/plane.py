@@ -16,8 +16,9 @@ from benchmarks.exact.metrics import equally_weighted, responsibilities, sliced_
 from benchmarks.exact.oracle import REFERENCES
 from benchmarks.exact.oracle_entries import EXACT, PRIOR
 from benchmarks.exact.problems import two_moons
-from inverse import METHODS, Method, solve
+from inverse import METHODS, solve
 from inverse.auto import serves
+from inverse.methods import Sampler
 from operators import GaussianNoise, LinearMap
 from priors import VESDE, GaussianMixture
 
@@ -108,7 +109,7 @@ def samplers(plane: Plane) -> dict[str, Draw]:
     def prior(plane: Plane, b: int, n: int, seed: int) -> tuple[Tensor, Tensor]:
         return plane.law.sample(b * n, seed=seed).view(b, n, 2), torch.zeros(b, n)
 
-    def by(method: Method) -> Draw:
+    def by(method: Sampler) -> Draw:
         def draw(plane: Plane, b: int, n: int, seed: int) -> tuple[Tensor, Tensor]:
             single = deepcopy(plane.law).float()
             found = solve(single, plane.operator, plane.y[:b], n, method, seed=seed, progress=False)

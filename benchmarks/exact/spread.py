@@ -103,7 +103,7 @@ def run(
     records, rows, done = Records(work / "spread.jsonl"), [], 0
     for method in methods:
         chosen = METHODS["mmps" if method == "auto" else method]
-        version = code_behind((type(chosen.guidance), solve), ("inverse", "priors", "operators"))
+        version = code_behind((type(chosen.parts[0]), solve), ("inverse", "priors", "operators"))
         found: dict[Cell, float] = {}
         for cell in cells():
             facts = {"method": method, "samples": n_samples, "instances": instances}

@@ -15,7 +15,7 @@ from benchmarks.common.keys import code, code_behind
 from inverse import METHODS, Method, solve
 from inverse.auto import Choice, choose, serves
 from inverse.engine import run as engine
-from inverse.methods import composition
+from inverse.methods import Sampler, composition
 from inverse.solution import Solution, UncalibratedSpread
 from operators import Operator
 from priors import Prior
@@ -171,30 +171,30 @@ class Solver(Row):
             return
         if budget is not None:
             raise ValueError(f"method {name!r}: budget = {budget!r} is for 'auto'; give steps")
-        own = METHODS[method].guidance
-        known = {f.name for f in fields(own)} if is_dataclass(own) else set(vars(own))
+        one = METHODS[method]
+        part = one.guidance if isinstance(one, Method) else None  # the others have several
+        known = {f.name for f in fields(part)} if is_dataclass(part) else set() if part is None else set(vars(part))
         if unknown := set(self.guidance) - known:
             raise ValueError(f"method {name!r}: guidance {sorted(unknown)}: expected of {sorted(known)}")
 
     def serves(self, operator, prior):
         numbers = torch.Size(operator.measurement_shape(tuple(prior.event_shape))).numel()
         if self.method == "auto":
-            return any(serves(m, operator) and numbers <= m.guidance.largest for m in METHODS.values())
-        method = METHODS[self.method]
-        return serves(method, operator) and numbers <= method.guidance.largest
+            return any(serves(m, operator, numbers=numbers) for m in METHODS.values())
+        return serves(METHODS[self.method], operator, numbers=numbers)
 
     def chosen(self, operator: Operator, prior: Prior, n_samples: int) -> Choice:
         """The method and steps that it means here."""
         if self.method == "auto":
             return choose(operator, tuple(prior.event_shape), n_samples, self.budget or "balanced")
         method = METHODS[self.method]
-        if self.guidance:
+        if self.guidance and isinstance(method, Method):
             method = replace(method, guidance=replace(method.guidance, **self.guidance))  # type: ignore[type-var]
         return Choice(method, self.steps or method.n_steps, "")
 
     def facts(self, operator, prior, n_samples):
         choice = self.chosen(operator, prior, n_samples)
-        found = {"method": choice.method.name, "steps": choice.n_steps, "guidance": repr(choice.method.guidance)}
+        found = {"method": choice.method.name, "steps": choice.n_steps, "guidance": repr(choice.method.parts[0])}
         asked = {"batch": self.batch, "antithetic": self.antithetic}
         return found | {name: value for name, value in asked.items() if value}
 
@@ -242,11 +242,9 @@ def source_of(thing: Callable, packages: tuple[str, ...] = USED) -> str:
         return f"{thing.__module__}.{thing.__qualname__}"
 
 
-def _behind(method: Method) -> list[str]:
+def _behind(method: Sampler) -> list[str]:
     """The code that a method's draws depend on: its parts and what they use, the engine, `solve`."""
-    stages = [method] if method.then is None else [method, method.then.method]
-    parts = [p for m in stages for p in (m.guidance, m.predictor, *m.correctors, m.population, m.grid) if p is not None]
-    kinds: list[Any] = [part if hasattr(part, "__name__") else type(part) for part in parts]
+    kinds: list[Any] = [part if hasattr(part, "__name__") else type(part) for part in (*method.parts, method)]
     ours = tuple(kind for kind in kinds if kind.__module__.split(".")[0] in OURS)
     others = [source_of(kind) for kind in kinds if kind not in ours]
-    return [code_behind((engine, *ours), ("inverse",)), code_behind((solve,), ()), _code(Method), *others]
+    return [code_behind((engine, *ours), ("inverse",)), code_behind((solve,), ()), *others]

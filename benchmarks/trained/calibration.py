@@ -22,7 +22,7 @@ from inverse import METHODS, Method, Solution, sample
 from inverse.auto import resolve
 from inverse.grids import karras
 from inverse.guidance import MMPS, Unconditional
-from inverse.methods import composition
+from inverse.methods import Sampler, composition
 from inverse.predictors import PREDICTORS, StochasticRungeKutta
 from operators import Operator
 from priors import GaussianMixture, Prior, RowRNG
@@ -108,7 +108,7 @@ def run(
 
 def able() -> list[str]:
     """The names in METHODS of conditional samplers."""
-    return [name for name, m in METHODS.items() if m.conditional and m.guidance.samples]
+    return [name for name, m in METHODS.items() if m.conditional and m.samples]
 
 
 def calibrate(
@@ -175,19 +175,21 @@ def plot(found: Sequence[Calibration], path: Path) -> None:
 
 def _method(
     name: str, operator: Operator, prior: Prior, n_samples: int, n_cg: int | None, predictor: str | None
-) -> Method:
+) -> Sampler:
     choice = resolve(name, operator, tuple(prior.event_shape), n_samples)
     method = choice.method
     if name == "auto":  # what a user of solve() gets, untouched
         return replace(method, n_steps=choice.n_steps)
-    if n_cg is not None and isinstance(method.guidance, MMPS):
+    if n_cg is not None and isinstance(method, Method) and isinstance(method.guidance, MMPS):
         method = replace(method, guidance=replace(method.guidance, steps=n_cg))
     return method if predictor is None else replace(method, predictor=PREDICTORS[predictor]())
 
 
-def _label(name: str, method: Method, steps: int) -> str:
-    cg = [f"{method.guidance.steps} CG"] if isinstance(method.guidance, MMPS) else []
+def _label(name: str, method: Sampler, steps: int) -> str:
     title = method.name if name != "auto" else f"auto ({method.name})"
+    if not isinstance(method, Method):
+        return f"{title}, {steps} steps"
+    cg = [f"{method.guidance.steps} CG"] if isinstance(method.guidance, MMPS) else []
     return ", ".join([title, repr(method.predictor).removesuffix("()"), f"{steps} steps", *cg])
 
 

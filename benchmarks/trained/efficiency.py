@@ -15,15 +15,16 @@ from benchmarks.common.commands import Out, Seed, finish
 from benchmarks.common.provenance import RESULTS
 from benchmarks.common.ranks import ranks
 from benchmarks.suite.scores import crps
-from inverse import METHODS, Method, solve
+from inverse import METHODS, solve
 from inverse.guidance import MMPS
+from inverse.methods import Sampler
 from inverse.quality import psnr
 from operators import GaussianNoise, LinearOperator
 from priors import ScorePrior
 
 SIGMA = 0.02
 TWO, ONE = MMPS(2, complete=False), MMPS(1)  # as published with two steps of conjugate gradients; one, completed
-SETTINGS: tuple[tuple[str, Method, str], ...] = (
+SETTINGS: tuple[tuple[str, Sampler, str], ...] = (
     ("two passes a step, 32 steps", replace(METHODS["mmps"], guidance=TWO, n_steps=32), "float32"),
     ("two passes a step, 16 steps", replace(METHODS["mmps"], guidance=TWO, n_steps=16), "float32"),
     ("two passes a step, completed, 32 steps (mmps)", METHODS["mmps"], "float32"),
@@ -53,7 +54,7 @@ def crops(name: str, size: int, n: int) -> Tensor:
     return torch.stack(found)
 
 
-def measured(prior: ScorePrior, operator: LinearOperator, truth: Tensor, method: Method, precision: str, samples: int,
+def measured(prior: ScorePrior, operator: LinearOperator, truth: Tensor, method: Sampler, precision: str, samples: int,
              seed: int) -> dict[str, str]:  # fmt: skip
     """One row: quality of the samples, and passes and processor time of a sample."""
     y, start = operator.measure(truth, seed=seed), time.process_time()

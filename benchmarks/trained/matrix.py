@@ -72,7 +72,7 @@ class Cell:
     def key(self) -> str:
         """Of all that its outcome depends on: how the operator is made, the method's parts and their code."""
         method = METHODS[self.method]
-        parts = (type(method.guidance), type(method.predictor), type(method.population))
+        parts = tuple(part if hasattr(part, "__name__") else type(part) for part in method.parts)
         return key(
             "matrix",
             cell=vars(self),

@@ -103,7 +103,7 @@ class Solved:
 
     def __init__(self, work: Path, limit: int | None = None):
         self.records, self.left = Records(work / "noise_level.jsonl"), math.inf if limit is None else limit
-        self.version = code_behind((type(METHODS["mmps"].guidance), solve), ("inverse.guidance", "inverse.engine"))
+        self.version = code_behind((type(METHODS["mmps"].parts[0]), solve), ("inverse.guidance", "inverse.engine"))
 
     def psnr(self, cell: Cell, problem: Problem) -> float | None:
         """In dB; None where the limit of new solves is reached."""

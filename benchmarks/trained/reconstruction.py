@@ -17,7 +17,7 @@ from benchmarks.common.problems import TASKS
 from benchmarks.common.provenance import RESULTS
 from inverse import Method, Solution, solve
 from inverse.guidance import MMPS
-from inverse.methods import composition
+from inverse.methods import Sampler, composition
 from inverse.quality import psnr, residual_chi2, ssim
 from operators import Operator
 from priors import Prior
@@ -78,7 +78,7 @@ def solved(
     prior: Prior,
     operator: Operator,
     y: Tensor,
-    method: Method,
+    method: Sampler,
     n_samples: int,
     n_steps: int,
     seed: int,

@@ -17,8 +17,9 @@ from benchmarks.common.problems import TASKS
 from benchmarks.common.provenance import RESULTS
 from benchmarks.trained.calibration import calibrate
 from benchmarks.trained.reconstruction import identity, solved
-from inverse import METHODS, Method, UnreliableWeights
+from inverse import METHODS, UnreliableWeights
 from inverse.correctors import AnnealedLangevin
+from inverse.methods import Sampler
 from inverse.population import Importance
 from inverse.predictors import Flow
 from inverse.weights import LEAST_ESS
@@ -32,7 +33,7 @@ class Setting:
     """A line of the table: its mode, the method and its steps."""
 
     mode: str
-    method: Method
+    method: Sampler
     n_steps: int
 
 
@@ -57,7 +58,7 @@ class Trust:
     @property
     def reported(self) -> bool:
         """Whether there are samples enough for intervals: one that carries all the weight is in any by construction."""
-        return not self.setting.method.population.weighs or bool(self.ess.mean() >= LEAST_ESS)
+        return not self.setting.method.weighted or bool(self.ess.mean() >= LEAST_ESS)
 
 
 def settings(
@@ -130,7 +131,7 @@ def plot(found: Sequence[Trust], n_samples: int, path: Path) -> None:
     left, right = figure.subplots(1, 2)
     for i, mode in enumerate(dict.fromkeys(trust.setting.mode for trust in found)):
         line = [trust for trust in found if trust.setting.mode == mode]
-        if line[0].setting.method.population.weighs:  # equal weights have no effective number
+        if line[0].setting.method.weighted:  # equal weights have no effective number
             ess = [float((trust.ess if trust.lineages is None else trust.lineages).mean()) for trust in line]
             left.plot([trust.seconds for trust in line], ess, "o-", color=f"C{i}", label=mode)
         shown = [trust for trust in line if trust.reported]
@@ -151,7 +152,7 @@ def plot(found: Sequence[Trust], n_samples: int, path: Path) -> None:
 
 def _row(trust: Trust, n_samples: int) -> dict[str, str]:
     low, high = bootstrap(100 * trust.covered)
-    weighted = trust.setting.method.population.weighs
+    weighted = trust.setting.method.weighted
     return {
         "mode": trust.setting.mode,
         "steps": str(trust.setting.n_steps),

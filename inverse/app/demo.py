@@ -12,7 +12,7 @@ import priors
 from inverse.app.devices import solve_there
 from inverse.app.figures import Column, drawing, gallery
 from inverse.guidance import NoisyLikelihood
-from inverse.methods import METHODS, Method
+from inverse.methods import METHODS, Sampler
 from inverse.quality import psnr, residual_chi2, ssim
 from inverse.solution import Solution
 from operators import GaussianNoise, LinearOperator, Operator
@@ -32,7 +32,7 @@ class Task:
     title: str
     prior: str
     operator: Callable[[tuple[int, ...]], Operator]
-    method: Method
+    method: Sampler
     reconstructs: bool = True  # whether estimates are compared with the truth
     most: int = 4  # images
     zero_filled: bool = False  # whether the measurement is shown as its minimum-norm image

@@ -259,7 +259,7 @@ def _maps(file: Hdf5, name: str, shape: tuple[int, ...], numbers: tuple[int, ...
 
 
 def _per_slice(
-    file: Hdf5, name: str, shape: tuple[int, ...], others: list, numbers: tuple[int, ...], total: int
+    file: Hdf5, name: str, shape: tuple[int, ...], others: list[tuple[int, ...]], numbers: tuple[int, ...], total: int
 ) -> np.ndarray:
     """A dataset with one slice's shape, all slices, or a shape that broadcasts to a slice, as (S, *shape)."""
     held, allowed = file.dataset(name), [shape, (total, *shape), *others]

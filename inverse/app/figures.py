@@ -1,7 +1,7 @@
 """Galleries: one row per image, one column per quantity."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ class NotDrawn(UserWarning):
 
 
 @contextmanager
-def drawing(what: str | Path) -> Iterator[None]:
+def drawing(what: str | Path) -> Generator[None]:
     """A block that draws a result saved before: its errors become a warning (`NotDrawn`).
 
     Arguments: what: description of the picture, for the message.

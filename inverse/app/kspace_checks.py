@@ -2,7 +2,9 @@
 
 import math
 import warnings
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,17 +77,16 @@ def check_axes(path: Path, shape: tuple[int, ...]) -> None:
         )
 
 
-def padding(path: Path, attrs: dict, width: int) -> slice:
+def padding(path: Path, attrs: dict[str, Any], width: int) -> slice:
     """The measured columns by fastMRI's attributes: padding_left <= column < padding_right; all if there are none.
 
     Raises: FileError unless 0 <= padding_left <= width // 2 < padding_right <= width.
     """
     left, right = (attrs.get(name, end) for name, end in zip(PADDING, (0, width), strict=True))
-    try:
+    a, b, fits = 0, width, False
+    with suppress(TypeError, ValueError, OverflowError):  # texts, lists
         (a,), (b,) = (np.asarray(end).reshape(-1).tolist() for end in (left, right))
         fits = a == int(a) and b == int(b) and 0 <= a <= width // 2 < b <= width
-    except (TypeError, ValueError, OverflowError):  # strings, lists
-        fits = False
     if not fits:
         raise FileError(
             f"{path}: padding_left = {left!r} and padding_right = {right!r}: expected the first measured column and "

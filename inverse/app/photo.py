@@ -118,13 +118,13 @@ def pose(
     p = priors.load(prior, config=config, device=device) if prior else None
     shape = tuple(given.shape[1:])
     if measured:
-        if p is not None and getattr(p, "least_size", None) is None and shape == tuple(p.event_shape):
+        if p is not None and p.least_size is None and shape == tuple(p.event_shape):
             stated = stated.bordered("reflect")  # the prior's only size is that of the measurement
         shape = shape_behind(stated, shape, p, size)
     name, why = (prior, "as requested") if prior else prior_for(shape)
     p = p or priors.load(name, config=config, device=device)
-    if not resize and getattr(p, "least_size", None) is not None:  # the prior serves any size
-        p = p.resized((p.event_shape[0], *shape[1:]))  # type: ignore[union-attr]
+    if not resize and p.least_size is not None:  # the prior serves any size
+        p = p.resized((p.event_shape[0], *shape[1:]))
     estimated = measured and sigma in (None, "auto")
     number = 1.0 if estimated else _number(SIGMA if sigma is None else sigma)
     op = stated.build(number, p.event_shape)
@@ -203,7 +203,7 @@ def draw(
     solution = finished(problem, chosen, seed, path)
     while (done := 0 if solution is None else solution.samples.shape[1]) < chosen.n_samples:
         n = chosen.n_samples - done
-        if not chosen.method.population.weighs:
+        if not chosen.method.weighted:
             n = min(n, max(2, chosen.rows - chosen.rows % 2) if chosen.antithetic else chosen.rows)
         given = (problem.prior, problem.operator, problem.y, n, chosen.method, chosen.n_steps, seed, chosen.rows)
         with warnings.catch_warnings():
@@ -260,7 +260,7 @@ def _described(name: str, given: Tensor, event_shape: tuple[int, ...], measured:
 
 def _tiled(prior: Prior, tile: int | None, memory: float) -> tuple[Prior, str]:
     if tile is None:
-        if getattr(prior, "least_size", None) is None or activations(prior) <= memory:
+        if prior.least_size is None or activations(prior) <= memory:
             return prior, "none: the whole picture at once"
         tile, why = TILE, f"because a gradient of the whole picture needs {activations(prior) / 1e9:.1f} GB"
     else:

@@ -27,7 +27,7 @@ def shape_behind(stated: Named, shape: tuple[int, ...], prior: Prior | None, siz
 
     Raises: ValueError if none of them determines it, and as the operator raises.
     """
-    one_size = None if prior is None or getattr(prior, "least_size", None) is not None else tuple(prior.event_shape)
+    one_size = None if prior is None or prior.least_size is not None else tuple(prior.event_shape)
     if size is not None:
         asked = _size(size, shape, prior)
         if one_size not in (None, asked):

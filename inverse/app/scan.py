@@ -82,7 +82,7 @@ def scan(
         problem = _posed(one, p.event_shape[0], given, accelerate is not None)
         done = len(found[n].samples) if n in found else 0
         choice = resolve(method, problem.operator, sized.event_shape, samples, budget)
-        if done and choice.method.population.weighs:
+        if done and choice.method.weighted:
             raise ValueError(
                 f"{path} has {done} weighted samples by {choice.method.name}, to which none can be added; "
                 "give another --out"

@@ -15,7 +15,7 @@ from inverse.app.options import SolveOptions
 from inverse.app.page import page_of, write_folder
 from inverse.app.photo import Problem, draw, finished, pictures_in, pose
 from inverse.examination import FEWEST_DRAWS, Examination, examine
-from inverse.methods import Method
+from inverse.methods import Sampler
 from inverse.plan import Decision, Plan, decide, span
 from inverse.plan import plan as make_plan
 from inverse.quality import psnr
@@ -96,7 +96,7 @@ def _solve_one(image: Path, out: Path, asked: SolveOptions) -> None:
         say(f"caution: {text}", "yellow")
 
 
-def _computing(problem: Problem, method: Method, precision: str) -> Problem:
+def _computing(problem: Problem, method: Sampler, precision: str) -> Problem:
     """The problem with its prior in the precision of the solve; samples depend on it."""
     prior = computes_in(problem.prior, method, precision)
     if prior is problem.prior:

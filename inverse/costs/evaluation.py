@@ -70,18 +70,18 @@ def activations(prior: Prior) -> int:
 def _sized(prior: Prior) -> bool:
     """Whether the prior supports pictures of any size."""
     inner = prior.prior if isinstance(prior, Tiled) else prior
-    return getattr(inner, "least_size", None) is not None
+    return inner.least_size is not None
 
 
 def _part(prior: Prior, side: int) -> Prior:
     """The same prior on a square picture of at most ``side`` pixels, at most its own size or a tile of it."""
-    if not _sized(prior):
-        return prior
     inner, largest = (prior.prior, prior.tile) if isinstance(prior, Tiled) else (prior, side)
-    side = max(min(side, largest), inner.least_size)  # type: ignore[operator, attr-defined]
+    if inner.least_size is None:
+        return prior
+    side = max(min(side, largest), inner.least_size)
     height, width = prior.event_shape[1:]
-    small = inner.resized((prior.event_shape[0], min(height, side), min(width, side)))  # type: ignore[attr-defined]
-    return Tiled(small, side) if isinstance(prior, Tiled) else small
+    shape = (prior.event_shape[0], min(height, side), min(width, side))
+    return Tiled(prior.prior.resized(shape), side) if isinstance(prior, Tiled) else prior.resized(shape)
 
 
 def _pixels(prior: Prior) -> int:
@@ -89,7 +89,7 @@ def _pixels(prior: Prior) -> int:
     sides = prior.event_shape[1:]
     if not isinstance(prior, Tiled):
         return math.prod(sides)
-    return math.prod(sum(along.stop - along.start for along, _ in prior._spans(side)) for side in sides)
+    return math.prod(sum(along.stop - along.start for along, _ in prior.spans(side)) for side in sides)
 
 
 def _at_once(prior: Prior) -> int:
@@ -97,7 +97,7 @@ def _at_once(prior: Prior) -> int:
     sides = prior.event_shape[1:]
     if not isinstance(prior, Tiled):
         return math.prod(sides)
-    return math.prod(max(along.stop - along.start for along, _ in prior._spans(side)) for side in sides)
+    return math.prod(max(along.stop - along.start for along, _ in prior.spans(side)) for side in sides)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""A solve acted out at little cost: with a stand-in for the prior, and on a small picture in place of a large one."""
+"""A cheap trial solve: with a stand-in for the prior, and on a small picture in place of a large one."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from inverse.costs import work
-from inverse.methods import Method
+from inverse.methods import Sampler
 from operators import Operator
 from operators.batching import Batched, shallow
 from operators.kept import Kept
@@ -30,7 +30,7 @@ class StandIn(Wrapped):
     Arguments: prior; on_call: called before every evaluation.
     """
 
-    def __init__(self, prior: Prior, on_call: Callable[[], None] = lambda: None):
+    def __init__(self, prior: Prior, on_call: Callable[[], None] = lambda: None) -> None:
         super().__init__(prior)
         drawn = torch.rand(prior.event_shape, generator=torch.Generator().manual_seed(0))
         self.variances, self.on_call = (prior.variance * 10 ** (-2 * drawn)).to(prior.device), on_call
@@ -69,14 +69,14 @@ class _Enough(Exception):
     pass
 
 
-def counts(scene: Scene, method: Method, n_steps: int, rows: int, seed: int = 0) -> Counts:
-    """What a walk of all steps costs with a stand-in for the prior.
+def counts(scene: Scene, method: Sampler, n_steps: int, rows: int, seed: int = 0) -> Counts:
+    """What all steps cost with a stand-in for the prior.
 
-    One that takes more than a fraction of a second is left after a step: each step to come is taken to be as the last
-    ones, and the end as that of a short walk.
+    A solve that takes more than a fraction of a second is stopped after a step: each remaining step is assumed to cost
+    as much as the last ones, and the end as much as that of a short solve.
     """
     marks, whole = _walked(scene, method, n_steps, rows, seed, LIMIT)
-    steps = sum(len(grid) - 1 for _, grid in method.stages(scene.prior, n_steps))
+    steps = method.steps(scene.prior, n_steps)
     if whole is None:
         first = marks[0] if len(marks) > 1 else (0, 0, 0.0)
         each = [(last - before) / max(1, len(marks) - 1) for last, before in zip(marks[-1], first, strict=True)]
@@ -91,7 +91,7 @@ def counts(scene: Scene, method: Method, n_steps: int, rows: int, seed: int = 0)
 
 
 def _walked(
-    scene: Scene, method: Method, n_steps: int, rows: int, seed: int, limit: float
+    scene: Scene, method: Sampler, n_steps: int, rows: int, seed: int, limit: float
 ) -> tuple[list[tuple[float, ...]], tuple[float, ...] | None]:
     """nfe, nvjp and seconds after every step, and at the end, or None where the limit (seconds) comes first."""
     counter = Evaluations(StandIn(scene.prior), rows)
@@ -142,10 +142,9 @@ def _cut(scene: Scene, shape: tuple[int, ...]) -> Scene | None:
     prior = scene.prior
     while isinstance(prior, Tiled):
         prior = prior.prior
-    least = getattr(prior, "least_size", None)
-    if least is None or min(shape[1:]) < least:
+    if prior.least_size is None or min(shape[1:]) < prior.least_size:
         return None
-    small = prior.resized(shape)  # type: ignore[attr-defined]
+    small = prior.resized(shape)
     whole = scene.prior.event_shape
     try:
         operator = _fitted(scene.operator, whole[1:], shape[1:]).at(shape)

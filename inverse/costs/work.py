@@ -39,7 +39,7 @@ class Counted(TorchDispatchMode):
     Attributes: tally; peak: most bytes in use at once by tensors created inside.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.tally, self.peak, self._live = Tally(), 0, 0
         self._known: dict[int, weakref.ref] = {}
@@ -140,7 +140,7 @@ class Machine:
     Attributes: rates: units of `Tally` per second, by kind.
     """
 
-    def __init__(self, shape: tuple[int, int, int], rows: int, device: torch.device):
+    def __init__(self, shape: tuple[int, ...], rows: int, device: torch.device) -> None:
         channels, height, width = shape
         shrink = min(1.0, (MOST / (channels * height * width * rows)) ** 0.5)
         h, w = max(8, round(height * shrink)), max(8, round(width * shrink))

@@ -10,7 +10,6 @@ from inverse.guidance.mcg import MCG
 from inverse.guidance.mcgdiff import MCGDiff
 from inverse.guidance.mmps import MMPS
 from inverse.guidance.pigdm import PiGDM
-from inverse.guidance.pivot import Pivot
 from inverse.guidance.reddiff import REDDiff
 from inverse.guidance.replacement import Replacement
 from inverse.guidance.scoremri import ScoreMRI
@@ -29,7 +28,6 @@ GUIDANCES = {
     "pigdm": PiGDM,
     "tmpd": TMPD,
     "mmps": MMPS,
-    "pivot": Pivot,
     "ddrm": DDRM,
     "ddnm": DDNM,
     "diffpir": DiffPIR,
@@ -56,7 +54,6 @@ __all__ = [
     "MCGDiff",
     "NoisyLikelihood",
     "PiGDM",
-    "Pivot",
     "REDDiff",
     "Replacement",
     "ScoreMRI",

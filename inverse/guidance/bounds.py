@@ -47,7 +47,7 @@ def bounded(correction: Tensor, energy: Tensor, s2: float) -> Tensor:
     """Corrections (N, *E) of E[x0 | x_t], none longer than 10 s per coordinate, or than so much more as y is unlikely.
 
     Formula: E[x0 | x_t, y] - E[x0 | x_t] = s (E[z | x_t] - E[z | x_t, y]), and the squares of these are on average at
-    most the number of coordinates where x_t is a state of the walk; elsewhere ``energy`` is above 1.
+    most the number of coordinates where x_t is a state of the sampler; elsewhere ``energy`` is above 1.
     Arguments: energy (N,): r'(Sigma_y + A C A')^-1 r of the residual r per measured number; s2 = (sigma / alpha)^2.
     """
     most = LONGEST * (s2 * energy.clamp_min(1.0)).sqrt()
@@ -55,7 +55,9 @@ def bounded(correction: Tensor, energy: Tensor, s2: float) -> Tensor:
     return expand(most / torch.maximum(length, most), correction) * correction
 
 
-def limited(operator: LinearOperator, residual: Tensor, p: Tensor, gradient: Tensor, sde: SDE, t) -> Tensor:
+def limited(
+    operator: LinearOperator, residual: Tensor, p: Tensor, gradient: Tensor, sde: SDE, t: Tensor | float
+) -> Tensor:
     """A gradient J'A'p of log p_t(y | x_t), as long as its correction may be: `damping` and `bounded`.
 
     Arguments: operator of the rows; residual y - A E[x0 | x_t] and p (N, *M); gradient (N, *E); sde and t.

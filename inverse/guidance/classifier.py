@@ -1,11 +1,14 @@
 """Operators that know their own noisy likelihood, such as a classifier trained on x_t."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from inverse.protocols import Guidance, GuidedPosterior
+from inverse.protocols import RNG, Guidance, GuidedPosterior, Posterior
+from operators import Operator
+from priors import Prior
 from priors.arguments import settings
 
 
@@ -27,19 +30,19 @@ class NoisyLikelihood(Guidance):
     )
     likelihood = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         settings(self, weight="(0, inf)")
 
-    def posterior(self, prior, operator, y, rng=None):
+    def posterior(self, prior: Prior, operator: Operator | None, y: Tensor | None, rng: RNG | None = None) -> Posterior:
         return NoisyLikelihoodPosterior(prior, operator, y, self.weight)
 
 
 class NoisyLikelihoodPosterior(GuidedPosterior):
-    def __init__(self, prior, operator, y, weight: float):
+    def __init__(self, prior: Prior, operator: Any, y: Any, weight: float) -> None:
         super().__init__(prior, operator, y)
         self.weight = weight
 
-    def guide(self, x: Tensor, t):
+    def guide(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             log_likelihood = self.operator.noisy_log_likelihood(self.y, leaf, t).sum()

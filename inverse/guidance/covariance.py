@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from inverse.protocols import RNG
 from operators import Operator
 from operators.solvers import dot
 from priors import Prior
@@ -43,10 +44,10 @@ def covariance_draw(vjp: VJP, scale: float, z: Tensor, steps: int = KRYLOV) -> T
     # a covariance has no negative eigenvalues, whatever the network's Jacobian has
     weights = (vectors @ (values.clamp_min(0.0).sqrt() * vectors[:, 0])[:, :, None])[:, :, 0]
     scaled = (scale**0.5 * size.double())[:, None] * weights
-    return sum(expand(scaled[:, i].to(z), z) * q for i, q in enumerate(basis))  # type: ignore[return-value]
+    return sum((expand(scaled[:, i].to(z), z) * q for i, q in enumerate(basis)), torch.zeros_like(z))
 
 
-def draw(prior: Prior, x: Tensor, t: Tensor, rng, steps: int = KRYLOV) -> tuple[Tensor, VJP]:
+def draw(prior: Prior, x: Tensor, t: Tensor, rng: RNG, steps: int = KRYLOV) -> tuple[Tensor, VJP]:
     """A draw of p(x0 | x_t) ~ N(D, C), (N, *E), and v -> J'v at (x, t).
 
     Arguments: prior; x (N, *E) at t; rng (`RowRNG` of the rows); steps: as `covariance_draw`.
@@ -56,7 +57,7 @@ def draw(prior: Prior, x: Tensor, t: Tensor, rng, steps: int = KRYLOV) -> tuple[
     return denoised + covariance_draw(vjp, scale, rng.normal(tuple(x.shape)), steps), vjp
 
 
-def measured_draw(operator: Operator, x: Tensor, y: Tensor, rng) -> Tensor:
-    """A x + N(0, Sigma_y) on the support, and 0 elsewhere; x (N, *E), y (N, *M), which says where sigma_y lies."""
+def measured_draw(operator: Operator, x: Tensor, y: Tensor, rng: RNG) -> Tensor:
+    """A x + N(0, Sigma_y) on the support, and 0 elsewhere; x (N, *E), y (N, *M), for whose entries sigma_y is given."""
     found = operator(x) + operator.noise.aligned("sigma", y) * rng.normal(tuple(y.shape))
     return found if operator.support is None else torch.where(operator.support, found, 0.0)

@@ -1,12 +1,15 @@
 """DAPS: decoupled annealing. Each level draws an image anew and noises it to the next."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from inverse.protocols import RNG, Guidance, StatefulPosterior
+from inverse.protocols import RNG, Guidance, Posterior, StatefulPosterior
 from inverse.types import Gaussian, Memory
+from operators import Operator
+from priors import Prior
 from priors.arguments import settings
 from priors.base import expand
 from priors.ode import shoot
@@ -37,15 +40,15 @@ class DAPS(Guidance):
         "Annealing, CVPR 2025"
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         settings(self, ode_steps=1, langevin_steps=1, lr="(0, 2)", tau="(0, inf)")
 
-    def posterior(self, prior, operator, y, rng=None):
+    def posterior(self, prior: Prior, operator: Operator | None, y: Tensor | None, rng: RNG | None = None) -> Posterior:
         return DAPSPosterior(prior, operator, y, self, rng)
 
 
 class DAPSPosterior(StatefulPosterior):
-    def __init__(self, prior, operator, y, settings: DAPS, rng: RNG | None):
+    def __init__(self, prior: Prior, operator: Any, y: Any, settings: DAPS, rng: RNG | None) -> None:
         super().__init__(prior, operator, y)
         self.settings, self.rng = settings, rng
         floor = settings.tau * prior.variance**0.5

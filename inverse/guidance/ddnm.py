@@ -1,13 +1,16 @@
 """DDNM+: the denoised image keeps its null-space part and takes its range-space part from the measurement."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from inverse.guidance.spectral import SpectralPosterior
-from inverse.protocols import Guidance
+from inverse.protocols import RNG, Guidance, Posterior
 from inverse.types import Gaussian
+from operators import Operator
+from priors import Prior
 from priors.arguments import settings
 
 
@@ -30,15 +33,15 @@ class DDNM(Guidance):
     needs = frozenset({"svd", "isotropic"})
     citation = "Wang, Yu, Zhang: Zero-Shot Image Restoration Using Denoising Diffusion Null-Space Model, ICLR 2023"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         settings(self, eta="(0, 1]")
 
-    def posterior(self, prior, operator, y, rng=None):
+    def posterior(self, prior: Prior, operator: Operator | None, y: Tensor | None, rng: RNG | None = None) -> Posterior:
         return DDNMPosterior(prior, operator, y, self.eta)
 
 
 class DDNMPosterior(SpectralPosterior):
-    def __init__(self, prior, operator, y, eta: float):
+    def __init__(self, prior: Prior, operator: Any, y: Any, eta: float) -> None:
         super().__init__(prior, operator, y)
         self.eta = eta
 
@@ -57,5 +60,5 @@ class DDNMPosterior(SpectralPosterior):
         left = (sigma**2 - (alpha * trust * self.noise) ** 2).clamp_min(0.0).sqrt()
         return Gaussian(mean, torch.where(noisy, left, q.std.to(x)), q.basis)
 
-    def finish(self, x: Tensor, t: Tensor, rng) -> Tensor:
+    def finish(self, x: Tensor, t: Tensor, rng: RNG) -> Tensor:
         return self.settled(self.prior.denoise(x, t), t, rng, self.trust(t, x))

@@ -1,13 +1,16 @@
 """DDRM: a step of its own for every singular value."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from inverse.guidance.spectral import SpectralPosterior
-from inverse.protocols import Guidance
+from inverse.protocols import RNG, Guidance, Posterior
 from inverse.types import Gaussian
+from operators import Operator
+from priors import Prior
 from priors.arguments import settings
 
 
@@ -32,15 +35,15 @@ class DDRM(Guidance):
     needs = frozenset({"svd", "isotropic"})
     citation = "Kawar, Elad, Ermon, Song: Denoising Diffusion Restoration Models, NeurIPS 2022"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         settings(self, eta="[0, 1]", eta_b="[0, 1]")
 
-    def posterior(self, prior, operator, y, rng=None):
+    def posterior(self, prior: Prior, operator: Operator | None, y: Tensor | None, rng: RNG | None = None) -> Posterior:
         return DDRMPosterior(prior, operator, y, self.eta, self.eta_b)
 
 
 class DDRMPosterior(SpectralPosterior):
-    def __init__(self, prior, operator, y, eta: float, eta_b: float):
+    def __init__(self, prior: Prior, operator: Any, y: Any, eta: float, eta_b: float) -> None:
         super().__init__(prior, operator, y)
         self.eta, self.eta_b = eta, eta_b
 

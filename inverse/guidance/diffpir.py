@@ -1,10 +1,13 @@
 """DiffPIR: the denoiser as a plug-and-play prior, a proximal step on the measurement, and noise again."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
-from inverse.protocols import Guidance, Posterior
+from inverse.protocols import RNG, Guidance, Posterior
+from operators import Operator
+from priors import Prior
 from priors.arguments import settings
 
 
@@ -27,19 +30,19 @@ class DiffPIR(Guidance):
         "Restoration, CVPR Workshops 2023"
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         settings(self, weight="(0, inf)")
 
-    def posterior(self, prior, operator, y, rng=None):
+    def posterior(self, prior: Prior, operator: Operator | None, y: Tensor | None, rng: RNG | None = None) -> Posterior:
         return DiffPIRPosterior(prior, operator, y, self.weight)
 
 
 class DiffPIRPosterior(Posterior):
-    def __init__(self, prior, operator, y, weight: float):
+    def __init__(self, prior: Prior, operator: Any, y: Any, weight: float) -> None:
         super().__init__(prior, operator, y)
         self.weight = weight
 
-    def denoise(self, x: Tensor, t):
+    def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
         denoised, operator = self.prior.denoise(x, t), self.operator
         r2 = ((self.sde.sigma(t) / self.sde.alpha(t)) ** 2 / self.weight).item()
         return denoised + r2 * operator.adjoint(operator.solve_gram(self.y - operator(denoised), r2))

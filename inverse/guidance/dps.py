@@ -1,11 +1,14 @@
 """Diffusion posterior sampling: the residual's gradient, normalised."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from inverse.protocols import Guidance, GuidedPosterior
+from inverse.protocols import RNG, Guidance, GuidedPosterior, Posterior
+from operators import Operator
+from priors import Prior
 from priors.arguments import settings
 from priors.base import expand
 
@@ -33,21 +36,21 @@ class DPS(Guidance):
         "Chung, Kim, McCann, Klasky, Ye: Diffusion Posterior Sampling for General Noisy Inverse Problems, ICLR 2023"
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         settings(self, zeta="(0, inf)")
 
-    def posterior(self, prior, operator, y, rng=None):
+    def posterior(self, prior: Prior, operator: Operator | None, y: Tensor | None, rng: RNG | None = None) -> Posterior:
         return DPSPosterior(prior, operator, y, self.zeta)
 
 
 class DPSPosterior(GuidedPosterior):
-    def __init__(self, prior, operator, y, zeta: float):
+    def __init__(self, prior: Prior, operator: Any, y: Any, zeta: float) -> None:
         super().__init__(prior, operator, y)
         support = operator.support
         measured = y[0].numel() if support is None else support.expand_as(y).flatten(1).sum(1).to(y)
         self.rate = expand((zeta * (self.variance * measured) ** 0.5) * y.new_ones(len(y)), y)
 
-    def guide(self, x: Tensor, t):
+    def guide(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor]:
         denoised, vjp = self.prior.denoise_vjp(x, t)
         residual = self.y - self.operator(denoised)
         norm = residual.flatten(1).norm(dim=1).clamp_min(1e-12)

@@ -1,14 +1,17 @@
 """Manifold-constrained gradients: a gradient step in the null space, replacement elsewhere."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from inverse.guidance.dps import DPSPosterior
 from inverse.guidance.replacement import ReplacementPosterior
-from inverse.protocols import Guidance, GuidedPosterior
+from inverse.protocols import RNG, Guidance, GuidedPosterior, Posterior
 from inverse.types import Gaussian
+from operators import Operator
+from priors import Prior
 from priors.arguments import settings
 
 
@@ -31,22 +34,22 @@ class MCG(Guidance):
         "Chung, Sim, Ryu, Ye: Improving Diffusion Models for Inverse Problems using Manifold Constraints, NeurIPS 2022"
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         settings(self, zeta="(0, inf)")
 
-    def posterior(self, prior, operator, y, rng=None):
+    def posterior(self, prior: Prior, operator: Operator | None, y: Tensor | None, rng: RNG | None = None) -> Posterior:
         return MCGPosterior(prior, operator, y, self.zeta)
 
 
 class MCGPosterior(GuidedPosterior):
-    def __init__(self, prior, operator, y, zeta: float):
+    def __init__(self, prior: Prior, operator: Any, y: Any, zeta: float) -> None:
         super().__init__(prior, operator, y)
         self.residual, self.replacement = (
             DPSPosterior(prior, operator, y, zeta),
             ReplacementPosterior(prior, operator, y),
         )
 
-    def guide(self, x: Tensor, t):
+    def guide(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor]:
         denoised, gradient = self.residual.guide(x, t)
         unknown = torch.where(self.replacement.known, 0.0, self.operator.Vt(gradient))
         return denoised, self.operator.V(unknown)
@@ -54,5 +57,5 @@ class MCGPosterior(GuidedPosterior):
     def condition(self, q: Gaussian, x: Tensor, t: Tensor, s: Tensor) -> Gaussian:
         return self.replacement.condition(q, x, t, s)
 
-    def finish(self, x: Tensor, t: Tensor, rng) -> Tensor:
+    def finish(self, x: Tensor, t: Tensor, rng: RNG) -> Tensor:
         return self.replacement.settled(self.denoise(x, t), t, rng)

@@ -4,8 +4,10 @@ import torch
 from torch import Tensor
 
 from inverse.guidance.spectral import SpectralPosterior, combine
-from inverse.protocols import Guidance
+from inverse.protocols import RNG, Guidance, Posterior
 from inverse.types import HALF_LOG_2PI, Gaussian
+from operators import Operator
+from priors import Prior
 
 
 class MCGDiff(Guidance):
@@ -24,7 +26,7 @@ class MCGDiff(Guidance):
     )
     likelihood = True
 
-    def posterior(self, prior, operator, y, rng=None):
+    def posterior(self, prior: Prior, operator: Operator | None, y: Tensor | None, rng: RNG | None = None) -> Posterior:
         return MCGDiffPosterior(prior, operator, y)
 
 

@@ -1,6 +1,7 @@
 """Moment matching: Gaussian p(x0 | x_t) with the covariance that Tweedie's formula gives."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,8 +9,10 @@ from torch import Tensor
 from inverse.gaussian import WienerPosterior
 from inverse.guidance.bounds import bounded, step_length
 from inverse.guidance.covariance import draw, measured_draw
-from inverse.protocols import Guidance
+from inverse.protocols import RNG, Guidance, Posterior
+from operators import Operator
 from operators.solvers import dot
+from priors import Prior
 from priors.arguments import settings
 from priors.base import VJP, expand
 
@@ -22,8 +25,8 @@ class MMPS(Guidance):
     conjugate gradients, one backward pass through the prior each; the correction is summed on the way and costs no pass
     of its own. They are preconditioned, free of passes, by the same system for a Gaussian prior of the same moments
     (`Wiener`; of the prior's variance alone where `Prior.moments` is None). That Gaussian also solves for the residual
-    that the last step leaves, free of passes: without noise the corrected mean then explains y. And it is where a walk
-    starts that does not start at t = 1: there x_t = alpha x0 + sigma z with x0 drawn from its posterior.
+    that the last step leaves, free of passes: without noise the corrected mean then explains y. And a run
+    that does not start at t = 1 starts from it: there x_t = alpha x0 + sigma z with x0 drawn from its posterior.
     Source: Rozet et al. 2024, algorithm 2; Notay 2000 (a preconditioner that varies). Preconditioner, last
     solve and start are ours.
     Arguments: steps (int >= 1) of conjugate gradients; tolerance: a row stops when its residual fell below this
@@ -40,30 +43,30 @@ class MMPS(Guidance):
     differentiates = True
     citation = "Rozet, Andry, Lanusse, Louppe: Learning Diffusion Priors from Observations by EM, NeurIPS 2024"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         settings(self, steps=1, tolerance="[0, 1)")
 
-    def posterior(self, prior, operator, y, rng=None):
+    def posterior(self, prior: Prior, operator: Operator | None, y: Tensor | None, rng: RNG | None = None) -> Posterior:
         return MMPSPosterior(prior, operator, y, self)
 
 
 class MMPSPosterior(WienerPosterior):
-    def __init__(self, prior, operator, y, settings: MMPS):
+    def __init__(self, prior: Prior, operator: Any, y: Any, settings: MMPS) -> None:
         super().__init__(prior, operator, y)
         self.settings = settings
 
-    def denoise(self, x: Tensor, t):
+    def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
         denoised, vjp = self.prior.denoise_vjp(x, t)
         return denoised + self._correction(self.y - self.operator(denoised), vjp, t)
 
-    def finish(self, x: Tensor, t: Tensor, rng) -> Tensor:
+    def finish(self, x: Tensor, t: Tensor, rng: RNG) -> Tensor:
         """A draw of the Gaussian p(x0 | x_t, y), (N, *E), by Matheron's rule: its mean alone would lose the variance
         that is left at the last noise level."""
         drawn, vjp = draw(self.prior, x, t, rng)
         residual = self.y - measured_draw(self.operator, drawn, self.y, rng)
         return drawn + self._correction(residual, vjp, t)
 
-    def _correction(self, r: Tensor, vjp: VJP, t) -> Tensor:
+    def _correction(self, r: Tensor, vjp: VJP, t: Tensor | float) -> Tensor:
         """C A' (Sigma_y + A C A')^-1 r, (N, *E), by conjugate gradients per row; r (N, *M)."""
         alpha, sigma2 = self.sde.alpha(t).item(), self.sde.sigma(t).item() ** 2
         operator, gaussian, s2 = self.operator, self.gaussian, sigma2 / alpha**2

@@ -4,7 +4,9 @@ from torch import Tensor
 
 from inverse.guidance.bounds import limited
 from inverse.guidance.covariance import draw, measured_draw
-from inverse.protocols import Guidance, GuidedPosterior
+from inverse.protocols import RNG, Guidance, GuidedPosterior, Posterior
+from operators import Operator
+from priors import Prior
 
 
 class PiGDM(Guidance):
@@ -20,18 +22,18 @@ class PiGDM(Guidance):
     differentiates = True
     citation = "Song, Vahdat, Mardani, Kautz: Pseudoinverse-Guided Diffusion Models for Inverse Problems, ICLR 2023"
 
-    def posterior(self, prior, operator, y, rng=None):
+    def posterior(self, prior: Prior, operator: Operator | None, y: Tensor | None, rng: RNG | None = None) -> Posterior:
         return PiGDMPosterior(prior, operator, y)
 
 
 class PiGDMPosterior(GuidedPosterior):
-    def guide(self, x: Tensor, t):
+    def guide(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor]:
         denoised, vjp = self.prior.denoise_vjp(x, t)
         operator, residual = self.operator, self.y - self.operator(denoised)
         p = operator.solve_gram(residual, self.r2(t))
         return denoised, limited(operator, residual, p, vjp(operator.adjoint(p)), self.sde, t)
 
-    def finish(self, x: Tensor, t: Tensor, rng) -> Tensor:
+    def finish(self, x: Tensor, t: Tensor, rng: RNG) -> Tensor:
         """A draw of p(x0 | x_t), brought to y as if its covariance were r^2 I."""
         drawn, _ = draw(self.prior, x, t, rng)
         residual, r2 = self.y - measured_draw(self.operator, drawn, self.y, rng), self.r2(t)

@@ -1,12 +1,15 @@
 """RED-diff: the mode of a variational fit, found by an optimiser on the way down the noise levels."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from inverse.protocols import RNG, Guidance, StatefulPosterior
+from inverse.protocols import RNG, Guidance, Posterior, StatefulPosterior
 from inverse.types import Gaussian, Memory
+from operators import Operator
+from priors import Prior
 from priors.arguments import settings
 from priors.base import expand
 
@@ -31,15 +34,15 @@ class REDDiff(Guidance):
     citation = "Mardani, Song, Kautz, Vahdat: A Variational Perspective on Solving Inverse Problems, ICLR 2024"
     samples = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         settings(self, weight="(0, inf)", lr="(0, inf)")
 
-    def posterior(self, prior, operator, y, rng=None):
+    def posterior(self, prior: Prior, operator: Operator | None, y: Tensor | None, rng: RNG | None = None) -> Posterior:
         return REDDiffPosterior(prior, operator, y, self.weight, self.lr)
 
 
 class REDDiffPosterior(StatefulPosterior):
-    def __init__(self, prior, operator, y, weight: float, lr: float):
+    def __init__(self, prior: Prior, operator: Any, y: Any, weight: float, lr: float) -> None:
         super().__init__(prior, operator, y)
         self.weight, self.lr = weight, lr * prior.variance**0.5
 

@@ -4,8 +4,10 @@ import torch
 from torch import Tensor
 
 from inverse.guidance.spectral import SpectralPosterior
-from inverse.protocols import Guidance
+from inverse.protocols import RNG, Guidance, Posterior
 from inverse.types import Gaussian
+from operators import Operator
+from priors import Prior
 
 
 class Replacement(Guidance):
@@ -23,7 +25,7 @@ class Replacement(Guidance):
         "Song, Sohl-Dickstein, Kingma, Kumar, Ermon, Poole: Score-Based Generative Modeling through SDEs, ICLR 2021"
     )
 
-    def posterior(self, prior, operator, y, rng=None):
+    def posterior(self, prior: Prior, operator: Operator | None, y: Tensor | None, rng: RNG | None = None) -> Posterior:
         return ReplacementPosterior(prior, operator, y)
 
 

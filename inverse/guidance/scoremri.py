@@ -1,13 +1,16 @@
 """Score-MRI: measured coordinates are pulled towards the noised measurement before every update."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from inverse.guidance.spectral import SpectralPosterior
-from inverse.protocols import Guidance
+from inverse.protocols import RNG, Guidance, Posterior
 from inverse.types import Gaussian
+from operators import Operator
+from priors import Prior
 from priors.arguments import settings
 
 
@@ -35,15 +38,15 @@ class ScoreMRI(Guidance):
         "ICLR 2022"
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         settings(self, weight="(0, 1]")
 
-    def posterior(self, prior, operator, y, rng=None):
+    def posterior(self, prior: Prior, operator: Operator | None, y: Tensor | None, rng: RNG | None = None) -> Posterior:
         return ScoreMRIPosterior(prior, operator, y, self.weight)
 
 
 class ScoreMRIPosterior(SpectralPosterior):
-    def __init__(self, prior, operator, y, weight: float):
+    def __init__(self, prior: Prior, operator: Any, y: Any, weight: float) -> None:
         super().__init__(prior, operator, y)
         self.weight = weight
 
@@ -62,5 +65,5 @@ class ScoreMRIPosterior(SpectralPosterior):
         least = torch.where(noise > 1, share / noise.clamp_min(1.0) ** 2, 1.0)
         return torch.where(self.known, least.clamp_max(self.weight), 0.0).to(self.u)
 
-    def finish(self, x: Tensor, t: Tensor, rng) -> Tensor:
+    def finish(self, x: Tensor, t: Tensor, rng: RNG) -> Tensor:
         return self.rectified(self.denoise(x, t), self.pull(t, 1.0))

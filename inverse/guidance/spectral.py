@@ -1,10 +1,13 @@
 """What methods share that work in an operator's singular basis."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from inverse.protocols import Posterior
+from inverse.protocols import RNG, Posterior
 from inverse.types import Gaussian
+from priors import Prior
 
 
 class SpectralPosterior(Posterior):
@@ -14,7 +17,7 @@ class SpectralPosterior(Posterior):
     0 elsewhere.
     """
 
-    def __init__(self, prior, operator, y):
+    def __init__(self, prior: Prior, operator: Any, y: Any) -> None:
         super().__init__(prior, operator, y)
         coordinates = operator.Ut(y)
         s = operator.spectrum(coordinates).expand_as(coordinates)
@@ -23,10 +26,10 @@ class SpectralPosterior(Posterior):
         self.u = coordinates / scale
         self.noise = torch.where(self.known, operator.noise.aligned("sigma", coordinates) / scale, 0.0)
 
-    def finish(self, x: Tensor, t: Tensor, rng) -> Tensor:
+    def finish(self, x: Tensor, t: Tensor, rng: RNG) -> Tensor:
         return self.settled(self.denoise(x, t), t, rng)
 
-    def settled(self, denoised: Tensor, t: Tensor, rng, weight: Tensor | float = 0.0) -> Tensor:
+    def settled(self, denoised: Tensor, t: Tensor, rng: RNG, weight: Tensor | float = 0.0) -> Tensor:
         """An estimate (N, *E) at the last time t with the measurement put in its place.
 
         A coordinate that was measured with less noise than is left in the state, n <= sigma_t / alpha_t, is a draw of

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from inverse.guidance.pigdm import PiGDMPosterior
-from inverse.protocols import Guidance
+from inverse.protocols import RNG, Guidance, Posterior
+from operators import Operator
+from priors import Prior
 
 
 class TDS(Guidance):
@@ -27,7 +29,7 @@ class TDS(Guidance):
 
     likelihood = evidence = True
 
-    def posterior(self, prior, operator, y, rng=None):
+    def posterior(self, prior: Prior, operator: Operator | None, y: Tensor | None, rng: RNG | None = None) -> Posterior:
         return TDSPosterior(prior, operator, y)
 
 

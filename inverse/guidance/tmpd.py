@@ -5,7 +5,9 @@ from torch import Tensor
 
 from inverse.guidance.bounds import limited
 from inverse.guidance.covariance import draw, measured_draw
-from inverse.protocols import Guidance, GuidedPosterior
+from inverse.protocols import RNG, Guidance, GuidedPosterior, Posterior
+from operators import Operator
+from priors import Prior
 from priors.base import VJP
 
 
@@ -22,22 +24,22 @@ class TMPD(Guidance):
     differentiates = True
     citation = "Boys, Girolami, Pidstrigach, Reich, Mosca, Akyildiz: Tweedie Moment Projected Diffusions, TMLR 2024"
 
-    def posterior(self, prior, operator, y, rng=None):
+    def posterior(self, prior: Prior, operator: Operator | None, y: Tensor | None, rng: RNG | None = None) -> Posterior:
         return TMPDPosterior(prior, operator, y)
 
 
 class TMPDPosterior(GuidedPosterior):
-    def guide(self, x: Tensor, t):
+    def guide(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor]:
         denoised, vjp = self.prior.denoise_vjp(x, t)
         return denoised, self._gradient(self.y - self.operator(denoised), vjp, t)
 
-    def finish(self, x: Tensor, t: Tensor, rng) -> Tensor:
+    def finish(self, x: Tensor, t: Tensor, rng: RNG) -> Tensor:
         """A draw of p(x0 | x_t), brought to y by the diagonal system."""
         drawn, vjp = draw(self.prior, x, t, rng)
         residual = self.y - measured_draw(self.operator, drawn, self.y, rng)
         return drawn + (self.sde.sigma(t) ** 2 / self.sde.alpha(t)).item() * self._gradient(residual, vjp, t)
 
-    def _gradient(self, residual: Tensor, vjp: VJP, t) -> Tensor:
+    def _gradient(self, residual: Tensor, vjp: VJP, t: Tensor | float) -> Tensor:
         """J'A' (r / (Sigma_y + diag)) of a residual r (N, *M); (N, *E)."""
         operator = self.operator
         scale = (self.sde.sigma(t) ** 2 / self.sde.alpha(t)).item()

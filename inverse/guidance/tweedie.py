@@ -2,13 +2,16 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from inverse.guidance.covariance import draw
 from inverse.guidance.tds import TDSPosterior
-from inverse.protocols import Guidance, Posterior
+from inverse.protocols import RNG, Guidance, Posterior
+from operators import Operator
+from priors import Prior
 from priors.arguments import settings
 from priors.base import VJP, expand
 
@@ -39,10 +42,10 @@ class Tweedie(Guidance):
     )
     calibrated = likelihood = evidence = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         settings(self, most=0)
 
-    def posterior(self, prior, operator, y, rng=None):
+    def posterior(self, prior: Prior, operator: Operator | None, y: Tensor | None, rng: RNG | None = None) -> Posterior:
         assert operator is not None and y is not None
         if (size := y[0].numel()) <= self.most:
             return TweediePosterior(prior, operator, y)
@@ -55,7 +58,7 @@ class Tweedie(Guidance):
 
 
 class TweediePosterior(Posterior):
-    def __init__(self, prior, operator, y):
+    def __init__(self, prior: Prior, operator: Any, y: Any) -> None:
         super().__init__(prior, operator, y)
         support = operator.support
         seen = torch.ones_like(y, dtype=torch.bool) if support is None else support.expand_as(y)
@@ -69,7 +72,7 @@ class TweediePosterior(Posterior):
         units.scatter_(2, order.T[:, :, None], self.seen.to(y).T[:, :, None])
         self.axes = torch.stack([operator.adjoint(unit.view_as(y)) for unit in units], 1)  # rows of A, (N, m, *E)
 
-    def denoise(self, x: Tensor, t):
+    def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
         denoised, vjp = self.prior.denoise_vjp(x, t)
         blurred, factor, residual = self._system(denoised, vjp, t)
         w = torch.linalg.solve(factor, residual)
@@ -80,7 +83,7 @@ class TweediePosterior(Posterior):
         moved = self._project(guided - guided.detach())  # 0, with a derivative
         return guided - _combine(blurred, torch.linalg.solve(factor, moved.to(factor)).to(x))
 
-    def finish(self, x: Tensor, t: Tensor, rng) -> Tensor:
+    def finish(self, x: Tensor, t: Tensor, rng: RNG) -> Tensor:
         """A draw of the Gaussian p(x0 | x_t, y), (N, *E), by Matheron's rule."""
         drawn, vjp = draw(self.prior, x, t, rng)
         blurred, factor, _ = self._system(drawn, vjp, t)
@@ -107,7 +110,7 @@ class TweediePosterior(Posterior):
         constant = self.seen.sum(1) * math.log(2 * math.pi)
         return -0.5 * (quadratic + torch.linalg.slogdet(covariance).logabsdet + constant)
 
-    def _system(self, denoised: Tensor, vjp: VJP, t) -> tuple[Tensor, Tensor, Tensor]:
+    def _system(self, denoised: Tensor, vjp: VJP, t: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
         """C A' (N, m, *E), S (N, m, m) and y - A D (N, m), the last two in double precision; no derivatives."""
         with torch.no_grad():
             curve = self._curve(denoised, t)
@@ -117,7 +120,7 @@ class TweediePosterior(Posterior):
             ridge = RIDGE * self.r2(t) * axes.square().sum(2)
             return blurred, gram + torch.diag_embed(self.variance_y.double() + ridge), self.residual(denoised)
 
-    def _curve(self, x: Tensor, t) -> Tensor:
+    def _curve(self, x: Tensor, t: Tensor | float) -> Tensor:
         return expand(self.sde.sigma(t) ** 2 / self.sde.alpha(t), x)
 
     def _at(self, y: Tensor) -> Tensor:

@@ -1,6 +1,10 @@
 """No measurement: the posterior is the prior."""
 
-from inverse.protocols import Guidance, Posterior
+from torch import Tensor
+
+from inverse.protocols import RNG, Guidance, Posterior
+from operators import Operator
+from priors import Prior
 
 
 class Unconditional(Guidance):
@@ -14,5 +18,5 @@ class Unconditional(Guidance):
         "Song, Sohl-Dickstein, Kingma, Kumar, Ermon, Poole: Score-Based Generative Modeling through SDEs, ICLR 2021"
     )
 
-    def posterior(self, prior, operator, y, rng=None):
+    def posterior(self, prior: Prior, operator: Operator | None, y: Tensor | None, rng: RNG | None = None) -> Posterior:
         return Posterior(prior, operator, y)

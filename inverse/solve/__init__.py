@@ -3,7 +3,7 @@
 import math
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from inverse.auto import alternative
-from inverse.methods import METHODS, Method
+from inverse.methods import METHODS, Sampler
 from inverse.quality import PoorFit, misfits
 from inverse.quality.scale import ImplausibleScale, implausible
 from inverse.solution import Solution
@@ -33,7 +33,7 @@ def solve(
     operator: Operator,
     y: Tensor,
     n_samples: int = 8,
-    method: str | Method = "auto",
+    method: str | Sampler = "auto",
     n_steps: int | None = None,
     seed: int = 0,
     batch_size: int | None = None,
@@ -57,7 +57,7 @@ def solve(
     of the first sample, for a solve that goes on where another ended (`Solution.followed_by`); antithetic: samples 2 j
     and 2 j + 1 share their normal draws with opposite signs (Hammersley & Morton 1956): each is a draw of the posterior
     as before, but where that is nearly Gaussian the mean of a pair is as good as that of many independent samples. Not
-    for methods that weigh samples; numbers (B different integers >= 0, default 0 to B - 1): of the measurements, to
+    for methods that weight samples; numbers (B different integers >= 0, default 0 to B - 1): of the measurements, to
     which their random streams belong. Measurement 3 of a batch is solved again, alone and with the same samples, by
     ``solve(prior, operator.rows(torch.tensor([3])), y[3:4], numbers=[3])``; ``rows`` picks an operator's parameters
     where these differ between measurements, and returns the operator itself where they do not.
@@ -65,16 +65,16 @@ def solve(
     precision of the network: "float32", "bfloat16", or "auto" (see `priors.at_precision`): bfloat16 where the hardware
     has instructions for it and the loss was measured to be negligible for this prior, as for the shipped ones of
     photographs and scans; states, operators and solves stay float32, and "auto" leaves the network in float32 too for
-    methods that weigh their samples by a density. In bfloat16 samples of other batch sizes or processors differ by
+    methods that weight their samples by a density. In bfloat16 samples of other batch sizes or processors differ by
     rounding, up to half a grey level of 255.
 
     Torch's modes at the call do not matter: it runs outside ``torch.inference_mode`` and ``torch.autocast``. No
     gradient passes through a solve: y and an operator's buffers that require one are refused, weights are not.
     Threads may solve at once. A forked process must compute in one thread, as the workers of a DataLoader do, or be
     spawned: torch itself hangs in forks of a process whose thread pool was used.
-    Returns: `Solution` with samples (B, K, *E) in data units; methods with a weighed population (exact, tds, mcgdiff)
-    give them log_weights, and exact and tds an estimate of log p(y). Weights and particles that are not to be trusted
-    (`Solution.check`) are warned of, by `UnreliableWeights`, and samples whose residual no posterior has by `PoorFit`
+    Returns: `Solution` with samples (B, K, *E) in data units; methods with a weighted population (exact, tds, mcgdiff)
+    give them log_weights, and exact and tds an estimate of log p(y). Unreliable weights and particles
+    (`Solution.check`) warn by `UnreliableWeights`, and samples whose residual no posterior has by `PoorFit`
     (`inverse.quality.misfits`; `inverse.examine` looks closer);
     a y of another size than the operator makes of pictures in [0, 1], such as in 0..255 or -1..1, by
     `inverse.ImplausibleScale`.
@@ -100,8 +100,8 @@ def solve(
     computing = computes_in(prior, chosen, precision)
     state, counter = _run(computing, operator, y, rows, streams, chosen, n_steps, seed, batch_size, progress)
     log_w = state.log_w.view(len(y), n_samples)
-    log_z = None if state.log_z is None or not chosen.guidance.evidence else state.log_z.view_as(log_w)[:, 0]
-    independent = chosen.population.weighs and not chosen.population.coupled
+    log_z = None if state.log_z is None or not chosen.evidence else state.log_z.view_as(log_w)[:, 0]
+    independent = chosen.weighted and not chosen.coupled
     solution = Solution(
         samples=state.x.view(len(y), n_samples, *prior.event_shape),
         log_weights=log_w,
@@ -116,10 +116,10 @@ def solve(
         citation=chosen.citation,
         reason=choice.reason,
         antithetic=antithetic,
-        calibrated=chosen.guidance.calibrated,
+        calibrated=chosen.calibrated,
         numbers=torch.tensor(named) if numbers is not None else None,
     )
-    if chosen.population.weighs:
+    if chosen.weighted:
         _warn_of(solution.check(), UnreliableWeights)
     sde = prior.sde
     floor = float(sde.sigma(sde.t_min) / sde.alpha(sde.t_min))
@@ -136,7 +136,7 @@ def solve(
 def sample(
     prior: Prior,
     n_samples: int = 16,
-    method: str | Method = "pc",
+    method: str | Sampler = "pc",
     n_steps: int | None = None,
     seed: int = 0,
     batch_size: int | None = None,
@@ -151,7 +151,7 @@ def sample(
     check_prior(prior)
     unconditional = sorted(name for name, m in METHODS.items() if not m.conditional)
     chosen = METHODS.get(method) if isinstance(method, str) else method
-    if not isinstance(chosen, Method) or chosen.conditional:
+    if not isinstance(chosen, Sampler) or chosen.conditional:
         raise ValueError(
             f"method {method!r}: expected one of {unconditional} or an unconditional Method; for a y use solve()"
         )
@@ -161,12 +161,23 @@ def sample(
     return _run(prior, None, None, rows, streams, chosen, n_steps, seed, batch_size, progress)[0].x
 
 
-def _run(prior, operator, y, rows, streams, method: Method, n_steps, seed, batch_size, progress):
+def _run(
+    prior: Prior,
+    operator: Operator | None,
+    y: Tensor | None,
+    rows: Tensor,
+    streams: list[tuple[tuple[int, int], bool]],
+    method: Sampler,
+    n_steps: int | None,
+    seed: int,
+    batch_size: int | None,
+    progress: bool,
+) -> tuple[State, Evaluations]:
     """Every row through the engine, a batch at a time: the state of all, the counter of one batch.
 
     rows (N,): whose measurement each is of; streams: of each the key of its random numbers, and whether it is mirrored.
     """
-    steps = sum(len(grid) - 1 for _, grid in method.stages(prior, n_steps))
+    steps = method.steps(prior, n_steps)
     together = len(rows) if y is None else len(rows) // len(y)
     size = rows_at_once(method, tuple(prior.event_shape), together, batch_size)
     batches = torch.arange(len(rows)).split(size)
@@ -191,19 +202,19 @@ def _run(prior, operator, y, rows, streams, method: Method, n_steps, seed, batch
     return whole, counter
 
 
-def rows_at_once(method: Method, event_shape: tuple[int, ...], n_samples: int, batch_size: int | None = None) -> int:
+def rows_at_once(method: Sampler, event_shape: tuple[int, ...], n_samples: int, batch_size: int | None = None) -> int:
     """How many rows a batch has at most; arguments as `solve`, event_shape (E).
 
-    The samples of a measurement that weigh each other share a batch, whatever its size.
+    The samples of a measurement that are weighted together share a batch, whatever its size.
     """
     size = batch_size or max(1, ELEMENTS_PER_BATCH // math.prod(event_shape))
-    if not method.population.coupled:
+    if not method.coupled:
         return size
-    return n_samples if method.population.restarts else max(1, size // n_samples) * n_samples
+    return n_samples if method.separate else max(1, size // n_samples) * n_samples
 
 
 def _warn_of(checked: list[str], category: type[Warning]) -> None:
-    """Once for all measurements whose weights or residuals are not to be trusted."""
+    """Once for all measurements whose weights or residuals are unreliable."""
     found = [f"measurement {b}: {text}" for b, text in enumerate(checked) if text]
     if found:
         see = "" if category is ImplausibleScale else ", see inverse.examine"
@@ -212,7 +223,7 @@ def _warn_of(checked: list[str], category: type[Warning]) -> None:
 
 
 @contextmanager
-def _bar(title: str, total: int, shown: bool) -> Iterator:
+def _bar(title: str, total: int, shown: bool) -> Generator[Callable[[], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=not shown, transient=True) as bar:
         task = bar.add_task(title, total=total)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from inverse.auto import Choice, resolve
-from inverse.methods import METHODS, Method
+from inverse.methods import METHODS, Sampler
 from operators import Operator
 from priors import Prior
 from priors.arguments import choice, count, flag, sequence
@@ -23,7 +23,7 @@ def checked(
     operator: Operator,
     y: Tensor,
     n_samples: int,
-    method: str | Method,
+    method: str | Sampler,
     n_steps: int | None,
     seed: int,
     batch_size: int | None,
@@ -58,22 +58,22 @@ def checked(
     return chosen, operator
 
 
-def computes_in(prior: Prior, method: Method, precision: str) -> Prior:
+def computes_in(prior: Prior, method: Sampler, precision: str) -> Prior:
     """The prior in the precision of a solve (`priors.at_precision`); "auto" stays in float32 for methods whose weights
     need the density of a step, because rounding changes that density."""
     choice("precision", precision, PRECISIONS)
-    return prior if precision == "auto" and method.population.weighs else at_precision(prior, precision)
+    return prior if precision == "auto" and method.weighted else at_precision(prior, precision)
 
 
-def check_antithetic(method: Method, n_samples: int, first: int = 0) -> None:
+def check_antithetic(method: Sampler, n_samples: int, first: int = 0) -> None:
     """Refuse what cannot be drawn in antithetic pairs, by a ValueError; arguments as `solve`."""
     if n_samples % 2 or first % 2:
         raise ValueError(
             f"antithetic samples come in pairs: n_samples = {n_samples} and first = {first} must be even numbers"
         )
-    if method.population.weighs:
+    if method.weighted:
         raise ValueError(
-            f"method {method.name!r} weighs its samples as independent draws: antithetic pairs are not; leave "
+            f"method {method.name!r} weights its samples as independent draws: antithetic pairs are not; leave "
             f"antithetic out, or take a method without weights, such as {'mmps' if method.differentiates else 'ddrm'!r}"
         )
 
@@ -97,15 +97,15 @@ def measurement_numbers(numbers: Sequence[int] | None, n: int) -> list[int]:
     return found
 
 
-def _differentiable(prior: Prior, method: str | Method) -> bool:
+def _differentiable(prior: Prior, method: str | Sampler) -> bool:
     """`Prior.differentiable`, which may cost an evaluation, where a method may need it."""
     known = METHODS.get(method) if isinstance(method, str) else method
-    asked = known is None or (isinstance(known, Method) and known.differentiates)
+    asked = known is None or (isinstance(known, Sampler) and known.differentiates)
     return prior.differentiable if asked else True
 
 
-def check_derivatives(operator: Operator, method: Method, event_shape: tuple[int, ...]) -> None:
-    """Refuse, by a ValueError, an operator whose derivative would be asked for in vain or dropped."""
+def check_derivatives(operator: Operator, method: Sampler, event_shape: tuple[int, ...]) -> None:
+    """Refuse, by a ValueError, an operator whose derivative is wrong, or whose parameters require a gradient."""
     if wanted := [name for name, buffer in operator.named_buffers() if buffer.requires_grad]:
         raise ValueError(
             f"{type(operator).__name__}.{wanted[0]} requires a gradient, and solve has no derivative: give the "

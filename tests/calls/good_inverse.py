@@ -20,7 +20,7 @@ from inverse import (
     quality,
     weights,
 )
-from inverse.methods import Handover
+from inverse.methods import Pivot
 from operators import Masking
 from priors import VESDE
 from tests.calls.good import GAUSSIAN, MASK, G, Good, X
@@ -83,10 +83,25 @@ def of_inverse() -> Iterator[Good]:
                 "head": None,
                 "tail": None,
                 "order": "predict-first",
-                "then": None,
             },
         ),
-        Good("Handover", Handover, {"method": METHODS["mmps"], "foot": 0.1, "share": 0.5}),
+        Good(
+            "Pivot",
+            Pivot,
+            {
+                "name": "mine",
+                "first": METHODS["mmps"],
+                "second": METHODS["mmps"],
+                "n_steps": 10,
+                "share": 0.5,
+                "level": 0.1,
+                "most": 20,
+                "covariances": 0.5,
+                "nodes": 4,
+                "kernels": 4.0,
+                "rows": 1,
+            },
+        ),
         Good("effective_size", weights.effective_size, {"log_weights": torch.zeros(1, 30)}),
         Good("pareto_k", weights.pareto_k, {"log_weights": torch.zeros(1, 30)}),
     )

@@ -8,7 +8,7 @@ import torch
 
 import inverse
 from inverse import METHODS, Method, correctors, grids, guidance, population, predictors, quality
-from inverse.methods import Handover
+from inverse.methods import Pivot
 from operators import GaussianNoise, Masking
 from priors import VESDE
 from tests.calls.refusal import refused
@@ -94,8 +94,8 @@ CALLS = [
     ("a tail of text", lambda: Method("mine", guidance.DPS(), tail="1"), "tail = '1'", "number"),
     ("an order of 1", lambda: Method("mine", guidance.DPS(), order=1), "order = 1", "predict-first"),
     ("steps of 0", lambda: Method("mine", guidance.DPS(), n_steps=0), "n_steps = 0", ">= 1"),
-    ("a share of nan", lambda: Handover(METHODS["mmps"], 0.1, NAN), "share = nan", "(0, 1)"),
-    ("a handover to a text", lambda: Handover("mmps", 0.1, 0.5), "method of type str", "METHODS"),
+    ("a share of nan", lambda: Pivot("mine", METHODS["mmps"], METHODS["mmps"], share=NAN), "share = nan", "(0, 1)"),
+    ("a pivot to a text", lambda: Pivot("mine", METHODS["mmps"], "mmps"), "second of type str", "METHODS"),
     # after a solve
     ("quantile of text", lambda: SOLUTION.quantiles("0.5"), "q = '0.5'", "probability"),
     ("quantile of nan", lambda: SOLUTION.quantiles(NAN), "q = nan", "[0, 1]"),

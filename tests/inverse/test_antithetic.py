@@ -13,7 +13,7 @@ from tests.cases import SDES, picture
 
 SDE = SDES["vp"]
 OPERATOR = Masking.random((1, 8, 8), 0.5, noise=GaussianNoise(0.1))
-PAIRED = [name for name, m in METHODS.items() if m.conditional and not m.population.weighs and name != "classifier"]
+PAIRED = [name for name, m in METHODS.items() if m.conditional and not m.weighted and name != "classifier"]
 
 
 def run(n_samples=4, method="mmps", seed=0, **arguments):
@@ -49,7 +49,7 @@ def test_a_pair_of_draws_is_needed():
     for numbers in ({"n_samples": 3}, {"n_samples": 2, "first": 1}):
         with pytest.raises(ValueError, match="pairs"):
             run(**numbers)
-    with pytest.raises(ValueError, match="'tds' weighs"):
+    with pytest.raises(ValueError, match="'tds' weights"):
         run(method="tds")
 
 

@@ -307,7 +307,7 @@ def test_numbers_out_of_range(make, match):
     ("method", "match"),
     [
         (replace(EXACT, predictor=Flow(Ancestral())), r"Flow\(Ancestral\): the predictor adds noise"),
-        (replace(EXACT, predictor=Ancestral()), "Ancestral does not know the density of its steps: weigh with"),
+        (replace(EXACT, predictor=Ancestral()), "Ancestral does not know the density of its steps: for weights"),
         (replace(EXACT, correctors=(Langevin(),)), "Langevin does not know the density of its steps"),
         (replace(EXACT, guidance=MCGDiff()), "edits the steps: their density is unknown; take a guidance of the score"),
     ],

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch.nn.functional import avg_pool2d
 
 from inverse import METHODS, PoorFit, examine, solve
 from inverse.guidance import DPS
-from inverse.methods import Method, replace
+from inverse.methods import Method
 from inverse.quality import misfits
 from operators import (
     Blur,

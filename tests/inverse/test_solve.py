@@ -53,7 +53,7 @@ def test_a_seed_fixes_every_sample(name):
     for size in (1, 3, 100):
         close(run(prior, operator, y, name, batch_size=size), x)
     close(run(prior, operator, y[:2], name), x[:2])
-    if METHODS[name].population.coupled:
+    if METHODS[name].coupled:
         return  # particles of one measurement weigh each other: their number matters
     close(run(prior, operator, y, name, n_samples=1), x[:, :1])
     close(run(prior, operator, y, name, n_samples=5, batch_size=4)[:, :2], x)
@@ -114,9 +114,9 @@ def test_evaluations_are_counted(name):
     assert solution.seconds > 0 and solution.method == name and solution.seed == 0
     assert solution.cite() == METHODS[name].citation != ""
     assert name != "repaint" or "RePaint" in solution.cite(), "a method's own paper goes before its guidance's"
-    weighed = METHODS[name].population.weighs
+    weighed = METHODS[name].weighted
     assert weighed or torch.equal(solution.log_weights, torch.zeros(3, 2))
-    assert (solution.log_evidence is not None) == METHODS[name].guidance.evidence
+    assert (solution.log_evidence is not None) == METHODS[name].evidence
 
 
 def test_evaluations_of_each_step():

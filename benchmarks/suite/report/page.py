@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -27,8 +28,8 @@ def render(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters["finite"] = lambda value: value if math.isfinite(value) else ""
-    environment.filters["percent"] = lambda share: f"{100 * min(max(share, 0.0), 1.0):.1f}%"
+    filters: Any = environment.filters  # jinja2 infers the type of its own filters alone
+    filters.update(finite=_finite, percent=_percent)
     return environment.get_template("page.html").render(
         title=title or "Posterior sampling, measured", sections=sections, facts=facts, matrix=matrix(sections),
         scale_bar=scale_bar(), counts=counts(problems), dates=dates(problems),
@@ -63,3 +64,11 @@ def dates(problems: Sequence[Group]) -> str:
     """From when to when it was measured."""
     found = sorted({str(r.provenance["date"])[:10] for p in problems for r in p.records if "date" in r.provenance})
     return "" if not found else found[0] if len(found) == 1 else f"{found[0]} to {found[-1]}"
+
+
+def _finite(value: float) -> float | str:
+    return value if math.isfinite(value) else ""
+
+
+def _percent(share: float) -> str:
+    return f"{100 * min(max(share, 0.0), 1.0):.1f}%"

@@ -1,4 +1,4 @@
-"""Methods in two stages: what is handed over, and what is weighed at a pivot."""
+"""The method `pivot`: two runs of the engine, and the weights at the noise level between them."""
 
 import math
 import warnings
@@ -10,21 +10,15 @@ import torch
 from benchmarks.exact.metrics import weight_error
 from benchmarks.exact.oracle_problems import find
 from benchmarks.exact.problems import image_mixture
-from inverse import METHODS, Method, solve
+from inverse import METHODS, solve
 from inverse.auto import choose
-from inverse.grids import karras, log_snr
-from inverse.guidance import MMPS, TDS, Pivot, Tweedie
-from inverse.guidance.pivot import spread
-from inverse.methods import Handover
-from inverse.population import SMC, Importance, Renoised
-from inverse.predictors import Ancestral, Flow
+from inverse.methods import pivot
+from inverse.methods.reweighting import log_likelihood, spread
 from inverse.weights import UnreliableWeights
 from operators import GaussianNoise, LinearMap, Masking
 from priors import VPSDE, Gaussian, GaussianMixture, RowRNG
-from tests.cases import draw, gaussian, w2_ratio
+from tests.cases import Untouchable, draw, gaussian, w2_ratio
 
-LATER = Handover(Method("later", MMPS(), Ancestral(), (), log_snr), foot=0.5, share=1 / 3)
-TWO = Method("two", MMPS(), Ancestral(), (), karras, 30, head=6.0, then=LATER)
 PIVOT = METHODS["pivot"]
 
 
@@ -34,78 +28,42 @@ def measured(prior, m=3, seed=0):
     return operator, operator.measure(prior.sample(1, seed=seed + 1), seed=seed + 2)
 
 
-def test_two_stages_are_one_walk(sde):
-    """The same kernels on the same times draw the same rows, whoever carries them."""
-    prior = gaussian(sde, 6)
-    operator, y = measured(prior)
-    times = TWO.times(prior)
-    assert len(times) == 31 and bool((times.diff() < 0).all())
-    whole = replace(TWO, grid=lambda *_: times, then=None)
-    torch.testing.assert_close(draw(prior, TWO, 50, None, operator, y), draw(prior, whole, 50, None, operator, y))
-
-
-def test_the_stages_share_the_steps():
+def test_both_runs_share_the_steps_and_end_at_data():
     prior = gaussian(VPSDE(), 6)
-    (_, before), (_, after) = TWO.stages(prior, 60)
-    assert (len(before) - 1, len(after) - 1) == (40, 20)
-    assert before[-1] == after[0] and after[-1] == pytest.approx(prior.sde.t_min)
-    ratio = prior.sde.sigma(after[0]) / prior.sde.alpha(after[0])
-    assert float(ratio) == pytest.approx(0.5 * (6 * prior.variance) ** 0.5, rel=1e-4)
-
-
-def test_a_walk_that_restarts_goes_down_to_data_twice():
-    prior = gaussian(VPSDE(), 6)
-    (_, before), (_, after) = PIVOT.stages(prior, 32)
-    assert (len(before) - 1, len(after) - 1) == (14, 18)
+    before, after = PIVOT.grids(prior, 32)
+    assert (len(before) - 1, len(after) - 1) == (14, 18) and PIVOT.steps(prior, 32) == 32
     assert float(before[-1]) == float(after[-1]) == pytest.approx(prior.sde.t_min) and after[0] > before[-1]
-    torch.testing.assert_close(PIVOT.times(prior, 32), torch.cat([before, after]))
+    ratio = prior.sde.sigma(after[0]) / prior.sde.alpha(after[0])
+    assert float(ratio) == pytest.approx(0.1 * (6 * prior.variance) ** 0.5, rel=1e-4)
 
 
-def test_an_uneven_population_is_handed_over_in_equal_rows():
-    """Resampled by the refined weights: shares of two groups of rows follow them, whatever the weights before."""
-
-    class Told:
-        def log_likelihood(self, x, t):
-            return 5 * x[:, 0]
-
-        def refined(self, x, t, rows):
-            return torch.log(torch.where(x[:, 0] > 0, 0.9, 0.1))
-
-    x = torch.tensor([1.0, -1.0]).repeat_interleave(500)[:, None]
-    population, rng, t = SMC(threshold=0.0, rows=1000), RowRNG.rows(0, 1000), torch.tensor(0.5)
-    out = population.hand_over(population.init(x, Told(), t), Told(), t, t, rng)
-    assert bool((out.log_w == 0).all())
-    assert float((out.x > 0).double().mean()) == pytest.approx(0.9, abs=0.002)
-
-
-def test_stages_that_cannot_follow_are_refused():
-    for change in ({"foot": 0.0}, {"foot": -1.0}, {"share": 0.0}, {"share": 1.0}):
-        with pytest.raises(ValueError, match=r"(foot|share) = .*: expected a"):
-            replace(LATER, **change)
-    with pytest.raises(ValueError, match="two stages, not three"):
-        Handover(TWO, 1.0, 0.5)
-    with pytest.raises(ValueError, match="last time"):
-        replace(TWO, guidance=Tweedie(), predictor=Flow(), population=Importance())
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        *[({name: value}, rf"{name} = .*: expected a") for name, value in (
+            ("level", 0.0), ("level", -1.0), ("share", 0.0), ("share", 1.0), ("most", -1), ("covariances", 0.0),
+            ("covariances", 1.5), ("nodes", 0), ("kernels", -1.0), ("n_steps", 1),
+        )],
+        ({"first": METHODS["tds"]}, "first method 'tds' weights its rows"),
+        ({"second": METHODS["exact"]}, "second method 'exact' weights its rows"),
+        ({"second": METHODS["ode"]}, "second method 'ode' ignores y"),
+    ],
+)  # fmt: skip
+def test_wrong_settings_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(PIVOT, **change)
 
 
 def test_refusals_come_before_the_prior_is_evaluated():
-    prior = gaussian(VPSDE(), 6)
-    operator, y = measured(prior)
-    with pytest.raises(ValueError, match="two stages"):
-        solve(prior, operator, y, 4, TWO, 1, progress=False)
-    with pytest.raises(ValueError, match="foot"):
-        solve(prior, operator, y, 4, replace(TWO, then=replace(LATER, foot=7.0)), progress=False)
-    with pytest.raises(ValueError, match="at most 2"):
-        solve(prior, operator, y, 4, replace(PIVOT, guidance=Pivot(most=2)), progress=False)
-    for wrong in ({"most": -1}, {"share": 0.0}, {"share": 1.5}, {"steps": 0}):
-        with pytest.raises(ValueError, match="expected"):
-            Pivot(**wrong)
-    for numbers in ((0,), (8, -1.0)):
-        with pytest.raises(ValueError, match=r"(nodes|kernels) = .*: expected a"):
-            Renoised(*numbers)
-
-
-# the pivot ------------------------------------------------------------------------------------------------------------
+    prior = Untouchable((6,), VPSDE())
+    operator, y = measured(gaussian(VPSDE(), 6))
+    for change, n_steps, message in (
+        ({}, 1, "runs twice"),
+        ({"level": 1000.0}, None, "level"),
+        ({"most": 2}, None, "most 2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            solve(prior, operator, y, 4, replace(PIVOT, **change), n_steps, progress=False)
 
 
 def test_at_the_pivot_a_wrong_first_walk_is_put_right(sde):
@@ -113,14 +71,11 @@ def test_at_the_pivot_a_wrong_first_walk_is_put_right(sde):
     prior = gaussian(sde, 6)
     operator, y = measured(prior)
     exact, n = prior.posterior(operator, y), 4000
-    rng = RowRNG.rows(0, n)
-    foot = PIVOT.stages(prior)[1][1][0]
-    posterior = Pivot().posterior(prior, operator.rows(torch.zeros(n, dtype=torch.long)), y.expand(n, -1), rng)
-    population = Renoised(8, rows=n)
     off = exact.sample(n, seed=5) * 1.3 + 0.2
-    state = population.init(off.float(), posterior, torch.tensor(prior.sde.t_min))
-    out = population.hand_over(state, _Kept(posterior), torch.tensor(prior.sde.t_min), foot, rng)
-    alpha, sigma = float(prior.sde.alpha(foot)), float(prior.sde.sigma(foot))
+    given = (operator.rows(torch.zeros(n, dtype=torch.long)), y.expand(n, -1), off.float())
+    out, s = replace(PIVOT, nodes=8, rows=n).reweighted(prior, *given, PIVOT.grids(prior)[1][0], RowRNG.rows(0, n))
+    assert bool((out.log_w == 0).all())
+    alpha, sigma = float(prior.sde.alpha(s)), float(prior.sde.sigma(s))
     spread_there = (alpha**2 * exact.covariance.diagonal() + sigma**2).sqrt()
     error = (out.x.mean(0).double() - alpha * exact.mean) / spread_there
     assert float(error.abs().max()) < 0.12
@@ -129,24 +84,11 @@ def test_at_the_pivot_a_wrong_first_walk_is_put_right(sde):
     assert float((out.x.double().mT.cov() - covariance).norm() / covariance.norm()) < 0.12
 
 
-class _Kept:
-    """A posterior whose first walk is over: its rows are x0 already."""
-
-    def __init__(self, posterior):
-        self._posterior = posterior
-
-    def __getattr__(self, name):
-        return getattr(self._posterior, name)
-
-    def finish(self, x, t, rng):
-        return x
-
-
 @pytest.mark.parametrize("share", [1.0, 0.05])
 def test_it_draws_the_posterior_of_a_gaussian(sde, share):
     prior = gaussian(sde, 8)
     operator, y = measured(prior)
-    method = replace(PIVOT, guidance=Pivot(share=share)).sized(400)
+    method = replace(PIVOT, covariances=share).sized(400)
     assert w2_ratio(draw(prior, method, 400, 48, operator, y), prior.posterior(operator, y)) < 1.25
 
 
@@ -172,11 +114,9 @@ def test_a_part_of_the_covariances_stands_for_all():
     t = sde.time(torch.tensor(0.1))
     y = operator.measure(x[:1], seed=2).expand(60, -1)
     rows = operator.rows(torch.zeros(60, dtype=torch.long))
-    alone, shared = (Pivot(share=s).posterior(prior, rows, y).refined(x, t, 30) for s in (1.0, 0.1))
+    alone, shared = (log_likelihood(prior, rows, y, x, t, 30, share) for share in (1.0, 0.1))
     torch.testing.assert_close(alone, shared, atol=1e-3, rtol=1e-3)
-    costs = [
-        solve(prior, operator, y[:1], 100, replace(PIVOT, guidance=Pivot(share=s)), progress=False) for s in (1.0, 0.1)
-    ]
+    costs = [solve(prior, operator, y[:1], 100, replace(PIVOT, covariances=s), progress=False) for s in (1.0, 0.1)]
     assert costs[0].nfe == costs[1].nfe and round(0.9 * 2) == costs[0].nvjp - costs[1].nvjp
 
 
@@ -200,7 +140,7 @@ def test_a_pivot_too_low_for_the_draws_is_raised():
     y = operator.measure(prior.sample(1, seed=1).float(), seed=2)
     spread, lines = {}, {}
     for kernels in (0.0, 4.0):
-        low = replace(PIVOT, population=Renoised(8, kernels), then=replace(PIVOT.then, foot=0.06))
+        low = replace(PIVOT, nodes=8, kernels=kernels, level=0.06)
         solution = solve(prior, operator, y, 300, low, progress=False)
         spread[kernels], lines[kernels] = solution.std[0, 1:].mean().item(), solution.lineages.item()
     assert spread[0.0] < 0.9 and spread[4.0] == pytest.approx(1.0, abs=0.05)
@@ -222,19 +162,17 @@ def test_the_pivot_of_a_measurement_is_its_own():
         assert found.lineages.item() > 8
 
 
-def test_no_row_takes_more_than_its_share():
+def test_no_row_takes_more_than_its_share(monkeypatch):
     """A weight of 2 K times the others' is cut to K^1/2 times the mean: without the cut two lineages were left."""
     prior = gaussian(VPSDE(), 6)
     operator, y = measured(prior)
 
-    class Partial(Pivot):
-        def posterior(self, prior, operator, y, rng=None):
-            found = super().posterior(prior, operator, y, rng)
-            favour = math.log(800) * (torch.arange(len(y)) == 7)
-            found.refined = lambda x, t, rows: type(found).refined(found, x, t, rows) + favour
-            return found
+    def partial(*given):
+        found = log_likelihood(*given)
+        return found + math.log(800) * (torch.arange(len(found)) == 7)
 
-    solution = solve(prior, operator, y, 400, replace(PIVOT, guidance=Partial()), progress=False)
+    monkeypatch.setattr(pivot, "log_likelihood", partial)
+    solution = solve(prior, operator, y, 400, "pivot", progress=False)
     assert 20 < solution.lineages.item() < 140
 
 
@@ -250,7 +188,7 @@ def test_auto_takes_it_for_few_numbers_and_many_samples_only():
 # lineages -------------------------------------------------------------------------------------------------------------
 
 
-def test_lineages_are_counted_through_both_stages(recwarn):
+def test_lineages_are_counted_through_both_runs(recwarn):
     """The second one, which does not resample, keeps what the first one counted."""
     instance = find("image-mixture-matrix")[0].instance(0)
     parts = instance.prior, instance.operator, instance.y
@@ -258,13 +196,6 @@ def test_lineages_are_counted_through_both_stages(recwarn):
     assert both.lineages is not None and 1 <= both.lineages.item() < 100
     assert bool(both.check()[0]) == (both.lineages.item() < 10) == bool(recwarn.list)
     assert solve(*parts, 4, "mmps", progress=False).lineages is None
-
-
-def test_particles_may_be_handed_over_too():
-    instance = find("image-mixture-matrix")[0].instance(0)
-    method = Method("particles", TDS(), Ancestral(), (), log_snr, 20, SMC(), then=replace(LATER, foot=0.1))
-    solution = solve(instance.prior, instance.operator, instance.y, 60, method, progress=False)
-    assert 1 <= solution.lineages.item() < 60 and bool((solution.log_weights == 0).all())
 
 
 def test_particles_that_are_kin_are_warned_of_and_others_are_not():
