@@ -3,6 +3,8 @@
 from .base import Operator
 from .bayer import Bayer
 from .blur import Blur
+from .bridges.importing import from_deepinv
+from .bridges.physics import BridgedPhysics, InexactAdjoint
 from .checks import check
 from .classifier import Classifier
 from .composition import Composition, Stack
@@ -32,6 +34,7 @@ __all__ = [
     "JPEG",
     "Bayer",
     "Blur",
+    "BridgedPhysics",
     "Categorical",
     "Classifier",
     "Composition",
@@ -41,6 +44,7 @@ __all__ = [
     "GaussianNoise",
     "Grayscale",
     "Identity",
+    "InexactAdjoint",
     "LinearMap",
     "LinearOperator",
     "Masking",
@@ -62,6 +66,7 @@ __all__ = [
     "available",
     "check",
     "estimate_sigma",
+    "from_deepinv",
     "get",
     "make",
     "register",
