@@ -3,6 +3,7 @@
 from .base import Operator
 from .bayer import Bayer
 from .blur import Blur
+from .bridges.exporting import to_deepinv
 from .bridges.importing import from_deepinv
 from .bridges.physics import BridgedPhysics, InexactAdjoint
 from .checks import check
@@ -70,4 +71,5 @@ __all__ = [
     "get",
     "make",
     "register",
+    "to_deepinv",
 ]

@@ -187,6 +187,9 @@ EXAMPLES: dict[str, Example] = {
     "CompressiveSpectralImaging, sd": Example(
         lambda p: p.CompressiveSpectralImaging((7, 12, 10), mode="sd", rng=generator()), (7, 12, 10)
     ),
+    "CompressiveSpectralImaging, larger": Example(
+        lambda p: p.CompressiveSpectralImaging((3, 16, 16), mode="ss", rng=generator()), COLOUR
+    ),
     "RadioInterferometry": Example(
         lambda p: p.RadioInterferometry((16, 16), samples_loc=2 * torch.pi * (uniform(2, 60) - 0.5)),
         GREY,
