@@ -18,8 +18,8 @@ class Example:
     """A physics with images that it takes.
 
     Attributes: make: the physics of deepinv.physics; event_shape, of one image as deepinv has it; arguments: of
-    `operators.from_deepinv`; needs: optional packages without which it does not construct; slow: of which `operators.check` takes
-    minutes.
+    `operators.from_deepinv`; needs: optional packages without which it does not construct; slow: of which
+    `operators.check` takes minutes.
     """
 
     make: Callable[[Any], Any]
@@ -133,8 +133,17 @@ EXAMPLES: dict[str, Example] = {
     ),
     "TiledSpaceVaryingBlur": Example(
         lambda p: p.TiledSpaceVaryingBlur(
-            filters=kernel(3, 3).unsqueeze(2).repeat(1, 3, torch.Size(p.TiledSpaceVaryingBlur.num_filters(
-                img_size=(16, 16), patch_size=(8, 8), stride=(4, 4))).numel(), 1, 1),
+            filters=kernel(3, 3)
+            .unsqueeze(2)
+            .repeat(
+                1,
+                3,
+                torch.Size(
+                    p.TiledSpaceVaryingBlur.num_filters(img_size=(16, 16), patch_size=(8, 8), stride=(4, 4))
+                ).numel(),
+                1,
+                1,
+            ),
             patch_size=(8, 8),
             stride=(4, 4),
         ),
@@ -159,9 +168,7 @@ EXAMPLES: dict[str, Example] = {
     "SinglePixelCamera, dense": Example(lambda p: p.SinglePixelCamera(60, GREY, fast=False, rng=generator()), GREY),
     "MRI": Example(lambda p: p.MRI(mask=mask(16, 16)), (2, 16, 16)),
     "MRI, a mask each": Example(lambda p: p.MRI(mask=mask(3, 1, 16, 16).expand(3, 2, 16, 16)), (2, 16, 16)),
-    "MRI, 3D": Example(
-        lambda p: p.MRI(mask=mask(1, 1, 6, 8, 8).expand(1, 2, 6, 8, 8), three_d=True), (2, 6, 8, 8)
-    ),
+    "MRI, 3D": Example(lambda p: p.MRI(mask=mask(1, 1, 6, 8, 8).expand(1, 2, 6, 8, 8), three_d=True), (2, 6, 8, 8)),
     "MultiCoilMRI": Example(lambda p: p.MultiCoilMRI(mask=mask(16, 16), coil_maps=coils(4, 16, 16)), (2, 16, 16)),
     "MultiCoilMRI, birdcage": Example(
         lambda p: p.MultiCoilMRI(coil_maps=4, img_size=(2, 16, 16)), (2, 16, 16), needs=("sigpy",)

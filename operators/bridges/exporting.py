@@ -40,7 +40,7 @@ def to_deepinv(operator: Operator, event_shape: Shape | None = None) -> Any:
     event_shape = operator.event_shape if event_shape is None else shape("to_deepinv: event_shape", event_shape)
     if event_shape is None:
         raise ValueError(
-            f"to_deepinv: {type(operator).__name__} takes events of several shapes; state event_shape, such as (3, 64, 64)"
+            f"to_deepinv: {type(operator).__name__} takes several event shapes; state event_shape, such as (3, 64, 64)"
         )
     operator = operator.at(event_shape)
     nonlinear, linear, decomposable = _classes()

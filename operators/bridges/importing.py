@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from operators.arguments import flag
-from operators.base import Operator, Shape
+from operators.base import Shape
 from operators.checks import check_svd
 from operators.exam import OperatorCheckError
 from operators.linear_operator import LinearOperator
@@ -41,8 +40,8 @@ def from_deepinv(
     original do not reach it.
 
     Complex images and measurements are twice as many channels, real parts first, and lists of tensors one vector:
-    `measurements.pack(physics(x))` is the y of a deepinv measurement, and `events.unpack(samples)` are deepinv's images.
-    Parameters with a batch axis of length B > 1 are for B measurements.
+    `measurements.pack(physics(x))` is the y of a deepinv measurement, and `events.unpack(samples)` are deepinv's
+    images. Parameters with a batch axis of length B > 1 are for B measurements.
 
     Arguments:
         physics: a deepinv.physics.Physics.
@@ -74,7 +73,7 @@ def from_deepinv(
     if noise is None:
         if not adds_noise_last(theirs, layout):
             raise ValueError(
-                f"from_deepinv: a measurement of {name} is not A(x) plus noise (a sensor model after the noise, or noise "
+                f"from_deepinv: a measurement of {name} is not A(x) plus noise (there is a sensor model, or noise "
                 "before A), so its likelihood is unknown; approximate it with noise=operators.GaussianNoise(sigma)"
             )
         noise = noise_of(theirs, layout.measurements, layout.batch)
@@ -144,7 +143,9 @@ def _linear(theirs: Any, rest: tuple[Any, Any, Any], a: Tensor, name: str) -> Br
         if min(error, derivative_error) > EXACT:
             if getattr(theirs, "adjoint_via_backprop", None) is False:
                 theirs.adjoint_via_backprop = True
-                _warn(f"{name}(adjoint_via_backprop=False).A_adjoint is not the adjoint of A; it is set to True instead")
+                _warn(
+                    f"{name}(adjoint_via_backprop=False).A_adjoint is not the adjoint of A; it is set to True instead"
+                )
                 return _linear(theirs, rest, a, name)
             raise ValueError(
                 f"from_deepinv: neither {name}.A_adjoint nor the derivative of {name}.A is the adjoint of A; write the "

@@ -60,8 +60,8 @@ def _single_level(noise: Any, name: str) -> Tensor:
     if value.ndim == 0 or (noise._is_batched(name) and value.numel() == len(value)):
         return value.detach().reshape(-1) if value.ndim else value.detach()
     raise ValueError(
-        f"to_deepinv: {type(noise).__name__}.{name} differs from entry to entry of a measurement, which deepinv's noise "
-        f"models do not support; give one {name}, or one per measurement"
+        f"to_deepinv: {type(noise).__name__}.{name} differs from entry to entry of a measurement, which deepinv's "
+        f"noise models do not support; give one {name}, or one per measurement"
     )
 
 
@@ -95,7 +95,9 @@ def _level(what: str, value: Any, rows: int | None) -> Tensor:
         return value.reshape(())
     if value.numel() == len(value) and rows in (None, len(value)):
         return value.reshape(-1)
-    raise ValueError(f"from_deepinv: {what} has shape {tuple(value.shape)}: expected one number, or one per measurement")
+    raise ValueError(
+        f"from_deepinv: {what} has shape {tuple(value.shape)}: expected one number, or one per measurement"
+    )
 
 
 def _stacked(models: list[Any], measurements: Packing) -> Noise:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .packing import Packing, Shape
+from .packing import Packing
 
 Map = Callable[[Any], Any]
 REAL, COMPLEX = (torch.float32, torch.float64), (torch.complex64, torch.complex128)
