@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import operators
 from benchmarks.peers.base import require
 
 GREY, COLOUR = (1, 16, 16), (3, 16, 16)
@@ -226,5 +227,8 @@ EXAMPLES: dict[str, Example] = {
     "Haze": Example(lambda p: p.Haze(), ((3, 8, 8), (1, 8, 8), (1, 1, 1))),
     "SinglePhotonLidar": Example(lambda p: p.SinglePhotonLidar(bins=20), (3, 6, 6)),
     "SpatialUnwrapping": Example(lambda p: p.SpatialUnwrapping(), GREY),
+    "SpatialUnwrapping, noise stated": Example(
+        lambda p: p.SpatialUnwrapping(), GREY, {"noise": operators.GaussianNoise(0.05)}
+    ),
     "Scattering": Example(scattering, (1, 8, 8), slow=True),
 }

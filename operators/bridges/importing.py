@@ -80,7 +80,7 @@ def from_deepinv(
     support = measured(theirs, layout)
     op = BridgedPhysics(theirs, layout, noise, support)
     rows = torch.Generator().manual_seed(1)
-    a, b = (torch.randn(layout.batch or 2, *layout.events.shape, generator=rows) for _ in range(2))
+    a, b = (torch.randn(op.batch or 2, *layout.events.shape, generator=rows) for _ in range(2))
     _check_rows(op, name, a)
     if not (isinstance(theirs, LinearPhysics) and is_linear(op, a, b)):
         return _nonlinear(op, layout.events.shape)

@@ -37,6 +37,7 @@ class BridgedPhysics(Operator):
     def __init__(self, physics: Any, layout: Layout, noise: Noise, support: Tensor | None) -> None:
         super().__init__(noise, event_shape=layout.events.shape)
         self.physics, self.layout = physics, layout
+        self._last: tuple[tuple[Tensor, ...], Any] | None = None  # the physics of the rows that were asked for last
         stacked = getattr(physics, "physics_list", None)
         self.parts = nn.ModuleList(stacked if isinstance(stacked, list) else [])  # so that `to` moves them
         named = dict(physics.named_buffers())
@@ -82,7 +83,13 @@ class BridgedPhysics(Operator):
         batched = self.layout.batched
         if not batched:
             return self.physics
-        return substituted(self.physics, {name: getattr(self, f"rows{i}") for i, name in enumerate(batched)})
+        buffers = tuple(self._buffers[f"rows{i}"] for i in range(len(batched)))
+        if self._last is None or any(a is not b for a, b in zip(self._last[0], buffers, strict=True)):
+            self._last = buffers, substituted(self.physics, dict(zip(batched, buffers, strict=True)))
+        return self._last[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_last": None}
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         super()._apply(fn, recurse)
