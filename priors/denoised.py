@@ -5,6 +5,8 @@ from torch import Tensor
 
 from priors.base import Prior, expand
 
+LEAST_TIME = 1e-5  # where our own priors' training stops
+
 
 def denoised(prior: Prior, x: Tensor, sigma: Tensor | float) -> Tensor:
     """E[x0 | x0 + sigma z = x] of a prior.
@@ -25,5 +27,5 @@ def denoised(prior: Prior, x: Tensor, sigma: Tensor | float) -> Tensor:
         mean = torch.as_tensor(getattr(prior, "mean", 0.5), dtype=x.dtype, device=x.device)
         shrink = ((top**2 + prior.variance) / (level**2 + prior.variance)).clamp(max=1)
         x = mean + expand(shrink, x).to(x.dtype) * (x - mean)
-    t = sde.time(level.clamp(max=top)).clamp(sde.t_min, 1.0)
+    t = sde.time(level.clamp(max=top)).clamp(LEAST_TIME, 1.0)
     return prior.denoise(expand(sde.alpha(t), x).to(x.dtype) * x, t)

@@ -117,8 +117,9 @@ def run_bridge(
         f"refused, {len(table) - linear - other - refused} need a package that is not installed. Check: "
         "`operators.check`. Methods: those of `inverse.METHODS` that serve the operator, and those that do not. A^T "
         "off by: the relative difference of deepinv's A_adjoint from the derivative of its A, which replaces it above "
-        "1e-5. Overhead: processor time of A through the bridge over deepinv's own, for as many rows as make 2^21 numbers "
-        "with their measurements (ten colour pictures of 256 x 256) or as the physics has parameters for, the median of "
+        "1e-5. Overhead: processor time of A through the bridge over deepinv's own, for as many rows as make 2^21 "
+        "numbers with their measurements (five colour pictures of 256 x 256), or as the physics has parameters for, "
+        "with 8 where it takes one row at a time; the median of "
         f"{repeats} alternating pairs on one thread."
     )
     finish("deepinv-bridge", "deepinv's physics through the bridge", table, notes, Path(out), repeats=repeats)

@@ -22,14 +22,14 @@ REFUSED = {"SpatialUnwrapping": "not A\\(x\\) plus noise .* noise=operators.Gaus
 INEXACT = {"SequentialMRI", "CompressiveSpectralImaging, ss", "CompressiveSpectralImaging, sd",
            "CompressiveSpectralImaging, larger", "Tomography, own adjoint"}  # fmt: skip
 SERVED = [name for name in EXAMPLES if not EXAMPLES[name].missing and name not in REFUSED]
-QUICK = ("Inpainting, a mask each", "Decolorize", "BlurFFT, odd", "CompressedSensing, complex", "Stack", "Haze")
+QUICK = ("Inpainting, a mask each", "Decolorize", "BlurFFT, odd", "CompressedSensing, complex", "Haze")
 
 
 def images(op, rows=2, seed=0):
     return uniform(op.batch or rows, *op.event_shape, seed=seed)
 
 
-@pytest.mark.parametrize("name", SERVED)
+@pytest.mark.parametrize("name", [n for n in SERVED if not EXAMPLES[n].slow])
 def test_each_physics_is_bridged_as_it_is(name):
     op, warned = bridged(EXAMPLES[name])
     physics = EXAMPLES[name].physics()
@@ -71,6 +71,7 @@ def test_a_sensor_model_is_refused():
         operators.from_deepinv(physics, GREY)
 
 
+SLOW_TWINS = {"DownsamplingMatlab", "Blur, reflect", "Blur, circular"}  # conjugate gradients
 # Example: our own operator, and how its y follows from theirs
 TWINS = {
     "Denoising": (lambda: operators.Identity(noise=NOISE), None),
@@ -103,7 +104,7 @@ def pull(x, sigma):
     return 0.5 + 0.5 * torch.tanh(2 * near / (1 + sigma**2))
 
 
-@pytest.mark.parametrize("name", TWINS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW_TWINS else []) for n in TWINS])
 def test_a_posterior_is_that_of_our_own_operator(name):
     import priors
     from inverse import solve
