@@ -30,6 +30,9 @@ class BridgedPhysics(Operator):
         layout: how it is called.
         noise: in units of the packed measurement.
         support: bool, (1, *M), or (B, *M); None: everywhere.
+
+    Raises:
+        ValueError: events of another shape than the bridge was made for.
     """
 
     seen: Tensor | None
@@ -83,10 +86,11 @@ class BridgedPhysics(Operator):
         batched = self.layout.batched
         if not batched:
             return self.physics
-        buffers = tuple(self._buffers[f"rows{i}"] for i in range(len(batched)))
-        if self._last is None or any(a is not b for a, b in zip(self._last[0], buffers, strict=True)):
-            self._last = buffers, substituted(self.physics, dict(zip(batched, buffers, strict=True)))
-        return self._last[1]
+        buffers: tuple[Tensor, ...] = tuple(getattr(self, f"rows{i}") for i in range(len(batched)))
+        last = self._last
+        if last is None or any(a is not b for a, b in zip(last[0], buffers, strict=True)):
+            self._last = last = buffers, substituted(self.physics, dict(zip(batched, buffers, strict=True)))
+        return last[1]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_last": None}
