@@ -20,7 +20,7 @@ from operators import BridgedPhysics, InexactAdjoint, LinearOperator, OperatorCh
 from operators.bridges.physics import BridgedLinearPhysics
 from operators.bridges.probing import tensor_list
 
-NUMBERS = 2**21  # of events and measurements in the paired measurement: of one small row, most is Python
+ROWS = 256  # of the paired measurement: of one small row, most is Python
 
 
 def bridged(example: Example) -> tuple[BridgedPhysics, list[str]]:
@@ -44,8 +44,7 @@ def overhead(example: Example, operator: BridgedPhysics, repeats: int) -> float:
 
     Arguments: example; operator of it; repeats: pairs.
     """
-    numbers = torch.Size((*operator.events.shape,)).numel() + torch.Size(operator.measurements.shape).numel()
-    physics, rows = example.physics(), operator.batch or (8 if operator.layout.alone else NUMBERS // numbers)
+    physics, rows = example.physics(), operator.batch or ROWS
     x = torch.rand(rows, *operator.events.shape, generator=torch.Generator().manual_seed(0))
     given = operator.events.unpack(x)
     theirs = tensor_list(given) if operator.events.listed else given
@@ -117,9 +116,8 @@ def run_bridge(
         f"refused, {len(table) - linear - other - refused} need a package that is not installed. Check: "
         "`operators.check`. Methods: those of `inverse.METHODS` that serve the operator, and those that do not. A^T "
         "off by: the relative difference of deepinv's A_adjoint from the derivative of its A, which replaces it above "
-        "1e-5. Overhead: processor time of A through the bridge over deepinv's own, for as many rows as make 2^21 "
-        "numbers with their measurements (five colour pictures of 256 x 256), or as the physics has parameters for, "
-        "with 8 where it takes one row at a time; the median of "
+        f"1e-5. Overhead: processor time of A through the bridge over deepinv's own, {ROWS} rows of these small images, "
+        "or as many as the physics has parameters for, which is about 70 us for a call; the median of "
         f"{repeats} alternating pairs on one thread."
     )
     finish("deepinv-bridge", "deepinv's physics through the bridge", table, notes, Path(out), repeats=repeats)
