@@ -116,8 +116,8 @@ def run_bridge(
         f"refused, {len(table) - linear - other - refused} need a package that is not installed. Check: "
         "`operators.check`. Methods: those of `inverse.METHODS` that serve the operator, and those that do not. A^T "
         "off by: the relative difference of deepinv's A_adjoint from the derivative of its A, which replaces it above "
-        f"1e-5. Overhead: processor time of A through the bridge over deepinv's own, {ROWS} rows of these small images, "
-        "or as many as the physics has parameters for, which is about 70 us for a call; the median of "
+        f"1e-5. Overhead: processor time of A through the bridge over deepinv's own, {ROWS} rows of small images, or "
+        "as many as the physics has parameters for; the median of "
         f"{repeats} alternating pairs on one thread."
     )
     finish("deepinv-bridge", "deepinv's physics through the bridge", table, notes, Path(out), repeats=repeats)
