@@ -31,6 +31,7 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
     "precision": "benchmarks.trained.precision:run_precision",
     "efficiency": "benchmarks.trained.efficiency:run_efficiency",
     "noise-level": "benchmarks.trained.noise_level:run_noise_level",
+    "deepinv-bridge": "benchmarks.peers.bridge:run_bridge",
 }
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from priors.lazy import attach
 
 if TYPE_CHECKING:
+    from inverse.app.deepinv import to_deepinv
     from inverse.examination import Examination, examine
     from inverse.methods import METHODS, Method
     from inverse.plan import Plan, plan
@@ -18,6 +19,7 @@ else:
     __getattr__, __dir__ = attach(
         __name__,
         {
+            "app.deepinv": ["to_deepinv"],
             "examination": ["Examination", "examine"],
             "methods": ["METHODS", "Method"],
             "plan": ["Plan", "plan"],
@@ -46,4 +48,5 @@ __all__ = [
     "plan",
     "sample",
     "solve",
+    "to_deepinv",
 ]

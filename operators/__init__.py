@@ -3,6 +3,9 @@
 from .base import Operator
 from .bayer import Bayer
 from .blur import Blur
+from .bridges.exporting import to_deepinv
+from .bridges.importing import from_deepinv
+from .bridges.physics import BridgedPhysics, InexactAdjoint
 from .checks import check
 from .classifier import Classifier
 from .composition import Composition, Stack
@@ -32,6 +35,7 @@ __all__ = [
     "JPEG",
     "Bayer",
     "Blur",
+    "BridgedPhysics",
     "Categorical",
     "Classifier",
     "Composition",
@@ -41,6 +45,7 @@ __all__ = [
     "GaussianNoise",
     "Grayscale",
     "Identity",
+    "InexactAdjoint",
     "LinearMap",
     "LinearOperator",
     "Masking",
@@ -62,7 +67,9 @@ __all__ = [
     "available",
     "check",
     "estimate_sigma",
+    "from_deepinv",
     "get",
     "make",
     "register",
+    "to_deepinv",
 ]

@@ -240,6 +240,15 @@ def _gram(exam: Exam, op: LinearOperator) -> None:
     exam.close("solve_gram", "(r2 A A^T + sigma_y^2) v against y", there, y, 1e-2)
 
 
+def check_svd(op: SVDOperator, event_shape: Shape, seed: int = 0) -> None:
+    """The tests of `check` that concern singular values.
+
+    Raises:
+        OperatorCheckError: the first test that fails.
+    """
+    _svd(Exam(op, shape("event_shape", event_shape), seed, None), op)
+
+
 def _svd(exam: Exam, original: SVDOperator) -> None:
     op: SVDOperator = exam.op  # type: ignore[assignment]
     x, z, y = exam.x, exam.normal(exam.x), exam.normal(exam.clean)

@@ -47,12 +47,8 @@ class Grayscale(SVDOperator):
         return (self.weights.norm() * first)[:, None, None]
 
     def Vt(self, x: Tensor) -> Tensor:
-        axis = self.weights.to(x.dtype) / self.weights.to(x.dtype).norm()
-        first = torch.eye(len(axis), dtype=x.dtype, device=axis.device)[0]
-        sign = torch.where(axis[0] < 0, -1, 1)
-        u = axis + sign * first  # the sign that avoids cancellation
-        reflection = sign * (2 * u.outer(u) / u.dot(u) - torch.diag(torch.ones_like(u)))  # symmetric; first row is axis
-        return torch.einsum("ij,njhw->nihw", reflection, x)
+        weights = self.weights.to(x.dtype)
+        return torch.einsum("ij,njhw->nihw", reflection(weights / weights.norm()), x)
 
     def V(self, z: Tensor) -> Tensor:
         return self.Vt(z)
@@ -72,3 +68,11 @@ class Grayscale(SVDOperator):
                 f"Grayscale: expected events ({len(self.weights)}, H, W), given {event_shape}; "
                 "give as many weights as the picture has channels"
             )
+
+
+def reflection(axis: Tensor) -> Tensor:
+    """A symmetric orthogonal matrix (C, C) whose first row is a unit vector (C,): a Householder reflection."""
+    first = torch.eye(len(axis), dtype=axis.dtype, device=axis.device)[0]
+    sign = torch.where(axis[0] < 0, -1, 1)
+    u = axis + sign * first  # the sign that avoids cancellation
+    return sign * (2 * u.outer(u) / u.dot(u) - torch.diag(torch.ones_like(u)))

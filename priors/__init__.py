@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from priors.base import Evaluations, Prior
     from priors.checkpoints import available, labels, load, load_classifier, samples
     from priors.density import log_density, log_density_along
+    from priors.importers.deepinv import from_deepinv, to_deepinv
     from priors.importers.denoiser import from_denoiser
     from priors.likelihood import bits_per_dim, log_likelihood
     from priors.moments import Moments
@@ -28,6 +29,7 @@ else:
             "base": ["Evaluations", "Prior"],
             "checkpoints": ["available", "labels", "load", "load_classifier", "samples"],
             "density": ["log_density", "log_density_along"],
+            "importers.deepinv": ["from_deepinv", "to_deepinv"],
             "importers.denoiser": ["from_denoiser"],
             "likelihood": ["bits_per_dim", "log_likelihood"],
             "moments": ["Moments"],
@@ -65,6 +67,7 @@ __all__ = [
     "bits_per_dim",
     "decode",
     "encode",
+    "from_deepinv",
     "from_denoiser",
     "labels",
     "load",
@@ -75,4 +78,5 @@ __all__ = [
     "samples",
     "slerp",
     "temper",
+    "to_deepinv",
 ]

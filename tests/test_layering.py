@@ -34,7 +34,7 @@ LEVELS = (  # inside `inverse`: a room imports from the levels above it in this 
     {"scans"},
 )
 APP = (  # inside `inverse.app`, likewise
-    {"devices", "figures", "kspace_checks", "options", "tables"},
+    {"deepinv", "devices", "figures", "kspace_checks", "options", "tables"},
     {"fastmri"},
     {"reconstruction", "scan_noise"},
     {"demo", "page", "scan"},

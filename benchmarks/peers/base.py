@@ -12,6 +12,7 @@ from torch import Tensor
 
 from operators import Operator
 from priors import GaussianMixture, Prior
+from priors.denoised import denoised
 
 VERSIONS = {"deepinv": (0, 5), "azula": (0, 11)}  # the oldest supported versions
 MODULES = {
@@ -21,7 +22,6 @@ MODULES = {
 LINEAR = frozenset({"linear", "gaussian", "isotropic"})  # what every peer needs of an operator
 ROWS = 2**19  # numbers of one event x rows of one batch
 SMALLEST_NOISE = 1e-3  # in a peer's units: they divide by sigma_y, and this is less than a grey level of 8 bits
-SMALLEST_TIME = 1e-5  # where our own priors' training stops
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,7 @@ class Units:
 class Denoiser:
     """D(u, s) = E[u0 | u0 + s z = u] of a prior, with counted evaluations.
 
-    Formula: D(x, s) = E[x0 | x_t = alpha x] at the time t of sigma / alpha = s. Above the SDE's largest level T, where
-    D is linear up to terms of order 1/s^4, D(x, s) = D(m + (T^2 + v) / (s^2 + v) (x - m), T), with m and v the prior's
-    mean and variance: peers start as high as 1000 standard deviations.
+    Formula: `priors.denoised.denoised`, in the units of the peer.
     Source: Robbins 1956, Efron 2011 (Tweedie's formula).
     Arguments: prior; units.
     Attributes: nfe, nvjp (int): evaluations and backward passes, of a batch each.
@@ -60,24 +58,14 @@ class Denoiser:
     def __init__(self, prior: Prior, units: Units):
         self.prior, self.units = prior, units
         self.nfe = self.nvjp = 0
-        sde = prior.sde
-        self.top = float(sde.sigma(1.0) / sde.alpha(1.0))
-        mean = prior.mean if isinstance(prior, GaussianMixture) else torch.tensor(0.5)  # of images
-        self.mean = mean.to(prior.device, torch.float32)
 
     def __call__(self, u: Tensor, sigma: Tensor | float) -> Tensor:
         """D at u (N, *E) and one sigma >= 0 for all rows, both in the peer's units -> (N, *E)."""
-        shift, scale, sde = self.units.shift, self.units.scale, self.prior.sde
-        level = scale * float(torch.as_tensor(sigma).flatten()[0])
-        x = shift + scale * u
-        if level > self.top:
-            v = self.prior.variance
-            mean = self.mean.to(u.dtype)
-            x = mean + (self.top**2 + v) / (level**2 + v) * (x - mean)
-        t = sde.time(torch.tensor(min(level, self.top))).clamp(SMALLEST_TIME, 1.0).item()
+        shift, scale = self.units.shift, self.units.scale
         self.nfe += 1
-        denoised = self.prior.denoise(sde.alpha(t).item() * x, t)
-        return _Counted.apply((denoised - shift) / scale, self)  # type: ignore[return-value]
+        level = scale * float(torch.as_tensor(sigma).flatten()[0])
+        clean = denoised(self.prior, shift + scale * u, level)
+        return _Counted.apply((clean - shift) / scale, self)  # type: ignore[return-value]
 
 
 class _Counted(torch.autograd.Function):

@@ -1,0 +1,1 @@
+"""Bridges to the operators of other toolkits, which are imported when a bridge is used."""

@@ -1,0 +1,170 @@
+"""Operators made of deepinv's physics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from operators.arguments import shape as checked_shape
+from operators.base import Operator, Shape
+from operators.linear_operator import LinearOperator
+from operators.noise import Noise
+from operators.svd import SVDOperator
+
+from .coordinates import Basis
+from .packing import Packing
+from .probing import Layout, substituted
+
+
+class InexactAdjoint(UserWarning):
+    """The A_adjoint of a deepinv physics is not the adjoint of its A; the derivative of A is used instead."""
+
+
+class BridgedPhysics(Operator):
+    """A deepinv physics as an operator, made by `from_deepinv`.
+
+    Arguments:
+        physics: a snapshot of the physics.
+        layout: how it is called.
+        noise: in units of the packed measurement.
+        support: bool, (1, *M), or (B, *M); None: everywhere.
+
+    Raises:
+        ValueError: events of another shape than the bridge was made for.
+    """
+
+    seen: Tensor | None
+
+    def __init__(self, physics: Any, layout: Layout, noise: Noise, support: Tensor | None) -> None:
+        super().__init__(noise, event_shape=layout.events.shape)
+        self.physics, self.layout = physics, layout
+        self._last: tuple[tuple[Tensor, ...], Any] | None = None  # the physics of the rows that were asked for last
+        stacked = getattr(physics, "physics_list", None)
+        self.parts = nn.ModuleList(stacked if isinstance(stacked, list) else [])  # so that `to` moves them
+        named = dict(physics.named_buffers())
+        for i, name in enumerate(layout.batched):
+            self.batched_buffer(f"rows{i}", named[name], named[name].ndim - 1)
+        if support is None:
+            self.seen = None
+        else:
+            self.batched_buffer("seen", support if layout.batch else support[0], support.ndim - 1)
+
+    @property
+    def events(self) -> Packing:
+        """The layout of deepinv's images as events: ``events.unpack(samples)`` is what deepinv takes."""
+        return self.layout.events
+
+    @property
+    def measurements(self) -> Packing:
+        """The layout of deepinv's measurements as y: ``measurements.pack(physics(x))`` is a y."""
+        return self.layout.measurements
+
+    @property
+    def support(self) -> Tensor | None:
+        """bool, broadcastable to (N, *M): where the physics measures; None means everywhere."""
+        return self.seen
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layout.apply(self._current().A, x, self.events, self.measurements)
+
+    def measurement_shape(self, event_shape: Shape) -> Shape:
+        """M; E is fixed."""
+        self.check_event_shape(checked_shape("event_shape", event_shape))
+        return self.measurements.shape
+
+    def check_event_shape(self, event_shape: Shape) -> None:
+        if tuple(event_shape) != self.events.shape:
+            raise ValueError(
+                f"{type(self).__name__}: made for events {self.events.shape}, given {event_shape}; call "
+                "from_deepinv(physics, event_shape) again for others"
+            )
+
+    def _current(self) -> Any:
+        """The physics with the parameters of these rows."""
+        batched = self.layout.batched
+        if not batched:
+            return self.physics
+        buffers: tuple[Tensor, ...] = tuple(getattr(self, f"rows{i}") for i in range(len(batched)))
+        last = self._last
+        if last is None or any(a is not b for a, b in zip(last[0], buffers, strict=True)):
+            self._last = last = buffers, substituted(self.physics, dict(zip(batched, buffers, strict=True)))
+        return last[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_last": None}
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        super()._apply(fn, recurse)
+        for part in self.physics.modules():  # some physics convert to a precision that they note
+            if isinstance(dtype := getattr(part, "dtype", None), torch.dtype):
+                part.dtype = fn(torch.empty(0, dtype=dtype)).dtype
+        return self
+
+    def _facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = {"physics": type(self.physics).__name__, "event_shape": self.event_shape}
+        return facts | {"noise": self.noise}
+
+
+class BridgedLinearPhysics(BridgedPhysics, LinearOperator):
+    """A deepinv LinearPhysics as an operator, made by `from_deepinv`.
+
+    Arguments:
+        physics, layout, noise, support: as `BridgedPhysics`.
+        adjoint_error: the relative difference of A_adjoint from the derivative of A.
+        exact: whether A_adjoint is used, or the derivative of A.
+        orthogonal_rows: whether A A^T is a multiple of 1 on the range of A.
+    """
+
+    def __init__(
+        self,
+        physics: Any,
+        layout: Layout,
+        noise: Noise,
+        support: Tensor | None,
+        adjoint_error: float,
+        exact: bool,
+        orthogonal_rows: bool,
+    ) -> None:
+        super().__init__(physics, layout, noise, support)
+        self.adjoint_error, self.exact = adjoint_error, exact
+        if orthogonal_rows:
+            self.structure = self.structure | {"orthogonal_rows"}
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        if not self.exact:
+            return super().adjoint(y)
+        return self.layout.apply(self._current().A_adjoint, y, self.measurements, self.events)
+
+
+class BridgedSVDPhysics(BridgedLinearPhysics, SVDOperator):
+    """A deepinv DecomposablePhysics as an operator with singular values, made by `from_deepinv`.
+
+    Arguments:
+        basis: where its spectral coordinates are.
+        arguments: of `BridgedLinearPhysics`.
+    """
+
+    def __init__(self, basis: Basis, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.basis = basis
+
+    @property
+    def singular_values(self) -> Tensor:
+        values = self.basis.values(self._current(), self.events.shape)
+        largest = values.flatten(1).amax(1).reshape(-1, *[1] * (values.ndim - 1))
+        return torch.where(values > 1e-6 * largest, values, 0)  # rounding of single precision is no singular value
+
+    def Vt(self, x: Tensor) -> Tensor:
+        return self.basis.Vt(self._current(), x)
+
+    def V(self, z: Tensor) -> Tensor:
+        return self.basis.V(self._current(), z)
+
+    def Ut(self, y: Tensor) -> Tensor:
+        z = self.basis.Ut(self._current(), y)
+        return torch.where(self.singular_values > 0, z, 0)
+
+    def U(self, z: Tensor) -> Tensor:
+        return self.basis.U(self._current(), torch.where(self.singular_values > 0, z, 0))
