@@ -10,13 +10,14 @@ if TYPE_CHECKING:
     from priors.checkpoints import available, labels, load, load_classifier, samples
     from priors.density import log_density, log_density_along
     from priors.importers.denoiser import from_denoiser
+    from priors.importers.flow import from_velocity
     from priors.likelihood import bits_per_dim, log_likelihood
     from priors.moments import Moments
     from priors.ode import decode, encode, slerp, temper
     from priors.precision import at_precision
     from priors.rng import RowRNG
     from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
-    from priors.sde import SDE, VESDE, VPSDE, SubVPSDE
+    from priors.sde import SDE, VESDE, VPSDE, RectifiedFlowSDE, SubVPSDE
     from priors.spectrum import Spectrum, StationaryMoments
     from priors.tiling import Tiled
     from priors.units import Units
@@ -29,13 +30,14 @@ else:
             "checkpoints": ["available", "labels", "load", "load_classifier", "samples"],
             "density": ["log_density", "log_density_along"],
             "importers.denoiser": ["from_denoiser"],
+            "importers.flow": ["from_velocity"],
             "likelihood": ["bits_per_dim", "log_likelihood"],
             "moments": ["Moments"],
             "ode": ["decode", "encode", "slerp", "temper"],
             "precision": ["at_precision"],
             "rng": ["RowRNG"],
             "score_prior": ["DataRange", "NoisyClassifier", "ScorePrior"],
-            "sde": ["SDE", "VESDE", "VPSDE", "SubVPSDE"],
+            "sde": ["SDE", "VESDE", "VPSDE", "RectifiedFlowSDE", "SubVPSDE"],
             "spectrum": ["Spectrum", "StationaryMoments"],
             "tiling": ["Tiled"],
             "units": ["Units"],
@@ -53,6 +55,7 @@ __all__ = [
     "Moments",
     "NoisyClassifier",
     "Prior",
+    "RectifiedFlowSDE",
     "RowRNG",
     "ScorePrior",
     "Spectrum",
@@ -66,6 +69,7 @@ __all__ = [
     "decode",
     "encode",
     "from_denoiser",
+    "from_velocity",
     "labels",
     "load",
     "load_classifier",
