@@ -7,6 +7,7 @@ from .checks import check
 from .classifier import Classifier
 from .composition import Composition, Stack
 from .compressed_sensing import CompressedSensing
+from .decoder import Decoder, Linearization
 from .downsampling import Downsampling
 from .estimation import estimate_sigma
 from .exam import OperatorCheckError
@@ -36,6 +37,7 @@ __all__ = [
     "Classifier",
     "Composition",
     "CompressedSensing",
+    "Decoder",
     "Downsampling",
     "Fourier",
     "GaussianNoise",
@@ -43,6 +45,7 @@ __all__ = [
     "Identity",
     "LinearMap",
     "LinearOperator",
+    "Linearization",
     "Masking",
     "Noise",
     "NotConverged",

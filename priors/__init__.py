@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from priors.density import log_density, log_density_along
     from priors.importers.denoiser import from_denoiser
     from priors.importers.flow import from_velocity
+    from priors.latent import Latent
     from priors.likelihood import bits_per_dim, log_likelihood
     from priors.moments import Moments
     from priors.ode import decode, encode, slerp, temper
@@ -31,6 +32,7 @@ else:
             "density": ["log_density", "log_density_along"],
             "importers.denoiser": ["from_denoiser"],
             "importers.flow": ["from_velocity"],
+            "latent": ["Latent"],
             "likelihood": ["bits_per_dim", "log_likelihood"],
             "moments": ["Moments"],
             "ode": ["decode", "encode", "slerp", "temper"],
@@ -52,6 +54,7 @@ __all__ = [
     "Evaluations",
     "Gaussian",
     "GaussianMixture",
+    "Latent",
     "Moments",
     "NoisyClassifier",
     "Prior",
