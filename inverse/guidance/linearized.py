@@ -26,7 +26,8 @@ class Linearized(Guidance):
     `operators.PhaseRetrieval`, keeps the one that it meets first.
     Source: Rozet et al. 2024 (C, and the solve by conjugate gradients); Bell & Cathey 1993 (iterated Kalman filter).
     Arguments: passes (int >= 1): Gauss-Newton steps; steps (int >= 1): conjugate gradients of each, a backward pass
-    through the prior every one.
+    through the prior every one. Their preconditioner costs up to 20 products with J and as many with J' each, which a
+    large decoder makes slow.
     Raises: ValueError for numbers below 1.
     """
 

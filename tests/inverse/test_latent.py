@@ -38,7 +38,7 @@ def test_moment_matching_through_a_pca_decoder(name):
     """Exact, as it is on a Gaussian without a decoder: an affine decoder is its own linearization."""
     prior, n = gaussian(SDES[name], K), 300
     y, truth = measured(prior)
-    solution = solve(Latent(prior, latents, affine), OPERATOR, y, n, "linearized", progress=False)
+    solution = solve(Latent(prior, latents, affine), OPERATOR, y, n, "linearized", 16, progress=False)
     assert solution.samples.shape == (1, n, D)
     found = latents(solution.samples[0])
     error, ratios = moments(found, truth)
@@ -64,7 +64,7 @@ def test_a_linear_decoder_keeps_a_measurement_linear(method):
 
 
 def test_a_bent_decoder():
-    """Two latents, a quadratic decoder: against the posterior on a fine grid, whose mean one pass misses by more."""
+    """Two latents, a quadratic decoder: against the posterior on a fine grid."""
     prior = Gaussian(torch.tensor([0.3, -0.2]), torch.tensor([[0.5, 0.2], [0.2, 0.4]]), SDES["vp"])
     operator = LinearMap(torch.eye(2), noise=GaussianNoise(0.2))
 
@@ -77,18 +77,19 @@ def test_a_bent_decoder():
     weights = (prior.log_prob(z) + operator.log_likelihood(y, bent(z.float())).double()).softmax(0)
     mean = weights @ z
     std = (weights @ (z - mean) ** 2).sqrt()
-    for passes, most in ((1, 0.3), (3, 0.2)):
-        method = replace(METHODS["linearized"], guidance=Linearized(passes, 4))
-        found = draw(prior, method, 2000, None, operator @ Decoder(bent), y)
-        assert float(((found.mean(0) - mean) / std).abs().max()) < most
-        assert 0.8 < float((found.std(0) / std).min()) <= float((found.std(0) / std).max()) < 1.2
+    method = replace(METHODS["linearized"], guidance=Linearized(passes=3))
+    found = draw(prior, method, 1000, 16, operator @ Decoder(bent), y)
+    assert float(((found.mean(0) - mean) / std).abs().max()) < 0.2
+    assert 0.8 < float((found.std(0) / std).min()) <= float((found.std(0) / std).max()) < 1.2
 
 
 def test_of_a_linear_operator_it_is_mmps():
     prior, operator = gaussian(SDES["vp"]), LinearMap(normal(3, 8, seed=5).float(), noise=GaussianNoise(0.1))
     y, x, t = normal(4, 3, seed=1).float(), normal(4, 8, seed=2).float(), torch.tensor(0.4, dtype=F64)
     both = [g.posterior(Evaluations(prior), operator, y) for g in (Linearized(1, 8), MMPS(8))]
-    torch.testing.assert_close(*(posterior.denoise(x, t) for posterior in both), rtol=1e-4, atol=1e-5)
+    # as near as conjugate gradients stop: the preconditioners differ
+    torch.testing.assert_close(*(posterior.denoise(x, t) for posterior in both), rtol=0, atol=1e-3)
+    assert (both[0].denoise(x, t) - prior.denoise(x, t)).abs().max() > 0.1
 
 
 @pytest.mark.parametrize("outer", [Blur.gaussian(0.6, truncate=2), Masking.random((1, 4, 4), 0.5, seed=0)])
@@ -132,7 +133,7 @@ def test_what_it_refuses():
         Latent(prior, None, affine).encode(torch.zeros(1, D))
     with pytest.raises(ValueError, match=r"the encoder's latents of shape \(1, 16\): expected \(N, 5\)"):
         Latent(prior, lambda x: x, affine).encode(torch.zeros(1, D))
-    with pytest.raises(ValueError, match=r"y of shape \(1, 3\)"):
+    with pytest.raises(ValueError, match=r"expected shape \(B, 4\) .*given \(1, 3\)"):
         solve(Latent(prior, None, affine), OPERATOR, torch.zeros(1, 3), progress=False)
     with pytest.raises(ValueError, match=r"'mmps' needs an operator that is .*'linear'"):
         solve(Latent(prior, None, affine), OPERATOR, y, method="mmps", progress=False)
