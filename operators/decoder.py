@@ -60,6 +60,7 @@ class Linearization(LinearOperator):
 
     @property
     def noise(self) -> Noise:  # type: ignore[override]
+        """That of the operator."""
         return self.operator.noise
 
     @property

@@ -249,7 +249,7 @@ def load(
     scheduler); sde: another noising than that it was trained with (see `ScorePrior.with_sde`); config:
     DATASET/SDE/NETWORK, which an official file does not say, for example "cifar10/ve/ncsnpp_continuous"; event_shape
     (C, H, W): the size of your pictures, for a network of any size (see `ScorePrior.resized`); None: the card's;
-    device: such as "cuda", where it computes; y and operator must be there too; None: the CPU.
+    device: where it computes, such as "cuda"; y and operator must be there too; None: the CPU.
     Raises: FileNotFoundError for an unknown name or missing file; ValueError for a broken or foreign checkpoint, for an
     sde or an event_shape that the network does not support, and for a config that is missing, unknown or not needed.
     """
@@ -261,10 +261,8 @@ def load(
         )
     if kind == "score_sde":
         prior = score_sde.load(where, config)
-    elif kind == "diffusers":
-        prior = diffusers.load(where)
-    elif kind == "flow":
-        prior = flow.load(where)
+    elif kind in ("diffusers", "flow"):
+        prior = (flow if kind == "flow" else diffusers).load(where)
     else:
         prior: ScorePrior = load_folder(locate(source, "prior"), "prior")  # type: ignore[assignment]
     prior = prior if event_shape is None else prior.resized(event_shape)
