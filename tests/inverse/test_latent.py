@@ -116,7 +116,8 @@ def test_solve_shows_pictures_and_so_do_its_friends():
     parts = solve(prior, OPERATOR, y, 4, "linearized", 8, batch_size=3, progress=False)
     torch.testing.assert_close(whole.samples, parts.samples, rtol=1e-4, atol=1e-4)
     assert plan(prior, OPERATOR, y, 4, "linearized", 8).nfe == whole.nfe
-    assert examine(whole, OPERATOR, y).chi2.shape == (1,)
+    chi2 = examine(whole, OPERATOR, y).chi2
+    assert chi2 is not None and chi2.shape == (1,)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert solve(prior, OPERATOR, y, 2, n_steps=4, progress=False).samples.shape == (1, 2, D)
