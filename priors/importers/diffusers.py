@@ -51,8 +51,13 @@ def load(source: str | Path) -> ScorePrior:
     Raises: ValueError where diffusers is not installed and for an unsupported pipeline; FileNotFoundError where neither
     a folder nor a download exists.
     """
-    diffusers = package("diffusers")
-    folder, index = fetch(str(source))
+    try:
+        import diffusers
+    except ImportError:
+        raise ValueError(
+            "source 'diffusers:...' needs the package diffusers: install score-inverse[diffusers]"
+        ) from None
+    folder, index = _fetch(str(source))
     kind = index.get("_class_name")
     unet_kind = (index.get("unet") or [None, None])[1]
     if kind not in PIPELINES or unet_kind != "UNet2DModel":
@@ -60,8 +65,15 @@ def load(source: str | Path) -> ScorePrior:
             f"{source} is a {kind} with the network {unet_kind}: expected one of {list(PIPELINES)} with a UNet2DModel; "
             "a latent, conditional or text-to-image pipeline is no prior over images"
         )
-    network, shape = unet(source, folder)
-    scheduler: Any = getattr(diffusers, index["scheduler"][1]).from_pretrained(part(folder, "scheduler"))
+    unet: Any = diffusers.UNet2DModel.from_pretrained(_part(folder, "unet"))  # type: ignore
+    scheduler: Any = getattr(diffusers, index["scheduler"][1]).from_pretrained(_part(folder, "scheduler"))
+    if unet.config.class_embed_type is not None or unet.config.num_class_embeds is not None:
+        raise ValueError(f"{source} is conditional on a class: expected an unconditional UNet2DModel")
+    if unet.config.sample_size is None:
+        raise ValueError(f"{source} does not say its image size: set sample_size in the config of its UNet2DModel")
+    size = unet.config.sample_size
+    shape = (unet.config.in_channels, *((size, size) if isinstance(size, int) else size))
+    network = UNet(unet).eval().requires_grad_(False)
     if kind == "ScoreSdeVePipeline":
         sde = VESDE(float(scheduler.config.sigma_min), float(scheduler.config.sigma_max))
         prior = ScorePrior(network, sde, shape, _score_of_sigma, DataRange(0.0, 1.0))
@@ -70,37 +82,6 @@ def load(source: str | Path) -> ScorePrior:
     return ScorePrior(
         network, _ladder(source, scheduler), shape, _levels(source, scheduler), DataRange(0.5, 0.5)
     ).eval()
-
-
-def package(prefix: str) -> Any:
-    """The package diffusers, for a source with this prefix.
-
-    Raises: ValueError where it is not installed.
-    """
-    try:
-        import diffusers
-    except ImportError:
-        raise ValueError(
-            f"source '{prefix}:...' needs the package diffusers: install score-inverse[diffusers]"
-        ) from None
-    return diffusers
-
-
-def unet(source: str | Path, folder: Path) -> tuple[UNet, tuple[int, ...]]:
-    """The network of a pipeline in a folder, in evaluation mode, and the shape of its images.
-
-    Raises: ValueError for a network that is conditional on a class or does not say its image size.
-    """
-    import diffusers
-
-    network: Any = diffusers.UNet2DModel.from_pretrained(part(folder, "unet"))  # type: ignore
-    if network.config.class_embed_type is not None or network.config.num_class_embeds is not None:
-        raise ValueError(f"{source} is conditional on a class: expected an unconditional UNet2DModel")
-    if network.config.sample_size is None:
-        raise ValueError(f"{source} does not say its image size: set sample_size in the config of its UNet2DModel")
-    size = network.config.sample_size
-    shape = (network.config.in_channels, *((size, size) if isinstance(size, int) else size))
-    return UNet(network).eval().requires_grad_(False), shape
 
 
 def _score_of_sigma(network, u, alpha, sigma, t):
@@ -128,7 +109,7 @@ def _ladder(source, scheduler) -> LadderSDE:
         raise ValueError(f"the scheduler of {source} is no ladder of noise ({error})") from None
 
 
-def fetch(source: str) -> tuple[Path, dict[str, Any]]:
+def _fetch(source: str) -> tuple[Path, dict[str, Any]]:
     """(Folder of a pipeline, its model_index.json), from disk or from the hub."""
     import diffusers
 
@@ -157,6 +138,6 @@ def fetch(source: str) -> tuple[Path, dict[str, Any]]:
     return Path(folder), dict(pipeline.load_config(folder))
 
 
-def part(folder: Path, name: str) -> Path:
+def _part(folder: Path, name: str) -> Path:
     """Old pipelines keep their parts in one folder, later ones in a folder each."""
     return folder / name if (folder / name).is_dir() else folder

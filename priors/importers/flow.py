@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from priors.arguments import choice, count, function, number
 from priors.base import expand
-from priors.importers.diffusers import fetch, package, part, unet
+from priors.importers.diffusers import UNet, _fetch, _part
 from priors.moments import Moments
 from priors.score_prior import DataRange, Prediction, ScorePrior
 from priors.sde import SDE, VPSDE, RectifiedFlowSDE
@@ -118,8 +118,11 @@ def load(source: str | Path) -> ScorePrior:
     Raises: as `priors.importers.diffusers.load`; ValueError for another network or scheduler, and for a pipeline over
     latents.
     """
-    diffusers = package("flow")
-    folder, index = fetch(str(source))
+    try:
+        import diffusers
+    except ImportError:
+        raise ValueError("source 'flow:...' needs the package diffusers: install score-inverse[diffusers]") from None
+    folder, index = _fetch(str(source))
     (_, network_kind), (_, kind) = (index.get(name) or (None, None) for name in ("unet", "scheduler"))
     if network_kind != "UNet2DModel" or kind not in SCHEDULERS:
         raise ValueError(
@@ -132,11 +135,16 @@ def load(source: str | Path) -> ScorePrior:
             f"{source} is a pipeline over the latents of its {coders[0]}: load its network with priors.from_velocity "
             "and give both to priors.Latent"
         )
-    network, shape = unet(source, folder)
-    scheduler: Any = getattr(diffusers, kind).from_pretrained(part(folder, "scheduler"))
+    network: Any = diffusers.UNet2DModel.from_pretrained(_part(folder, "unet"))  # type: ignore
+    scheduler: Any = getattr(diffusers, kind).from_pretrained(_part(folder, "scheduler"))
+    config, size = network.config, network.config.sample_size
+    if config.class_embed_type is not None or config.num_class_embeds is not None:
+        raise ValueError(f"{source} is conditional on a class: expected an unconditional UNet2DModel")
+    if size is None:
+        raise ValueError(f"{source} does not say its image size: set sample_size in the config of its UNet2DModel")
     return from_velocity(
-        network,
-        event_shape=shape,
+        UNet(network).eval().requires_grad_(False),
+        event_shape=(config.in_channels, *((size, size) if isinstance(size, int) else size)),
         range=DataRange(0.5, 0.5),
         data_at=int(bool(scheduler.config.get("invert_sigmas", False))),
         time_scale=float(scheduler.config.num_train_timesteps),

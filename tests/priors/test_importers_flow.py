@@ -211,3 +211,10 @@ class TestDiffusers:
             priors.load(f"flow:{tmp_path / 'latent'}")
         with pytest.raises(FileNotFoundError, match="no folder at"):
             priors.load("flow:./none")
+        config = tmp_path / "latent" / "unet" / "config.json"
+        index.write_text(
+            (tmp_path / "noise" / "model_index.json").read_text().replace("DDPMS", "FlowMatchEulerDiscreteS")
+        )
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"sample_size": None}))
+        with pytest.raises(ValueError, match="does not say its image size"):
+            priors.load(f"flow:{tmp_path / 'latent'}")
