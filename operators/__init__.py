@@ -10,6 +10,7 @@ from .checks import check
 from .classifier import Classifier
 from .composition import Composition, Stack
 from .compressed_sensing import CompressedSensing
+from .decoder import Decoder, Linearization
 from .downsampling import Downsampling
 from .estimation import estimate_sigma
 from .exam import OperatorCheckError
@@ -40,6 +41,7 @@ __all__ = [
     "Classifier",
     "Composition",
     "CompressedSensing",
+    "Decoder",
     "Downsampling",
     "Fourier",
     "GaussianNoise",
@@ -48,6 +50,7 @@ __all__ = [
     "InexactAdjoint",
     "LinearMap",
     "LinearOperator",
+    "Linearization",
     "Masking",
     "Noise",
     "NotConverged",

@@ -11,13 +11,15 @@ if TYPE_CHECKING:
     from priors.density import log_density, log_density_along
     from priors.importers.deepinv import from_deepinv, to_deepinv
     from priors.importers.denoiser import from_denoiser
+    from priors.importers.flow import from_velocity
+    from priors.latent import Latent
     from priors.likelihood import bits_per_dim, log_likelihood
     from priors.moments import Moments
     from priors.ode import decode, encode, slerp, temper
     from priors.precision import at_precision
     from priors.rng import RowRNG
     from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
-    from priors.sde import SDE, VESDE, VPSDE, SubVPSDE
+    from priors.sde import SDE, VESDE, VPSDE, RectifiedFlowSDE, SubVPSDE
     from priors.spectrum import Spectrum, StationaryMoments
     from priors.tiling import Tiled
     from priors.units import Units
@@ -31,13 +33,15 @@ else:
             "density": ["log_density", "log_density_along"],
             "importers.deepinv": ["from_deepinv", "to_deepinv"],
             "importers.denoiser": ["from_denoiser"],
+            "importers.flow": ["from_velocity"],
+            "latent": ["Latent"],
             "likelihood": ["bits_per_dim", "log_likelihood"],
             "moments": ["Moments"],
             "ode": ["decode", "encode", "slerp", "temper"],
             "precision": ["at_precision"],
             "rng": ["RowRNG"],
             "score_prior": ["DataRange", "NoisyClassifier", "ScorePrior"],
-            "sde": ["SDE", "VESDE", "VPSDE", "SubVPSDE"],
+            "sde": ["SDE", "VESDE", "VPSDE", "RectifiedFlowSDE", "SubVPSDE"],
             "spectrum": ["Spectrum", "StationaryMoments"],
             "tiling": ["Tiled"],
             "units": ["Units"],
@@ -52,9 +56,11 @@ __all__ = [
     "Evaluations",
     "Gaussian",
     "GaussianMixture",
+    "Latent",
     "Moments",
     "NoisyClassifier",
     "Prior",
+    "RectifiedFlowSDE",
     "RowRNG",
     "ScorePrior",
     "Spectrum",
@@ -69,6 +75,7 @@ __all__ = [
     "encode",
     "from_deepinv",
     "from_denoiser",
+    "from_velocity",
     "labels",
     "load",
     "load_classifier",

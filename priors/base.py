@@ -49,8 +49,9 @@ class Prior(ABC):
     unit of image values; least_size (int, or None): the least side in pixels of the pictures that `resized` serves,
     None for a prior of its own event shape only; differentiable (bool): whether the denoiser is differentiable in x; if
     not, `denoise_vjp` and the methods that need it raise; has_log_prob (bool): whether `log_prob` is known in closed
-    form, which holds for any class that defines it; bfloat16_loss (float, or None if not measured): largest growth of
-    the denoising error in dB, over noise levels, with a network in bfloat16.
+    form, which holds for any class that defines it; decoder: of a prior over latents, the map latents -> pictures
+    (`priors.Latent`) through which `inverse.solve` measures; bfloat16_loss (float, or None if not measured): largest
+    growth of the denoising error in dB, over noise levels, with a network in bfloat16.
     Raises: TypeError on subclassing with neither method.
     """
 
@@ -62,6 +63,7 @@ class Prior(ABC):
     differentiable: bool = True
     has_log_prob: bool = False
     bfloat16_loss: float | None = None
+    decoder: Callable[[Tensor], Tensor] | None = None
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -125,6 +127,10 @@ class Prior(ABC):
         Raises: NotImplementedError where it is not; use `priors.log_density`, which integrates the probability flow.
         """
         raise NotImplementedError(f"{type(self).__name__} has no density in closed form: use priors.log_density")
+
+    def pictures(self, x: Tensor) -> Tensor:
+        """What events x (N, *E) look like: themselves, or decoded latents of a `priors.Latent`; (N, C, H, W)."""
+        return x
 
     def in_bfloat16(self) -> "Prior":
         """A copy whose network computes in bfloat16 (`priors.at_precision`).

@@ -18,7 +18,7 @@ from priors.arguments import choice, place
 from priors.data import ImageSet, read
 from priors.devices import usable
 from priors.files import FileError, atomic, reading, regular
-from priors.importers import diffusers, score_sde
+from priors.importers import diffusers, flow, score_sde
 from priors.moments import Moments
 from priors.nets.local import one_channel
 from priors.parsing import read_json, read_tensors
@@ -244,12 +244,12 @@ def load(
 ) -> ScorePrior:
     """A trained prior: ours, or one of other people's (see `priors.importers`).
 
-    Arguments: source: a shipped name (`available`), the path of a checkpoint folder, "score_sde:FILE" for a checkpoint
-    of the official PyTorch code of Song et al. 2021, or "diffusers:ID_OR_PATH" for a pipeline; sde: another noising
-    than that it was trained with (see `ScorePrior.with_sde`); config: DATASET/SDE/NETWORK, which an official file does
-    not say, for example "cifar10/ve/ncsnpp_continuous"; event_shape (C, H, W): the size of your pictures, for a network
-    of any size (see `ScorePrior.resized`); None: that of the checkpoint's card; device: such as "cuda", where it
-    computes; y and operator must be there too; None: the CPU.
+    Arguments: source: a shipped name (`available`), the path of a checkpoint folder, "score_sde:FILE" (official PyTorch
+    code of Song et al. 2021), "diffusers:ID_OR_PATH" (a pipeline) or "flow:ID_OR_PATH" (one with a flow-matching
+    scheduler); sde: another noising than that it was trained with (see `ScorePrior.with_sde`); config:
+    DATASET/SDE/NETWORK, which an official file does not say, for example "cifar10/ve/ncsnpp_continuous"; event_shape
+    (C, H, W): the size of your pictures, for a network of any size (see `ScorePrior.resized`); None: the card's;
+    device: where it computes, such as "cuda"; y and operator must be there too; None: the CPU.
     Raises: FileNotFoundError for an unknown name or missing file; ValueError for a broken or foreign checkpoint, for an
     sde or an event_shape that the network does not support, and for a config that is missing, unknown or not needed.
     """
@@ -261,8 +261,8 @@ def load(
         )
     if kind == "score_sde":
         prior = score_sde.load(where, config)
-    elif kind == "diffusers":
-        prior = diffusers.load(where)
+    elif kind in ("diffusers", "flow"):
+        prior = (flow if kind == "flow" else diffusers).load(where)
     else:
         prior: ScorePrior = load_folder(locate(source, "prior"), "prior")  # type: ignore[assignment]
     prior = prior if event_shape is None else prior.resized(event_shape)

@@ -101,8 +101,14 @@ def checked_sde(sde) -> SDE:
     """Check that an argument is an SDE and return it.
 
     Arguments: sde (SDE).
-    Raises: TypeError for anything else.
+    Raises: TypeError for anything else; ValueError where nothing of x0 is left at t = 1: E[x0 | x_t] and the score are
+    then not functions of each other there, and sigma / alpha, in which grids step, is infinite.
     """
     if not isinstance(sde, SDE):
         raise TypeError(f"sde = {sde!r:.60}: expected a priors.SDE, such as priors.VESDE()")
+    if not float(sde.alpha(1.0)) > 0:
+        raise ValueError(
+            f"alpha(1) = {float(sde.alpha(1.0)):g} of {type(sde).__name__}: expected a number > 0; let the path end a "
+            "little before, as priors.RectifiedFlowSDE does, at alpha(1) = 0.005"
+        )
     return sde

@@ -117,6 +117,39 @@ class SubVPSDE(VPSDE):
 
 
 @dataclass(frozen=True)
+class RectifiedFlowSDE(SDE):
+    """The linear path of flow matching and rectified flow: alpha = 1 - u, sigma = scale u at the path's time u = end t.
+
+    The SDE with these marginals has f = -end / (1 - u) and g2 = 2 end scale^2 u / (1 - u), and its probability flow is
+    the rectified flow. Both diverge at u = 1, where x0 has left the state altogether; the SDE therefore ends a little
+    before, at alpha(1) = 1 - end > 0, and every function is finite on t in (0, 1].
+    Source: Lipman et al. 2023; Liu, Gong & Liu 2023; Esser et al. 2024, section 2.
+    Arguments: scale (float, data units): as of `VPSDE`; end (float in (0, 1)): the path's time at t = 1.
+    Raises: ValueError for a scale <= 0 and an end outside (0, 1).
+    """
+
+    scale: float = 1.0
+    end: float = 0.995
+    t_min: ClassVar[float] = 1e-2
+    least: ClassVar[float] = LEAST
+
+    def __post_init__(self):
+        settings(self, scale="(0, inf)", end="(0, 1)")
+
+    def alpha(self, t):
+        return 1 - self.end * as_time(t)
+
+    def sigma(self, t):
+        return self.scale * self.end * as_time(t)
+
+    def f(self, t):
+        return -self.end / self.alpha(t)
+
+    def g2(self, t):
+        return 2 * self.end * self.scale * self.sigma(t) / self.alpha(t)
+
+
+@dataclass(frozen=True)
 class LadderSDE(SDE):
     """A discrete-time diffusion of N levels as an SDE: level i is at t = i / N, and sampling stops at level 1.
 
@@ -230,7 +263,7 @@ def _logarithms(alphas: tuple[float, ...], sigmas: tuple[float, ...]) -> Tensor:
         return torch.tensor([alphas, sigmas], dtype=torch.float64, device="cpu").log()
 
 
-SDES: dict[str, type[SDE]] = {"VESDE": VESDE, "VPSDE": VPSDE, "SubVPSDE": SubVPSDE, "LadderSDE": LadderSDE}
+SDES: dict[str, type[SDE]] = {sde.__name__: sde for sde in (VESDE, VPSDE, SubVPSDE, RectifiedFlowSDE, LadderSDE)}
 
 
 LADDERS = {"SMLD": LadderSDE.smld, "DDPM": LadderSDE.ddpm}  # recipes for ladders, which a card writes out

@@ -10,11 +10,23 @@ from benchmarks.exact.metrics import wasserstein2
 from benchmarks.exact.problems import smooth_covariance
 from inverse import Method
 from operators import Operator
-from priors import SDE, VESDE, VPSDE, DataRange, Evaluations, Gaussian, GaussianMixture, Prior, ScorePrior, SubVPSDE
+from priors import (
+    SDE,
+    VESDE,
+    VPSDE,
+    DataRange,
+    Evaluations,
+    Gaussian,
+    GaussianMixture,
+    Prior,
+    RectifiedFlowSDE,
+    ScorePrior,
+    SubVPSDE,
+)
 from priors.data import ImageSet
 from priors.nets import NCSNpp, UNetConfig
 
-SDES: dict[str, SDE] = {"ve": VESDE(), "vp": VPSDE(), "subvp": SubVPSDE()}
+SDES: dict[str, SDE] = {"ve": VESDE(), "vp": VPSDE(), "subvp": SubVPSDE(), "flow": RectifiedFlowSDE()}
 F64 = torch.float64
 
 

@@ -18,9 +18,9 @@ from inverse.guidance import DPS, MMPS, Unconditional
 from inverse.methods import ORDERS, Sampler
 from inverse.predictors import DDIM, PREDICTORS, ProbabilityFlow, StochasticRungeKutta
 from operators import GaussianNoise, Masking
-from priors import SDE, VESDE, VPSDE, SubVPSDE
+from priors import SDE, VESDE, VPSDE, RectifiedFlowSDE, SubVPSDE
 
-SDES: dict[str, SDE] = {"VE": VESDE(), "VP": VPSDE(), "sub-VP": SubVPSDE()}
+SDES: dict[str, SDE] = {"VE": VESDE(), "VP": VPSDE(), "sub-VP": SubVPSDE(), "flow": RectifiedFlowSDE()}
 FLOOR_DRAWS = 4
 
 

@@ -6,6 +6,7 @@ from inverse.guidance.ddnm import DDNM
 from inverse.guidance.ddrm import DDRM
 from inverse.guidance.diffpir import DiffPIR
 from inverse.guidance.dps import DPS
+from inverse.guidance.linearized import Linearized
 from inverse.guidance.mcg import MCG
 from inverse.guidance.mcgdiff import MCGDiff
 from inverse.guidance.mmps import MMPS
@@ -28,6 +29,7 @@ GUIDANCES = {
     "pigdm": PiGDM,
     "tmpd": TMPD,
     "mmps": MMPS,
+    "linearized": Linearized,
     "ddrm": DDRM,
     "ddnm": DDNM,
     "diffpir": DiffPIR,
@@ -51,6 +53,7 @@ __all__ = [
     "TDS",
     "TMPD",
     "DiffPIR",
+    "Linearized",
     "MCGDiff",
     "NoisyLikelihood",
     "PiGDM",

@@ -57,16 +57,16 @@ class MMPSPosterior(WienerPosterior):
 
     def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
         denoised, vjp = self.prior.denoise_vjp(x, t)
-        return denoised + self._correction(self.y - self.operator(denoised), vjp, t)
+        return denoised + self.correction(self.y - self.operator(denoised), vjp, t)
 
     def finish(self, x: Tensor, t: Tensor, rng: RNG) -> Tensor:
         """A draw of the Gaussian p(x0 | x_t, y), (N, *E), by Matheron's rule: its mean alone would lose the variance
         that is left at the last noise level."""
         drawn, vjp = draw(self.prior, x, t, rng)
         residual = self.y - measured_draw(self.operator, drawn, self.y, rng)
-        return drawn + self._correction(residual, vjp, t)
+        return drawn + self.correction(residual, vjp, t)
 
-    def _correction(self, r: Tensor, vjp: VJP, t: Tensor | float) -> Tensor:
+    def correction(self, r: Tensor, vjp: VJP, t: Tensor | float) -> Tensor:
         """C A' (Sigma_y + A C A')^-1 r, (N, *E), by conjugate gradients per row; r (N, *M)."""
         alpha, sigma2 = self.sde.alpha(t).item(), self.sde.sigma(t).item() ** 2
         operator, gaussian, s2 = self.operator, self.gaussian, sigma2 / alpha**2

@@ -102,8 +102,9 @@ def solve(
     log_w = state.log_w.view(len(y), n_samples)
     log_z = None if state.log_z is None or not chosen.evidence else state.log_z.view_as(log_w)[:, 0]
     independent = chosen.weighted and not chosen.coupled
+    events = state.x.view(len(y), n_samples, *prior.event_shape)
     solution = Solution(
-        samples=state.x.view(len(y), n_samples, *prior.event_shape),
+        samples=_pictures(prior, state.x).unflatten(0, (len(y), n_samples)),
         log_weights=log_w,
         log_evidence=None if log_z is None else log_z + log_w.logsumexp(1) - math.log(n_samples),
         log_evidence_std=log_mean_error(log_w) if independent and log_z is not None else None,
@@ -123,11 +124,11 @@ def solve(
         _warn_of(solution.check(), UnreliableWeights)
     sde = prior.sde
     floor = float(sde.sigma(sde.t_min) / sde.alpha(sde.t_min))
-    fit = misfits(operator, y, solution.samples, log_w, floor)
+    fit = misfits(operator, y, events, log_w, floor)
     if any(fit):
         differentiable = chosen.differentiates or prior.differentiable
         other = alternative(operator, tuple(prior.event_shape), chosen.name, differentiable)
-        fit = misfits(operator, y, solution.samples, log_w, floor, other)
+        fit = misfits(operator, y, events, log_w, floor, other)
     _warn_of(fit, PoorFit)
     return solution
 
@@ -158,7 +159,8 @@ def sample(
     check_numbers(n_samples, n_steps, batch_size, seed)
     flag("progress", progress)
     rows, streams = torch.zeros(n_samples, dtype=torch.long), [((0, k), False) for k in range(n_samples)]
-    return _run(prior, None, None, rows, streams, chosen, n_steps, seed, batch_size, progress)[0].x
+    state, _ = _run(prior, None, None, rows, streams, chosen, n_steps, seed, batch_size, progress)
+    return _pictures(prior, state.x)
 
 
 def _run(
@@ -211,6 +213,13 @@ def rows_at_once(method: Sampler, event_shape: tuple[int, ...], n_samples: int, 
     if not method.coupled:
         return size
     return n_samples if method.separate else max(1, size // n_samples) * n_samples
+
+
+def _pictures(prior: Prior, events: Tensor) -> Tensor:
+    """What events (N, *E) look like, a few at a time."""
+    if prior.decoder is None:
+        return events
+    return torch.cat([prior.pictures(part) for part in events.split(max(1, ELEMENTS_PER_BATCH // events[0].numel()))])
 
 
 def _warn_of(checked: list[str], category: type[Warning]) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from inverse.auto import Choice, resolve
 from inverse.methods import METHODS, Sampler
-from operators import Operator
+from operators import Decoder, Operator
 from priors import Prior
 from priors.arguments import choice, count, flag, sequence
 from priors.arguments import seed as seeded
@@ -48,7 +48,7 @@ def checked(
     if isinstance(y, Tensor) and y.device != prior.device:
         raise ValueError(f"y is on {y.device} and the prior on {prior.device}: move one with .to(...)")
     event_shape = tuple(prior.event_shape)
-    operator = operator.at(event_shape)
+    operator = through(prior, operator).at(event_shape)
     chosen = resolve(method, operator, event_shape, n_samples, budget, _differentiable(prior, method))
     if antithetic:
         check_antithetic(chosen.method, n_samples, first)
@@ -56,6 +56,13 @@ def checked(
     if derivatives:
         check_derivatives(operator, chosen.method, event_shape)
     return chosen, operator
+
+
+def through(prior: Prior, operator: Operator) -> Operator:
+    """The operator of a prior's events: of latents, through their decoder (`Prior.decoder`)."""
+    if prior.decoder is None:
+        return operator
+    return operator @ (prior.decoder if isinstance(prior.decoder, Operator) else Decoder(prior.decoder))
 
 
 def computes_in(prior: Prior, method: Sampler, precision: str) -> Prior:

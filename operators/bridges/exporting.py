@@ -1,5 +1,8 @@
 """to_deepinv: an operator as a deepinv physics."""
 
+# deepinv's methods pass settings along by *args and **kwargs, which ours refuse or do not need
+# pyright: reportIncompatibleMethodOverride=false
+
 from __future__ import annotations
 
 from functools import cache

@@ -6,7 +6,7 @@ import torch
 
 import priors
 from operators import Masking
-from priors import VESDE, VPSDE, DataRange
+from priors import VESDE, VPSDE, DataRange, RectifiedFlowSDE
 from priors.losses import denoising_score_matching
 from priors.objectives import Focus
 from priors.pictures import Crops, Pictures
@@ -18,7 +18,12 @@ from tests.cases import score_prior
 
 def of_priors() -> Iterator[Good]:
     network = score_prior()
-    for name, sde in {"VESDE": VESDE(), "VPSDE": VPSDE(), "LadderSDE": LadderSDE.ddpm(n=50)}.items():
+    for name, sde in {
+        "VESDE": VESDE(),
+        "VPSDE": VPSDE(),
+        "RectifiedFlowSDE": RectifiedFlowSDE(),
+        "LadderSDE": LadderSDE.ddpm(n=50),
+    }.items():
         for curve in ("alpha", "sigma", "f", "g2"):
             yield Good(f"{name}.{curve}", getattr(sde, curve), {"t": 0.5})
         yield Good(f"{name}.bridge", sde.bridge, {"t": 0.5, "s": 0.2})
@@ -32,6 +37,7 @@ def of_priors() -> Iterator[Good]:
         Good("VESDE", VESDE, {"sigma_min": 0.01, "sigma_max": 50.0}),
         Good("VPSDE", VPSDE, {"beta_min": 0.1, "beta_max": 20.0, "scale": 1.0}),
         Good("SubVPSDE", priors.SubVPSDE, {"beta_min": 0.1, "beta_max": 20.0, "scale": 1.0}),
+        Good("RectifiedFlowSDE", RectifiedFlowSDE, {"scale": 1.0, "end": 0.99}),
         Good("LadderSDE", LadderSDE, {"alphas": (1.0, 1.0), "sigmas": (0.1, 1.0)}),
         Good("smld", LadderSDE.smld, {"sigma_min": 0.1, "sigma_max": 1.0, "n": 10}),
         Good("ddpm", LadderSDE.ddpm, {"beta_min": 0.1, "beta_max": 5.0, "n": 10, "scale": 1.0}),
@@ -109,6 +115,21 @@ def of_priors() -> Iterator[Good]:
                 "differentiable": None,
             },
         ),
+        Good(
+            "from_velocity",
+            priors.from_velocity,
+            {
+                "velocity": lambda x, t: x,
+                "path": "linear",
+                "event_shape": (1, 8, 8),
+                "range": DataRange(),
+                "data_at": 0,
+                "time_scale": 1.0,
+                "variance": 0.25,
+                "moments": None,
+            },
+        ),
+        Good("Latent", priors.Latent, {"prior": network, "encoder": None, "decoder": torch.nn.Identity()}),
         Good("Moments.isotropic", priors.Moments.isotropic, {"event_shape": (1, 8, 8), "variance": 1.0}),
         Good("Moments.of_images", priors.Moments.of_images, {"images": torch.rand(4, 1, 8, 8), "rank": 2}),
         Good("of_covariance", priors.Moments.of_covariance, {"mean": torch.zeros(2), "covariance": torch.eye(2)}),

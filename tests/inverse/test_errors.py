@@ -210,7 +210,7 @@ def test_every_operator_above_is_refused_by_some_and_served_by_others():
     svd = {"scoremri", "ddrm", "ddnm", "splitgibbs", "tds", "mcgdiff"}
     orthogonal = {"replacement", "repaint", "mcg"}
     assert refused == {
-        "nonlinear": everyone - {"dps", "reddiff", "daps"},
+        "nonlinear": everyone - {"dps", "reddiff", "daps", "linearized"},
         "no singular basis": svd | orthogonal | {"classifier"},
         "singular values that differ": orthogonal | {"classifier"},
         "noise that differs": svd | orthogonal | {"daps", "classifier"},

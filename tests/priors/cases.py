@@ -7,11 +7,28 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from priors import SDE, VESDE, VPSDE, DataRange, GaussianMixture, NoisyClassifier, ScorePrior, SubVPSDE
+from priors import (
+    SDE,
+    VESDE,
+    VPSDE,
+    DataRange,
+    GaussianMixture,
+    NoisyClassifier,
+    RectifiedFlowSDE,
+    ScorePrior,
+    SubVPSDE,
+)
 from priors.data import ImageSet
 from priors.nets import Encoder, EncoderConfig, NCSNpp, UNetConfig
 
-SDES: dict[str, SDE] = {"ve": VESDE(), "vp": VPSDE(), "subvp": SubVPSDE(), "vp-half": VPSDE(scale=0.5)}
+SDES: dict[str, SDE] = {
+    "ve": VESDE(),
+    "vp": VPSDE(),
+    "subvp": SubVPSDE(),
+    "vp-half": VPSDE(scale=0.5),
+    "flow": RectifiedFlowSDE(),
+    "flow-half": RectifiedFlowSDE(scale=0.5),
+}
 KINDS = ("dense", "diagonal", "tied", "tied-diagonal")
 F64 = torch.float64
 M = TypeVar("M", bound=nn.Module)

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from priors import VESDE, VPSDE, RowRNG, SubVPSDE
+from priors import VESDE, VPSDE, RectifiedFlowSDE, RowRNG, SubVPSDE
+from priors.noising import checked_sde
 from priors.sde import LadderSDE, from_spec
 from tests.priors.cases import F64, SDES
 
@@ -125,6 +126,22 @@ def test_spec_survives_json(sde):
     assert again == sde and type(again) is type(sde)
 
 
+class Whole(RectifiedFlowSDE):
+    """The path to its very end."""
+
+    def alpha(self, t):
+        return 1 - torch.as_tensor(t)
+
+
+def test_the_linear_path_of_the_paper():
+    """Straight lines, x_u = (1 - u) x0 + u z at u = end t, and nearly all of it."""
+    sde, u = RectifiedFlowSDE(scale=0.5, end=0.8), 0.8 * TIMES
+    torch.testing.assert_close(sde.alpha(TIMES), 1 - u)
+    torch.testing.assert_close(sde.sigma(TIMES), 0.5 * u)
+    # less of x0 is left at t = 1 than under VP
+    assert 0 < float(RectifiedFlowSDE().alpha(1.0)) < float(VPSDE().alpha(1.0))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -139,6 +156,8 @@ def test_spec_survives_json(sde):
         (lambda: LadderSDE((1.0, 1.0), (0.0, 1.0)), "numbers > 0"),
         (lambda: LadderSDE((1.0, 1.0), (math.nan, 1.0)), "sigmas, a level = nan: expected a finite number"),
         (lambda: LadderSDE((1.0, 1.0), (2.0, 1.0)), "reverse a falling ladder"),
+        (lambda: RectifiedFlowSDE(end=1.0), "end = 1.0"),
+        (lambda: checked_sde(Whole()), r"alpha\(1\) = 0 of Whole: .*as priors.RectifiedFlowSDE does"),
         (lambda: VPSDE(scale="1"), "scale = '1'"),  # type: ignore[arg-type]
         (lambda: from_spec({"type": "Brownian"}), "Brownian.*expected one of"),
         (lambda: from_spec({"type": "VESDE", "beta_min": 1.0}), "beta_min"),

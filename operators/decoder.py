@@ -1,0 +1,78 @@
+"""A decoder as an operator, and the derivative of an operator at a point as a linear one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from .arguments import rows
+from .base import Operator, Shape
+from .linear_operator import LinearOperator
+from .noise import Noise
+
+
+class Decoder(Operator):
+    """A decoder, or any differentiable map, as an operator without noise: ``operator @ Decoder(decode)`` measures the
+    picture of a latent.
+
+    Arguments:
+        decode: latents (N, *E) -> pictures (N, *M), a module in evaluation mode or a function, in torch.
+        event_shape: E, of one latent.
+
+    Raises:
+        TypeError: a decoder that is not callable.
+    """
+
+    def __init__(self, decode: Callable[[Tensor], Tensor], event_shape: Shape | None = None) -> None:
+        super().__init__(event_shape=event_shape)
+        if not callable(decode):
+            raise TypeError(f"Decoder: decode = {decode!r:.60}: expected a module or function, latents -> pictures")
+        self.decode = decode
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rows("Decoder: the decoder's output", self.decode(x), "picture")
+
+
+class Linearization(LinearOperator):
+    """The derivative J of an operator at given events: v -> J v, with J^T y as its adjoint; noise and support as there.
+
+    Products with J by forward differentiation, with J^T by `Operator.vjp`.
+
+    Arguments:
+        operator: of N rows.
+        point: (N, *E), the events.
+    """
+
+    def __init__(self, operator: Operator, point: Tensor) -> None:
+        super().__init__(event_shape=tuple(point.shape[1:]))
+        self.operator, self.point = operator.at(tuple(point.shape[1:])), point
+
+    def _set_noise(self, noise: Any) -> None:
+        pass  # that of the operator
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return self.structure | (self.operator.capabilities & {"gaussian", "isotropic"})
+
+    @property
+    def noise(self) -> Noise:  # type: ignore[override]
+        """That of the operator."""
+        return self.operator.noise
+
+    @property
+    def support(self) -> Tensor | None:
+        return self.operator.support
+
+    def forward(self, x: Tensor) -> Tensor:
+        with sdpa_kernel(SDPBackend.MATH):  # fused attention has no forward derivative
+            return torch.func.jvp(self.operator, (self.point,), (x,))[1]
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.operator.vjp(self.point, y)
+
+    def known_shape(self, event_shape: Shape) -> Shape:
+        return self.operator.known_shape(event_shape)
