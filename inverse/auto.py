@@ -13,7 +13,7 @@ from inverse.guidance import MMPS
 from inverse.methods import METHODS, Sampler
 from operators import Operator
 
-EVIDENCE = Path(__file__).with_name("evidence.json")
+EVIDENCE, NETWORKS = (Path(__file__).with_name(name) for name in ("evidence.json", "evidence_networks.json"))
 BUDGETS = {"fast": 30, "balanced": 100, "exact": 10**9}  # evaluations and backward passes per sample
 SLACK = 1.05  # a few passes more than the budget are no reason to take a worse method
 # what the oracle measures for "auto" besides every method: the same guidance at other costs
@@ -31,6 +31,9 @@ VARIANTS = {
     ),
 }
 # where nothing was measured: the most exact first
+# and what is measured on trained networks besides: `inverse-bench run efficiency`
+NETWORK_VARIANTS = {"mmps, one pass": replace(METHODS["mmps"], guidance=MMPS(1), n_steps=10)}
+TIED = 1.01  # CRPS of settings that count as equally accurate on networks, relative to the best
 FALLBACK = ("classifier", "mmps", "dps", "diffpir", "daps", "reddiff")
 
 
@@ -58,6 +61,16 @@ def evidence() -> list[dict[str, Any]]:
     return json.loads(EVIDENCE.read_text()) if EVIDENCE.exists() else []
 
 
+@lru_cache(maxsize=1)
+def networks() -> list[dict[str, Any]]:
+    """The rows of evidence_networks.json, made by ``inverse-bench run efficiency``: plain data.
+
+    Keys: as `evidence`, of candidates in METHODS or NETWORK_VARIANTS, and values (numbers per image); the ratio is that
+    of the CRPS to the best candidate's.
+    """
+    return json.loads(NETWORKS.read_text()) if NETWORKS.exists() else []
+
+
 def measured_numbers(operator: Operator, event_shape: tuple[int, ...]) -> int:
     """How many numbers one measurement of an event of shape E has, without those outside the support."""
     operator = operator.at(event_shape)
@@ -74,6 +87,7 @@ def choose(
     n_samples: int = 8,
     budget: str = "balanced",
     differentiable: bool = True,
+    network: bool = False,
 ) -> Choice:
     """The measured method that came nearest to exact posteriors on problems like this one.
 
@@ -81,9 +95,12 @@ def choose(
     with the nearest number of measurements, on a log scale within a factor 4, among the candidates that the operator
     can serve and that kept to the budget on the nearest ones, because some pay per measured number. Of a problem
     that was measured with several numbers of samples, the largest up to n_samples counts; methods that weight particles
-    are considered only for at least as many samples as they were measured with.
+    are considered only for at least as many samples as they were measured with. Of a trained network no posterior is
+    known: up to the balanced budget the choice is then the cheapest setting whose CRPS is within 1 % of the best on
+    the shipped prior with the nearest number of values per image.
     Arguments: operator; event_shape (E); n_samples; budget: "fast" (30 evaluations and backward passes per sample),
-    "balanced" (100) or "exact" (what is nearest at any cost); differentiable: `Prior.differentiable` of the prior.
+    "balanced" (100) or "exact" (what is nearest at any cost); differentiable: `Prior.differentiable` of the prior;
+    network: whether the prior's density is not known in closed form (`Prior.has_log_prob`).
     Raises: ValueError for an unknown budget, or where no method serves the operator.
     """
     if not isinstance(budget, str) or budget not in BUDGETS:
@@ -91,6 +108,8 @@ def choose(
     numbers = prod(operator.known_shape(event_shape))
     known = (METHODS | VARIANTS).items()
     candidates = {name: m for name, m in known if serves(m, operator, differentiable, numbers)}
+    if network and budget != "exact" and (found := _on_networks(operator, event_shape, budget, differentiable)):
+        return found
     rows, nearest = (
         ([], []) if "noisy_likelihood" in operator.capabilities else _alike(operator, event_shape, n_samples)
     )
@@ -130,6 +149,44 @@ def choose(
         "a differentiable forward with Gaussian noise, or a noisy_log_likelihood, is the least"
         + ("" if differentiable else "; and this prior's denoiser has no derivative, which leaves fewer methods")
     )
+
+
+def _on_networks(operator: Operator, event_shape: tuple[int, ...], budget: str, differentiable: bool) -> Choice | None:
+    """The cheapest of the most accurate settings on a shipped prior with images of about this size; None if none was
+    measured that the operator and the budget permit."""
+    if "noisy_likelihood" in operator.capabilities or not networks():
+        return None
+    numbers, known = prod(operator.known_shape(event_shape)), METHODS | NETWORK_VARIANTS
+    rows = _nearest(networks(), "values", prod(event_shape), 0.0)
+    rows = _nearest(rows, "measured", measured_numbers(operator, event_shape), log(4))
+    found: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in rows:
+        if serves(known[row["candidate"]], operator, differentiable, numbers):
+            found.setdefault((row["candidate"], row["n_steps"]), []).append(row)
+    most = SLACK * BUDGETS[budget]
+    scores = {
+        key: geometric_mean(row["ratio"] for row in of)
+        for key, of in found.items()
+        if max(row["passes"] for row in of) <= most
+    }
+    if not scores:
+        return None
+    tied = [key for key, score in scores.items() if score <= TIED * min(scores.values())]
+    name, steps = min(tied, key=lambda key: max(row["passes"] for row in found[key]))
+    reason = f"the cheapest of the most accurate settings for {type(operator).__name__} within the {budget} budget"
+    details = (
+        "measured on shipped priors: CRPS relative to the most accurate setting: "
+        + ", ".join(f"{row['ratio']:.3f} on {row['problem']}" for row in found[name, steps])
+        + "; see benchmarks/results/efficiency.md"
+    )
+    return Choice(known[name], steps, reason, details)
+
+
+def _nearest(rows: list[dict[str, Any]], name: str, value: float, more: float) -> list[dict[str, Any]]:
+    """The rows whose number ``name`` is nearest to a value on a log scale, and those up to ``more`` further away."""
+    away = [abs(log(row[name]) - log(value)) for row in rows]
+    least = min(away, default=0.0)
+    return [row for row, distance in zip(rows, away, strict=True) if distance <= least + more + 1e-9]
 
 
 def serves(method: Sampler, operator: Operator, differentiable: bool = True, numbers: int = 0) -> bool:
@@ -180,17 +237,19 @@ def resolve(
     n_samples: int = 8,
     budget: str | None = None,
     differentiable: bool = True,
+    network: bool = False,
 ) -> Choice:
     """A name from METHODS, "auto" or a composition, checked against the operator.
 
     Arguments: method; operator; event_shape (E); n_samples; budget: as `choose`, for "auto" alone; differentiable:
-    `Prior.differentiable` of the prior.
+    `Prior.differentiable` of the prior; network: as `choose`.
     Raises: TypeError for another type; ValueError for an unknown name, an operator or a prior that the method cannot
     serve, or a budget with a method that was named.
     """
     if isinstance(method, str):
         if method == "auto":
-            return choose(operator, event_shape, n_samples, "balanced" if budget is None else budget, differentiable)
+            budget = "balanced" if budget is None else budget
+            return choose(operator, event_shape, n_samples, budget, differentiable, network)
         if method not in METHODS:
             close = difflib.get_close_matches(method.lower(), METHODS, n=1)
             hint = f" (did you mean {close[0]!r}?)" if close else ""

@@ -186,7 +186,8 @@ class Solver(Row):
     def chosen(self, operator: Operator, prior: Prior, n_samples: int) -> Choice:
         """The method and steps that it means here."""
         if self.method == "auto":
-            return choose(operator, tuple(prior.event_shape), n_samples, self.budget or "balanced")
+            budget, network = self.budget or "balanced", not prior.has_log_prob
+            return choose(operator, tuple(prior.event_shape), n_samples, budget, network=network)
         method = METHODS[self.method]
         if self.guidance and isinstance(method, Method):
             method = replace(method, guidance=replace(method.guidance, **self.guidance))  # type: ignore[type-var]

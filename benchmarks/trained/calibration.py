@@ -176,7 +176,7 @@ def plot(found: Sequence[Calibration], path: Path) -> None:
 def _method(
     name: str, operator: Operator, prior: Prior, n_samples: int, n_cg: int | None, predictor: str | None
 ) -> Sampler:
-    choice = resolve(name, operator, tuple(prior.event_shape), n_samples)
+    choice = resolve(name, operator, tuple(prior.event_shape), n_samples, network=not prior.has_log_prob)
     method = choice.method
     if name == "auto":  # what a user of solve() gets, untouched
         return replace(method, n_steps=choice.n_steps)

@@ -1,8 +1,11 @@
-"""Quality against cost of moment matching on photographs: backward passes a step, steps, and precision."""
+"""Quality against cost of moment matching on trained networks: backward passes a step, steps, and precision."""
 
+import json
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -12,97 +15,216 @@ from torch import Tensor
 import operators
 import priors
 from benchmarks.common.commands import Out, Seed, finish
+from benchmarks.common.keys import fingerprint, key
 from benchmarks.common.provenance import RESULTS
 from benchmarks.common.ranks import ranks
+from benchmarks.common.records import Records
 from benchmarks.suite.scores import crps
-from inverse import METHODS, solve
+from inverse import METHODS, Method, solve
+from inverse.auto import NETWORK_VARIANTS, NETWORKS, measured_numbers
 from inverse.guidance import MMPS
-from inverse.methods import Sampler
+from inverse.methods import composition
 from inverse.quality import psnr
-from operators import GaussianNoise, LinearOperator
-from priors import ScorePrior
+from operators import GaussianNoise, LinearOperator, Operator
+from priors import Prior
+from priors.files import atomic
 
 SIGMA = 0.02
-TWO, ONE = MMPS(2, complete=False), MMPS(1)  # as published with two steps of conjugate gradients; one, completed
-SETTINGS: tuple[tuple[str, Sampler, str], ...] = (
-    ("two passes a step, 32 steps", replace(METHODS["mmps"], guidance=TWO, n_steps=32), "float32"),
-    ("two passes a step, 16 steps", replace(METHODS["mmps"], guidance=TWO, n_steps=16), "float32"),
-    ("two passes a step, completed, 32 steps (mmps)", METHODS["mmps"], "float32"),
-    ("one pass a step, 16 steps", replace(METHODS["mmps"], guidance=ONE, n_steps=16), "float32"),
-    ("one pass a step, 16 steps", replace(METHODS["mmps"], guidance=ONE, n_steps=16), "bfloat16"),
-    ("one pass a step, 10 steps", replace(METHODS["mmps"], guidance=ONE, n_steps=10), "bfloat16"),
+Shape = tuple[int, ...]
+
+
+def _method(name: str) -> Method:
+    method = (METHODS | NETWORK_VARIANTS)[name]
+    assert isinstance(method, Method)
+    return method
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A method at a cost. Attributes: name; method; candidate: its name for `inverse.auto`, "" if it is no candidate;
+    precision: as of `solve`."""
+
+    name: str
+    method: Method
+    candidate: str = ""
+    precision: str = "auto"
+
+
+PUBLISHED = replace(_method("mmps"), guidance=MMPS(2, complete=False), n_steps=16)
+SETTINGS = (
+    Setting("two passes a step as published, 16 steps, float32", PUBLISHED, precision="float32"),
+    Setting("two passes a step, 32 steps (mmps)", _method("mmps"), "mmps"),
+    Setting("two passes a step, 10 steps", replace(_method("mmps"), n_steps=10), "mmps"),
+    Setting("one pass a step, 16 steps", replace(_method("mmps, one pass"), n_steps=16), "mmps, one pass"),
+    Setting("one pass a step, 10 steps", _method("mmps, one pass"), "mmps, one pass"),
 )
 
 
-def tasks(shape: tuple[int, ...]) -> dict[str, LinearOperator]:
-    """The operators, for images of one shape (C, H, W)."""
-    noise = GaussianNoise(SIGMA)
-    return {
-        "motion blur, 9 px": operators.Blur.motion(9, seed=1, noise=noise),
-        "70 % of the pixels missing": operators.Masking.random(shape, 0.3, seed=0, noise=noise),
-        "downsampling x4": operators.Downsampling(4, noise=noise),
-    }
+@dataclass(frozen=True)
+class Scene:
+    """Measurements of images of one prior. Attributes: prior; side in pixels (None: the prior's own); images; samples
+    of each; operators: title -> operator by event shape."""
+
+    prior: str
+    side: int | None
+    images: int
+    samples: int
+    operators: dict[str, Callable[[Shape], LinearOperator]]
 
 
-def crops(name: str, size: int, n: int) -> Tensor:
-    """n crops (n, C, size, size), at places drawn with a fixed seed, of the images shipped with a prior."""
+def _masked(shape: Shape, keep: float) -> LinearOperator:
+    return operators.Masking.random(shape, keep, seed=0, noise=GaussianNoise(SIGMA))
+
+
+def _blurred(shape: Shape) -> LinearOperator:
+    return operators.Blur.motion(9, seed=1, noise=GaussianNoise(SIGMA))
+
+
+def _shrunk(shape: Shape) -> LinearOperator:
+    return operators.Downsampling(4, noise=GaussianNoise(SIGMA))
+
+
+def _accelerated(shape: Shape) -> LinearOperator:
+    return operators.Fourier.cartesian(shape, 4, noise=GaussianNoise(SIGMA))
+
+
+def _projected(shape: Shape) -> LinearOperator:
+    return operators.Radon(30, noise=GaussianNoise(0.1))
+
+
+SHARP = {"motion blur, 9 px": _blurred, "downsampling x4": _shrunk}
+SCENES = (
+    Scene("natural", 64, 6, 8, SHARP | {"70 % of pixels missing": lambda shape: _masked(shape, 0.3)}),
+    Scene("brain-mri", None, 5, 8, {"Cartesian MRI x4": _accelerated}),
+    Scene("ct", 64, 4, 8, {"tomography, 30 angles": _projected}),
+    Scene("fashion-mnist", None, 10, 8, SHARP | {"50 % of pixels missing": lambda shape: _masked(shape, 0.5)}),
+)
+WORK = Path("runs/efficiency")
+Found = list[tuple[str, str, Setting, dict]]  # prior, measurement, setting and record of each run
+
+
+def crops(name: str, side: int, n: int) -> Tensor:
+    """n crops (n, C, side, side), at places drawn with a fixed seed, of the images shipped with a prior."""
     images, generator = priors.samples(name).floats(), torch.Generator().manual_seed(1)
     found = []
     for i in range(n):
-        top, left = (int(torch.randint(0, side - size + 1, (1,), generator=generator)) for side in images.shape[2:])
-        found.append(images[i % len(images), :, top : top + size, left : left + size])
+        top, left = (int(torch.randint(0, size - side + 1, (1,), generator=generator)) for size in images.shape[2:])
+        found.append(images[i % len(images), :, top : top + side, left : left + side])
     return torch.stack(found)
 
 
-def measured(prior: ScorePrior, operator: LinearOperator, truth: Tensor, method: Sampler, precision: str, samples: int,
-             seed: int) -> dict[str, str]:  # fmt: skip
-    """One row: quality of the samples, and passes and processor time of a sample."""
+def measured(prior: Prior, operator: Operator, truth: Tensor, setting: Setting, samples: int, seed: int) -> dict:
+    """Quality of the samples, and passes and processor time of a sample, as plain data."""
     y, start = operator.measure(truth, seed=seed), time.process_time()
-    solution = solve(prior, operator, y, samples, method, seed=seed, progress=False, precision=precision)
+    solution = solve(
+        prior, operator, y, samples, setting.method, seed=seed, progress=False, precision=setting.precision
+    )
     seconds = (time.process_time() - start) / (len(truth) * samples)
     found = ranks(truth.flatten(1), solution.samples.flatten(2))
     equal = torch.full((len(truth), samples), 1 / samples)
     return {
-        "PSNR of the mean, dB": f"{psnr(solution.mean, truth).mean().item():.2f}",
-        "CRPS, thousandths": f"{1000 * crps(truth, solution.samples, equal).mean().item():.2f}",
-        "80 % interval covers": f"{100 * found.coverage(0.8).mean().item():.1f}",
-        "95 % interval covers": f"{100 * found.coverage(0.95).mean().item():.1f}",
-        "evaluations + passes": f"{solution.nfe} + {solution.nvjp}",
-        "seconds": f"{seconds:.3f}",
+        "psnr": psnr(solution.mean, truth).mean().item(),
+        "crps": [1000 * value for value in crps(truth, solution.samples, equal).tolist()],
+        "covers": [100 * found.coverage(level).mean().item() for level in (0.8, 0.95)],
+        "nfe": solution.nfe,
+        "nvjp": solution.nvjp,
+        "seconds": seconds,
+        "measured": measured_numbers(operator, tuple(prior.event_shape)),
+        "values": prod(prior.event_shape),
     }
 
 
 def run(
-    name: str, size: int, images: int, samples: int, seed: int, settings: Sequence = SETTINGS
-) -> list[dict[str, str]]:
-    """The rows of the table. Arguments: name of a prior of any image size; size (pixels); images; samples K; seed."""
-    prior = priors.load(name)
-    assert isinstance(prior, ScorePrior)
-    prior, truth = prior.resized((prior.event_shape[0], size, size)), crops(name, size, images)
+    scenes: Sequence[Scene], settings: Sequence[Setting], work: Path, seed: int = 0
+) -> list[tuple[str, str, Setting, dict]]:
+    """Prior, measurement, setting and record of each run; those that lie in ``work`` are read."""
+    kept, found = Records(work / "efficiency.jsonl"), []
+    for scene in scenes:
+        prior = priors.load(scene.prior)
+        if scene.side is not None:
+            prior = prior.resized((prior.event_shape[0], scene.side, scene.side))
+        shape = tuple(prior.event_shape)
+        truth = crops(scene.prior, shape[-1], scene.images)
+        for title, make in scene.operators.items():
+            for setting in settings:
+                facts = {"prior": fingerprint(prior), "task": title, "shape": shape, "images": scene.images}
+                facts |= {"method": composition(setting.method), "precision": setting.precision}
+                name = key("efficiency", samples=scene.samples, seed=seed, **facts)
+                if name not in kept.found:
+                    kept.add(name, measured(prior, make(shape), truth, setting, scene.samples, seed))
+                found.append((scene.prior, title, setting, kept.found[name]))
+    return found
+
+
+def table(found: Found) -> list[dict[str, str]]:
+    """A row per run, with its processor time and CRPS over those of the first setting of the same measurement."""
+    rows = []
+    for prior, title, setting, record in found:
+        first = next(r for p, t, _, r in found if (p, t) == (prior, title))
+        difference = torch.tensor(record["crps"]) / torch.tensor(first["crps"])
+        error = difference.std().item() / len(difference) ** 0.5 if len(difference) > 1 else float("nan")
+        rows.append(
+            {
+                "prior": prior,
+                "measurement": title,
+                "setting": setting.name,
+                "PSNR of the mean, dB": f"{record['psnr']:.2f}",
+                "CRPS, thousandths": f"{_mean(record):.2f}",
+                "CRPS over first": f"{difference.mean().item():.3f} ± {error:.3f}",
+                "80 %, 95 % intervals cover": "{:.1f}, {:.1f}".format(*record["covers"]),
+                "evaluations + passes": f"{record['nfe']} + {record['nvjp']}",
+                "seconds a sample": f"{record['seconds']:.3f}",
+                "seconds over first": f"{record['seconds'] / first['seconds']:.2f}",
+            }
+        )
+    return rows
+
+
+def evidence(found: Found) -> list[dict]:
+    """The candidates' rows for `inverse.auto`: CRPS over that of the best candidate, passes, and sizes."""
+    rows = [entry for entry in found if entry[2].candidate]
+    best: dict[tuple[str, str], float] = {}
+    for prior, title, _, record in rows:
+        best[prior, title] = min(best.get((prior, title), _mean(record)), _mean(record))
     return [
-        {"measurement": task, "setting": setting, "precision": precision}
-        | measured(prior, operator, truth, method, precision, samples, seed)
-        for task, operator in tasks(tuple(prior.event_shape)).items()
-        for setting, method, precision in settings
+        {
+            "candidate": setting.candidate,
+            "problem": f"{prior}, {title}",
+            "values": record["values"],
+            "measured": record["measured"],
+            "n_steps": setting.method.n_steps,
+            "passes": record["nfe"] + record["nvjp"],
+            "samples": 1,
+            "ratio": round(_mean(record) / best[prior, title], 4),
+        }
+        for prior, title, setting, record in rows
     ]
 
 
+def _mean(record: dict) -> float:
+    return sum(record["crps"]) / len(record["crps"])
+
+
 def run_efficiency(
-    prior: str = "natural",
-    size: Annotated[int, typer.Option(help="pixels a side")] = 64,
-    images: int = 8,
-    samples: int = 8,
+    prior: Annotated[list[str] | None, typer.Option(help="of the scenes; default: all; repeat")] = None,
     seed: Seed = 0,
+    work: Annotated[Path, typer.Option(help="folder of the records; a killed run continues there")] = Path(
+        "runs/efficiency"
+    ),
+    use: Annotated[
+        bool, typer.Option("--evidence", help="use these figures as the evidence for method='auto'")
+    ] = False,
     out: Out = RESULTS,
 ) -> None:
     """PSNR, CRPS, coverage and time of `mmps` by backward passes, steps and precision."""
-    table = run(prior, size, images, samples, seed)
+    found = run([scene for scene in SCENES if not prior or scene.prior in prior], SETTINGS, work, seed)
     notes = (
-        f"{images} crops of {size} x {size} pixels of the images shipped with {prior}, sigma_y {SIGMA:g}, {samples} "
-        "samples each. Coverage in % of central intervals, per pixel. Seconds of processor time per sample, one "
-        "thread. The first two rows are MMPS as published; the others complete the solve by the Gaussian of the "
-        "prior's moments."
+        f"Images shipped with the priors, sigma_y {SIGMA:g} (tomography: .1), 8 samples of each image. CRPS and "
+        "coverage (in %, of central intervals) are per pixel. Seconds are of processor time, one thread. The first "
+        "setting of a measurement is MMPS as published in float32, the others complete the solve by the Gaussian of the "
+        'prior\'s moments and compute networks in bfloat16 where `precision="auto"` does. ± is one standard error over images.'
     )
-    finish(
-        "efficiency", "Quality against cost", table, notes, out, size=size, images=images, samples=samples, seed=seed
-    )
+    finish("efficiency", "Quality against cost", table(found), notes, out, seed=seed)
+    if use:
+        with atomic(NETWORKS) as temporary:
+            temporary.write_text(json.dumps(evidence(found), indent=1) + "\n")

@@ -81,7 +81,7 @@ def scan(
         sized = p.resized((p.event_shape[0], *one.size))
         problem = _posed(one, p.event_shape[0], given, accelerate is not None)
         done = len(found[n].samples) if n in found else 0
-        choice = resolve(method, problem.operator, sized.event_shape, samples, budget)
+        choice = resolve(method, problem.operator, sized.event_shape, samples, budget, network=not p.has_log_prob)
         if done and choice.method.weighted:
             raise ValueError(
                 f"{path} has {done} weighted samples by {choice.method.name}, to which none can be added; "

@@ -49,7 +49,8 @@ def checked(
         raise ValueError(f"y is on {y.device} and the prior on {prior.device}: move one with .to(...)")
     event_shape = tuple(prior.event_shape)
     operator = through(prior, operator).at(event_shape)
-    chosen = resolve(method, operator, event_shape, n_samples, budget, _differentiable(prior, method))
+    able, network = _differentiable(prior, method), not prior.has_log_prob
+    chosen = resolve(method, operator, event_shape, n_samples, budget, able, network)
     if antithetic:
         check_antithetic(chosen.method, n_samples, first)
     operator.validate_y(y, event_shape)
