@@ -221,8 +221,9 @@ def run_efficiency(
     notes = (
         f"Images shipped with the priors, sigma_y {SIGMA:g} (tomography: .1), 8 samples of each image. CRPS and "
         "coverage (in %, of central intervals) are per pixel. Seconds are of processor time, one thread. The first "
-        "setting of a measurement is MMPS as published in float32, the others complete the solve by the Gaussian of the "
-        'prior\'s moments and compute networks in bfloat16 where `precision="auto"` does. ± is one standard error over images.'
+        "setting of a measurement is MMPS as published in float32. The others complete the solve by the Gaussian of "
+        "the prior's moments, and their networks compute in bfloat16 where precision='auto' does. ±: one standard "
+        "error over images."
     )
     finish("efficiency", "Quality against cost", table(found), notes, out, seed=seed)
     if use:
