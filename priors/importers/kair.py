@@ -1,0 +1,124 @@
+"""Denoisers of KAIR: state dicts of FFDNet, DRUNet and DnCNN."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from priors.arguments import number
+from priors.importers.denoiser import DenoiserPrior, from_denoiser
+from priors.importers.torch_file import Uninitialised, fill, state_dict
+from priors.nets.denoisers import DnCNN, DRUNet, FFDNet
+from priors.noising import SDE
+from priors.spectrum import Spectrum
+
+WHAT = "KAIR state dict"
+LEVELS = {"ffdnet": (0.0, 75 / 255), "drunet": (0.0, 50 / 255), "dncnn-blind": (0.0, 55 / 255)}  # of their training
+SPECTRUM = Path(__file__).parents[1] / "shipped"
+
+
+def load(
+    path: str | Path,
+    config: str | Mapping[str, float] | None = None,
+    event_shape: tuple[int, ...] | None = None,
+    sde: SDE | None = None,
+) -> DenoiserPrior:
+    """The prior of a denoiser, in image units [0, 1]; network, widths and depth are deduced from the tensors.
+
+    Above the noise levels of its training the prior is the Gaussian with the spectrum of natural pictures, which is
+    that of the shipped priors "natural" and "natural-grey".
+    Source: Zhang, Zuo & Zhang 2018 (FFDNet); Zhang et al. 2021 (DRUNet); Zhang et al. 2017 (DnCNN).
+    Arguments: path of a .pth or .safetensors file; config: {"sigma_min": ..., "sigma_max": ...}, the noise levels of
+    the training in image units (FFDNet: 0 to 75 / 255, DRUNet: 0 to 50 / 255), or for a DnCNN of any level
+    "dncnn-blind" (0 to 55 / 255): a file does not say for which level it is; event_shape (C, H, W): of your pictures;
+    sde: as of `priors.from_denoiser`.
+    Returns: `DenoiserPrior` in evaluation mode and without parameter gradients.
+    Raises: FileNotFoundError; ValueError for a damaged or foreign file, a missing event_shape or noise range, and
+    another number of channels.
+    """
+    weights = state_dict(path, WHAT)
+    if all(name[0].isdigit() for name in weights):  # a sequence saved without its module
+        weights = {f"model.{name}": value for name, value in weights.items()}
+    try:
+        with Uninitialised():
+            kind, channels, network = built(weights)
+    except (KeyError, IndexError, ValueError) as error:
+        raise ValueError(
+            f"{path} has tensors of no FFDNet, DRUNet or DnCNN ({error}); fetch the official file"
+        ) from None
+    fill(network, weights, path, WHAT)
+    low, high = _levels(config, kind, path)
+    if event_shape is None:
+        raise ValueError(
+            f"event_shape = None: {path} is for pictures of any size; give that of yours, ({channels}, H, W)"
+        )
+    if len(event_shape) != 3 or event_shape[0] != channels:
+        raise ValueError(f"event_shape = {event_shape}: {path} is for pictures ({channels}, H, W)")
+    return from_denoiser(
+        network,
+        sde,
+        event_shape=event_shape,
+        sigma_min=low,
+        sigma_max=high,
+        moments=natural(channels),
+        sigma_as="rows",
+        differentiable=True,
+    )
+
+
+def built(weights: Mapping[str, Tensor]) -> tuple[str, int, nn.Module]:
+    """(Kind, channels of its pictures, network) of a state dict.
+
+    Raises: KeyError or ValueError for another layout.
+    """
+    if "m_head.weight" in weights:
+        channels = weights["m_tail.weight"].shape[0]
+        levels = 1 + len({name.split(".")[0] for name in weights if name.startswith("m_down")})
+        widths = [weights["m_head.weight"].shape[0]]
+        blocks = len({name.split(".")[1] for name in weights if name.startswith("m_body.")})
+        for level in range(1, levels):
+            widths.append(weights[f"m_down{level}.{blocks}.weight"].shape[0])
+        return "drunet", channels, DRUNet(channels, tuple(widths), blocks)
+    convolutions = sorted(
+        (int(name.split(".")[1]), value)
+        for name, value in weights.items()
+        if name.startswith("model.") and name.endswith(".weight") and value.ndim == 4
+    )
+    if len(convolutions) < 2:
+        raise ValueError("fewer than two convolutions")
+    first, last = convolutions[0][1], convolutions[-1][1]
+    n_in, n_out, width, depth = first.shape[1], last.shape[0], first.shape[0], len(convolutions)
+    if n_in == n_out + 1 and n_out % 4 == 0:
+        return "ffdnet", n_out // 4, FFDNet(n_out // 4, width, depth)
+    if n_in == n_out:
+        norms = any(name.endswith("running_mean") for name in weights)
+        return "dncnn", n_out, DnCNN(n_out, width, depth, norms)
+    raise ValueError(f"{n_in} channels in and {n_out} out")
+
+
+def natural(channels: int) -> Spectrum | None:
+    """The spectrum of natural pictures of so many channels, None if there is none."""
+    name = {1: "natural-grey", 3: "natural"}.get(channels)
+    if name is None:
+        return None
+    card = json.loads((SPECTRUM / name / "card.json").read_text())
+    return Spectrum(**card["spectrum"])
+
+
+def _levels(config: Any, kind: str, path: str | Path) -> tuple[float, float]:
+    if isinstance(config, Mapping):
+        if set(config) - {"sigma_min", "sigma_max"} or "sigma_max" not in config:
+            raise ValueError(f"config = {dict(config)}: expected sigma_max, and sigma_min or none (0)")
+        return number("config['sigma_min']", config.get("sigma_min", 0.0)), number("config", config["sigma_max"])
+    if config is None and kind in LEVELS:
+        return LEVELS[kind]
+    if config == "dncnn-blind" and kind == "dncnn":
+        return LEVELS[config]
+    if kind == "dncnn":
+        raise ValueError(
+            f"config = {config!r}: {path} is a DnCNN, and does not say for which noise levels; pass config = "
+            "'dncnn-blind' for one of any level, or {'sigma_min': ..., 'sigma_max': ...} in image units"
+        )
+    raise ValueError(f"config = {config!r}: {path} is a {kind}; pass none, or {{'sigma_max': ...}}")
