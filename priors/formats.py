@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from priors.arguments import place
-from priors.checkpoints import load_folder, locate, save
+from priors.checkpoints import available, load_folder, locate, save
 from priors.devices import usable
 from priors.importers import diffusers, edm, guided_diffusion, hub, kair, score_sde
 from priors.score_prior import ScorePrior
@@ -71,6 +71,11 @@ def load(
     if config is not None and (found is None or "config" not in found.options):
         able = [name for name, format in FORMATS.items() if "config" in format.options]
         raise ValueError(f"config = {config!r} with source {str(source)!r}: only {able} take it; leave it out")
+    if found is None and ":" in str(source) and not Path(source).exists():
+        raise FileNotFoundError(
+            f"no prior {str(source)!r}: expected one of {available()}, a checkpoint's folder, or FORMAT:WHERE with a "
+            f"format of {list(FORMATS)}"
+        )
     if found is None:
         prior: Any = load_folder(locate(source, "prior"), "prior")
         taken: frozenset[str] = frozenset()

@@ -112,5 +112,5 @@ class TestFormats:
             priors.load(f"{name}:x", config="ffhq-256")
 
     def test_an_unknown_format_is_a_path(self):
-        with pytest.raises(FileNotFoundError, match="no prior 'pickle:x'.*'natural'.*guided-diffusion"):
+        with pytest.raises(FileNotFoundError, match=r"no prior 'pickle:x'.*'natural'.*FORMAT:WHERE.*'edm'"):
             priors.load("pickle:x")
