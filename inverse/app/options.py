@@ -11,7 +11,7 @@ PriorOption = Annotated[
     typer.Option(
         "--prior",
         help="a shipped prior (see `inverse priors`), a checkpoint folder, or FORMAT:WHERE: score_sde:FILE, "
-        "guided-diffusion:FILE, edm:FILE, diffusers:ID_OR_PATH or hf:OWNER/NAME",
+        "guided-diffusion:FILE, edm:FILE, kair:FILE, diffusers:ID_OR_PATH or hf:OWNER/NAME",
     ),
 ]
 ConfigOption = Annotated[

@@ -78,7 +78,12 @@ def load(source: str | Path) -> ScorePrior:
             "alone, such as a DDPMPipeline; a latent or text-to-image pipeline is no prior over images"
         )
     unet: Any = diffusers.UNet2DModel.from_pretrained(_part(folder, "unet"))  # type: ignore
-    scheduler: Any = getattr(diffusers, parts["scheduler"]).from_pretrained(_part(folder, "scheduler"))
+    kind: Any = getattr(diffusers, str(parts["scheduler"]), None)
+    if not isinstance(kind, type) or not issubclass(kind, diffusers.SchedulerMixin):
+        raise ValueError(
+            f"{source} has a {parts['scheduler']}: expected a scheduler of diffusers, such as DDPMScheduler"
+        )
+    scheduler: Any = kind.from_pretrained(_part(folder, "scheduler"))  # type: ignore[attr-defined]
     if unet.config.class_embed_type is not None:
         raise ValueError(
             f"{source} embeds classes by {unet.config.class_embed_type!r}: expected a table, num_class_embeds"
@@ -95,7 +100,7 @@ def load(source: str | Path) -> ScorePrior:
         return prior.eval()
     if hasattr(scheduler, "precondition_inputs"):
         return _edm(source, unet, scheduler.config, shape)
-    sde = _ladder(source, scheduler)
+    sde = _ladder(source, parts["scheduler"], scheduler)
     return ScorePrior(UNet(unet), sde, shape, _levels(source, scheduler), DataRange(0.5, 0.5)).eval()
 
 
@@ -124,10 +129,10 @@ def _levels(source, scheduler) -> Prediction:
     return prediction
 
 
-def _ladder(source, scheduler) -> LadderSDE:
+def _ladder(source, kind: str, scheduler) -> LadderSDE:
     if not hasattr(scheduler, "alphas_cumprod") or scheduler.config.get("timestep_type", "discrete") != "discrete":
         raise ValueError(
-            f"{source} has a {type(scheduler).__name__}: expected one of discrete timesteps with alphas_cumprod, "
+            f"{source} has a {kind}: expected one of discrete timesteps with alphas_cumprod, "
             "ScoreSdeVeScheduler, or one of EDM"
         )
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from priors.arguments import number
+from priors.arguments import number, shape
 from priors.importers.denoiser import DenoiserPrior, from_denoiser
 from priors.importers.torch_file import Uninitialised, fill, state_dict
 from priors.nets.denoisers import DnCNN, DRUNet, FFDNet
@@ -16,7 +16,34 @@ from priors.spectrum import Spectrum
 
 WHAT = "KAIR state dict"
 LEVELS = {"ffdnet": (0.0, 75 / 255), "drunet": (0.0, 50 / 255), "dncnn-blind": (0.0, 55 / 255)}  # of their training
-SPECTRUM = Path(__file__).parents[1] / "shipped"
+SIZE = (128, 128)  # that of the shipped priors of any size
+SHIPPED = Path(__file__).parents[1] / "shipped"
+
+
+class KAIRPrior(DenoiserPrior):
+    """A `DenoiserPrior` of pictures of any size.
+
+    Attributes: least_size (pixels); spectrum of the pictures, of which the moments are.
+    """
+
+    least_size = 8
+    spectrum: Spectrum | None = None
+
+    def resized(self, event_shape: tuple[int, ...]) -> "KAIRPrior":
+        """The prior of the same network over pictures of another size.
+
+        Arguments: event_shape (tuple (C, H, W)). The network is shared, not copied.
+        Raises: ValueError for another number of channels and for a size below `least_size`.
+        """
+        found, channels = shape("event_shape", event_shape), self.event_shape[0]
+        if found == self.event_shape:
+            return self
+        if len(found) != 3 or found[0] != channels or min(found[1:]) < self.least_size:
+            raise ValueError(
+                f"event_shape = {found}: expected ({channels}, H, W) with H and W of at least {self.least_size}; "
+                "convert or enlarge the picture"
+            )
+        return _prior(self.denoiser, self.sde, found, (self.sigma_min, self.sigma_max), self.spectrum)
 
 
 def load(
@@ -24,7 +51,7 @@ def load(
     config: str | Mapping[str, float] | None = None,
     event_shape: tuple[int, ...] | None = None,
     sde: SDE | None = None,
-) -> DenoiserPrior:
+) -> KAIRPrior:
     """The prior of a denoiser, in image units [0, 1]; network, widths and depth are deduced from the tensors.
 
     Above the noise levels of its training the prior is the Gaussian with the spectrum of natural pictures, which is
@@ -32,14 +59,14 @@ def load(
     Source: Zhang, Zuo & Zhang 2018 (FFDNet); Zhang et al. 2021 (DRUNet); Zhang et al. 2017 (DnCNN).
     Arguments: path of a .pth or .safetensors file; config: {"sigma_min": ..., "sigma_max": ...}, the noise levels of
     the training in image units (FFDNet: 0 to 75 / 255, DRUNet: 0 to 50 / 255), or for a DnCNN of any level
-    "dncnn-blind" (0 to 55 / 255): a file does not say for which level it is; event_shape (C, H, W): of your pictures;
-    sde: as of `priors.from_denoiser`.
-    Returns: `DenoiserPrior` in evaluation mode and without parameter gradients.
-    Raises: FileNotFoundError; ValueError for a damaged or foreign file, a missing event_shape or noise range, and
-    another number of channels.
+    "dncnn-blind" (0 to 55 / 255): a file does not say for which level it is; event_shape (C, H, W): of your pictures,
+    None: 128 x 128 pixels, see `KAIRPrior.resized`; sde: as of `priors.from_denoiser`.
+    Returns: `KAIRPrior` in evaluation mode and without parameter gradients.
+    Raises: FileNotFoundError; ValueError for a damaged or foreign file, a missing noise range, and another number
+    of channels.
     """
     weights = state_dict(path, WHAT)
-    if all(name[0].isdigit() for name in weights):  # a sequence saved without its module
+    if all(name[:1].isdigit() for name in weights):  # a sequence saved without its module
         weights = {f"model.{name}": value for name, value in weights.items()}
     try:
         with Uninitialised():
@@ -50,22 +77,19 @@ def load(
         ) from None
     fill(network, weights, path, WHAT)
     low, high = _levels(config, kind, path)
-    if event_shape is None:
-        raise ValueError(
-            f"event_shape = None: {path} is for pictures of any size; give that of yours, ({channels}, H, W)"
-        )
-    if len(event_shape) != 3 or event_shape[0] != channels:
-        raise ValueError(f"event_shape = {event_shape}: {path} is for pictures ({channels}, H, W)")
-    return from_denoiser(
-        network,
-        sde,
-        event_shape=event_shape,
-        sigma_min=low,
-        sigma_max=high,
-        moments=natural(channels),
-        sigma_as="rows",
-        differentiable=True,
+    default = _prior(network, sde, (channels, *SIZE), (low, high), natural(channels))
+    return default if event_shape is None else default.resized(event_shape)
+
+
+def _prior(
+    network: Any, sde: SDE | None, event_shape: tuple[int, ...], levels: tuple[float, float], spectrum: Spectrum | None
+) -> KAIRPrior:
+    plain = from_denoiser(
+        network, sde, event_shape=event_shape, sigma_min=levels[0], sigma_max=levels[1], moments=spectrum
     )
+    prior = KAIRPrior(network, plain.sde, event_shape, *levels, plain.variance, "rows", True, plain.moments)
+    prior.spectrum = spectrum
+    return prior.eval()
 
 
 def built(weights: Mapping[str, Tensor]) -> tuple[str, int, nn.Module]:
@@ -103,7 +127,7 @@ def natural(channels: int) -> Spectrum | None:
     name = {1: "natural-grey", 3: "natural"}.get(channels)
     if name is None:
         return None
-    card = json.loads((SPECTRUM / name / "card.json").read_text())
+    card = json.loads((SHIPPED / name / "card.json").read_text())
     return Spectrum(**card["spectrum"])
 
 

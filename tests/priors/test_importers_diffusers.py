@@ -246,7 +246,11 @@ class TestErrors:
                 "is a LDMPipeline of .*VQModel.*expected a UNet2DModel as unet and a scheduler alone",
             ),
             (lambda index: index | {"unet": ["diffusers", "UNet2DConditionModel"]}, "'unet': 'UNet2DConditionModel'"),
-            (lambda index: index | {"scheduler": ["diffusers", "KarrasVeScheduler"]}, "has a KarrasVeScheduler"),
+            (
+                lambda index: index | {"scheduler": ["diffusers", "UNet2DModel"]},
+                "has a UNet2DModel: expected a scheduler",
+            ),
+            (lambda index: index | {"scheduler": ["diffusers", "absent"]}, "has a absent: expected a scheduler"),
         ],
     )
     def test_pipelines_of_another_kind(self, tmp_path, change, message):

@@ -122,15 +122,17 @@ def test_above_its_levels_it_is_the_gaussian_of_natural_pictures(tmp_path, model
     moments = natural(3).sized((3, 16, 16))
     expected = moments.mean + moments.apply(lambda v: v / (v + s2), x - moments.mean)
     torch.testing.assert_close(prior.denoise(x, wide.time(torch.tensor(2.0))), expected, rtol=1e-4, atol=1e-5)
-    default = priors.load(saved(tmp_path / "b.pth", weights), event_shape=(3, 16, 16))
-    assert default.sde.sigma_max == 75 / 255 and default.moments is not None
+    default = priors.load(saved(tmp_path / "b.pth", weights))
+    assert default.sde.sigma_max == 75 / 255 and default.event_shape == (3, 128, 128)
+    again = default.resized((3, 16, 16))
+    assert torch.equal(again.moments.variances, moments.variances) and again.denoiser is default.denoiser
 
 
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("ffdnet", {}, r"event_shape = None: .* give that of yours, \(3, H, W\)"),
-        ("ffdnet", {"event_shape": (1, 8, 8)}, r"event_shape = \(1, 8, 8\): .* is for pictures \(3, H, W\)"),
+        ("ffdnet", {"event_shape": (1, 8, 8)}, r"event_shape = \(1, 8, 8\): expected \(3, H, W\) .* at least 8"),
+        ("ffdnet", {"event_shape": (3, 8, 7)}, r"event_shape = \(3, 8, 7\): expected \(3, H, W\) .* at least 8"),
         ("ffdnet", {"event_shape": (3, 8, 8), "config": "dncnn-blind"}, "is a ffdnet; pass none"),
         ("dncnn", {"event_shape": (3, 8, 8)}, "config = None: .* does not say for which noise levels"),
         ("ffdnet", {"event_shape": (3, 8, 8), "config": {"sigma": 1}}, "expected sigma_max"),
