@@ -79,7 +79,7 @@ def load(source: str | Path) -> ScorePrior:
         )
     unet: Any = diffusers.UNet2DModel.from_pretrained(_part(folder, "unet"))  # type: ignore
     kind: Any = getattr(diffusers, str(parts["scheduler"]), None)
-    if not isinstance(kind, type) or not issubclass(kind, diffusers.SchedulerMixin):
+    if not isinstance(kind, type) or not issubclass(kind, diffusers.SchedulerMixin):  # type: ignore
         raise ValueError(
             f"{source} has a {parts['scheduler']}: expected a scheduler of diffusers, such as DDPMScheduler"
         )
