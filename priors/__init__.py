@@ -7,8 +7,9 @@ from priors.lazy import attach
 if TYPE_CHECKING:
     from priors.analytic import Gaussian, GaussianMixture
     from priors.base import Evaluations, Prior
-    from priors.checkpoints import available, labels, load, load_classifier, samples
+    from priors.checkpoints import available, labels, load_classifier, samples
     from priors.density import log_density, log_density_along
+    from priors.formats import load, save_pretrained
     from priors.importers.deepinv import from_deepinv, to_deepinv
     from priors.importers.denoiser import from_denoiser
     from priors.importers.flow import from_velocity
@@ -29,8 +30,9 @@ else:
         {
             "analytic": ["Gaussian", "GaussianMixture"],
             "base": ["Evaluations", "Prior"],
-            "checkpoints": ["available", "labels", "load", "load_classifier", "samples"],
+            "checkpoints": ["available", "labels", "load_classifier", "samples"],
             "density": ["log_density", "log_density_along"],
+            "formats": ["load", "save_pretrained"],
             "importers.deepinv": ["from_deepinv", "to_deepinv"],
             "importers.denoiser": ["from_denoiser"],
             "importers.flow": ["from_velocity"],
@@ -83,6 +85,7 @@ __all__ = [
     "log_density_along",
     "log_likelihood",
     "samples",
+    "save_pretrained",
     "slerp",
     "temper",
     "to_deepinv",

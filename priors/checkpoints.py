@@ -9,21 +9,19 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from safetensors.torch import save_file
 from torch import nn
 
 from priors import nets
 from priors.arguments import choice, place
 from priors.data import ImageSet, read
-from priors.devices import usable
 from priors.files import FileError, atomic, reading, regular
-from priors.importers import diffusers, flow, score_sde
+from priors.importers.torch_file import Uninitialised
 from priors.moments import Moments
 from priors.nets.local import one_channel
 from priors.parsing import read_json, read_tensors
 from priors.score_prior import DataRange, NoisyClassifier, ScorePrior
-from priors.sde import SDE, from_spec
+from priors.sde import from_spec
 from priors.spectrum import Spectrum
 from priors.units import Units
 
@@ -40,7 +38,7 @@ WEIGHTS, CARD, MOMENTS, SAMPLES = "weights.safetensors", "card.json", "moments.s
 
 
 def save(folder: str | Path, trained: ScorePrior | NoisyClassifier, half: bool = False, **notes) -> None:
-    """Save a trained prior or classifier.
+    """Save a trained prior or classifier as a folder that `priors.load` reads, and as "hf:" of a hub repository.
 
     Arguments: folder (path, made if absent); trained; half: kernels and matrices in half precision, with which it
     computes in float32 again when loaded: half the file, for errors of 5e-4 of a weight; notes: what the card should
@@ -135,7 +133,7 @@ def load_folder(folder: str | Path, kind: str) -> ScorePrior | NoisyClassifier:
     elif not place.exists():  # missing in older cards
         place = None
     moments = None if place is None else read_tensors(place, "moments")
-    with reading(folder / CARD, "card", RESTORE), score_sde.Uninitialised():
+    with reading(folder / CARD, "card", RESTORE), Uninitialised():
         network = nets.build(card["network"])
         arguments = (network, from_spec(card["sde"]), tuple(card["event_shape"]))
         scaling = DataRange(**card["range"])
@@ -235,46 +233,11 @@ def locate(source: str | Path, kind: str) -> Path:
     raise FileNotFoundError(f"no {kind} {str(source)!r}: expected one of {available(kind)} or a checkpoint folder")
 
 
-def load(
-    source: str | Path,
-    sde: SDE | None = None,
-    config: str | None = None,
-    event_shape: tuple[int, ...] | None = None,
-    device: str | torch.device | None = None,
-) -> ScorePrior:
-    """A trained prior: ours, or one of other people's (see `priors.importers`).
-
-    Arguments: source: a shipped name (`available`), the path of a checkpoint folder, "score_sde:FILE" (official PyTorch
-    code of Song et al. 2021), "diffusers:ID_OR_PATH" (a pipeline) or "flow:ID_OR_PATH" (one with a flow-matching
-    scheduler); sde: another noising than that it was trained with (see `ScorePrior.with_sde`); config:
-    DATASET/SDE/NETWORK, which an official file does not say, for example "cifar10/ve/ncsnpp_continuous"; event_shape
-    (C, H, W): the size of your pictures, for a network of any size (see `ScorePrior.resized`); None: the card's;
-    device: where it computes, such as "cuda"; y and operator must be there too; None: the CPU.
-    Raises: FileNotFoundError for an unknown name or missing file; ValueError for a broken or foreign checkpoint, for an
-    sde or an event_shape that the network does not support, and for a config that is missing, unknown or not needed.
-    """
-    there = None if device is None else usable(device)
-    kind, _, where = str(place("source", source)).partition(":")
-    if config is not None and kind != "score_sde":
-        raise ValueError(
-            f"config = {config!r} with source {str(source)!r}: only 'score_sde:FILE' takes a config; omit it"
-        )
-    if kind == "score_sde":
-        prior = score_sde.load(where, config)
-    elif kind in ("diffusers", "flow"):
-        prior = (flow if kind == "flow" else diffusers).load(where)
-    else:
-        prior: ScorePrior = load_folder(locate(source, "prior"), "prior")  # type: ignore[assignment]
-    prior = prior if event_shape is None else prior.resized(event_shape)
-    prior = prior if sde is None else prior.with_sde(sde)
-    return prior if there is None else prior.to(there)
-
-
 def load_classifier(source: str | Path) -> NoisyClassifier:
     """A trained noise-conditional classifier, for `operators.Classifier`.
 
     Arguments: source: a shipped name (``available("classifier")``) or the path of a checkpoint folder.
-    Raises: as `load`.
+    Raises: as `priors.load`.
     """
     return load_folder(locate(source, "classifier"), "classifier")  # type: ignore[return-value]
 
@@ -282,7 +245,7 @@ def load_classifier(source: str | Path) -> NoisyClassifier:
 def samples(source: str | Path) -> ImageSet:
     """Test images shipped with a prior, which it was not trained on: uint8 (n, C, H, W) with labels.
 
-    Arguments: source: as `load`.
+    Arguments: source: as `locate`.
     Raises: FileNotFoundError where the checkpoint has none.
     """
     return read(locate(source, "prior") / SAMPLES)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from priors.arguments import choice, rows, settings, state
 from priors.arguments import shape as sizes
 from priors.base import Prior, expand
+from priors.labels import labelled
 from priors.moments import Moments
 from priors.noising import SDE, at_least, checked_sde
 from priors.spectrum import Spectrum, StationaryMoments
@@ -205,6 +206,16 @@ class ScorePrior(Prior, nn.Module):
                 "convert or enlarge the picture"
             )
         return self._with(event_shape=shape, moments=None)
+
+    def conditioned(self, label: int, guidance_scale: float = 1.0, null: int | None = None) -> "ScorePrior":
+        """The prior of one class, of a class-conditional network, with classifier-free guidance (`priors.labels`).
+
+        Source: Ho & Salimans 2022. A scale other than 1 costs a second evaluation, and D is no longer a posterior mean.
+        Arguments: label (int, from 0); guidance_scale (float >= 0): 1 is the class itself, 0 no class; null: the number
+        that stood for no class in training, where it is one of the classes. The network is shared, not copied.
+        Raises: ValueError for a network without classes, an unknown class, or guidance without a null class.
+        """
+        return self._with(network=labelled(self.network, label, guidance_scale, null))
 
     def in_bfloat16(self) -> "ScorePrior":
         """A copy whose network computes in bfloat16; the labels of noise levels stay in float32."""

@@ -59,7 +59,10 @@ BY_NAME = {  # files that import by a name in a text; nothing else may, where ar
     "benchmarks.suite.problems",  # a user's modules
     "benchmarks.peers.base",  # other toolkits
 }
-OPTIONAL = {"PIL", "deepinv", "diffusers", "lpips", "matplotlib", "scipy", "skimage", "tifffile", "torchvision"}
+OPTIONAL = {
+    "PIL", "deepinv", "diffusers", "huggingface_hub", "lpips", "matplotlib", "scipy", "skimage", "tifffile",
+    "torchvision",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,13 @@ PriorOption = Annotated[
     str,
     typer.Option(
         "--prior",
-        help="a shipped prior (see `inverse priors`), a checkpoint folder, score_sde:FILE or diffusers:ID_OR_PATH",
+        help="a shipped prior (see `inverse priors`), a checkpoint folder, or FORMAT:WHERE: score_sde:FILE, "
+        "guided-diffusion:FILE, edm:FILE, kair:FILE, diffusers:ID_OR_PATH or hf:OWNER/NAME",
     ),
 ]
 ConfigOption = Annotated[
-    str | None, typer.Option("--config", help="for a prior score_sde:FILE, such as cifar10/ve/ncsnpp_continuous")
+    str | None,
+    typer.Option("--config", help="what a file does not say, such as cifar10/ve/ncsnpp_continuous"),
 ]
 OutOption = Annotated[Path, typer.Option("--out", help="output folder")]
 SeedOption = Annotated[int, typer.Option("--seed")]

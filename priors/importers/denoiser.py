@@ -54,13 +54,14 @@ class DenoiserPrior(Prior, nn.Module):
         if differentiable is not None:
             flag("differentiable", differentiable)
         largest = float(sde.sigma(1.0) / sde.alpha(1.0))
-        if largest > sigma_max * (1 + 1e-6):
+        self._exceeds = largest > sigma_max * (1 + 1e-6)
+        if self._exceeds and moments is None:
             least = max(sigma_min, min(0.01, sigma_max / 10))
             raise ValueError(
                 f"sampling with {sde} asks the denoiser for sigma up to {largest:g}, and it serves {sigma_max:g}: give "
-                f"sde = VESDE({least:g}, {sigma_max:g}), whose first state is noise of that size alone, "
-                "with moments (priors.Moments.of_images or a priors.Spectrum of such pictures) a draw of their "
-                "Gaussian too, or a denoiser trained further"
+                f"sde = VESDE({least:g}, {sigma_max:g}), whose first state is noise of that size alone, or moments "
+                "(priors.Moments.of_images or a priors.Spectrum of such pictures), whose Gaussian serves above it, or "
+                "a denoiser trained further"
             )
         self.denoiser, self.sde, self.event_shape = denoiser, sde, shape("event_shape", event_shape)
         self.sigma_min, self.sigma_max, self.variance = sigma_min, sigma_max, variance
@@ -80,7 +81,21 @@ class DenoiserPrior(Prior, nn.Module):
     def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
         state(x, t, len(self.event_shape), self.device)
         alpha, sigma = self.sde.alpha(t), self.sde.sigma(t)
-        return self._denoised(x / expand(alpha, x), (sigma / alpha).clamp_min(self.sigma_min))
+        u, level = x / expand(alpha, x), (sigma / alpha).clamp_min(self.sigma_min)
+        above = level > self.sigma_max * (1 + 1e-6) if self._exceeds else None
+        if above is None or not bool(above.any()):
+            return self._denoised(u, level)
+        if level.ndim == 0:
+            return self._gaussian(u, level)
+        rows = [self._gaussian(u[i : i + 1], level[i]) if above[i] else u[i : i + 1] for i in range(len(u))]
+        known = ~above.to(u.device)
+        return torch.cat(rows).index_put((known,), self._denoised(u[known], level[known.to(level.device)]))
+
+    def _gaussian(self, u: Tensor, sigma: Tensor) -> Tensor:
+        """E[x0 | x0 + sigma z = u] of the Gaussian with the moments."""
+        assert self.moments is not None
+        moments, s2 = self.moments.to(u.device, u.dtype), float(sigma) ** 2
+        return moments.mean + moments.apply(lambda variances: variances / (variances + s2), u - moments.mean)
 
     def _denoised(self, u: Tensor, sigma: Tensor) -> Tensor:
         """E[x0 | x0 + sigma z = u]; u (N, *E), sigma 0-d or (N,). The denoiser gets a copy of u, which it may
@@ -149,14 +164,15 @@ def from_denoiser(
     mapping or object with one such tensor. A module must be in evaluation mode; x is passed in its dtype. sde: the SDE
     to sample with, default VESDE(max(sigma_min, .01), 50), or up to sigma_max if that is less and moments are given;
     event_shape (E); sigma_min, sigma_max (float, data units): the range of noise levels that it supports. Below
-    sigma_min it is called with sigma_min, which slightly oversmooths the last steps; an SDE with larger noise than
-    sigma_max is refused, since the first steps determine the whole sample. variance (data units squared): of one
-    coordinate of x0, default .25 or that of the moments; moments (`Moments.of_images` of such images, or a `Spectrum`):
-    "mmps" then starts within the supported noise levels and converges faster. sigma_as: the form of the noise level,
-    "float" (Python's), "scalar" (0-d tensor), "rows" (tensor (N,)) or "pixels" (tensor (N, 1, 1, 1)); None: detected by
-    a trial at the first evaluation. Different levels per row are passed as (N,), or (N, 1, 1, 1) with "pixels";
-    `inverse.solve` uses one level at a time. differentiable: whether autograd works through it; None: detected by a
-    trial. If not, `inverse.solve` refuses the methods that need a derivative and "auto" chooses among the others.
+    sigma_min it is called with sigma_min, which slightly oversmooths the last steps. Above sigma_max, to which an SDE
+    may go if moments are given, it is not called: the denoiser of the Gaussian with these moments serves. variance
+    (data units squared): of one coordinate of x0, default .25 or that of the moments; moments (`Moments.of_images` of
+    such images, or a `Spectrum`): "mmps" then starts within the supported noise levels and converges faster. sigma_as:
+    the form of the noise level, "float" (Python's), "scalar" (0-d tensor), "rows" (tensor (N,)) or "pixels" (tensor (N,
+    1, 1, 1)); None: detected by a trial at the first evaluation. Different levels per row are passed as (N,), or (N, 1,
+    1, 1) with "pixels"; `inverse.solve` uses one level at a time. differentiable: whether autograd works through it;
+    None: detected by a trial. If not, `inverse.solve` refuses the methods that need a derivative and "auto" chooses
+    among the others.
     Returns: a `Prior` on the device of its parameters.
     Raises: TypeError for a denoiser that is not callable or returns no tensor; ValueError for unsupported noise levels,
     for an output of the wrong shape, for a denoiser that fails in every form and, in methods that need it, for a

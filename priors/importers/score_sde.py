@@ -1,33 +1,18 @@
 """Checkpoints of the official PyTorch code of Song et al. 2021: {'optimizer', 'model', 'ema', 'step'} in one pickle."""
 
-import pickle
-import re
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
-from priors.files import DAMAGED
 from priors.importers.score_sde_configs import CONFIGS, Config, choose
+from priors.importers.torch_file import Uninitialised, is_tensors, unpickled
 from priors.nets.layers import Attention, ConvResample, FIRConvDown, ResBlock
 from priors.nets.ncsnpp import NCSNpp, UNetConfig
 from priors.score_prior import DataRange, ScorePrior
 from priors.sde import VESDE
-
-# The globals of a pickled numpy float (the optimizer's learning rate), under old and new names
-NUMPY_FLOAT = [
-    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
-    (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
-    np.dtype,
-    type(np.dtype(np.float64)),
-]
-
 
 LAST = "priors.importers.score_sde.load(path, config, ema=False) takes the weights of the last step"
 
@@ -85,24 +70,9 @@ def read(path: Path, ema: bool) -> dict[str, Tensor]:
         raise FileNotFoundError(
             f"no file at {path}: expected an official score-SDE checkpoint, such as checkpoint_24.pth"
         )
-    try:
-        with torch.serialization.safe_globals(NUMPY_FLOAT):
-            # mapped, so that the optimizer's moments, half of the file, are not read
-            file = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        # torch's own message recommends unsafe loading
-        named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        raise ValueError(
-            f"{path} is no pickle of tensors and numbers alone, and is not opened: it "
-            f"{f'names {named[1]}, which may run code' if named else 'may be damaged'}; fetch the official file"
-        ) from None
-    except (*DAMAGED, AttributeError, AssertionError) as error:
-        raise ValueError(
-            f"{path} is not a readable torch file ({_first_line(error)}): it is truncated or of another kind; "
-            "fetch it again"
-        ) from None
+    file = unpickled(path)
     held = sorted(map(str, file)) if isinstance(file, dict) else type(file).__name__
-    if not isinstance(file, dict) or not _tensors(file.get("model")):
+    if not isinstance(file, dict) or not is_tensors(file.get("model")):
         raise ValueError(f"{path} holds {held}: expected 'model' with named tensors, as the official code saves it")
     weights = {name.removeprefix("module."): value for name, value in file["model"].items()}
     if not ema:
@@ -205,15 +175,6 @@ def _parts(module: nn.Module, shortcut: str) -> Mapping[str, nn.Module]:
     return {"": module}
 
 
-class Uninitialised(TorchFunctionMode):
-    """Skip random initialisation, for networks whose weights are loaded or irrelevant."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        if getattr(func, "__module__", "") == "torch.nn.init":
-            return args[0] if args else (kwargs or {})["tensor"]
-        return func(*args, **(kwargs or {}))
-
-
 @cache
 def _expected(config: UNetConfig) -> dict[str, Entry]:
     with Uninitialised():  # the meta device would first load torch's compiler, for seconds
@@ -223,11 +184,3 @@ def _expected(config: UNetConfig) -> dict[str, Entry]:
 def _frozen(name: str, value: Tensor) -> bool:
     """The Fourier matrix: a parameter of the official network that was not trained or averaged."""
     return name == "all_modules.0.W" and value.ndim == 1
-
-
-def _tensors(model: object) -> bool:
-    return isinstance(model, dict) and len(model) > 0 and all(isinstance(value, Tensor) for value in model.values())
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

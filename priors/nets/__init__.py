@@ -2,11 +2,16 @@
 
 from collections.abc import Mapping
 
+from priors.nets.adm import ADMConfig, ADMUNet
+from priors.nets.edm import EDMConfig, EDMUNet
 from priors.nets.encoder import Encoder, EncoderConfig
 from priors.nets.local import LocalConfig, LocalUNet
 from priors.nets.ncsnpp import NCSNpp, UNetConfig
 
-NETWORKS = {"ncsnpp": (NCSNpp, UNetConfig), "encoder": (Encoder, EncoderConfig), "local": (LocalUNet, LocalConfig)}
+NETWORKS = {
+    "ncsnpp": (NCSNpp, UNetConfig), "encoder": (Encoder, EncoderConfig), "local": (LocalUNet, LocalConfig),
+    "adm": (ADMUNet, ADMConfig), "edm": (EDMUNet, EDMConfig),
+}  # fmt: skip
 
 
 def build(spec: dict):
@@ -42,4 +47,7 @@ def spec(network) -> dict:
     return {"type": name, **network.config.spec()}
 
 
-__all__ = ["NETWORKS", "Encoder", "EncoderConfig", "LocalConfig", "LocalUNet", "NCSNpp", "UNetConfig", "build", "spec"]
+__all__ = [
+    "NETWORKS", "ADMConfig", "ADMUNet", "EDMConfig", "EDMUNet", "Encoder", "EncoderConfig", "LocalConfig", "LocalUNet",
+    "NCSNpp", "UNetConfig", "build", "spec",
+]  # fmt: skip

@@ -75,6 +75,21 @@ class PositionalEmbedding(Embedding):
         return torch.cat([phase.sin(), phase.cos()], dim=1)
 
 
+class CosineEmbedding(Embedding):
+    """Label c (N,) -> [cos, sin](c 10000^(-k / (width/2))) (N, width), as ADM has it (Nichol & Dhariwal 2021)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        half = width // 2
+        # in single precision: an error of 1e-7 in a frequency is 1e-4 in the phase of label 1000
+        frequencies = torch.exp(-math.log(10000.0) * torch.arange(half, dtype=torch.float32) / half)
+        self.register_buffer("W", frequencies, persistent=False)
+
+    def forward(self, c: Tensor) -> Tensor:
+        phase = c[:, None].float() * self.W
+        return torch.cat([phase.cos(), phase.sin()], dim=1)
+
+
 class Resample(nn.Module):
     """x2 up or down, (N, C, H, W) -> (N, C, 2H, 2W) or (N, C, H/2, W/2).
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+import priors
 from benchmarks.cli import app
 from benchmarks.trained import denoising
 from priors import VESDE, VPSDE, DataRange, ScorePrior, checkpoints
@@ -54,7 +55,7 @@ def test_figures_are_those_of_the_linear_estimate(folder):
 def test_another_noising_of_the_same_network_denoises_alike(folder):
     x = pictures().pictures[0][None].float() / 255
     noisy = x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-    prior = checkpoints.load(folder)
+    prior = priors.load(folder)
     ve, vp = (denoising.both(p, x, noisy, 0.1) for p in (prior, prior.with_sde(VPSDE())))
     torch.testing.assert_close(ve, vp, rtol=1e-4, atol=1e-4)
 

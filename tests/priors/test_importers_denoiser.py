@@ -9,6 +9,7 @@ import priors
 from inverse import METHODS, sample, solve
 from inverse.predictors import Ancestral
 from priors import VESDE, VPSDE, Gaussian, SubVPSDE
+from priors.base import expand
 from tests.priors.cases import F64, draws
 
 D = 6
@@ -203,6 +204,20 @@ class TestMoments:
         assert max(denoiser.told) <= 0.3 * (1 + 1e-6)
         error = (x.mean(0) - law.mean.flatten()) / law.covariance.reshape(D, D).diagonal().sqrt()
         assert float(error.abs().max()) < 4 / 400**0.5
+
+    @pytest.mark.parametrize("sde", [VESDE(0.01, 50.0), VPSDE()], ids=["ve", "vp"])
+    def test_above_its_noise_levels_the_gaussian_serves(self, sde):
+        exact, denoiser = Gaussian(MEAN, COVARIANCE, sde=sde), Wiener()
+        moments = priors.Moments.of_covariance(MEAN, COVARIANCE)
+        prior = priors.from_denoiser(denoiser, sde, event_shape=(D,), sigma_max=0.3, moments=moments)
+        t = sde.time(torch.tensor([0.1, 0.31, 0.29, 40.0]))
+        x = exact.sample(4, seed=3).double() * expand(sde.alpha(t), MEAN[None].repeat(4, 1))
+        torch.testing.assert_close(prior.denoise(x, t), exact.denoise(x, t), rtol=1e-4, atol=1e-4)
+        assert max(float(torch.as_tensor(sigma).max()) for sigma in denoiser.told) <= 0.3
+        for time in t:  # one level for all rows
+            torch.testing.assert_close(prior.denoise(x, time), exact.denoise(x, time), rtol=1e-4, atol=1e-4)
+        _, vjp = prior.denoise_vjp(x, t)
+        torch.testing.assert_close(vjp(x), exact.denoise_vjp(x, t)[1](x), rtol=1e-4, atol=1e-4)
 
     def test_moments_of_another_size_are_refused(self):
         moments = priors.Moments.of_covariance(torch.zeros(D + 1), torch.eye(D + 1))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import priors
-from priors import VESDE
+from priors import VESDE, VPSDE
 from tests.priors.cases import draws
 
 diffusers = pytest.importorskip("diffusers")
@@ -73,6 +73,65 @@ def test_the_denoiser_is_the_schedulers_at_every_level(tmp_path, kind, ladder, p
             found = prior.denoise((u + alpha.float()) / 2, t)
         # x = (u + alpha) / 2 costs an ulp of u, and the division by alpha multiplies it
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 / float(alpha))
+
+
+def exchanged(tmp_path, network, steps):
+    """A pipeline's folder with another scheduler, as its users exchange it."""
+    folder, _, _ = saved(tmp_path, network=network)
+    steps.save_pretrained(folder / "scheduler")
+    index = json.loads((folder / "model_index.json").read_text())
+    index["scheduler"] = ["diffusers", type(steps).__name__]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["PNDM", "DPMSolverMultistep", "EulerDiscrete", "HeunDiscrete", "UniPCMultistep"])
+def test_schedulers_of_the_same_levels_give_the_same_prior(tmp_path, kind):
+    network = unet()
+    expected = priors.load(f"diffusers:{saved(tmp_path, network=network, prediction_type='v_prediction')[0]}")
+    options = {"num_train_timesteps": 50, "prediction_type": "v_prediction", "beta_schedule": "linear"}
+    options |= {"beta_start": 0.0001, "beta_end": 0.02}  # some have other defaults
+    found = priors.load(f"diffusers:{exchanged(tmp_path, network, getattr(diffusers, f'{kind}Scheduler')(**options))}")
+    x = draws(2, 1, 8, 8).float()
+    assert found.sde == expected.sde and torch.equal(found.denoise(x, 0.4), expected.denoise(x, 0.4))
+
+
+@pytest.mark.parametrize("kind", ["EDMEuler", "EDMDPMSolverMultistep"])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_schedulers_of_edm(tmp_path, kind, prediction):
+    """The scheduler's own preconditioning is the expected answer."""
+    steps = getattr(diffusers, f"{kind}Scheduler")(prediction_type=prediction, sigma_data=0.6)
+    network = unet()
+    prior = priors.load(f"diffusers:{exchanged(tmp_path, network, steps)}")
+    assert prior.sde == VESDE(0.001, 40.0)
+    x0, z = draws(2, 1, 8, 8).sigmoid().float(), draws(2, 1, 8, 8, seed=1).float()
+    for sigma in (0.004, 0.1, 1.0, 10.0, 70.0):
+        u = 2 * x0 - 1 + sigma * z
+        with torch.no_grad():
+            output = network(steps.precondition_inputs(u, sigma), steps.precondition_noise(sigma)).sample
+            expected = steps.precondition_outputs(u, output, sigma) / 2 + 0.5
+            found = prior.denoise((u + 1) / 2, prior.sde.time(torch.tensor(sigma / 2)))
+        assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
+    other = priors.load(f"diffusers:{exchanged(tmp_path / 'other', network, steps)}", VPSDE(scale=0.5))
+    assert other.sde == VPSDE(scale=0.5)
+
+
+def test_classes(tmp_path):
+    folder, network, _ = saved(tmp_path, network=unet(num_class_embeds=3), clip_sample=False)
+    prior, x = priors.load(f"diffusers:{folder}"), draws(2, 1, 8, 8).float()
+    with pytest.raises(ValueError, match=r"of 3 classes: choose one, prior.conditioned\(label\)"):
+        prior.denoise(x, 0.5)
+    alpha, sigma = float(prior.sde.alpha(0.5)), float(prior.sde.sigma(0.5))
+    with torch.no_grad():
+        eps, none = (network(2 * x - alpha, 24.0, class_labels=torch.tensor([k, k])).sample for k in (1, 2))
+        for found, z in (
+            (prior.conditioned(1), eps),
+            (prior.conditioned(1, guidance_scale=3.0, null=2), none + 3 * (eps - none)),
+        ):
+            expected = (x - sigma * z - alpha / 2) / alpha + 0.5
+            torch.testing.assert_close(found.denoise(x, 0.5), expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="a card has names only"):
+        priors.save_pretrained(prior, tmp_path / "folder")
 
 
 @pytest.mark.parametrize("i", [0, 10, 49])
@@ -182,17 +241,31 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            (lambda index: index | {"_class_name": "LDMPipeline"}, "is a LDMPipeline .*expected one of .*DDPMPipeline"),
-            (lambda index: index | {"unet": ["diffusers", "UNet2DConditionModel"]}, "network UNet2DConditionModel"),
+            (
+                lambda index: index | {"_class_name": "LDMPipeline", "vqvae": ["diffusers", "VQModel"]},
+                "is a LDMPipeline of .*VQModel.*expected a UNet2DModel as unet and a scheduler alone",
+            ),
+            (lambda index: index | {"unet": ["diffusers", "UNet2DConditionModel"]}, "'unet': 'UNet2DConditionModel'"),
+            (
+                lambda index: index | {"scheduler": ["diffusers", "UNet2DModel"]},
+                "has a UNet2DModel: expected a scheduler",
+            ),
+            (lambda index: index | {"scheduler": ["diffusers", "absent"]}, "has a absent: expected a scheduler"),
         ],
     )
     def test_pipelines_of_another_kind(self, tmp_path, change, message):
         with pytest.raises(ValueError, match=message):
             priors.load(f"diffusers:{self.edited(tmp_path, change)}")
 
-    def test_a_network_that_wants_a_class(self, tmp_path):
-        folder, _, _ = saved(tmp_path, network=unet(num_class_embeds=3))
-        with pytest.raises(ValueError, match="conditional on a class"):
+    def test_a_network_that_embeds_classes_otherwise(self, tmp_path):
+        folder, _, _ = saved(tmp_path, network=unet(class_embed_type="timestep"))
+        with pytest.raises(ValueError, match="embeds classes by 'timestep': expected a table"):
+            priors.load(f"diffusers:{folder}")
+
+    def test_continuous_timesteps(self, tmp_path):
+        steps = diffusers.EulerDiscreteScheduler(timestep_type="continuous", prediction_type="v_prediction")
+        folder = exchanged(tmp_path, unet(), steps)
+        with pytest.raises(ValueError, match="has a EulerDiscreteScheduler: expected one of discrete timesteps"):
             priors.load(f"diffusers:{folder}")
 
     def test_a_network_without_a_size(self, tmp_path):
