@@ -131,7 +131,7 @@ def convert(source: str | Path, target: str | Path) -> dict[str, Any]:
         ) from None
     except (*DAMAGED, AttributeError, AssertionError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise FileError(f"{source} is no readable {WHAT}, or is truncated ({reason}): fetch it again") from None
+        raise FileError(f"{source} is not a readable {WHAT}, or is truncated ({reason}): fetch it again") from None
     outer = found.get("ema") if isinstance(found, dict) else None
     if (precond := _persistent(outer)) is None or (inner := precond[1].get("_modules", {}).get("model")) is None:
         raise FileError(f"{source} has no network under 'ema': expected a {WHAT}")

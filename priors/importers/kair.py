@@ -16,6 +16,7 @@ from priors.spectrum import Spectrum
 
 WHAT = "KAIR state dict"
 LEVELS = {"ffdnet": (0.0, 75 / 255), "drunet": (0.0, 50 / 255), "dncnn-blind": (0.0, 55 / 255)}  # of their training
+LEAST = 8  # pixels
 SIZE = (128, 128)  # that of the shipped priors of any size
 SHIPPED = Path(__file__).parents[1] / "shipped"
 
@@ -23,11 +24,15 @@ SHIPPED = Path(__file__).parents[1] / "shipped"
 class KAIRPrior(DenoiserPrior):
     """A `DenoiserPrior` of pictures of any size.
 
-    Attributes: least_size (pixels); spectrum of the pictures, of which the moments are.
+    Attributes: spectrum of the pictures, of which the moments are.
     """
 
-    least_size = 8
     spectrum: Spectrum | None = None
+
+    @property
+    def least_size(self) -> int:
+        """The least side in pixels."""
+        return LEAST
 
     def resized(self, event_shape: tuple[int, ...]) -> "KAIRPrior":
         """The prior of the same network over pictures of another size.
@@ -38,9 +43,9 @@ class KAIRPrior(DenoiserPrior):
         found, channels = shape("event_shape", event_shape), self.event_shape[0]
         if found == self.event_shape:
             return self
-        if len(found) != 3 or found[0] != channels or min(found[1:]) < self.least_size:
+        if len(found) != 3 or found[0] != channels or min(found[1:]) < LEAST:
             raise ValueError(
-                f"event_shape = {found}: expected ({channels}, H, W) with H and W of at least {self.least_size}; "
+                f"event_shape = {found}: expected ({channels}, H, W) with H and W of at least {LEAST}; "
                 "convert or enlarge the picture"
             )
         return _prior(self.denoiser, self.sde, found, (self.sigma_min, self.sigma_max), self.spectrum)
@@ -87,7 +92,8 @@ def _prior(
     plain = from_denoiser(
         network, sde, event_shape=event_shape, sigma_min=levels[0], sigma_max=levels[1], moments=spectrum
     )
-    prior = KAIRPrior(network, plain.sde, event_shape, *levels, plain.variance, "rows", True, plain.moments)
+    moments: Any = plain.moments
+    prior = KAIRPrior(network, plain.sde, event_shape, *levels, plain.variance, "rows", True, moments)
     prior.spectrum = spectrum
     return prior.eval()
 

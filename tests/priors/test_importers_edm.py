@@ -181,7 +181,7 @@ class TestClasses:
 
 def test_save_pretrained_gives_the_same_prior(networks, pickled, tmp_path):
     prior = load(pickled(networks["NCSN++"])).conditioned(1)
-    with pytest.raises(ValueError, match="this is a Labelled"):
+    with pytest.raises(ValueError, match="cannot describe a Labelled"):
         priors.save_pretrained(prior, tmp_path / "folder")
     whole = load(pickled(networks["NCSN++"]))
     priors.save_pretrained(whole, tmp_path / "folder", data="none")
@@ -210,7 +210,7 @@ class TestHostileAndDamagedFiles:
             torch.save(Opens(written), inner, _use_new_zipfile_serialization=False)
             content = pickle.dumps(inner.getvalue())
             path.write_bytes(b"\x80\x02ctorch.storage\n_load_from_bytes\n" + content[2:-1] + b"\x85R.")
-        with pytest.raises(ValueError, match=r"names (io|_io|builtins|__builtin__).open, which|no readable network"):
+        with pytest.raises(ValueError, match=r"names (io|_io|builtins|__builtin__).open, which|not a readable network"):
             edm_convert.convert(path, tmp_path / "out.safetensors")
         assert not written.exists() and not (tmp_path / "out.safetensors").exists()
         pickle.loads(pickle.dumps(Opens(written))).close()
@@ -228,7 +228,7 @@ class TestHostileAndDamagedFiles:
         path = pickled(networks["DDPM++"])
         whole = path.read_bytes()
         for content, message in {
-            whole[: len(whole) // 2]: "is no readable network pickle of EDM, or is truncated",
+            whole[: len(whole) // 2]: "is not a readable network pickle of EDM, or is truncated",
             b"": "truncated",
             pickle.dumps([1]): "no network under 'ema'",
             pickle.dumps({"ema": 3}): "no network under 'ema'",
@@ -268,7 +268,7 @@ class TestHostileAndDamagedFiles:
         save_file(weights, target, good)
         assert edm.load(target).event_shape == (3, 8, 8)
         target.write_bytes(target.read_bytes()[:-100])
-        with pytest.raises(ValueError, match="is no readable converted EDM checkpoint"):
+        with pytest.raises(ValueError, match="is not a readable converted EDM checkpoint"):
             edm.load(target)
 
 

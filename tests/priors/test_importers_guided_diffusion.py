@@ -117,7 +117,7 @@ def test_save_pretrained_gives_the_same_prior(tmp_path, official):
     again, x = priors.load(tmp_path / "folder"), draws(1, 3, 8, 8).float()
     assert again.sde == prior.sde
     assert torch.equal(again.conditioned(2).denoise(x, 0.4), prior.conditioned(2).denoise(x, 0.4))
-    with pytest.raises(ValueError, match="this is a Labelled"):
+    with pytest.raises(ValueError, match="cannot describe a Labelled"):
         priors.save_pretrained(prior.conditioned(1), tmp_path / "other")
     with pytest.raises(TypeError, match=r"prior of type Gaussian: expected a priors.ScorePrior"):
         priors.save_pretrained(priors.Gaussian(torch.zeros(2), torch.eye(2), priors.VESDE()), tmp_path / "other")
