@@ -26,6 +26,7 @@ OUT = Path(__file__).parents[1] / "docs" / "gallery"
 SIDE = 96  # pixels of a picture in a strip
 MOST = 200  # steps of the methods' pictures
 IN_THE_PLANE = ("pivot", "exact")  # methods for few measured values, or few dimensions
+NONLINEAR = ("linearized",)  # methods for nonlinear operators
 Picture = tuple[str, Operator, str]  # prior, operator, method
 
 COLOUR, GREY = (3, SIDE, SIDE), (1, SIDE, SIDE)
@@ -147,7 +148,7 @@ def solved(prior_name: str, operator: Operator, method: str | Sampler, image: in
 
 
 def method_row(name: str) -> list[Tensor]:
-    """Samples of a method with the Fashion-MNIST prior: for half of the pixels, a label, or unconditional."""
+    """Samples of a method with the Fashion-MNIST prior: for half of the pixels, clipped values, a label, or nothing."""
     method = METHODS[name]
     method = replace(method, n_steps=min(method.n_steps, MOST))
     if not method.conditional:
@@ -155,7 +156,9 @@ def method_row(name: str) -> list[Tensor]:
         return [cell(x) for x in drawn]
     if "noisy_likelihood" in method.needs:
         return solved(*OPERATORS["classifier"]())
-    operator = operators.Masking.random((1, 28, 28), keep=0.5, noise=GaussianNoise(0.05))
+    operator: Operator = operators.Masking.random((1, 28, 28), keep=0.5, noise=GaussianNoise(0.05))
+    if name in NONLINEAR:
+        operator = operators.Saturation(2.0, softness=0.05, noise=GaussianNoise(0.05))
     return solved("fashion-mnist", operator, method, image=2)
 
 
