@@ -61,7 +61,8 @@ def short(session, monkeypatch):
     """Every method in a few steps: whether an example runs, not how good its pictures are."""
     for name, method in inverse.METHODS.items():
         inverse.METHODS[name] = replace(method, n_steps=3)
-    monkeypatch.setattr("inverse.auto.evidence", list)  # "auto" takes its default, in as few steps
+    for rows in ("evidence", "networks"):  # "auto" takes its default, in as few steps
+        monkeypatch.setattr(f"inverse.auto.{rows}", list)
 
 
 def run_examples(document: Path) -> None:

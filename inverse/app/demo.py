@@ -18,7 +18,7 @@ from inverse.solution import Solution
 from operators import GaussianNoise, LinearOperator, Operator
 from priors.data import ImageSet
 
-# half of the default steps, for half the time; `inverse-bench run efficiency` measures the loss of quality
+# half of the steps of "mmps", for half the time; `inverse-bench run efficiency` measures the loss of quality
 FAST_MMPS = replace(METHODS["mmps"], n_steps=16)
 # with a classifier of 85 % accuracy p(x | label) is broad; this weight trades variety for agreement with the label
 STRONG_LABEL = replace(METHODS["classifier"], guidance=NoisyLikelihood(3.0), n_steps=60)

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from inverse import METHODS, auto, solve
-from inverse.auto import BUDGETS, VARIANTS, choose, measured_numbers
+from inverse.auto import BUDGETS, NETWORK_VARIANTS, VARIANTS, choose, measured_numbers
 from operators import Blur, GaussianNoise, LinearMap, Masking
+from priors import load
 from tests.cases import SDES, picture
 
 SHAPE = (1, 8, 8)
@@ -42,6 +43,43 @@ def test_the_nearest_within_the_budget_is_taken(measured):
         "fast": ("mmps", 9), "balanced": ("mmps", 32), "exact": ("mmps", 100)}  # fmt: skip
     assert "1.40 on p" in picked["fast"].details and "1.40" not in picked["fast"].reason
     assert all(budget in c.reason and len(c.reason) < 100 for budget, c in picked.items())
+
+
+def network_row(candidate, passes, ratio, values=64, measured=32, n_steps=10):
+    row = {"candidate": candidate, "problem": f"{values} values", "values": values, "measured": measured}
+    return row | {"n_steps": n_steps, "passes": passes, "samples": 1, "ratio": ratio}
+
+
+def test_networks_have_evidence_of_their_own(measured, monkeypatch):
+    """The cheapest of the settings within 1 % of the best, on images of the nearest size; the mixtures do not count."""
+    measured(row("mmps", 100, 1.0), row("ddnm", 100, 1.0))
+    rows = [network_row("mmps", 100, 1.0, n_steps=32), network_row("mmps, one pass", 26, 1.009)]
+    rows += [network_row("mmps", 100, 1.0, 6400, n_steps=32), network_row("mmps, one pass", 26, 1.011, 6400)]
+    monkeypatch.setattr(auto, "networks", lambda: rows)
+    large = torch.Size((1, 80, 80))
+    picked = {shape: choose(Masking.random(shape, 0.5, noise=GaussianNoise(0.1)), tuple(shape), network=True)
+              for shape in (SHAPE, large)}  # fmt: skip
+    assert {shape: (found.method.guidance.steps, found.n_steps) for shape, found in picked.items()} == {
+        SHAPE: (1, 10), large: (2, 32)}  # fmt: skip
+    assert "1.009 on 64 values" in picked[SHAPE].details and "balanced" in picked[SHAPE].reason
+    fast = choose(Masking.random(large, 0.5, noise=GaussianNoise(0.1)), tuple(large), budget="fast", network=True)
+    assert (fast.method.guidance.steps, fast.n_steps) == (1, 10)
+    assert choose(MASK, SHAPE, budget="exact", network=True).method.name == "mmps"
+    assert choose(MASK, SHAPE, differentiable=False, network=True).method.name == "ddnm"  # none of those serves
+
+
+def test_the_shipped_evidence_of_networks_is_used_for_networks():
+    known = METHODS | NETWORK_VARIANTS
+    assert {row["candidate"] for row in auto.networks()} <= set(known)
+    best = {}
+    for found in auto.networks():
+        best[found["problem"]] = min(best.get(found["problem"], 9), found["ratio"])
+    assert best and set(best.values()) == {1}
+    prior = load("fashion-mnist")
+    operator = Masking.random(prior.event_shape, 0.5, noise=GaussianNoise(0.05))
+    expected = choose(operator, prior.event_shape, network=True)
+    solution = solve(prior, operator, operator.measure(torch.zeros(1, 1, 28, 28), seed=0), n_samples=1, progress=False)
+    assert solution.reason == expected.reason and solution.nfe == expected.n_steps + 1
 
 
 def test_particles_count_only_in_numbers(measured):
