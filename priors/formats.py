@@ -67,11 +67,16 @@ def load(
     """
     there = None if device is None else usable(device)
     kind, _, where = str(place("source", source)).partition(":")
-    found = FORMATS.get(kind) if str(source).startswith(f"{kind}:") else None
+    kind = {name.replace("-", "_"): name for name in FORMATS}.get(kind.replace("-", "_"), kind)
+    found = FORMATS.get(kind) if ":" in str(source) else None
     options = {"config": config, "event_shape": event_shape, "sde": sde}
     if config is not None and (found is None or "config" not in found.options):
         able = [name for name, format in FORMATS.items() if "config" in format.options]
         raise ValueError(f"config = {config!r} with source {str(source)!r}: only {able} take it; leave it out")
+    if found is None and Path(source).is_file():
+        raise ValueError(
+            f"{str(source)!r} is a file: name its format, as in 'score_sde:{source}'; formats: {list(FORMATS)}"
+        )
     if found is None and ":" in str(source) and not Path(source).exists():
         raise FileNotFoundError(
             f"no prior {str(source)!r}: expected one of {available()}, a checkpoint's folder, or FORMAT:WHERE with a "

@@ -120,7 +120,9 @@ def scan(
             _draw(out / f"slice-{n:03d}.png", f"{file.name}, slice {n}, {solution.method}", problem, solution)
         checked = examine(solution, problem.operator, problem.y)
         chi2 = "" if checked.chi2 is None else f", mean squared residual {float(checked.chi2):.2f} sigma^2"
-        say(f"  {solution.nfe} evaluations + {solution.nvjp} vjp per sample, {solution.seconds:.1f} s{chi2}")
+        say(
+            f"  {solution.nfe} evaluations + {solution.nvjp} backward passes per sample, {solution.seconds:.1f} s{chi2}"
+        )
         if accelerate is not None:
             say(f"  compared with the fully sampled scan: {_against(whole.zero_filled(0), found[n])}")
         if (rss := read_rss(file, n)) is not None and all(a <= b for a, b in zip(rss.shape, one.size, strict=True)):

@@ -88,8 +88,8 @@ def _solve_one(image: Path, out: Path, asked: SolveOptions) -> None:
     if problem.truth is not None:
         say(f"PSNR of the posterior mean: {psnr(solution.mean, problem.truth).item():.2f} dB")
     say(
-        f"{solution.nfe} evaluations + {solution.nvjp} vjp per sample, {span(solution.seconds)} (estimated: "
-        f"{span(chosen.seconds)}); see {out / 'index.html'}"
+        f"{solution.nfe} evaluations + {solution.nvjp} backward passes per sample, {span(solution.seconds)} "
+        f"(estimated: {span(chosen.seconds)}); see {out / 'index.html'}"
     )
     say(f"method: {solution.cite()}")
     for text in cautions:

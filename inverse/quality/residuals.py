@@ -48,6 +48,12 @@ def misfit(chi2: float, p: float, allowed: tuple[float, float], rare: float, met
     other = f"method {method!r}" if method else ""
     figures = f"chi^2 {chi2:.3g}, p = {p:.2g}"
     if not chi2 <= allowed[1] and not p >= rare:
+        if chi2 <= POOR[1]:
+            return (
+                f"the residuals are {100 * (chi2**0.5 - 1):.0f} % larger than sigma_y ({figures}): a sigma_y of "
+                f"{chi2**0.5:.3g} times the stated one would fit; or the operator is slightly wrong, or more steps "
+                "(n_steps) are needed" + (other and f", or {other}")
+            )
         return (
             f"no sample explains y ({figures}): sigma_y is too small, the operator is wrong, the prior does not "
             "cover the picture, or the method failed: try more steps (n_steps)" + (other and f", or {other}")
