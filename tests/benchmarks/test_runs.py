@@ -56,7 +56,7 @@ def test_finished_blocks_are_read_and_not_solved_again(tmp_path, monkeypatch):
 
 def test_exactness_rows_carry_their_floor():
     rows = list(exactness.linear_gaussian(n=60, n_steps=40))
-    assert {row["method"] for row in rows} == {"VE, mmps", "VP, mmps", "sub-VP, mmps"}
+    assert {row["method"] for row in rows} == {"VE, mmps", "VP, mmps", "sub-VP, mmps", "flow, mmps"}
     assert all(0 < float(row["ratio"]) < 2 for row in rows)
 
 

@@ -99,7 +99,7 @@ def test_mmps_keeps_rows_whose_curvature_is_not_positive():
     y, t = operator(torch.ones(3, 4)), torch.tensor(0.5, dtype=F64)
     kept = MMPS(complete=False).posterior(Evaluations(prior), operator, y).denoise(x, t)
     torch.testing.assert_close(kept, -x)
-    guided = MMPS().posterior(Evaluations(prior), operator, y).denoise(x, t)
+    guided = MMPS(1).posterior(Evaluations(prior), operator, y).denoise(x, t)
     variance = float(SDES["ve"].sigma(t) ** 2 / (1 + SDES["ve"].sigma(t) ** 2))  # of x0 given x_t under N(0, I)
     expected = -x + variance / (variance + 0.01**2) * (y + operator(x))
     torch.testing.assert_close(guided, expected, rtol=1e-4, atol=1e-4)

@@ -63,7 +63,7 @@ def test_a_plugin_is_found_made_and_sound(install):
         ("import no_such_module", "bad = broken_package:Bad", "ModuleNotFoundError"),
         ("", "bad = broken_package:Bad", "AttributeError"),
         ("Bad = 3", "bad = broken_package:Bad", "expected a class or function"),
-        ("def blur(): ...", "blur = broken_package:blur", "taken"),
+        ("def blur(): ...", "blur = broken_package:blur", "already used"),
     ],
 )
 def test_a_broken_plugin_takes_nothing_down(install, source, entry_points, why):

@@ -217,4 +217,4 @@ def test_training_on_crops_of_pictures(tmp_path, run):
     result = run(recipe, "--resume", "--steps", "3")
     assert result.exit_code == 0 and json.loads((tmp_path / "out" / "card.json").read_text())["training"]["steps"] == 3
     missing = run(recipe.replace("size = 8", "size = 12"), out="other")
-    assert missing.exit_code == 2 and "smaller pictures" in missing.output
+    assert missing.exit_code == 2 and "are smaller" in missing.output

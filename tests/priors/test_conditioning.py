@@ -129,7 +129,7 @@ def test_noise_per_pixel_and_parameters_of_one_measurement():
     masks = torch.tensor([[[[1, 0], [1, 1]]], [[[0, 1], [1, 0]]]])
     batched = operators.Masking(masks, noise=operators.GaussianNoise(torch.stack([sigma, 2 * sigma]), event_ndim=3))
     y = batched.measure(prior.sample(2), seed=0)
-    with pytest.raises(ValueError, match=r"parameters of 2 measurements: .*operator\.rows"):
+    with pytest.raises(ValueError, match=r"parameters for 2 measurements: .*operator\.rows"):
         prior.posterior(batched, y[1:])
     single = operators.Masking(masks[1], noise=operators.GaussianNoise(2 * sigma, event_ndim=3))
     expected = prior.posterior(single, y[1:])

@@ -51,7 +51,7 @@ def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path):
 
 def test_what_is_done_with_a_picture_is_noted():
     notes = {name: " ".join(decode(ACCEPTED[name].make()).notes) for name in ACCEPTED}
-    turned = {name for name, text in notes.items() if "turned" in text}
+    turned = {name for name, text in notes.items() if "rotated" in text}
     assert turned == {name for name in ACCEPTED if "orientation" in name and not name.endswith("1")}
     assert "by the file's profile" in notes["JPEG, CMYK by its profile"] and "(1 - c)" in notes["JPEG, CMYK"]
     assert "16 bits" in notes["PNG, colour of 16 bits"] and "not applied" in notes["PNG, another colour space"]

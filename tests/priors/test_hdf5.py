@@ -72,7 +72,7 @@ def test_declared_sizes_are_looked_at_before_they_are_read(tmp_path, chunks):
     """Of 2 TiB, of which the file holds nothing."""
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("images", (2**13, 2**14, 2**14), "u1", chunks=chunks)
-    with pytest.raises(FileError, match=r"unpacks to [\d,]+: expected at most"):
+    with pytest.raises(FileError, match=r"decompresses to [\d,]+: at most"):
         data.read(tmp_path / "a.h5")
 
 
@@ -80,7 +80,7 @@ def test_many_small_datasets_count_together(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         for i in range(3):
             file.create_dataset(f"x{i}", (10**5, 10**3), "u1", compression="gzip")
-    with opened(tmp_path / "a.h5", "file") as file, pytest.raises(FileError, match="unpacks to 300,000,000"):
+    with opened(tmp_path / "a.h5", "file") as file, pytest.raises(FileError, match="decompresses to 300,000,000"):
         for name in file.names():
             file.array(name)
 
@@ -107,7 +107,7 @@ def test_values_and_texts(tmp_path):
             ("empty", "is empty"),
             ("group", "is a group"),
             ("y", "is missing"),
-            ("texts", "numbers"),
+            ("texts", "numeric"),
         ):
             with pytest.raises(FileError, match=message):
                 file.array(name)

@@ -231,7 +231,7 @@ def test_images_that_are_no_images_are_refused():
     prior = gaussian(SDES["ve"])
     with pytest.raises(ValueError, match="outside"):
         bits_per_dim(prior, torch.full((1, D), 1.2))
-    with pytest.raises(ValueError, match=r"between the 256 grey levels.*dequantize=False"):
+    with pytest.raises(ValueError, match=r"not on the 256 grey levels.*dequantize=False"):
         bits_per_dim(prior, torch.full((1, D), 0.5))
     with pytest.raises(ValueError, match="levels = 1"):
         bits_per_dim(prior, torch.zeros(1, D), levels=1)

@@ -203,9 +203,9 @@ class _Broken(Prior):
 
 def test_a_flow_that_breaks_says_where():
     x = torch.ones(3, 2)
-    with pytest.raises(ArithmeticError, match=r"row 0 becomes nan or infinite after s = -?\d"):
+    with pytest.raises(ArithmeticError, match=r"sample 0 becomes nan or infinite after s = -?\d"):
         encode(_Broken(float("nan")), x)
-    with pytest.raises(ArithmeticError, match=r"row 0 needs steps below 1e-07 at s = -?0.0\d*"):
+    with pytest.raises(ArithmeticError, match=r"sample 0 needs steps below 1e-07 at s = -?0.0\d*"):
         encode(_Broken(1e9), x)  # whose first step across sigma = 1 overflows, and must not pass for a good one
 
 

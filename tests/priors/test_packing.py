@@ -64,7 +64,7 @@ def test_what_a_recipe_has_to_know_is_printed(places):
     every = np.concatenate([p.numpy().ravel() for p in data.pictures]) / 255
     assert f"shift = {every.mean():.3g}, scale = {every.std():.3g}" in result.output
     assert "4 x 6 to 9 x 7 pixels" in result.output and "image_channels = 3" in result.output
-    assert "size of at most 3" in result.output and "1 left out, grey: transparent, or grey: --grey" in result.output
+    assert "size of at most 3" in result.output and "1 skipped, grey: transparent, or grey: --grey" in result.output
     result, _ = packed(places, places / "folder", "--grey")
     assert "image_channels = 1" in result.output and "left out" not in result.output
 

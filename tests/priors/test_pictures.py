@@ -74,7 +74,7 @@ def test_a_part_is_added_beside_others(tmp_path):
     write(tmp_path / "set.h5", pictures(), "train")
     write(tmp_path / "set.h5", pictures((9, 9)), "test", add=True)
     assert len(read(tmp_path / "set.h5", "train")) == 3 and len(read(tmp_path / "set.h5", "test")) == 1
-    with pytest.raises(ValueError, match="holds 'test_pictures' already"):
+    with pytest.raises(ValueError, match="has 'test_pictures' already"):
         write(tmp_path / "set.h5", pictures(), "test", add=True)
     write(tmp_path / "set.h5", pictures())
     assert not holds(tmp_path / "set.h5", "train")
@@ -108,7 +108,7 @@ def test_pictures_that_are_none(wrong, message):
 
 
 def test_names_are_one_each():
-    with pytest.raises(ValueError, match="1 names of 3 pictures"):
+    with pytest.raises(ValueError, match="1 names for 3 pictures"):
         Pictures(pictures().pictures, ("a",))
 
 

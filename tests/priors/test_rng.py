@@ -69,7 +69,7 @@ def test_a_seed_that_is_no_integer_is_refused(seed):
 def test_a_negative_seed_and_a_wrong_number_of_rows_are_refused():
     with pytest.raises(ValueError, match="seed = -1"):
         RowRNG.rows(-1, 1)
-    with pytest.raises(ValueError, match=r"shape \(3, 2\): expected 2 rows"):
+    with pytest.raises(ValueError, match=r"shape \(3, 2\): expected a first axis of 2"):
         RowRNG.rows(0, 2).normal((3, 2))
     assert torch.equal(RowRNG.rows(np.int64(5), 1).normal((1, 2)), RowRNG.rows(5, 1).normal((1, 2)))  # type: ignore[arg-type]
 

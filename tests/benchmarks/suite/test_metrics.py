@@ -198,7 +198,7 @@ def test_names_and_results_are_checked(monkeypatch):
     monkeypatch.setattr(metrics, "METRICS", dict(METRICS))
     with pytest.raises(ValueError, match="expected letters"):
         metric("psnr/mean", Scale("x"))
-    with pytest.raises(ValueError, match=r"taken by benchmarks\.suite\.scores\._crps"):
+    with pytest.raises(ValueError, match=r"that of benchmarks\.suite\.scores\._crps"):
         metric("crps", Scale("x"))(lambda answer: None)
     metric("wrong", Scale("x"))(lambda answer: torch.zeros(7))
     with pytest.raises(ValueError, match=r"metric 'wrong' gave \(7,\): expected \(3,\)"):

@@ -14,6 +14,7 @@ import torch
 from benchmarks.suite import images, measurements, problems, units
 from benchmarks.suite.problems import CONFIGS
 from operators import Blur, GaussianNoise, Masking, PoissonNoise
+from priors import VESDE, Gaussian
 from priors import pictures as sets
 
 from .conftest import SHAPE, TOML, pictures
@@ -43,7 +44,8 @@ def test_a_benchmark_is_read(config, bench):
 
 
 def test_the_operator_is_what_the_toml_says(config):
-    mask, motion = (measurements.make(config.problems[name], SHAPE) for name in ("mask", "motion"))
+    prior = Gaussian(torch.zeros(64), torch.eye(64), sde=VESDE(), event_shape=SHAPE)
+    mask, motion = (measurements.make(config.problems[name], prior) for name in ("mask", "motion"))
     expected = Masking.random(SHAPE, 0.5, seed=3, noise=GaussianNoise(0.1))
     assert isinstance(mask.operator, Masking) and torch.equal(mask.operator.mask, expected.mask)
     assert torch.equal(mask.y, expected.measure(mask.truth, seed=0))

@@ -89,7 +89,7 @@ LINES = [  # arguments of `inverse`, and a part of the message
     ([*MEASURED, "masking:seen=left"], "give it as a number"),
     ([*MEASURED, "identity", "--size", "large"], "HEIGHTxWIDTH"),
     (["solve", "{complex}", *MEASURED[2:], "identity"], "complex"),
-    (["solve", "{words}", *MEASURED[2:], "identity"], "numbers"),
+    (["solve", "{words}", *MEASURED[2:], "identity"], "numeric"),
     (["solve", "{short}", *MEASURED[2:], "identity"], "not a numeric .npy file"),
     (["solve", "{folder}", *MEASURED[2:], "identity"], "a folder"),
     (["solve", "{nan}", *MEASURED[2:], "identity"], "nan"),
@@ -175,7 +175,7 @@ def test_a_line_that_cannot_be_meant(places, line, fragment):
         (
             {"jpeg": np.zeros(9, np.uint8), "names": ["a"], "offsets": [0, 9], "split": [0, 1]},
             ["--split", "0"],
-            "as many",
+            "same length",
         ),
         ({"hu": np.full((2, 3, 3), np.nan)}, ["--units", "HU", "0", "1"], "finite real values"),
         ({"hu": np.zeros((2, 3, 3), complex)}, ["--units", "HU", "0", "1"], "finite real values"),

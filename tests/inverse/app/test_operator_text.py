@@ -75,7 +75,7 @@ def test_numbers_booleans_words_and_the_shape_of_the_picture(monkeypatch):
     for text in ("toy:factor=bicubic", "toy:width=x", "toy:flag=yes"):
         with pytest.raises(ValueError, match="expected a number"):
             read_operator(text, 0.2, SHAPE)
-    with pytest.raises(ValueError, match=r"no 'noise'.*'factor', 'flag', 'mode', 'width'"):
+    with pytest.raises(ValueError, match=r"unknown argument 'noise'.*'factor', 'flag', 'mode', 'width'"):
         read_operator("toy:noise=1", 0.2, SHAPE)
 
 
@@ -96,7 +96,7 @@ def test_a_class_method_is_found_by_its_arguments(monkeypatch):
     ("text", "fragment"),
     [
         ("wavelet", "wavelet"),
-        ("blur.box:size=3", r"no constructor 'box', but \['from_file', 'gaussian', 'motion'\]"),
+        ("blur.box:size=3", r"no constructor 'box'; it has \['from_file', 'gaussian', 'motion'\]"),
         ("blur.to_dict", "no constructor"),
         ("blur.__init__", "no constructor"),
         ("masking.random:size=3", "'size'"),

@@ -84,7 +84,7 @@ def test_what_is_done_is_not_done_again(prior, tmp_path):
     assert call(*arguments, "--slices", "1").exit_code == 0
     first = read_reconstruction(out)[0][1]
     result = call(*arguments, "--slices", "0-1")
-    assert "slice 1: in" in result.output and "slice 0 of 3" in result.output and "2 slices in" in result.output
+    assert "slice 1: already in" in result.output and "slice 0 of 3" in result.output and "2 slices in" in result.output
     found = read_reconstruction(out)[0]
     assert list(found) == [0, 1] and torch.equal(found[1].samples, first.samples)
     whole = call(path, "--prior", prior, "--out", tmp_path / "p", *FAST, "--slices", "1,0")
@@ -186,7 +186,7 @@ def test_refused(prior, tmp_path):
     path = write(tmp_path / "scan.h5", made(1).kspace)
     rest = ["--out", tmp_path / "o", *FAST]
     save(tmp_path / "fixed", score_prior())
-    refused(call(path, "--prior", tmp_path / "fixed", *rest), "made for (1, 8, 8) alone")
+    refused(call(path, "--prior", tmp_path / "fixed", *rest), "only takes (1, 8, 8)")
     refused(call(path, "--prior", white(tmp_path / "colour", 3), *rest), "(3, 32, 32)", "magnitudes")
     rest = ["--prior", prior, *rest]
     for sigma in ("low", "0", "nan", "inf"):
