@@ -6,13 +6,13 @@ from typing import Any
 from torch import Tensor
 
 import operators
-from inverse.methods import Method
+from inverse.methods import Sampler
 from inverse.solution import Solution
 from inverse.solve import solve
 from priors import Prior
 
 
-def to_deepinv(method: str | Method, prior: Prior, n_samples: int = 8, seed: int = 0, **settings: Any) -> Any:
+def to_deepinv(method: str | Sampler, prior: Prior, n_samples: int = 8, seed: int = 0, **settings: Any) -> Any:
     """A method with a prior as a reconstructor of deepinv, for its `test`, its metrics and its comparisons.
 
     Formula: x(y) = E[x0 | y], by the mean of the posterior samples of `solve`.
@@ -42,7 +42,7 @@ def _class() -> type:
 
         solution: Solution | None = None
 
-        def __init__(self, method: str | Method, prior: Any, settings: dict[str, Any]):
+        def __init__(self, method: str | Sampler, prior: Any, settings: dict[str, Any]):
             super().__init__(device=prior.device)
             self.method, self.prior, self.settings = method, prior, settings
 

@@ -104,3 +104,4 @@ def test_a_slight_misfit_of_many_numbers_is_not_complained_of():
         assert (
             found.predictive_p is not None and float(found.predictive_p[0]) < 1e-4 and len(found.warnings[0]) == count
         )
+    assert "10 % larger than sigma_y" in found.warnings[0][0] and "1.1 times" in found.warnings[0][0]

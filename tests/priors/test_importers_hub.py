@@ -114,3 +114,13 @@ class TestFormats:
     def test_an_unknown_format_is_a_path(self):
         with pytest.raises(FileNotFoundError, match=r"no prior 'pickle:x'.*'natural'.*FORMAT:WHERE.*'edm'"):
             priors.load("pickle:x")
+
+    def test_a_file_without_its_format(self, tmp_path):
+        (tmp_path / "weights.pth").write_bytes(b"weights")
+        with pytest.raises(ValueError, match=r"weights\.pth' is a file: name its format.*'guided-diffusion'"):
+            priors.load(tmp_path / "weights.pth")
+
+    @pytest.mark.parametrize("name", ["guided_diffusion", "guided-diffusion"])
+    def test_a_format_is_spelled_either_way(self, name, tmp_path):
+        with pytest.raises(FileNotFoundError, match="no guided-diffusion state dict"):
+            priors.load(f"{name}:{tmp_path}/nothing.pt")
