@@ -17,6 +17,7 @@ block = 2
 [methods.auto]
 images = 2
 [methods.mmps]
+steps = 10
 images = 2
 [methods.ddrm]
 steps = 3
