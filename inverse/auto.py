@@ -33,6 +33,7 @@ VARIANTS = {
 # where nothing was measured: the most exact first
 # and what is measured on trained networks besides: `inverse-bench run efficiency`
 NETWORK_VARIANTS = {"mmps, one pass": replace(METHODS["mmps"], guidance=MMPS(1), n_steps=10)}
+SAME = 1e-9  # difference of logarithms of equal numbers, by rounding
 TIED = 1.01  # CRPS of settings that count as equally accurate on networks, relative to the best
 FALLBACK = ("classifier", "mmps", "dps", "diffpir", "daps", "reddiff")
 
@@ -157,7 +158,7 @@ def _on_networks(operator: Operator, event_shape: tuple[int, ...], budget: str, 
     if "noisy_likelihood" in operator.capabilities or not networks():
         return None
     numbers, known = prod(operator.known_shape(event_shape)), METHODS | NETWORK_VARIANTS
-    rows = _nearest(networks(), "values", prod(event_shape), 0.0)
+    rows = _nearest(networks(), "values", prod(event_shape), SAME)
     rows = _nearest(rows, "measured", measured_numbers(operator, event_shape), log(4))
     found: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for row in rows:
@@ -186,7 +187,7 @@ def _nearest(rows: list[dict[str, Any]], name: str, value: float, more: float) -
     """The rows whose number ``name`` is nearest to a value on a log scale, and those up to ``more`` further away."""
     away = [abs(log(row[name]) - log(value)) for row in rows]
     least = min(away, default=0.0)
-    return [row for row, distance in zip(rows, away, strict=True) if distance <= least + more + 1e-9]
+    return [row for row, distance in zip(rows, away, strict=True) if distance <= least + more]
 
 
 def serves(method: Sampler, operator: Operator, differentiable: bool = True, numbers: int = 0) -> bool:
@@ -218,16 +219,14 @@ def _alike(
     operator: Operator, event_shape: tuple[int, ...], n: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The evidence on problems of about as many measurements as are nearest, and on the nearest alone."""
-    m = log(measured_numbers(operator, event_shape))
+    m = measured_numbers(operator, event_shape)
     counts: dict[str, set[int]] = {}
     for row in evidence():
         counts.setdefault(row["problem"], set()).add(row["samples"])
     # relative to as many exact draws, so that figures of different numbers of samples do not compare
     compared = {p: max((k for k in found if k <= n), default=min(found)) for p, found in counts.items()}
-    away = [(abs(log(r["measured"]) - m), r) for r in evidence() if r["samples"] == compared[r["problem"]]]
-    least = min((distance for distance, _ in away), default=0.0)
-    near, nearest = ([row for distance, row in away if distance <= least + more] for more in (log(4), 1e-9))
-    return near, nearest
+    rows = [row for row in evidence() if row["samples"] == compared[row["problem"]]]
+    return _nearest(rows, "measured", m, log(4)), _nearest(rows, "measured", m, SAME)
 
 
 def resolve(

@@ -22,8 +22,8 @@ class Sampler(ABC):
     samples: whether its draws claim to be samples of p(x | y); calibrated: as of `Guidance`; evidence: whether it
     estimates log p(y); weighted: whether rows are weighted; coupled: whether the samples of one measurement must share
     a batch; separate: whether a batch must hold one measurement only; largest: the most numbers that a measurement may
-    have; parts: the objects that it is
-    composed of, whose code determines its samples, a guidance first; citation: its paper.
+    have; parts: the objects that it is composed of, whose code determines its samples, a guidance first; citation: its
+    paper.
     """
 
     name: str
