@@ -66,7 +66,7 @@ def solve(
     has instructions for it and the loss was measured to be negligible for this prior, as for the shipped ones of
     photographs and scans; states, operators and solves stay float32, and "auto" leaves the network in float32 too for
     methods that weight their samples by a density. In bfloat16 samples of other batch sizes or processors differ by
-    rounding, up to half a grey level of 255.
+    rounding, up to about a grey level of 255.
 
     Torch's modes at the call do not matter: it runs outside ``torch.inference_mode`` and ``torch.autocast``. No
     gradient passes through a solve: y and an operator's buffers that require one are refused, weights are not.
