@@ -1,6 +1,7 @@
 """The five laws and the arrows between rooms, read from the source."""
 
 import ast
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -308,3 +309,9 @@ def test_contributing_shows_these_levels():
     arrows = "\n".join(" ".join(sorted(rooms)) for rooms in LEVELS)
     text = (ROOT / "CONTRIBUTING.md").read_text()
     assert f"```text\n{arrows}\n```" in text, f"CONTRIBUTING.md should have these lines:\n{arrows}"
+
+
+def test_the_drawing_of_rooms_is_that_of_the_source():
+    """Remake it by `python docs/rooms.py`."""
+    drawing = runpy.run_path(str(ROOT / "docs/rooms.py"))["drawing"]()
+    assert drawing == (ROOT / "docs/rooms.svg").read_text()
