@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import Annotated
+from statistics import median
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -71,6 +72,11 @@ class Scene:
     samples: int
     operators: dict[str, Callable[[Shape], LinearOperator]]
 
+    @property
+    def label(self) -> str:
+        """Its name in tables."""
+        return self.prior if self.side is None else f"{self.prior}, {self.side} px"
+
 
 def _masked(shape: Shape, keep: float) -> LinearOperator:
     return operators.Masking.random(shape, keep, seed=0, noise=GaussianNoise(SIGMA))
@@ -93,14 +99,17 @@ def _projected(shape: Shape) -> LinearOperator:
 
 
 SHARP = {"motion blur, 9 px": _blurred, "downsampling x4": _shrunk}
+PHOTOGRAPHS = SHARP | {"70 % of pixels missing": lambda shape: _masked(shape, 0.3)}
 SCENES = (
-    Scene("natural", 64, 6, 8, SHARP | {"70 % of pixels missing": lambda shape: _masked(shape, 0.3)}),
+    Scene("natural", 64, 6, 8, PHOTOGRAPHS),
+    Scene("natural", 128, 5, 4, PHOTOGRAPHS),
+    Scene("natural", 256, 5, 2, PHOTOGRAPHS),
     Scene("brain-mri", None, 5, 8, {"Cartesian MRI x4": _accelerated}),
     Scene("ct", 64, 4, 8, {"tomography, 30 angles": _projected}),
     Scene("fashion-mnist", None, 10, 8, SHARP | {"50 % of pixels missing": lambda shape: _masked(shape, 0.5)}),
 )
 WORK = Path("runs/efficiency")
-Found = list[tuple[str, str, Setting, dict]]  # prior, measurement, setting and record of each run
+Found = list[tuple[str, str, Setting, dict]]  # label of the scene, measurement, setting and record of each run
 
 
 def crops(name: str, side: int, n: int) -> Tensor:
@@ -114,30 +123,32 @@ def crops(name: str, side: int, n: int) -> Tensor:
 
 
 def measured(prior: Prior, operator: Operator, truth: Tensor, setting: Setting, samples: int, seed: int) -> dict:
-    """Quality of the samples, and passes and processor time of a sample, as plain data."""
+    """Quality of the samples of one image (1, *E), and passes and processor time of a sample, as plain data."""
     y, start = operator.measure(truth, seed=seed), time.process_time()
     solution = solve(
         prior, operator, y, samples, setting.method, seed=seed, progress=False, precision=setting.precision
     )
-    seconds = (time.process_time() - start) / (len(truth) * samples)
-    found = ranks(truth.flatten(1), solution.samples.flatten(2))
-    equal = torch.full((len(truth), samples), 1 / samples)
+    seconds = (time.process_time() - start) / samples
+    return scored(solution.samples, truth) | {"nfe": solution.nfe, "nvjp": solution.nvjp, "seconds": seconds}
+
+
+def scored(samples: Tensor, truth: Tensor) -> dict:
+    """PSNR of the mean, CRPS in thousandths and coverage in % of samples (1, K, *E) of one image (1, *E)."""
+    found = ranks(truth.flatten(1), samples.flatten(2))
+    equal = torch.full((1, samples.shape[1]), 1 / samples.shape[1])
     return {
-        "psnr": psnr(solution.mean, truth).mean().item(),
-        "crps": [1000 * value for value in crps(truth, solution.samples, equal).tolist()],
+        "psnr": psnr(samples.mean(1), truth).item(),
+        "crps": 1000 * crps(truth, samples, equal).item(),
         "covers": [100 * found.coverage(level).mean().item() for level in (0.8, 0.95)],
-        "nfe": solution.nfe,
-        "nvjp": solution.nvjp,
-        "seconds": seconds,
-        "measured": measured_numbers(operator, tuple(prior.event_shape)),
-        "values": prod(prior.event_shape),
     }
 
 
 def run(
     scenes: Sequence[Scene], settings: Sequence[Setting], work: Path, seed: int = 0
 ) -> list[tuple[str, str, Setting, dict]]:
-    """Prior, measurement, setting and record of each run; those that lie in ``work`` are read."""
+    """Label, measurement, setting and record of each run; those that lie in ``work`` are read.
+
+    Of each image the settings run in turn, so that ratios of their times are paired."""
     kept, found = Records(work / "efficiency.jsonl"), []
     for scene in scenes:
         prior = priors.load(scene.prior)
@@ -146,14 +157,27 @@ def run(
         shape = tuple(prior.event_shape)
         truth = crops(scene.prior, shape[-1], scene.images)
         for title, make in scene.operators.items():
-            for setting in settings:
-                facts = {"prior": fingerprint(prior), "task": title, "shape": shape, "images": scene.images}
-                facts |= {"method": composition(setting.method), "precision": setting.precision}
-                name = key("efficiency", samples=scene.samples, seed=seed, **facts)
-                if name not in kept.found:
-                    kept.add(name, measured(prior, make(shape), truth, setting, scene.samples, seed))
-                found.append((scene.prior, title, setting, kept.found[name]))
+            operator, records = make(shape), [[] for _ in settings]
+            sizes = {"values": prod(shape), "measured": measured_numbers(operator, shape)}
+            for image in range(scene.images):
+                for setting, record in zip(settings, records, strict=True):
+                    facts = {"prior": fingerprint(prior), "task": title, "shape": shape, "image": image}
+                    facts |= {"method": composition(setting.method), "precision": setting.precision}
+                    name = key("efficiency", samples=scene.samples, seed=seed + image, **facts)
+                    if name not in kept.found:
+                        one = truth[image : image + 1]
+                        kept.add(name, measured(prior, operator, one, setting, scene.samples, seed + image))
+                    record.append(kept.found[name])
+            for setting, record in zip(settings, records, strict=True):
+                found.append((scene.label, title, setting, gathered(record) | sizes))
     return found
+
+
+def gathered(records: Sequence[dict]) -> dict:
+    """The records of all images as one: means, and CRPS and seconds of each."""
+    means = {name: sum(r[name] for r in records) / len(records) for name in ("psnr", "nfe", "nvjp")}
+    lists: dict[str, Any] = {name: [r[name] for r in records] for name in ("crps", "seconds")}
+    return means | lists | {"covers": torch.tensor([r["covers"] for r in records]).mean(0).tolist()}
 
 
 def table(found: Found) -> list[dict[str, str]]:
@@ -162,6 +186,7 @@ def table(found: Found) -> list[dict[str, str]]:
     for prior, title, setting, record in found:
         first = next(r for p, t, _, r in found if (p, t) == (prior, title))
         difference = torch.tensor(record["crps"]) / torch.tensor(first["crps"])
+        paired = [a / b for a, b in zip(record["seconds"], first["seconds"], strict=True)]
         error = difference.std().item() / len(difference) ** 0.5 if len(difference) > 1 else float("nan")
         rows.append(
             {
@@ -172,9 +197,9 @@ def table(found: Found) -> list[dict[str, str]]:
                 "CRPS, thousandths": f"{_mean(record):.2f}",
                 "CRPS over first": f"{difference.mean().item():.3f} ± {error:.3f}",
                 "80 %, 95 % intervals cover": "{:.1f}, {:.1f}".format(*record["covers"]),
-                "evaluations + passes": f"{record['nfe']} + {record['nvjp']}",
-                "seconds a sample": f"{record['seconds']:.3f}",
-                "seconds over first": f"{record['seconds'] / first['seconds']:.2f}",
+                "evaluations + passes": f"{record['nfe']:.0f} + {record['nvjp']:.0f}",
+                "seconds a sample": f"{median(record['seconds']):.3f}",
+                "seconds over first": f"{median(paired):.2f} [{min(paired):.2f}, {max(paired):.2f}]",
             }
         )
     return rows
@@ -193,7 +218,7 @@ def evidence(found: Found) -> list[dict]:
             "values": record["values"],
             "measured": record["measured"],
             "n_steps": setting.method.n_steps,
-            "passes": record["nfe"] + record["nvjp"],
+            "passes": round(record["nfe"] + record["nvjp"]),
             "samples": 1,
             "ratio": round(_mean(record) / best[prior, title], 4),
         }
@@ -207,6 +232,7 @@ def _mean(record: dict) -> float:
 
 def run_efficiency(
     prior: Annotated[list[str] | None, typer.Option(help="of the scenes; default: all; repeat")] = None,
+    side: Annotated[list[int] | None, typer.Option(help="of the scenes, in pixels; default: all; repeat")] = None,
     seed: Seed = 0,
     work: Annotated[Path, typer.Option(help="folder of the records; a killed run continues there")] = Path(
         "runs/efficiency"
@@ -217,10 +243,13 @@ def run_efficiency(
     out: Out = RESULTS,
 ) -> None:
     """PSNR, CRPS, coverage and time of `mmps` by backward passes, steps and precision."""
-    found = run([scene for scene in SCENES if not prior or scene.prior in prior], SETTINGS, work, seed)
+    scenes = [s for s in SCENES if (not prior or s.prior in prior) and (not side or s.side in side)]
+    found = run(scenes, SETTINGS, work, seed)
     notes = (
-        f"Images shipped with the priors, sigma_y {SIGMA:g} (tomography: .1), 8 samples of each image. CRPS and "
-        "coverage (in %, of central intervals) are per pixel. Seconds are of processor time, one thread. The first "
+        f"Images shipped with the priors, sigma_y {SIGMA:g} (tomography: .1), 8 samples of each image (4 at 128 px, 2 at "
+        "256 px). CRPS and coverage (in %, of central intervals) are per pixel. Seconds are of processor time, "
+        "one thread: the settings run in turn on each image, and medians over images and [least, largest] are given "
+        "of the paired ratios. The first "
         "setting of a measurement is MMPS as published in float32. The others complete the solve by the Gaussian of "
         "the prior's moments, and their networks compute in bfloat16 where precision='auto' does. ±: one standard "
         "error over images."
