@@ -246,13 +246,12 @@ def run_efficiency(
     scenes = [s for s in SCENES if (not prior or s.prior in prior) and (not side or s.side in side)]
     found = run(scenes, SETTINGS, work, seed)
     notes = (
-        f"Images shipped with the priors, sigma_y {SIGMA:g} (tomography: .1), 8 samples of each image (4 at 128 px, 2 at "
-        "256 px). CRPS and coverage (in %, of central intervals) are per pixel. Seconds are of processor time, "
-        "one thread: the settings run in turn on each image, and medians over images and [least, largest] are given "
-        "of the paired ratios. The first "
-        "setting of a measurement is MMPS as published in float32. The others complete the solve by the Gaussian of "
-        "the prior's moments, and their networks compute in bfloat16 where precision='auto' does. ±: one standard "
-        "error over images."
+        f"Images shipped with the priors, sigma_y {SIGMA:g} (tomography: .1), 8 samples of each image (4 at 128 px, 2 "
+        "at 256 px). CRPS and coverage (in %, of central intervals) are per pixel. Seconds are of processor time, one "
+        "thread: the settings run in turn on each image, and medians over images and [least, largest] are given of the "
+        "paired ratios. The first setting of a measurement is MMPS as published in float32. The others complete the "
+        "solve by the Gaussian of the prior's moments, and their networks compute in bfloat16 where precision='auto' "
+        "does. ±: one standard error over images."
     )
     finish("efficiency", "Quality against cost", table(found), notes, out, seed=seed)
     if use:
