@@ -191,10 +191,10 @@ def run_curves(
     notes = (
         f"Images shipped with the priors, sigma_y {SIGMA:g}; {images} images, {samples} samples of each, the same y "
         "for all. Each toolkit's methods draw from the same prior with its own settings, at its default number of "
-        "steps (marked) and at others. Seconds are of processor time, one thread; our networks compute in bfloat16 where "
-        "precision='auto' does, those of other toolkits in float32. Our time to its CRPS "
-        "(PSNR): the time of our cheapest row that is at least as good, over that of this row. A method that a toolkit "
-        "has not for an operator is left out. The plot is peers/curves.png."
+        "steps (marked) and at others. Seconds are of processor time, one thread. Our networks compute in bfloat16 "
+        "where precision='auto' does, those of other toolkits in float32. Our time to its CRPS (PSNR): the time of our "
+        "cheapest row that is at least as good, over that of this row. A method that a toolkit does not have for an "
+        "operator is left out. The plot is peers/curves.png."
     )
     finish("curves", "Time against quality", table(found), notes, out / "peers", seed=seed)
     plot(found, out / "peers" / "curves.png")
