@@ -66,9 +66,8 @@ def run(
         for name, kind in product(methods, KINDS):
             x = truth if kind == "image" else torch.rand(truth.shape, generator=torch.Generator().manual_seed(1))
             y = operator.measure(x, seed=seed)
-            entry = key(
-                "batches", prior=fingerprint(prior), method=name, kind=kind, steps=steps, shape=shape, seed=seed
-            )
+            facts = {"prior": fingerprint(prior), "method": name, "y": kind, "steps": steps, "shape": shape}
+            entry = key("batches", seed=seed, **facts)
             if entry not in kept.found:
                 kept.add(entry, measured(prior, name, y, operator, steps))
             found.append((source, name, kind, kept.found[entry]))
