@@ -1,6 +1,7 @@
 """The posterior of a Gaussian with the prior's mean and covariance, which needs no evaluation of the prior."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from inverse.protocols import RNG, Posterior
 from operators import LinearOperator
-from operators.solvers import conjugate_gradients
+from operators.solvers import conjugate_gradients, widest
 from priors import Moments, Prior
 from priors.base import expand
 from priors.moments import SecondMoments
@@ -31,25 +32,59 @@ class Wiener:
         self.moments, self.operator = moments, operator
         self.closed = {"svd", "isotropic"} <= operator.capabilities
         self.averaged = moments.approximate and self.closed  # use the average variance instead of the spectrum
+        self._wide: SecondMoments | None = None  # the moments in double precision
+        self._kept: tuple[tuple[float, torch.dtype], LowRank | None] | None = None
 
     def precondition(self, r: Tensor, s2: float) -> Tensor:
-        """An approximate (Sigma_y + A C_s A')^-1 r: if the moments are approximate and the operator has a closed form
-        for a constant variance, by their average variance alone."""
+        """An approximate (Sigma_y + A C_s A')^-1 r; r (N, *M); s2 (s^2, may be inf: C itself).
+
+        If the moments are approximate and the operator has a closed form for a constant variance, it is that of their
+        average variance. Otherwise, approximate moments take a few iterations, and others are solved in double
+        precision: iterations that stop early in single precision would turn rounding, which depends on the batch, into
+        differences of a percent.
+        """
+        return self._solved(r, s2).to(r)
+
+    def estimate(self, r: Tensor, s2: float) -> Tensor:
+        """C_s A' (Sigma_y + A C_s A')^-1 r (N, *E), with the covariance C_s that `precondition` takes."""
+        x = self.operator.adjoint(self._solved(r, s2))
+        spread = self.moments.average(_given(s2)) * x if self.averaged else self._sized(x).apply(_given(s2), x)
+        return spread.to(r)
+
+    def _solved(
+        self, r: Tensor, s2: float, rtol: float = 1e-2, max_steps: int = INNER, what: str | None = None
+    ) -> Tensor:
+        """As `precondition`, in the precision that it is computed in. Arguments as in `solve`, where it iterates."""
         if self.averaged:
             return self.operator.solve_gram(r, self.moments.average(_given(s2)))
-        return self.solve(r, s2, rtol=1e-2, max_steps=APPROXIMATE if self.moments.approximate else INNER, what=None)
+        if self.moments.approximate:
+            return self.solve(r, s2, rtol=1e-2, max_steps=APPROXIMATE, what=None)
+        r = r.to(widest(lambda v: self.operator(self.operator.adjoint(v)), r))
+        if self.closed and self.operator.batch is None and (factors := self._factors(s2, r)):
+            return factors.solve(r)
+        return self.solve(r, s2, rtol, max_steps, what)
 
-    def spread(self, v: Tensor, s2: float) -> Tensor:
-        """C_s A' v (N, *E), with the covariance C_s that `precondition` takes; v (N, *M), s2 (s^2)."""
-        x = self.operator.adjoint(v)
-        return self.moments.average(_given(s2)) * x if self.averaged else self.moments.apply(_given(s2), x)
+    def _factors(self, s2: float, r: Tensor) -> "LowRank | None":
+        """Of the noise level s2, kept for the next call; None where C_s has many components."""
+        if self._kept is None or self._kept[0] != (s2, r.dtype):
+            low = self._sized(r).low_rank(_given(s2))
+            self._kept = (s2, r.dtype), None if low is None else LowRank.of(self.operator, *low)
+        return self._kept[1]
+
+    def _sized(self, x: Tensor) -> SecondMoments:
+        """The moments in the precision of x."""
+        if x.dtype == self.moments.mean.dtype:
+            return self.moments
+        if self._wide is None:
+            self._wide = self.moments.to(x.device, x.dtype)
+        return self._wide
 
     def solve(self, r: Tensor, s2: float, rtol: float, max_steps: int, what: str | None = "Wiener.solve") -> Tensor:
         """(Sigma_y + A C_s A')^-1 r by conjugate gradients; r (N, *M); s2 (s^2, may be inf: C itself).
 
         what: the name in the `NotConverged` warning where max_steps are not enough; None: no warning.
         """
-        moments, operator, filtered = self.moments, self.operator, _given(s2)
+        moments, operator, filtered = self._sized(r), self.operator, _given(s2)
         r2 = moments.average(filtered)
 
         def system(v: Tensor) -> Tensor:
@@ -70,9 +105,45 @@ class Wiener:
         r = y - operator(x) - operator.noise.aligned("sigma", y) * rng.normal(tuple(y.shape))
         if operator.support is not None:
             r = torch.where(operator.support, r, 0.0)
-        approximate = self.moments.approximate  # then the draw is only an initialisation and need not be exact
-        v = self.solve(r, float("inf"), *((1e-2, 50, None) if approximate else (1e-4, 500, "Wiener.draw")))
+        if self.moments.approximate:  # then the draw is only an initialisation and need not be exact
+            v = self.solve(r, float("inf"), rtol=1e-2, max_steps=50, what=None)
+        else:
+            v = self._solved(r, float("inf"), rtol=1e-4, max_steps=500, what="Wiener.draw").to(r)
         return x + self.moments.apply(lambda variances: variances, operator.adjoint(v))
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """(B + U diag(e) U')^-1 with B = rest A A' + Sigma_y, in closed form.
+
+    Formula: B^-1 - F G^-1 F' with F = B^-1 U diag(e)^1/2 and G = I + diag(e)^1/2 U' B^-1 U diag(e)^1/2.
+    Source: Woodbury 1950.
+    Attributes: operator, whose `solve_gram` is B^-1 in closed form; rest; columns F' (k, *M); factor (k, k): lower
+    triangle of G.
+    """
+
+    operator: LinearOperator
+    rest: float
+    columns: Tensor
+    factor: Tensor
+
+    @classmethod
+    def of(cls, operator: LinearOperator, basis: Tensor, values: Tensor, rest: float) -> "LowRank | None":
+        """For C = V diag(values) V' + rest I with V' (k, *E): U = A V. None where a value is negative, or where rest
+        and the noise are 0."""
+        if bool((values < 0).any()) or not (rest > 0 or bool((operator.noise.sigma > 0).all())):
+            return None
+        scaled = expand(values.sqrt(), basis) * basis
+        u = operator(scaled) if len(values) else scaled.new_zeros(0, *operator.measurement_shape(basis.shape[1:]))
+        columns = operator.solve_gram(u, rest) if len(values) else u
+        gram = u.flatten(1) @ columns.flatten(1).mT
+        gram = torch.eye(len(u), dtype=u.dtype, device=u.device) + 0.5 * (gram + gram.mT)
+        return cls(operator, rest, columns, torch.linalg.cholesky(gram))
+
+    def solve(self, r: Tensor) -> Tensor:
+        """The inverse times r (N, *M)."""
+        inner = torch.cholesky_solve(self.columns.flatten(1) @ r.flatten(1).mT, self.factor)  # (k, N)
+        return self.operator.solve_gram(r, self.rest) - (inner.mT @ self.columns.flatten(1)).view_as(r)
 
 
 def _given(s2: float) -> Callable[[Tensor], Tensor]:

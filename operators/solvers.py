@@ -73,7 +73,7 @@ def solve(apply: Map, b: Tensor, *, rtol: float, max_steps: int, what: str, prec
     x, _ = _descend(apply, torch.zeros_like(b), b, limit, first, precondition, plain=True)
     r = b - apply(x)
     if bool((dot(r, r) > limit).any()):
-        wide = _widest(apply, b)
+        wide = widest(apply, b)
         x, rest = x.to(wide), b.to(wide)
         r, limit = rest - apply(x), rtol**2 * dot(rest, rest)
         x, _ = _descend(apply, x, r, limit, max_steps, precondition, plain=True)
@@ -100,7 +100,7 @@ def least_squares(
         return x
     s = adjoint(y - forward(x))
     if bool((dot(s, s) > rtol**2 * size).any()):
-        wide = _widest(lambda v: adjoint(forward(v)), x)
+        wide = widest(lambda v: adjoint(forward(v)), x)
         x, rest = x.to(wide), y.to(wide)
         s = adjoint(rest)
         size = dot(s, s)
@@ -159,7 +159,7 @@ def _descend_squares(forward: Map, adjoint: Map, x: Tensor, r: Tensor, limit: Te
     return x
 
 
-def _widest(apply: Map, b: Tensor) -> torch.dtype:
+def widest(apply: Map, b: Tensor) -> torch.dtype:
     """float64 if the map accepts and returns it, else b's dtype: some devices and networks lack float64."""
     try:
         with torch.no_grad():

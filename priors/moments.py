@@ -47,6 +47,10 @@ class SecondMoments(Protocol):
         """n draws of N(mean, Cov), (n, *E); rng (`RowRNG` of n rows)."""
         ...
 
+    def low_rank(self, f: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, float] | None:
+        """f(Cov) as V diag(e) V' + rest I: V' (k, *E), orthonormal, e (k,) and rest; None where k would be large."""
+        ...
+
 
 @dataclass(frozen=True, repr=False)
 class Moments(Concise):
@@ -153,3 +157,11 @@ class Moments(Concise):
     def draw(self, n: int, rng: RNG) -> Tensor:
         """n draws of N(mean, Cov), (n, *E); rng (`RowRNG` of n rows)."""
         return self.mean + self.apply(torch.sqrt, rng.normal((n, *self.mean.shape)))
+
+    def low_rank(self, f: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, float] | None:
+        """f(Cov) as V diag(e) V' + rest I: V' (k, *E), orthonormal, e (k,) and rest; None for k above 256."""
+        k = self.basis.shape[1]
+        if k > RANK:
+            return None
+        rest = f(self.rest)
+        return self.basis.mT.reshape(k, *self.mean.shape), f(self.variances) - rest, float(rest)

@@ -114,6 +114,10 @@ class StationaryMoments(Concise):
         """n draws of N(mean, Cov), (n, C, H, W); rng (`RowRNG` of n rows)."""
         return self.mean + self.apply(torch.sqrt, rng.normal((n, *self.mean.shape)))
 
+    def low_rank(self, f: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, float] | None:
+        """None: all coordinates matter."""
+        return None
+
 
 def frequencies(h: int, w: int) -> Tensor:
     """|(i / 2h, j / 2w)| of the cosine transform's coordinates, cycles per pixel, (h, w)."""

@@ -88,10 +88,10 @@ class MMPSPosterior(WienerPosterior):
                 break
             change = -expand(a, p) * (aw + noise**2 * p)
             r = r + change
-            z = gaussian.precondition(r, s2)
             if last:
-                correction = correction + expand(going.to(z), w) * gaussian.spread(z, s2)
+                correction = correction + expand(going.to(r), w) * gaussian.estimate(r, s2)
                 break
+            z = gaussian.precondition(r, s2)
             # the preconditioner ends early and so varies: the change of r takes the place of r
             before, rz, turned = rz, torch.where(going, dot(r, z), 0.0), dot(change, z)
             # A trained J is only nearly symmetric and positive: where the residual exceeds the first, a row keeps what

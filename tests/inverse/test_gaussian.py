@@ -48,6 +48,27 @@ def test_the_system_is_solved(operator, s2):
     torch.testing.assert_close(found.flatten(1).double(), wanted, atol=2e-3 * wanted.abs().max().item(), rtol=0)
 
 
+@pytest.mark.parametrize("s2", [0.01, 1.0, float("inf")])
+@pytest.mark.parametrize("rank", [0, 5, 64])
+def test_the_preconditioner_is_the_inverse(operator, s2, rank):
+    """Of components and one variance for the rest; to single precision where it is in closed form."""
+    full, images = PRIOR.moments, PRIOR.sample(200, seed=4).float()
+    moments = full if rank == 64 else Moments.of_images(images, rank)
+    a, noise = matrices(operator)
+    eye = torch.eye(64).view(64, 1, 8, 8)
+    covariance = moments.apply(lambda v: v / (1 + v / s2), eye).reshape(64, 64).double()
+    r = operator.measure(PRIOR.sample(3, seed=2), seed=1)
+    wanted = torch.linalg.solve(noise + a @ covariance @ a.mT, r.flatten(1).double().mT).mT
+    gaussian = Wiener(moments, operator)
+    tolerance = 1e-5 if {"svd", "isotropic"} <= operator.capabilities else 5e-2  # 20 iterations, to 1 % of the residual
+    for found, exact in (
+        (gaussian.precondition(r, s2), wanted),
+        (gaussian.estimate(r, s2), wanted @ a @ covariance.mT),
+    ):
+        error = (found.flatten(1).double() - exact).norm() / exact.norm()
+        assert error < tolerance
+
+
 def test_draws_have_the_law_of_the_posterior(operator):
     """Matheron's rule on the exact moments of a Gaussian prior is an exact sampler."""
     n, y = 2000, operator.measure(PRIOR.sample(1, seed=9), seed=3)
