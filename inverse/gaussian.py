@@ -10,6 +10,7 @@ from torch import Tensor
 from inverse.protocols import RNG, Posterior
 from operators import LinearOperator
 from operators.solvers import conjugate_gradients, widest
+from operators.svd import SVDOperator, divide
 from priors import Moments, Prior
 from priors.base import expand
 from priors.moments import SecondMoments
@@ -32,8 +33,11 @@ class Wiener:
         self.moments, self.operator = moments, operator
         self.closed = {"svd", "isotropic"} <= operator.capabilities
         self.averaged = moments.approximate and self.closed  # use the average variance instead of the spectrum
-        self._wide: SecondMoments | None = None  # the moments in double precision
-        self._kept: tuple[tuple[float, torch.dtype], LowRank | None] | None = None
+        # made when first needed: the moments in double precision where there is one, their components with those in
+        # the singular basis of the operator, and the inverse at the last noise level
+        self._wide: SecondMoments | None = None
+        self._components: tuple[Tensor, Tensor] | None = None
+        self._kept: tuple[float, LowRank | None] | None = None
 
     def precondition(self, r: Tensor, s2: float) -> Tensor:
         """An approximate (Sigma_y + A C_s A')^-1 r; r (N, *M); s2 (s^2, may be inf: C itself).
@@ -59,25 +63,32 @@ class Wiener:
             return self.operator.solve_gram(r, self.moments.average(_given(s2)))
         if self.moments.approximate:
             return self.solve(r, s2, rtol=1e-2, max_steps=APPROXIMATE, what=None)
-        r = r.to(widest(lambda v: self.operator(self.operator.adjoint(v)), r))
-        if self.closed and self.operator.batch is None and (factors := self._factors(s2, r)):
-            return factors.solve(r)
+        if self._wide is None:
+            dtype = widest(lambda v: self.operator(self.operator.adjoint(v)), r)
+            self._wide = self.moments.to(r.device, dtype)
+        r = r.to(self._wide.mean)
+        if (inverse := self._inverse(s2)) is not None:
+            return inverse.solve(r)
         return self.solve(r, s2, rtol, max_steps, what)
 
-    def _factors(self, s2: float, r: Tensor) -> "LowRank | None":
-        """Of the noise level s2, kept for the next call; None where C_s has many components."""
-        if self._kept is None or self._kept[0] != (s2, r.dtype):
-            low = self._sized(r).low_rank(_given(s2))
-            self._kept = (s2, r.dtype), None if low is None else LowRank.of(self.operator, *low)
+    def _inverse(self, s2: float) -> "LowRank | None":
+        """At the noise level s2, kept for the next call; None without a singular basis that all rows share, and where
+        C_s has many components."""
+        operator, moments = self.operator, self._wide
+        if not (self.closed and isinstance(operator, SVDOperator)) or operator.batch is not None or moments is None:
+            return None
+        if (low := moments.low_rank(_given(s2))) is None:
+            return None
+        basis, values, rest = low
+        if self._components is None:
+            self._components = basis.contiguous(), operator.Vt(basis.contiguous())
+        if self._kept is None or self._kept[0] != s2:
+            self._kept = s2, LowRank.of(operator, *self._components, values, rest)
         return self._kept[1]
 
     def _sized(self, x: Tensor) -> SecondMoments:
         """The moments in the precision of x."""
-        if x.dtype == self.moments.mean.dtype:
-            return self.moments
-        if self._wide is None:
-            self._wide = self.moments.to(x.device, x.dtype)
-        return self._wide
+        return self._wide if self._wide is not None and x.dtype == self._wide.mean.dtype else self.moments
 
     def solve(self, r: Tensor, s2: float, rtol: float, max_steps: int, what: str | None = "Wiener.solve") -> Tensor:
         """(Sigma_y + A C_s A')^-1 r by conjugate gradients; r (N, *M); s2 (s^2, may be inf: C itself).
@@ -114,36 +125,40 @@ class Wiener:
 
 @dataclass(frozen=True)
 class LowRank:
-    """(B + U diag(e) U')^-1 with B = rest A A' + Sigma_y, in closed form.
+    """(B + U diag(e) U')^-1 with U = A V and B = rest A A' + sigma_y^2 I, in closed form.
 
-    Formula: B^-1 - F G^-1 F' with F = B^-1 U diag(e)^1/2 and G = I + diag(e)^1/2 U' B^-1 U diag(e)^1/2.
+    Formula: B^-1 - B^-1 U W G^-1 W U' B^-1 with W = diag(e)^1/2 and G = I + W U' B^-1 U W, where U' B^-1 U is a product
+    with a diagonal matrix in the singular basis of A.
     Source: Woodbury 1950.
-    Attributes: operator, whose `solve_gram` is B^-1 in closed form; rest; columns F' (k, *M); factor (k, k): lower
-    triangle of G.
+    Attributes: operator; rest; components W V' (k, *E); factor (k, k): lower triangle of G.
     """
 
-    operator: LinearOperator
+    operator: SVDOperator
     rest: float
-    columns: Tensor
+    components: Tensor
     factor: Tensor
 
     @classmethod
-    def of(cls, operator: LinearOperator, basis: Tensor, values: Tensor, rest: float) -> "LowRank | None":
-        """For C = V diag(values) V' + rest I with V' (k, *E): U = A V. None where a value is negative, or where rest
-        and the noise are 0."""
-        if bool((values < 0).any()) or not (rest > 0 or bool((operator.noise.sigma > 0).all())):
+    def of(
+        cls, operator: SVDOperator, basis: Tensor, spectral: Tensor, values: Tensor, rest: float
+    ) -> "LowRank | None":
+        """For V' (k, *E), its spectral coordinates, and e (k,). None where a value is negative, or where rest and the
+        noise are both 0."""
+        s2, variance = operator.spectrum(spectral) ** 2, operator.noise.aligned("sigma", spectral) ** 2
+        if bool((values < 0).any()) or not (rest > 0 or bool((variance > 0).all())):
             return None
-        scaled = expand(values.sqrt(), basis) * basis
-        u = operator(scaled) if len(values) else scaled.new_zeros(0, *operator.measurement_shape(basis.shape[1:]))
-        columns = operator.solve_gram(u, rest) if len(values) else u
-        gram = u.flatten(1) @ columns.flatten(1).mT
-        gram = torch.eye(len(u), dtype=u.dtype, device=u.device) + 0.5 * (gram + gram.mT)
-        return cls(operator, rest, columns, torch.linalg.cholesky(gram))
+        weighted = divide(s2, rest * s2 + variance).expand(spectral[:1].shape) * spectral
+        w = values.sqrt()
+        gram = w[:, None] * (weighted.flatten(1) @ spectral.flatten(1).mT) * w
+        gram = torch.eye(len(w), dtype=w.dtype, device=w.device) + 0.5 * (gram + gram.mT)
+        return cls(operator, rest, expand(w, basis) * basis, torch.linalg.cholesky(gram))
 
     def solve(self, r: Tensor) -> Tensor:
         """The inverse times r (N, *M)."""
-        inner = torch.cholesky_solve(self.columns.flatten(1) @ r.flatten(1).mT, self.factor)  # (k, N)
-        return self.operator.solve_gram(r, self.rest) - (inner.mT @ self.columns.flatten(1)).view_as(r)
+        operator, flat = self.operator, self.components.flatten(1)
+        first = operator.adjoint(operator.solve_gram(r, self.rest)).flatten(1)
+        inner = torch.cholesky_solve(flat @ first.mT, self.factor).mT  # (N, k)
+        return operator.solve_gram(r - operator((inner @ flat).view(len(r), *self.components.shape[1:])), self.rest)
 
 
 def _given(s2: float) -> Callable[[Tensor], Tensor]:

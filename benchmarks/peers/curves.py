@@ -17,8 +17,9 @@ from benchmarks.common.records import Records
 from benchmarks.peers import PEERS
 from benchmarks.peers.base import MODULES, require
 from benchmarks.trained.efficiency import SCENES, SIGMA, Scene, crops, gathered, scored
-from inverse import METHODS, Method, solve
+from inverse import METHODS, solve
 from inverse.auto import NETWORK_VARIANTS
+from inverse.methods import Sampler
 from operators import Operator
 from priors import Prior
 from priors.files import atomic
@@ -75,7 +76,7 @@ def measured(prior: Prior, operator: Operator, truth: Tensor, entry: Entry, samp
         draws = PEERS[entry.curve].run(prior, operator, y, samples, seed, steps=entry.steps)
         drawn, nfe, nvjp = draws.samples[None], draws.nfe, draws.nvjp
     else:
-        method: str | Method = entry.curve if entry.curve in (*METHODS, "auto") else NETWORK_VARIANTS[entry.curve]
+        method: str | Sampler = entry.curve if entry.curve in (*METHODS, "auto") else NETWORK_VARIANTS[entry.curve]
         solution = solve(prior, operator, y, samples, method, entry.steps, seed=seed, progress=False, precision="auto")
         drawn, nfe, nvjp = solution.samples, solution.nfe, solution.nvjp
     seconds = (time.process_time() - start) / samples

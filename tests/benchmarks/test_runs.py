@@ -80,5 +80,5 @@ def test_bare_network_makes_the_evaluations_that_it_is_compared_for():
     prior = Counting(torch.zeros(2), torch.eye(2), VESDE())
     speed._with_vjps(prior, rows=3, nfe=5, nvjp=12)
     assert (prior.forward_calls, prior.backward_calls) == (5, 12)
-    speed._forward(prior, rows=3, n=4)
+    speed._forward(prior, rows=3, nfe=4, nvjp=0)
     assert prior.forward_calls == 9
