@@ -14,13 +14,14 @@ from benchmarks.exact.metrics import equally_weighted
 from benchmarks.exact.oracle_problems import Instance
 from benchmarks.peers import PEERS, installed
 from inverse import METHODS, solve
-from inverse.auto import VARIANTS, choose, serves
+from inverse.auto import NETWORK_VARIANTS, VARIANTS, choose, serves
 from inverse.engine import run as engine
 from inverse.methods import Sampler, composition
 from inverse.predictors import Travelling
 from operators import Operator
 
 EXACT, PRIOR = "exact draws", "prior, y ignored"
+OTHERS = VARIANTS | NETWORK_VARIANTS  # settings besides the methods' own
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class Ours(Entry):
 
     @property
     def facts(self):
-        settings = None if self.name == self.method.name or self.name in VARIANTS else {"method": self.method.name}
+        settings = None if self.name == self.method.name or self.name in OTHERS else {"method": self.method.name}
         return {"n_steps": self.n_steps or self.method.n_steps, "settings": settings}
 
     @property
@@ -160,7 +161,7 @@ class Theirs(Entry):
 
 
 def ours(instance: Instance, names: Sequence[str] | None, n_steps: Sequence[int | None], n: int) -> list[Entry]:
-    """Our entries that support an instance's operator: "auto", and every conditional method of METHODS and VARIANTS.
+    """Our entries that support an instance's operator: "auto", and every conditional method of METHODS and OTHERS.
 
     Arguments: instance; names (None: all, else some of these); n_steps: upper limit of a method's default steps, None
     for no limit; it does not apply to methods that travel back in time, or to variants, which differ in their steps; n
@@ -168,7 +169,7 @@ def ours(instance: Instance, names: Sequence[str] | None, n_steps: Sequence[int 
     Raises: ValueError for an unknown name.
     """
     operator, event_shape = instance.operator, instance.prior.event_shape
-    known = {"auto", *(name for name, m in METHODS.items() if m.conditional), *VARIANTS}
+    known = {"auto", *(name for name, m in METHODS.items() if m.conditional), *OTHERS}
     if unknown := set(names or ()) - known:
         raise ValueError(f"methods {sorted(unknown)}: expected of {sorted(known)}")
     auto = choose(operator, event_shape, n)
@@ -178,7 +179,7 @@ def ours(instance: Instance, names: Sequence[str] | None, n_steps: Sequence[int 
             travels = any(isinstance(part, Travelling) for part in method.parts)
             steps = method.n_steps if most is None or travels else min(most, method.n_steps)
             listed[name, steps] = Ours(name, method, steps)
-    for name, method in VARIANTS.items():
+    for name, method in OTHERS.items():
         listed[name, method.n_steps] = Ours(name, method, method.n_steps)
     return [
         entry

@@ -27,7 +27,8 @@ from inverse.guidance import MMPS
 from inverse.methods import composition
 from inverse.quality import psnr
 from operators import GaussianNoise, LinearOperator, Operator
-from priors import Prior
+from priors import Prior, pictures
+from priors.data import floats
 from priors.files import atomic
 
 SIGMA = 0.02
@@ -103,7 +104,7 @@ PHOTOGRAPHS = SHARP | {"70 % of pixels missing": lambda shape: _masked(shape, 0.
 SCENES = (
     Scene("natural", 64, 6, 8, PHOTOGRAPHS),
     Scene("natural", 128, 5, 4, PHOTOGRAPHS),
-    Scene("natural", 256, 5, 2, PHOTOGRAPHS),
+    Scene("natural", 256, 3, 2, PHOTOGRAPHS),
     Scene("brain-mri", None, 5, 8, {"Cartesian MRI x4": _accelerated}),
     Scene("ct", 64, 4, 8, {"tomography, 30 angles": _projected}),
     Scene("fashion-mnist", None, 10, 8, SHARP | {"50 % of pixels missing": lambda shape: _masked(shape, 0.5)}),
@@ -112,13 +113,24 @@ WORK = Path("runs/efficiency")
 Found = list[tuple[str, str, Setting, dict]]  # label of the scene, measurement, setting and record of each run
 
 
-def crops(name: str, side: int, n: int) -> Tensor:
-    """n crops (n, C, side, side), at places drawn with a fixed seed, of the images shipped with a prior."""
-    images, generator = priors.samples(name).floats(), torch.Generator().manual_seed(1)
+def crops(name: str, side: int, n: int, data: Path | None = None) -> Tensor:
+    """n crops (n, C, side, side), at places drawn with a fixed seed, of the images shipped with a prior; where those are
+    smaller, of ``data``, as inverse-pack writes them.
+
+    Raises: ValueError where no image is large enough.
+    """
+    images, generator = list(priors.samples(name).floats()), torch.Generator().manual_seed(1)
+    if min(images[0].shape[1:]) < side and data is not None:
+        images = [floats(picture) for picture in pictures.read(data).pictures]
+    if min(images[0].shape[1:]) < side:
+        raise ValueError(
+            f"images of {tuple(images[0].shape)}: expected {side} pixels a side; give larger ones by --data"
+        )
     found = []
     for i in range(n):
-        top, left = (int(torch.randint(0, size - side + 1, (1,), generator=generator)) for size in images.shape[2:])
-        found.append(images[i % len(images), :, top : top + side, left : left + side])
+        image = images[i % len(images)]
+        top, left = (int(torch.randint(0, size - side + 1, (1,), generator=generator)) for size in image.shape[1:])
+        found.append(image[:, top : top + side, left : left + side])
     return torch.stack(found)
 
 
@@ -144,7 +156,7 @@ def scored(samples: Tensor, truth: Tensor) -> dict:
 
 
 def run(
-    scenes: Sequence[Scene], settings: Sequence[Setting], work: Path, seed: int = 0
+    scenes: Sequence[Scene], settings: Sequence[Setting], work: Path, seed: int = 0, data: Path | None = None
 ) -> list[tuple[str, str, Setting, dict]]:
     """Label, measurement, setting and record of each run; those that lie in ``work`` are read.
 
@@ -155,7 +167,7 @@ def run(
         if scene.side is not None:
             prior = prior.resized((prior.event_shape[0], scene.side, scene.side))
         shape = tuple(prior.event_shape)
-        truth = crops(scene.prior, shape[-1], scene.images)
+        truth = crops(scene.prior, shape[-1], scene.images, data)
         for title, make in scene.operators.items():
             operator, records = make(shape), [[] for _ in settings]
             sizes = {"values": prod(shape), "measured": measured_numbers(operator, shape)}
@@ -233,10 +245,11 @@ def _mean(record: dict) -> float:
 def run_efficiency(
     prior: Annotated[list[str] | None, typer.Option(help="of the scenes; default: all; repeat")] = None,
     side: Annotated[list[int] | None, typer.Option(help="of the scenes, in pixels; default: all; repeat")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="pictures, as inverse-pack writes them, for sides above those shipped")
+    ] = None,
     seed: Seed = 0,
-    work: Annotated[Path, typer.Option(help="folder of the records; a killed run continues there")] = Path(
-        "runs/efficiency"
-    ),
+    work: Annotated[Path, typer.Option(help="folder of the records; a killed run continues there")] = WORK,
     use: Annotated[
         bool, typer.Option("--evidence", help="use these figures as the evidence for method='auto'")
     ] = False,
@@ -244,14 +257,15 @@ def run_efficiency(
 ) -> None:
     """PSNR, CRPS, coverage and time of `mmps` by backward passes, steps and precision."""
     scenes = [s for s in SCENES if (not prior or s.prior in prior) and (not side or s.side in side)]
-    found = run(scenes, SETTINGS, work, seed)
+    found = run(scenes, SETTINGS, work, seed, data)
     notes = (
-        f"Images shipped with the priors, sigma_y {SIGMA:g} (tomography: .1), 8 samples of each image (4 at 128 px, 2 "
-        "at 256 px). CRPS and coverage (in %, of central intervals) are per pixel. Seconds are of processor time, one "
-        "thread: the settings run in turn on each image, and medians over images and [least, largest] are given of the "
-        "paired ratios. The first setting of a measurement is MMPS as published in float32. The others complete the "
-        "solve by the Gaussian of the prior's moments, and their networks compute in bfloat16 where precision='auto' "
-        "does. ±: one standard error over images."
+        f"Images shipped with the priors (at 256 px of {data.name if data else 'a file'}), sigma_y {SIGMA:g} "
+        "(tomography: .1), 8 samples of each image (4 at 128 px, 2 at 256 px). CRPS and coverage (in %, of central "
+        "intervals) are per pixel. Seconds are of processor time, one thread: the settings run in turn on each image, "
+        "and medians over images and [least, largest] are given of the paired ratios. The first setting of a "
+        "measurement is MMPS as published in float32. The others complete the solve by the Gaussian of the prior's "
+        "moments, and their networks compute in bfloat16 where precision='auto' does. ±: one standard error over "
+        "images."
     )
     finish("efficiency", "Quality against cost", table(found), notes, out, seed=seed)
     if use:
