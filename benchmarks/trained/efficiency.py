@@ -114,9 +114,10 @@ Found = list[tuple[str, str, Setting, dict]]  # label of the scene, measurement,
 
 
 def crops(name: str, side: int, n: int, data: Path | None = None) -> Tensor:
-    """n crops (n, C, side, side), at places drawn with a fixed seed, of the images shipped with a prior; where those are
-    smaller, of ``data``, as inverse-pack writes them.
+    """n crops (n, C, side, side), at places drawn with a fixed seed, of the images shipped with a prior.
 
+    Arguments: name of the prior; side (pixels); n; data: pictures, as inverse-pack writes them, that are cropped where
+    those shipped are smaller.
     Raises: ValueError where no image is large enough.
     """
     images, generator = list(priors.samples(name).floats()), torch.Generator().manual_seed(1)

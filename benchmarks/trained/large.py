@@ -24,7 +24,7 @@ from priors.data import floats
 
 SIZE, SIGMA = (512, 768), 0.02
 NOTES = (
-    "{}, blurred by a camera shake of 15 pixels, sigma .02; prior natural, one sample. Memory is the peak resident set "
+    "{}, blurred by a camera shake of 15 pixels, sigma .02; prior natural, one sample; precision='auto'. Memory is the peak resident set "
     "of a process of its own less what it has after its imports; predicted: by `inverse.plan`, before the solve."
 )
 
@@ -57,8 +57,8 @@ def _measure(truth: Tensor, boundary: str, tile: int | None, steps: int | None) 
     prior = prior if tile is None else priors.Tiled(prior, tile)
     operator = operators.Blur.motion(15, seed=3, boundary=boundary, noise=GaussianNoise(SIGMA))  # type: ignore[arg-type]
     y = operator.measure(truth, seed=0)
-    predicted = plan(prior, operator, y, n_samples=1, n_steps=steps)
-    solution = solve(prior, operator, y, 1, predicted.method, predicted.n_steps, progress=False)
+    predicted = plan(prior, operator, y, n_samples=1, n_steps=steps, precision="auto")
+    solution = solve(prior, operator, y, 1, predicted.method, predicted.n_steps, progress=False, precision="auto")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
         "border": boundary,
