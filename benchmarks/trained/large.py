@@ -25,8 +25,8 @@ from priors.data import floats
 SIZE, SIGMA = (512, 768), 0.02
 NOTES = (
     "{}, blurred by a camera shake of 15 pixels, sigma .02; prior natural, one sample, precision='auto'. Memory is the "
-    "peak resident set of a process of its own less what it has after its imports; predicted: by `inverse.plan`, before "
-    "the solve."
+    "peak resident set of a process of its own less what it has after its imports; predicted: by `inverse.plan`, "
+    "before the solve."
 )
 
 
