@@ -10,7 +10,7 @@ from torch import Tensor
 from inverse.protocols import RNG, Posterior
 from operators import LinearOperator
 from operators.solvers import conjugate_gradients, widest
-from operators.svd import SVDOperator, divide
+from operators.svd import SVDOperator
 from priors import Moments, Prior
 from priors.base import expand
 from priors.moments import SecondMoments
@@ -33,10 +33,10 @@ class Wiener:
         self.moments, self.operator = moments, operator
         self.closed = {"svd", "isotropic"} <= operator.capabilities
         self.averaged = moments.approximate and self.closed  # use the average variance instead of the spectrum
-        # made when first needed: the moments in double precision where there is one, their components with those in
-        # the singular basis of the operator, and the inverse at the last noise level
+        # made when first needed: the moments in double precision where there is one, their components in the singular
+        # basis of the operator, and the inverse at the last noise level
         self._wide: SecondMoments | None = None
-        self._components: tuple[Tensor, Tensor] | None = None
+        self._components: Components | None = None
         self._kept: tuple[float, LowRank | None] | None = None
 
     def precondition(self, r: Tensor, s2: float) -> Tensor:
@@ -81,9 +81,9 @@ class Wiener:
             return None
         basis, values, rest = low
         if self._components is None:
-            self._components = basis.contiguous(), operator.Vt(basis.contiguous())
+            self._components = Components.of(operator, basis)
         if self._kept is None or self._kept[0] != s2:
-            self._kept = s2, LowRank.of(operator, *self._components, values, rest)
+            self._kept = s2, self._components.inverse(values, rest)
         return self._kept[1]
 
     def _sized(self, x: Tensor) -> SecondMoments:
@@ -124,41 +124,59 @@ class Wiener:
 
 
 @dataclass(frozen=True)
-class LowRank:
-    """(B + U diag(e) U')^-1 with U = A V and B = rest A A' + sigma_y^2 I, in closed form.
+class Components:
+    """The k components of moments in the singular basis of an operator, where its singular values are not 0.
 
-    Formula: B^-1 - B^-1 U W G^-1 W U' B^-1 with W = diag(e)^1/2 and G = I + W U' B^-1 U W, where U' B^-1 U is a product
-    with a diagonal matrix in the singular basis of A.
-    Source: Woodbury 1950.
-    Attributes: operator; rest; components W V' (k, *E); factor (k, k): lower triangle of G.
+    Attributes: operator; kept (*E), bool: those m coordinates; gains (m,): the singular values; spectral (k, m).
     """
 
     operator: SVDOperator
-    rest: float
-    components: Tensor
-    factor: Tensor
+    kept: Tensor
+    gains: Tensor
+    spectral: Tensor
 
     @classmethod
-    def of(
-        cls, operator: SVDOperator, basis: Tensor, spectral: Tensor, values: Tensor, rest: float
-    ) -> "LowRank | None":
-        """For V' (k, *E), its spectral coordinates, and e (k,). None where a value is negative, or where rest and the
-        noise are both 0."""
-        s2, variance = operator.spectrum(spectral) ** 2, operator.noise.aligned("sigma", spectral) ** 2
+    def of(cls, operator: SVDOperator, basis: Tensor) -> "Components":
+        """Of V' (k, *E)."""
+        spectrum = operator.spectrum(basis).expand(1, *basis.shape[1:])[0]
+        kept = spectrum > 0
+        return cls(operator, kept, spectrum[kept], operator.Vt(basis)[:, kept])
+
+    def inverse(self, values: Tensor, rest: float) -> "LowRank | None":
+        """`LowRank` for e (k,) and rest; None where e has a negative entry, or where rest and the noise are both 0."""
+        variance = self.operator.noise.aligned("sigma", self.gains) ** 2
         if bool((values < 0).any()) or not (rest > 0 or bool((variance > 0).all())):
             return None
-        weighted = divide(s2, rest * s2 + variance).expand(spectral[:1].shape) * spectral
-        w = values.sqrt()
-        gram = w[:, None] * (weighted.flatten(1) @ spectral.flatten(1).mT) * w
-        gram = torch.eye(len(w), dtype=w.dtype, device=w.device) + 0.5 * (gram + gram.mT)
-        return cls(operator, rest, expand(w, basis) * basis, torch.linalg.cholesky(gram))
+        scaled = values.sqrt()[:, None] * self.spectral
+        columns = scaled * (self.gains / (rest * self.gains**2 + variance))
+        gram = (columns * self.gains) @ scaled.mT
+        gram = torch.eye(len(values), dtype=values.dtype, device=values.device) + 0.5 * (gram + gram.mT)
+        return LowRank(self.operator, self.kept, rest, columns, torch.linalg.cholesky(gram))
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """(B + U diag(e) U')^-1 with U = A V and B = rest A A' + sigma_y^2 I, in closed form.
+
+    Formula: B^-1 - F' G^-1 F with W = diag(e)^1/2, F = W U' B^-1 and G = I + F U W. B is diagonal in the singular basis
+    of A, in which F has the columns (k, m).
+    Source: Woodbury 1950.
+    Attributes: operator; kept (*E): the m coordinates; rest; columns; factor (k, k): lower triangle of G.
+    """
+
+    operator: SVDOperator
+    kept: Tensor
+    rest: float
+    columns: Tensor
+    factor: Tensor
 
     def solve(self, r: Tensor) -> Tensor:
         """The inverse times r (N, *M)."""
-        operator, flat = self.operator, self.components.flatten(1)
-        first = operator.adjoint(operator.solve_gram(r, self.rest)).flatten(1)
-        inner = torch.cholesky_solve(flat @ first.mT, self.factor).mT  # (N, k)
-        return operator.solve_gram(r - operator((inner @ flat).view(len(r), *self.components.shape[1:])), self.rest)
+        z = self.operator.Ut(r)
+        inner = torch.cholesky_solve(self.columns @ z[:, self.kept].mT, self.factor)  # (k, N)
+        change = torch.zeros_like(z)
+        change[:, self.kept] = inner.mT @ self.columns
+        return self.operator.solve_gram(r, self.rest) - self.operator.U(change)
 
 
 def _given(s2: float) -> Callable[[Tensor], Tensor]:
