@@ -31,12 +31,19 @@ WORK = Path("runs/curves")
 @dataclass(frozen=True)
 class Entry:
     """A method at one number of steps. Attributes: curve (the method's name); steps (None: what "auto" takes); default:
-    whether these are the steps that it takes if none are given; peer: whether it is another toolkit's."""
+    whether these are the steps that it takes if none are given; peer: whether it is another toolkit's; antithetic:
+    whether samples come in pairs of opposite noise, whose mean is the better estimate."""
 
     curve: str
     steps: int | None
     default: bool = False
     peer: bool = False
+    antithetic: bool = False
+
+    @property
+    def name(self) -> str:
+        """In tables."""
+        return self.curve + ", antithetic" * self.antithetic + " (default)" * self.default
 
 
 def _ours(name: str, *steps: int) -> list[Entry]:
@@ -50,6 +57,7 @@ def _theirs(name: str, *steps: int) -> list[Entry]:
 
 ENTRIES = (
     Entry("auto", None, True),
+    Entry("auto", None, antithetic=True),
     *_ours("mmps, one pass", 4, 6, 10, 16),
     *_ours("mmps", 6, 10, 16, 32),
     *_ours("ddrm", 10, 20, 50),
@@ -80,7 +88,12 @@ def measured(prior: Prior, operator: Operator, truth: Tensor, entry: Entry, samp
         solution = solve(prior, operator, y, samples, method, entry.steps, seed=seed, progress=False, precision="auto")
         drawn, nfe, nvjp = solution.samples, solution.nfe, solution.nvjp
     seconds = (time.process_time() - start) / samples
-    return scored(drawn, truth) | {"nfe": nfe, "nvjp": nvjp, "seconds": seconds}
+    found = scored(drawn, truth)
+    if entry.antithetic:  # CRPS and coverage are of independent samples: those of each half
+        first, second = (scored(drawn[:, half::2], truth) for half in (0, 1))
+        found["crps"] = (first["crps"] + second["crps"]) / 2
+        found["covers"] = [(a + b) / 2 for a, b in zip(first["covers"], second["covers"], strict=True)]
+    return found | {"nfe": nfe, "nvjp": nvjp, "seconds": seconds}
 
 
 Found = list[tuple[str, str, Entry, dict | None]]  # label of the scene, measurement, entry and record, None if refused
@@ -104,6 +117,7 @@ def run(scenes: Sequence[Scene], entries: Sequence[Entry], work: Path, seed: int
                 for image in range(scene.images):
                     facts = {"prior": fingerprint(prior), "task": title, "shape": tuple(prior.event_shape)}
                     facts |= {"curve": entry.curve, "steps": entry.steps, "samples": scene.samples}
+                    facts |= {"antithetic": True} if entry.antithetic else {}
                     name = key("curves", image=image, seed=seed + image, **facts)
                     if name not in kept.found:
                         one = truth[image : image + 1]
@@ -124,7 +138,7 @@ def table(found: Found) -> list[dict[str, str]]:
             {
                 "prior": label,
                 "measurement": title,
-                "method": f"{entry.curve} (default)" if entry.default else entry.curve,
+                "method": entry.name,
                 "evaluations + passes": f"{record['nfe']:.0f} + {record['nvjp']:.0f}",
                 "PSNR of the mean, dB": f"{record['psnr']:.2f}",
                 "CRPS, thousandths": f"{_mean(record['crps']):.2f}",
@@ -156,7 +170,7 @@ def plot(found: Found, path: Path) -> None:
     for axis, panel in zip(axes, panels, strict=False):
         curves: dict[str, list[tuple[float, float, Entry]]] = {}
         for label, title, entry, record in found:
-            if (label, title) == panel and record is not None:
+            if (label, title) == panel and record is not None and not entry.antithetic:
                 point = (_mean(record["seconds"]), _mean(record["crps"]), entry)
                 curves.setdefault(entry.curve, []).append(point)
         for curve, points in curves.items():

@@ -17,11 +17,23 @@ def test_a_row_per_method_and_a_picture(tmp_path):
     scene = replace(
         SCENES[0], side=16, images=1, samples=2, operators={"blur": SCENES[0].operators["motion blur, 9 px"]}
     )
-    entries = [Entry("auto", 2, True), Entry("mmps, one pass", 3), Entry("ddrm", 3), Entry("azula mmps", 3, peer=True)]
+    entries = [
+        Entry("auto", 2, True),
+        Entry("auto", 2, antithetic=True),
+        Entry("mmps, one pass", 3),
+        Entry("ddrm", 3),
+        Entry("azula mmps", 3, peer=True),
+    ]
     found = curves.run([scene], entries, tmp_path)
     rows = curves.table(found)
-    assert [row["method"] for row in rows] == ["auto (default)", "mmps, one pass", "ddrm", "azula mmps"]
-    for row in rows[:3]:  # our own rows are at least as good as themselves
+    assert [row["method"] for row in rows] == [
+        "auto (default)",
+        "auto, antithetic",
+        "mmps, one pass",
+        "ddrm",
+        "azula mmps",
+    ]
+    for row in rows[:4]:  # our own rows are at least as good as themselves
         assert 0 < float(row["our time to its CRPS"]) <= 1 and 0 < float(row["our time to its PSNR"]) <= 1
     curves.plot(found, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 10_000
