@@ -85,7 +85,8 @@ def measured(prior: Prior, operator: Operator, truth: Tensor, entry: Entry, samp
         drawn, nfe, nvjp = draws.samples[None], draws.nfe, draws.nvjp
     else:
         method: str | Sampler = entry.curve if entry.curve in (*METHODS, "auto") else NETWORK_VARIANTS[entry.curve]
-        solution = solve(prior, operator, y, samples, method, entry.steps, seed=seed, progress=False, precision="auto")
+        settings = {"seed": seed, "precision": "auto", "antithetic": entry.antithetic, "progress": False}
+        solution = solve(prior, operator, y, samples, method, entry.steps, **settings)
         drawn, nfe, nvjp = solution.samples, solution.nfe, solution.nvjp
     seconds = (time.process_time() - start) / samples
     found = scored(drawn, truth)
