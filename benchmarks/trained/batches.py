@@ -52,9 +52,9 @@ def measured(prior: Prior, name: str, y: Tensor, operator: operators.Operator, s
 
 
 def run(
-    chosen: Sequence[str], methods: Sequence[str], work: Path, steps: int | None = None, seed: int = 0
+    chosen: Sequence[str], methods: Sequence[str], work: Path, most: int | None = None, seed: int = 0
 ) -> list[tuple[str, str, str, dict[str, float]]]:
-    """Prior, method, kind of y and record of each; those that lie in ``work`` are read."""
+    """Prior, method, kind of y and record of each; those that lie in ``work`` are read. most: steps, as `run_batches`."""
     kept, found = Records(work / "batches.jsonl"), []
     for source in chosen:
         prior = priors.load(source)
@@ -66,6 +66,7 @@ def run(
         for name, kind in product(methods, KINDS):
             x = truth if kind == "image" else torch.rand(truth.shape, generator=torch.Generator().manual_seed(1))
             y = operator.measure(x, seed=seed)
+            steps = None if name == "auto" or most is None else min(most, METHODS[name].n_steps)
             facts = {"prior": fingerprint(prior), "method": name, "y": kind, "steps": steps, "shape": shape}
             entry = key("batches", seed=seed, **facts)
             if entry not in kept.found:
@@ -93,17 +94,18 @@ def table(found: list[tuple[str, str, str, dict[str, float]]]) -> list[dict[str,
 def run_batches(
     prior: Annotated[list[str] | None, typer.Option(help="default: all with a network; repeat")] = None,
     method: Annotated[list[str] | None, typer.Option(help="default: all; repeat")] = None,
-    steps: Annotated[int | None, typer.Option(help="default: each method's own")] = None,
+    steps: Annotated[int | None, typer.Option(help="at most; default: each method's own")] = None,
     seed: Seed = 0,
     work: Annotated[Path, typer.Option(help="folder of the records; a killed run continues there")] = WORK,
     out: Out = RESULTS,
 ) -> None:
     """The largest difference of samples between sizes of batches and numbers of threads, for every method and prior."""
     found = run(prior or PRIORS, method or names(), work, steps, seed)
+    limit = f", at most {steps} steps" if steps else ""
     notes = (
-        f"Half of the pixels at random, sigma_y .05, {SAMPLES} samples in float32 at each method's default settings; "
-        f"priors of any size at {SIDE} x {SIDE}. Largest difference of a pixel (images are in [0, 1]) between all "
-        "samples at once by one thread and " + ", ".join(OTHERS) + ", over the priors " + ", ".join(prior or PRIORS)
-        + ". Networks round differently by size of batch, and a method may amplify it."
-    )  # fmt: skip
+        f"Half of the pixels at random, sigma_y .05, {SAMPLES} samples in float32 at each method's default settings"
+        f"{limit}; priors of any size at {SIDE} x {SIDE}. Largest difference of a pixel (images are in [0, 1]) between "
+        f"all samples at once by one thread and {', '.join(OTHERS)}, over the priors {', '.join(prior or PRIORS)}. "
+        "Networks round differently by size of batch, and a method may amplify it."
+    )
     finish("batches", "Batches and threads", table(found), notes, out, seed=seed)
