@@ -54,7 +54,7 @@ def measured(prior: Prior, name: str, y: Tensor, operator: operators.Operator, s
 def run(
     chosen: Sequence[str], methods: Sequence[str], work: Path, most: int | None = None, seed: int = 0
 ) -> list[tuple[str, str, str, dict[str, float]]]:
-    """Prior, method, kind of y and record of each; those that lie in ``work`` are read. most: steps, as `run_batches`."""
+    """Prior, method, kind of y and record of each; those that lie in ``work`` are read. most: steps of a method."""
     kept, found = Records(work / "batches.jsonl"), []
     for source in chosen:
         prior = priors.load(source)
