@@ -71,6 +71,11 @@ class Operator(Batched, ABC):
         """The noise assigned last; an operator made of others returns that of its parts."""
         return noise_model(super().__getattr__("noise"))
 
+    @classmethod
+    def _fitting(cls, kind: type[Operator]) -> type[Self]:
+        """The class that `__new__` makes: `kind` where it is a subclass of this one, else this one."""
+        return kind if issubclass(kind, cls) else cls
+
     def _facts(self) -> dict[str, Any]:
         facts = super()._facts()
         noise = facts.pop("noise", None)  # last, after the shape that `at` may have given

@@ -28,7 +28,7 @@ class Composition(Operator):
 
     def __new__(cls, outer: Any = None, inner: Any = None) -> Self:
         linear = isinstance(outer, LinearOperator) and isinstance(inner, LinearOperator)
-        return super().__new__(LinearComposition if linear else cls)  # type: ignore[return-value]
+        return super().__new__(cls._fitting(LinearComposition) if linear else cls)
 
     def __init__(self, outer: Operator, inner: Operator) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class Stack(Operator):
         if not isinstance(operators, Sequence):
             raise TypeError(f"Stack: operators of type {type(operators).__name__}: expected a list of operators")
         linear = bool(operators) and all(isinstance(op, LinearOperator) for op in operators)
-        return super().__new__(LinearStack if linear else cls)  # type: ignore[return-value]
+        return super().__new__(cls._fitting(LinearStack) if linear else cls)
 
     def __init__(self, operators: Sequence[Operator]) -> None:
         super().__init__()
