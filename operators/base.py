@@ -15,7 +15,7 @@ from .arguments import seed as seeded
 from .batching import Batched, shallow
 from .guards import GUARDS
 from .kept import Kept
-from .noise import GaussianNoise, Noise
+from .noise import GaussianNoise, Noise, noise_model
 
 Shape = tuple[int, ...]
 
@@ -38,7 +38,6 @@ class Operator(Batched, ABC):
     """
 
     structure: frozenset[str] = frozenset({"differentiable"})  # capabilities that do not depend on the noise
-    noise: Noise
     event_shape: Shape | None
 
     # Set by composition.py, to avoid a circular import.
@@ -57,9 +56,25 @@ class Operator(Batched, ABC):
                 setattr(cls, name, guard(cls.__dict__[name]))
 
     def _set_noise(self, noise: Noise | None) -> None:
-        if noise is not None and not isinstance(noise, Noise):
-            raise TypeError(f"noise: expected an operators.Noise, given {noise!r:.60}; e.g. GaussianNoise(0.05)")
-        self.noise = GaussianNoise(0.0) if noise is None else noise
+        self.noise = GaussianNoise(0.0) if noise is None else noise_model(noise)
+
+    @property
+    def noise(self) -> Noise:
+        """p(y | forward(x)); assign another to change it."""
+        return self._current_noise()
+
+    @noise.setter
+    def noise(self, noise: Noise) -> None:
+        noise_model(noise)  # a Noise never comes here: torch registers a module that is assigned
+
+    def _current_noise(self) -> Noise:
+        """The noise assigned last; an operator made of others returns that of its parts."""
+        return noise_model(super().__getattr__("noise"))
+
+    @classmethod
+    def _fitting(cls, kind: type[Operator]) -> type[Self]:
+        """The class that `__new__` makes: `kind` where it is a subclass of this one, else this one."""
+        return kind if issubclass(kind, cls) else cls
 
     def _facts(self) -> dict[str, Any]:
         facts = super()._facts()

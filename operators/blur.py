@@ -47,13 +47,13 @@ class Blur(LinearOperator):
             not (C, H, W), of another number of channels, or too small for the kernel.
     """
 
+    boundaries: tuple[str, ...] = ("circular", "reflect", "valid")
     kernel: Tensor
 
     def __new__(cls, kernel: Any = None, boundary: Boundary = "circular", noise: Any = None) -> Self:
         if cls is Blur:
             choice("Blur: boundary", boundary, cls.boundaries)
-            return super().__new__(CircularBlur if boundary == "circular" else PaddedBlur)  # type: ignore[return-value]
-        return super().__new__(cls)
+        return super().__new__(cls._fitting(CircularBlur if boundary == "circular" else PaddedBlur))
 
     def __init__(self, kernel: Tensor, boundary: Boundary = "circular", noise: Noise | None = None) -> None:
         super().__init__(noise)
@@ -66,8 +66,6 @@ class Blur(LinearOperator):
             )
         self.boundary = boundary
         self.batched_buffer("kernel", kernel[None] if kernel.ndim == 2 else kernel, 3)
-
-    boundaries: tuple[str, ...] = ("circular", "reflect", "valid")
 
     @classmethod
     def gaussian(
@@ -130,13 +128,15 @@ class Blur(LinearOperator):
         """A kernel from a file, scaled to sum 1.
 
         Arguments:
-            path: an image file, white on black (colours are averaged), or an .npy file of (kH, kW) or (C, kH,
-                kW).
+            path: an image file, white on black (colours are averaged), or an .npy file, (kH, kW) or (C, kH, kW).
 
         Raises:
             FileNotFoundError or ValueError: as `kernels.read_kernel`.
         """
         return cls(read_kernel(path), boundary, noise)
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise NotImplementedError  # in the subclasses, one of which `__new__` makes
 
     @property
     def kernel_size(self) -> tuple[int, int]:

@@ -28,7 +28,7 @@ class Composition(Operator):
 
     def __new__(cls, outer: Any = None, inner: Any = None) -> Self:
         linear = isinstance(outer, LinearOperator) and isinstance(inner, LinearOperator)
-        return super().__new__(LinearComposition if linear else cls)  # type: ignore[return-value]
+        return super().__new__(cls._fitting(LinearComposition) if linear else cls)
 
     def __init__(self, outer: Operator, inner: Operator) -> None:
         super().__init__()
@@ -48,9 +48,7 @@ class Composition(Operator):
     def capabilities(self) -> frozenset[str]:
         return self.structure | (self.outer.capabilities & {"gaussian", "isotropic"})
 
-    @property
-    def noise(self) -> Noise:  # type: ignore[override]
-        """The noise of the outer operator; that of the inner one is not used."""
+    def _current_noise(self) -> Noise:
         return self.outer.noise
 
     @property
@@ -79,11 +77,14 @@ class Composition(Operator):
         self.inner.check_event_shape(event_shape)
 
 
-class LinearComposition(Composition, LinearOperator):  # type: ignore[override]  # noise is the outer operator's
+class LinearComposition(Composition, LinearOperator):
     """outer @ inner of two linear operators: A^T = inner^T outer^T."""
 
     def adjoint(self, y: Tensor) -> Tensor:
-        return self.inner.adjoint(self.outer.adjoint(y))  # type: ignore[union-attr, operator]
+        inner, outer = self.inner, self.outer
+        if not (isinstance(inner, LinearOperator) and isinstance(outer, LinearOperator)):
+            raise TypeError(f"LinearComposition: {self!r:.200}: expected two operators.LinearOperator")
+        return inner.adjoint(outer.adjoint(y))
 
 
 class Stack(Operator):
@@ -106,7 +107,7 @@ class Stack(Operator):
         if not isinstance(operators, Sequence):
             raise TypeError(f"Stack: operators of type {type(operators).__name__}: expected a list of operators")
         linear = bool(operators) and all(isinstance(op, LinearOperator) for op in operators)
-        return super().__new__(LinearStack if linear else cls)  # type: ignore[return-value]
+        return super().__new__(cls._fitting(LinearStack) if linear else cls)
 
     def __init__(self, operators: Sequence[Operator]) -> None:
         super().__init__()
@@ -135,8 +136,7 @@ class Stack(Operator):
     def capabilities(self) -> frozenset[str]:
         return self.structure | ({"gaussian", "isotropic"} if self._common_sigma() is not None else {"gaussian"})
 
-    @property
-    def noise(self) -> GaussianNoise:  # type: ignore[override]
+    def _current_noise(self) -> GaussianNoise:
         """The joint noise: sigma (m,) or (B, m), or a number where all parts have the same."""
         sigma = self._common_sigma()
         if sigma is not None:
@@ -203,7 +203,7 @@ class Stack(Operator):
         return sigmas[0] if all(s.ndim == 0 and s == sigmas[0] for s in sigmas) else None
 
 
-class LinearStack(Stack, LinearOperator):  # type: ignore[override]  # noise is that of the parts
+class LinearStack(Stack, LinearOperator):
     """Several linear measurements: A^T y = sum of A_i^T y_i."""
 
     def vjp(self, x: Tensor, v: Tensor) -> Tensor:

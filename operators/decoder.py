@@ -58,9 +58,7 @@ class Linearization(LinearOperator):
     def capabilities(self) -> frozenset[str]:
         return self.structure | (self.operator.capabilities & {"gaussian", "isotropic"})
 
-    @property
-    def noise(self) -> Noise:  # type: ignore[override]
-        """That of the operator."""
+    def _current_noise(self) -> Noise:
         return self.operator.noise
 
     @property

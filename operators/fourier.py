@@ -52,9 +52,10 @@ class Fourier(LinearOperator):
         if cls is not Fourier:
             return super().__new__(cls)
         channels = count("Fourier: channels", channels, most=2, hint="1 for real pictures, 2 for complex ones")
+        kind = RealFourier if channels == 1 else ComplexFourier
         if sensitivities is not None or (phase is not None and channels == 1):
-            return super().__new__(CoilFourier)  # type: ignore[return-value]
-        return super().__new__(RealFourier if channels == 1 else ComplexFourier)  # type: ignore[return-value]
+            kind = CoilFourier
+        return super().__new__(cls._fitting(kind))
 
     def __init__(
         self,

@@ -248,6 +248,13 @@ class Categorical(Noise):
             raise ValueError(f"y: labels must be in 0..{measurement_shape[-1] - 1}, given {y.tolist()[:8]}")
 
 
+def noise_model(noise: Any) -> Noise:
+    """The noise itself, if it is one."""
+    if not isinstance(noise, Noise):
+        raise TypeError(f"noise: expected an operators.Noise, given {noise!r:.60}; e.g. GaussianNoise(0.05)")
+    return noise
+
+
 def _other_axes(y: Tensor, measurement_shape: tuple[int, ...]) -> str:
     """A hint if the axes of y fit a measurement in another order; else "".
 

@@ -100,13 +100,13 @@ class Radon(Geometries, LinearOperator):
     def forward(self, x: Tensor) -> Tensor:
         matrix, transpose = self._matrix(x)
         y = Product.apply(x.reshape(-1, matrix.shape[1]), matrix, transpose)
-        return y.view(*x.shape[:2], len(self.angles), -1)  # type: ignore[union-attr]
+        return y.view(*x.shape[:2], len(self.angles), -1)
 
     def adjoint(self, y: Tensor) -> Tensor:
         size = self._size_of(y)
         matrix, transpose = self._matrix(y.new_empty(0, 1, size, size))
         x = Product.apply(y.reshape(-1, matrix.shape[0]), transpose, matrix)
-        return x.view(*y.shape[:2], size, size)  # type: ignore[union-attr]
+        return x.view(*y.shape[:2], size, size)
 
     def fbp(self, y: Tensor, filter: str = "ramp") -> Tensor:
         """Filtered back-projection, (N, C, views, detectors) -> (N, C, n, n), in the units of x.

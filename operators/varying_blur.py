@@ -46,7 +46,7 @@ class VaryingBlur(LinearOperator):
                 f"VaryingBlur: expected kernels (J, kH, kW) and windows (J, H, W), or with a leading axis of "
                 f"measurements, {given}; for a single kernel use Blur; VaryingBlur.grid makes windows"
             )
-        self.blur = Blur(kernels, boundary)  # type: ignore  # Blur.__new__ makes one of its subclasses
+        self.blur = Blur(kernels, boundary)
         self.batched_buffer("windows", windows, 3)
 
     def _facts(self) -> dict[str, Any]:
@@ -145,7 +145,7 @@ class VaryingBlur(LinearOperator):
         n, c = x.shape[:2]
         # The windowed images become channels, each with its own kernel.
         seen = self.aligned("windows", x[:, :, None]) * x[:, :, None]
-        blur: Any = self.blur if self.blur.batch is None else self.blur.rows(torch.arange(n).repeat_interleave(c))
+        blur = self.blur if self.blur.batch is None else self.blur.rows(torch.arange(n).repeat_interleave(c))
         return blur(seen.flatten(0, 1)).sum(1).unflatten(0, (n, c))
 
     def event_shape_of(self, measurement_shape: Shape) -> Shape:

@@ -95,7 +95,7 @@ class GaussianMixture(Prior, nn.Module):
         return total
 
     @cached_property
-    def moments(self) -> Moments:  # type: ignore[override]
+    def moments(self) -> Moments:
         """Mean and covariance, in single precision."""
         return Moments.of_covariance(self.mean, self.covariance)
 

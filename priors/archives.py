@@ -115,7 +115,7 @@ def entries(
         if len(names) != len(kept) or (parts is not None and parts.shape != (len(kept),)):
             raise ValueError(f"{place} has {len(kept)} pictures: expected 'names' and 'split' of the same length")
         for i, key in enumerate(names):
-            if parts is None or parts[i] in split:  # type: ignore[operator]
+            if parts is None or parts[i] in split:
                 yield str(key), kept[i]
 
 

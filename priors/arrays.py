@@ -70,7 +70,7 @@ def open_npz(path: str | Path, what: str = "archive") -> Iterator[dict[str, np.n
         ) from None
     with archive:
         check_size(path, sum(entry.file_size for entry in archive.infolist()))
-        yield _Arrays(path, archive)  # type: ignore[misc]
+        yield _Arrays(path, archive)
 
 
 class _Arrays(dict):

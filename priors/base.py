@@ -180,17 +180,17 @@ class Wrapped(Prior):
         return self.prior.device
 
     @property
-    def differentiable(self) -> bool:  # type: ignore[override]
+    def differentiable(self) -> bool:
         """Whether the prior's denoiser is differentiable."""
         return self.prior.differentiable
 
     @property
-    def moments(self) -> SecondMoments | None:  # type: ignore[override]
+    def moments(self) -> SecondMoments | None:
         """The prior's, computed on access: for an analytic prior this takes a while."""
         return self.prior.moments
 
     @property
-    def bfloat16_loss(self) -> float | None:  # type: ignore[override]
+    def bfloat16_loss(self) -> float | None:
         """The prior's."""
         return self.prior.bfloat16_loss
 

@@ -8,6 +8,7 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal, overload
 
 from safetensors.torch import save_file
 from torch import nn
@@ -115,6 +116,12 @@ def read_card(folder: str | Path) -> dict:
     return card
 
 
+@overload
+def load_folder(folder: str | Path, kind: Literal["prior"]) -> ScorePrior: ...
+@overload
+def load_folder(folder: str | Path, kind: Literal["classifier"]) -> NoisyClassifier: ...
+@overload
+def load_folder(folder: str | Path, kind: str) -> ScorePrior | NoisyClassifier: ...
 def load_folder(folder: str | Path, kind: str) -> ScorePrior | NoisyClassifier:
     """Load a checkpoint that `save` wrote, in evaluation mode and without parameter gradients.
 
@@ -239,7 +246,7 @@ def load_classifier(source: str | Path) -> NoisyClassifier:
     Arguments: source: a shipped name (``available("classifier")``) or the path of a checkpoint folder.
     Raises: as `priors.load`.
     """
-    return load_folder(locate(source, "classifier"), "classifier")  # type: ignore[return-value]
+    return load_folder(locate(source, "classifier"), "classifier")
 
 
 def samples(source: str | Path) -> ImageSet:

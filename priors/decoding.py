@@ -231,7 +231,7 @@ def _of_tiff(page: Any, values: np.ndarray, name: str) -> Decoded:
     if PROFILE in page.tags:
         notes.append("its colour profile is not applied")
     native = values.dtype.newbyteorder("=")
-    values = np.asarray(values, native)  # type: ignore[arg-type]
+    values = np.asarray(values, native)
     return Decoded(name, values, white, alpha, tuple(notes), page.photometric == 0)
 
 

@@ -31,7 +31,7 @@ def _hub(where: str) -> ScorePrior:
     folder = hub.fetch(where)
     if hub.is_pipeline(folder) and not hub.is_checkpoint(folder):
         return diffusers.load(where)
-    return load_folder(folder, "prior")  # type: ignore[return-value]
+    return load_folder(folder, "prior")
 
 
 FORMATS: dict[str, Format] = {

@@ -149,7 +149,7 @@ class Hdf5:
         for part in name.split("/"):
             if not isinstance(node, h5py.Group) or not node.id.links.exists(part.encode()):
                 return None
-            if node.id.links.get_info(part.encode()).type != h5py.h5l.TYPE_HARD:  # type: ignore[attr-defined]
+            if node.id.links.get_info(part.encode()).type != h5py.h5l.TYPE_HARD:  # type: ignore  # h5py.h5l is compiled
                 raise FileError(
                     f"{self.path}: {name!r} is a link, which is not followed: copy its values into "
                     f"this file, file[{name!r}] = values"

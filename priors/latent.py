@@ -49,7 +49,7 @@ class Latent(Prior, nn.Module):
         return {"prior": self.prior, "decoder": self.decoder}
 
     @property
-    def decoder(self) -> Callable[[Tensor], Tensor]:  # type: ignore[override]
+    def decoder(self) -> Callable[[Tensor], Tensor]:
         """Latents (N, *E) -> pictures."""
         return self._decode
 
@@ -58,17 +58,17 @@ class Latent(Prior, nn.Module):
         return self.prior.device
 
     @property
-    def differentiable(self) -> bool:  # type: ignore[override]
+    def differentiable(self) -> bool:
         """Whether the denoiser of latents is."""
         return self.prior.differentiable
 
     @property
-    def moments(self) -> SecondMoments | None:  # type: ignore[override]
+    def moments(self) -> SecondMoments | None:
         """Those of latents."""
         return self.prior.moments
 
     @property
-    def bfloat16_loss(self) -> float | None:  # type: ignore[override]
+    def bfloat16_loss(self) -> float | None:
         """That of the network over latents."""
         return self.prior.bfloat16_loss
 

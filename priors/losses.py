@@ -103,11 +103,11 @@ def smld(prior: Prior, x0: Tensor, level: Tensor, z: Tensor) -> Tensor:
     Arguments: prior of a `LadderSDE` whose alphas are 1; x0, z (N, *E); level (N,) integers from 1 (the least noise).
     Raises: ValueError for another SDE.
     """
-    n = _levels(prior)
-    if any(alpha != 1 for alpha in prior.sde.alphas):  # type: ignore[attr-defined]
+    sde = _ladder(prior)
+    if any(alpha != 1 for alpha in sde.alphas):
         raise ValueError("smld: expected alpha = 1 at every level, as for LadderSDE.smld; for others use the loss ddpm")
-    t = level.to(x0) / n
-    sigma = expand(prior.sde.sigma(t), x0)
+    t = level.to(x0) / len(sde.alphas)
+    sigma = expand(sde.sigma(t), x0)
     return (sigma * prior.score(x0 + sigma * z, t) + z).flatten(1).square().mean(1)
 
 
@@ -119,7 +119,7 @@ def ddpm(prior: Prior, x0: Tensor, level: Tensor, z: Tensor) -> Tensor:
     Arguments: prior of a `LadderSDE`; x0, z (N, *E); level (N,) integers from 1 (the least noise).
     Raises: ValueError for another SDE.
     """
-    t = level.to(x0) / _levels(prior)
+    t = level.to(x0) / len(_ladder(prior).alphas)
     alpha, sigma = expand(prior.sde.alpha(t), x0), expand(prior.sde.sigma(t), x0)
     x = alpha * x0 + sigma * z
     return ((x - alpha * prior.denoise(x, t)) / sigma - z).flatten(1).square().mean(1)
@@ -134,12 +134,12 @@ def _weight(prior: Prior, t: Tensor, weight: str) -> Tensor:
     return WEIGHTS[choice("weight", weight, sorted(WEIGHTS))](prior.sde, t, prior.variance)
 
 
-def _levels(prior: Prior) -> int:
+def _ladder(prior: Prior) -> LadderSDE:
     if not isinstance(prior.sde, LadderSDE):
         raise ValueError(
             f"{type(prior.sde).__name__} has no discrete levels: expected a LadderSDE, such as LadderSDE.ddpm()"
         )
-    return len(prior.sde.alphas)
+    return prior.sde
 
 
 def likelihood_times(sde: SDE, u: Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import asdict
-from typing import ClassVar
+from dataclasses import Field, asdict
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ class SDE(ABC):
     Floats are computed in float64, because differences of neighbouring times are taken.
     """
 
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]  # `spec` expects a dataclass
     t_min: ClassVar[float]  # where sampling stops, as in the paper
     least: ClassVar[float] = 0.0  # the smallest time with noise
 
@@ -73,7 +74,7 @@ class SDE(ABC):
 
     def spec(self) -> dict:
         """The SDE as plain data, for a checkpoint's card; `from_spec` reads it."""
-        return {"type": type(self).__name__, **asdict(self)}  # type: ignore[call-overload]
+        return {"type": type(self).__name__, **asdict(self)}
 
 
 def as_time(t: Tensor | float) -> Tensor:

@@ -67,7 +67,7 @@ def _planes(content: bytes) -> list[tuple[np.ndarray, np.ndarray]]:
     from scipy.fft import dctn
 
     image = Image.open(io.BytesIO(content), formats=("JPEG", "MPO"))
-    layers, tables = image.layer, image.quantization  # type: ignore[attr-defined]
+    layers, tables = image.layer, image.quantization  # type: ignore  # of a JPEG alone
     if len(layers) == 3:
         image.draft("YCbCr", image.size)
     values = np.asarray(image).astype(np.float64).reshape(image.height, image.width, -1)

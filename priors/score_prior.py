@@ -19,9 +19,10 @@ from priors.spectrum import Spectrum, StationaryMoments
 from priors.units import Units
 from priors.wording import call
 
+Network = Callable[[Tensor, Tensor], Tensor]  # (u (N, *E), label (N,)) -> (N, *E)
 # Each maps (network, u, alpha, sigma, t) to E[u0 | u_t]; u = alpha u0 + sigma z in the network's units, alpha and sigma
 # shaped to multiply u, t (N,).
-Prediction = Callable[[nn.Module, Tensor, Tensor, Tensor, Tensor], Tensor]
+Prediction = Callable[[Network, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 def _rows(curve: Tensor, n: int) -> Tensor:
@@ -165,10 +166,10 @@ class ScorePrior(Prior, nn.Module):
         u0 = self.predict(self._called(x.dtype), (x - alpha * shift) / scale, alpha, sigma / scale, times)
         return shift + scale * u0
 
-    def _called(self, dtype: torch.dtype) -> nn.Module:
+    def _called(self, dtype: torch.dtype) -> Network:
         """The network for states of this dtype."""
         own = _dtype_of(self.network, dtype)
-        return self.network if own == dtype else _OwnPrecision(self.network, own)  # type: ignore[return-value]
+        return self.network if own == dtype else _OwnPrecision(self.network, own)
 
     def with_sde(self, sde: SDE) -> "ScorePrior":
         """The prior of the same network under another SDE.
@@ -263,7 +264,7 @@ class NoisyClassifier(nn.Module):
         super().__init__()
         self.event_shape = _checked(network, sde, event_shape, range)
         self.network, self.sde, self.range = network, sde, range
-        self.n_classes: int = network.config.classes  # type: ignore[union-attr, assignment]
+        self.n_classes: int = network.config.classes  # type: ignore  # torch types all attributes as tensors or modules
 
     def __repr__(self) -> str:
         facts = {"network": self.network, "classes": self.n_classes, "event_shape": self.event_shape, "sde": self.sde}
@@ -275,7 +276,7 @@ class NoisyClassifier(nn.Module):
 
     def features(self, x: Tensor, t: Tensor | float) -> Tensor:
         """The features before the linear classifier, (N, channels), for comparing sets of images."""
-        return self._called(self.network.features, x, t)  # type: ignore[arg-type]
+        return self._called(self.network.features, x, t)
 
     def _called(self, function, x: Tensor, t: Tensor | float) -> Tensor:
         """A function of the network, in the dtype of its weights; the result in x's."""

@@ -223,7 +223,7 @@ class LadderSDE(SDE):
         return cls(tuple(a**0.5 for a in alphas_bar), tuple(scale * (1 - a) ** 0.5 for a in alphas_bar))
 
     @property
-    def t_min(self) -> float:  # type: ignore[override]
+    def t_min(self) -> float:
         """The time of level 1."""
         return 1 / len(self.alphas)
 

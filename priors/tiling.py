@@ -9,7 +9,6 @@ from torch.utils.checkpoint import checkpoint
 
 from priors.arguments import count
 from priors.base import Prior, Wrapped
-from priors.score_prior import ScorePrior
 
 
 class Tiled(Wrapped):
@@ -18,29 +17,27 @@ class Tiled(Wrapped):
     A network with a bounded receptive field needs a margin of its radius around each tile; margins are evaluated and
     discarded. With gradients, activations are recomputed in the backward pass (checkpointing): memory is that of one
     tile either way, and a backward pass costs one more evaluation.
-    Arguments: prior (ScorePrior of a network of any size, such as "natural"); tile (int >= 1): side of a tile without
+    Arguments: prior (of a network of any size, such as "natural"); tile (int >= 1): side of a tile without
     margin, pixels, rounded up to the network's stride. The overhead is a factor (1 + 2 margin / tile)^2, so a tile
     should not be small compared with the margin.
     Attributes: margin (pixels); tile (pixels, rounded).
     Raises: ValueError for a prior of a network without a known receptive field, and for a tile below 1.
     """
 
-    prior: ScorePrior
-
-    def __init__(self, prior: ScorePrior, tile: int = 512):
+    def __init__(self, prior: Prior, tile: int = 512):
         if not isinstance(prior, Prior):
             raise TypeError(
                 f"prior of type {type(prior).__name__}: expected a priors.Prior, for example priors.load(...)"
             )
         super().__init__(prior)
-        radius = getattr(getattr(prior, "network", None), "receptive_radius", None)
-        if radius is None:
+        network = getattr(prior, "network", None)
+        radius, stride = (getattr(network, name, None) for name in ("receptive_radius", "stride"))
+        if radius is None or stride is None:
             raise ValueError(
                 f"{type(prior).__name__}: its network does not declare its receptive field, and only a bounded one "
                 "can be tiled; use a prior for any size, such as 'natural', or solve without tiles"
             )
         tile = count("tile", tile, hint="pixels of a side")
-        stride: int = prior.network.stride  # type: ignore[assignment]
         self.margin, self.tile = -(-int(radius) // stride) * stride, -(-tile // stride) * stride
 
     def _facts(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The `repr` of objects: one line, scalars in full and tensors by their shape."""
 
-from dataclasses import MISSING, fields
-from typing import Any
+from dataclasses import MISSING, Field, fields
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -38,9 +38,11 @@ def call(name: str, facts: dict[str, Any]) -> str:
 class Concise:
     """A dataclass (with repr=False) whose `repr` omits default values and shows tensors by their shape."""
 
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]  # a class that has it must be a dataclass
+
     def __repr__(self) -> str:
         kept = {}
-        for field in fields(self):  # type: ignore[arg-type]
+        for field in fields(self):
             value = getattr(self, field.name)
             default = field.default if field.default_factory is MISSING else field.default_factory()
             same = not isinstance(value, Tensor) and default is not MISSING and bool(value == default)

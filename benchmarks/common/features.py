@@ -53,7 +53,7 @@ def _inception(weights: Path) -> Callable[[Tensor], Tensor]:
 
     network = inception_v3(weights=None, aux_logits=True, transform_input=False, init_weights=False)
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    network.fc = torch.nn.Identity()  # type: ignore[assignment]
+    network.register_module("fc", torch.nn.Identity())
     network.eval()
 
     def features(x: Tensor) -> Tensor:

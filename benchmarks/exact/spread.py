@@ -63,7 +63,7 @@ class Cell:
 
 def cells() -> list[Cell]:
     """All problems."""
-    return [Cell(*names, sigma_y) for *names, sigma_y in product(PRIORS, SDES, OPERATORS, NOISES)]  # type: ignore[arg-type]
+    return [Cell(*names, sigma_y) for names in product(PRIORS, SDES, OPERATORS) for sigma_y in NOISES]
 
 
 def ratio(cell: Cell, method: str, n_samples: int, instances: int, n_steps: int | None = None) -> float | None:

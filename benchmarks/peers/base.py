@@ -65,7 +65,7 @@ class Denoiser:
         self.nfe += 1
         level = scale * float(torch.as_tensor(sigma).flatten()[0])
         clean = denoised(self.prior, shift + scale * u, level)
-        return _Counted.apply((clean - shift) / scale, self)  # type: ignore[return-value]
+        return _Counted.apply((clean - shift) / scale, self)
 
 
 class _Counted(torch.autograd.Function):

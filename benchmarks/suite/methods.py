@@ -190,7 +190,7 @@ class Solver(Row):
             return choose(operator, tuple(prior.event_shape), n_samples, budget, network=network)
         method = METHODS[self.method]
         if self.guidance and isinstance(method, Method):
-            method = replace(method, guidance=replace(method.guidance, **self.guidance))  # type: ignore[type-var]
+            method = replace(method, guidance=replace(method.guidance, **self.guidance))  # type: ignore  # a dataclass
         return Choice(method, self.steps or method.n_steps, "")
 
     def facts(self, operator, prior, n_samples):

@@ -19,6 +19,7 @@ from inverse import plan, solve
 from inverse.plan import span
 from inverse.quality import psnr
 from operators import GaussianNoise
+from operators.blur import Boundary
 from priors import pictures
 from priors.data import floats
 
@@ -42,7 +43,7 @@ def photograph(size: tuple[int, int] = SIZE, data: Path | None = None) -> Tensor
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float()[None]
 
 
-def measure(truth: Tensor, boundary: str, tile: int | None, steps: int | None) -> dict[str, str]:
+def measure(truth: Tensor, boundary: Boundary, tile: int | None, steps: int | None) -> dict[str, str]:
     """One line of the table, in a process of its own, whose peak is that of this solve.
 
     Arguments: truth (1, 3, H, W); boundary of the blur; tile (pixels) or None for the whole picture at once; steps:
@@ -52,11 +53,11 @@ def measure(truth: Tensor, boundary: str, tile: int | None, steps: int | None) -
         return pool.submit(_measure, truth, boundary, tile, steps).result()
 
 
-def _measure(truth: Tensor, boundary: str, tile: int | None, steps: int | None) -> dict[str, str]:
+def _measure(truth: Tensor, boundary: Boundary, tile: int | None, steps: int | None) -> dict[str, str]:
     before = resident()
     prior = priors.load("natural", event_shape=tuple(truth.shape[1:]))
     prior = prior if tile is None else priors.Tiled(prior, tile)
-    operator = operators.Blur.motion(15, seed=3, boundary=boundary, noise=GaussianNoise(SIGMA))  # type: ignore[arg-type]
+    operator = operators.Blur.motion(15, seed=3, boundary=boundary, noise=GaussianNoise(SIGMA))
     y = operator.measure(truth, seed=0)
     predicted = plan(prior, operator, y, n_samples=1, n_steps=steps, precision="auto")
     solution = solve(prior, operator, y, 1, predicted.method, predicted.n_steps, progress=False, precision="auto")
@@ -91,7 +92,7 @@ def run_large(
     out: Annotated[Path, typer.Option(help="folder of the tables")] = RESULTS,
 ) -> None:
     """Deblurring of a photograph of 768 x 512 pixels on a CPU: peak memory, and predicted and measured time."""
-    cells = (("circular", None), ("reflect", None), ("circular", tile))
+    cells: tuple[tuple[Boundary, int | None], ...] = (("circular", None), ("reflect", None), ("circular", tile))
     truth = photograph(data=data)
     rows = [measure(truth, boundary, size, steps) for boundary, size in cells]
     height, width = truth.shape[2:]

@@ -74,7 +74,7 @@ def pose(job: Job) -> Problem:
     prior = priors.load(job.prior)
     if prior.event_shape[0] == 1:
         truth = truth.mean(1, keepdim=True)
-    sized = prior.resized(tuple(truth.shape[1:]))  # type: ignore[attr-defined]
+    sized = prior.resized(tuple(truth.shape[1:]))
     operator = read_operator(job.operator, SIGMA, tuple(truth.shape[1:]))
     prior = sized if job.tile is None else priors.Tiled(sized, job.tile)
     return Problem(job.operator, prior, operator, operator.measure(truth, seed=0), truth)

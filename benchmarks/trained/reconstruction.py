@@ -19,7 +19,7 @@ from inverse import Method, Solution, solve
 from inverse.guidance import MMPS
 from inverse.methods import Sampler, composition
 from inverse.quality import psnr, residual_chi2, ssim
-from operators import Operator
+from operators import Blur, Masking, Operator
 from priors import Prior
 from priors.checkpoints import locate, read_card
 from priors.hdf5 import checksum
@@ -100,13 +100,15 @@ def solved(
 
 
 def _classical(name: str, operator: Operator, y: Tensor, truth: Tensor) -> dict[str, Tensor]:
-    if name == "masking":
-        return {"biharmonic (scikit-image)": baselines.biharmonic(operator, y)}  # type: ignore[arg-type]
-    ladder = {b: baselines.wiener(operator, y, b) for b in (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)}  # type: ignore[arg-type]
+    if isinstance(operator, Masking):
+        return {"biharmonic (scikit-image)": baselines.biharmonic(operator, y)}
+    if not isinstance(operator, Blur):
+        raise TypeError(f"task {name!r} with a {type(operator).__name__}: expected Masking or Blur")
+    ladder = {b: baselines.wiener(operator, y, b) for b in (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)}
     best = max(ladder, key=lambda b: psnr(ladder[b], truth).mean().item())
     return {
         f"Wiener (scikit-image), best balance {best:g}": ladder[best],
-        "unsupervised Wiener (scikit-image)": baselines.unsupervised_wiener(operator, y),  # type: ignore[arg-type]
+        "unsupervised Wiener (scikit-image)": baselines.unsupervised_wiener(operator, y),
     }
 
 

@@ -265,5 +265,5 @@ def _tiled(prior: Prior, tile: int | None, memory: float) -> tuple[Prior, str]:
         tile, why = TILE, f"because a gradient of the whole picture needs {activations(prior) / 1e9:.1f} GB"
     else:
         why = "as requested"
-    tiled = Tiled(prior, tile)  # type: ignore[arg-type]
+    tiled = Tiled(prior, tile)
     return tiled, f"{tiled.tile} pixels with a margin of {tiled.margin}, {why}"

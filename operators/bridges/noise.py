@@ -104,10 +104,9 @@ def _stacked(models: list[Any], measurements: Packing) -> Noise:
     """The noise of measurements that are packed one after the other."""
     ours = [_single(model, dtype, None) for model, dtype in zip(models, measurements.dtypes, strict=True)]
     sizes = [Packing((s,), (d,)).shape for s, d in zip(measurements.shapes, measurements.dtypes, strict=True)]
-    kinds = {type(noise) for noise in ours}
-    name = "sigma" if kinds == {GaussianNoise} else "peak"
+    kind, name = (GaussianNoise, "sigma") if type(ours[0]) is GaussianNoise else (PoissonNoise, "peak")
     levels = [getattr(noise, name, torch.zeros(2)) for noise in ours]
-    if len(kinds) > 1 or any(level.ndim for level in levels):
+    if any(type(noise) is not kind for noise in ours) or any(level.ndim for level in levels):
         raise ValueError(
             "from_deepinv: the physics of a stack have noise models of different kinds, or a level per measurement; "
             + REMEDY
@@ -115,4 +114,4 @@ def _stacked(models: list[Any], measurements: Packing) -> Noise:
     if len({float(level) for level in levels}) == 1:
         return ours[0]
     entries = [level.expand(torch.Size(size).numel()) for level, size in zip(levels, sizes, strict=True)]
-    return next(iter(kinds))(torch.cat(entries), event_ndim=1)  # type: ignore[call-arg]
+    return kind(torch.cat(entries), event_ndim=1)

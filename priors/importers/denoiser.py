@@ -128,7 +128,7 @@ class DenoiserPrior(Prior, nn.Module):
         return (0.5 + 0.2 * torch.arange(n).sin()).to(self.anchor.device, dtype).view(1, *self.event_shape)
 
     @property
-    def differentiable(self) -> bool:  # type: ignore[override]
+    def differentiable(self) -> bool:
         if self._differentiable is None:
             level = torch.tensor(trial_level(self.sigma_min, self.sigma_max), dtype=torch.float64)
             self._differentiable = has_derivative(lambda u: self._denoised(u, level), self._trial())

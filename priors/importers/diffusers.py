@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from torch import Tensor, nn
@@ -64,12 +65,7 @@ def load(source: str | Path) -> ScorePrior:
     Raises: ValueError where diffusers is not installed and for an unsupported pipeline; FileNotFoundError where neither
     a folder nor a download exists.
     """
-    try:
-        import diffusers
-    except ImportError:
-        raise ValueError(
-            "source 'diffusers:...' needs the package diffusers: install score-inverse[diffusers]"
-        ) from None
+    diffusers = package("diffusers")
     folder, index = _fetch(str(source))
     parts = {name: kind[1] for name, kind in index.items() if isinstance(kind, list | tuple) and kind[1] is not None}
     if set(parts) != PARTS or parts["unet"] != "UNet2DModel":
@@ -77,13 +73,13 @@ def load(source: str | Path) -> ScorePrior:
             f"{source} is a {index.get('_class_name')} of {parts}: expected a UNet2DModel as unet and a scheduler "
             "alone, such as a DDPMPipeline; a latent or text-to-image pipeline is no prior over images"
         )
-    unet: Any = diffusers.UNet2DModel.from_pretrained(_part(folder, "unet"))  # type: ignore
+    unet = diffusers.UNet2DModel.from_pretrained(_part(folder, "unet"))
     kind: Any = getattr(diffusers, str(parts["scheduler"]), None)
-    if not isinstance(kind, type) or not issubclass(kind, diffusers.SchedulerMixin):  # type: ignore
+    if not isinstance(kind, type) or not issubclass(kind, diffusers.SchedulerMixin):
         raise ValueError(
             f"{source} has a {parts['scheduler']}: expected a scheduler of diffusers, such as DDPMScheduler"
         )
-    scheduler: Any = kind.from_pretrained(_part(folder, "scheduler"))  # type: ignore[attr-defined]
+    scheduler = kind.from_pretrained(_part(folder, "scheduler"))
     if unet.config.class_embed_type is not None:
         raise ValueError(
             f"{source} embeds classes by {unet.config.class_embed_type!r}: expected a table, num_class_embeds"
@@ -141,11 +137,24 @@ def _ladder(source, kind: str, scheduler) -> LadderSDE:
         raise ValueError(f"the scheduler of {source} is no ladder of noise ({error})") from None
 
 
+def package(format: str) -> ModuleType:
+    """diffusers, which is optional and whose names no type checker knows: it makes them at run time.
+
+    Arguments: format: the first part of the source that needs it, for the message.
+    Raises: ValueError where it is not installed.
+    """
+    try:
+        import diffusers
+    except ImportError:
+        raise ValueError(
+            f"source '{format}:...' needs the package diffusers: install score-inverse[diffusers]"
+        ) from None
+    return diffusers
+
+
 def _fetch(source: str) -> tuple[Path, dict[str, Any]]:
     """(Folder of a pipeline, its model_index.json), from disk or from the hub."""
-    import diffusers
-
-    pipeline: Any = diffusers.DiffusionPipeline  # type: ignore
+    pipeline = package("diffusers").DiffusionPipeline
     local = Path(source).expanduser()
     if source and local.is_dir():
         if not (local / "model_index.json").is_file():

@@ -2,15 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
 from priors.arguments import choice, count, function, number
 from priors.base import expand
-from priors.importers.diffusers import UNet, _fetch, _part
+from priors.importers.diffusers import UNet, _fetch, _part, package
 from priors.moments import Moments
-from priors.score_prior import DataRange, Prediction, ScorePrior
+from priors.score_prior import DataRange, Network, Prediction, ScorePrior
 from priors.sde import SDE, VPSDE, RectifiedFlowSDE
 from priors.spectrum import StationaryMoments
 
@@ -94,7 +93,7 @@ def predicted(sde: SDE, data_at: float, time_scale: float) -> Prediction:
     """
     rate = sde.end if isinstance(sde, RectifiedFlowSDE) else 1.0  # d tau / dt
 
-    def prediction(network: nn.Module, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Tensor:
+    def prediction(network: Network, u: Tensor, alpha: Tensor, sigma: Tensor, t: Tensor) -> Tensor:
         tau = rate * t
         label, sign = (1 - tau, -1.0) if data_at else (tau, 1.0)
         velocity = sign * rate * network(u, time_scale * label)
@@ -118,10 +117,7 @@ def load(source: str | Path) -> ScorePrior:
     Raises: as `priors.importers.diffusers.load`; ValueError for another network or scheduler, and for a pipeline over
     latents.
     """
-    try:
-        import diffusers
-    except ImportError:
-        raise ValueError("source 'flow:...' needs the package diffusers: install score-inverse[diffusers]") from None
+    diffusers = package("flow")
     folder, index = _fetch(str(source))
     (_, network_kind), (_, kind) = (index.get(name) or (None, None) for name in ("unet", "scheduler"))
     if network_kind != "UNet2DModel" or kind not in SCHEDULERS:
@@ -135,8 +131,8 @@ def load(source: str | Path) -> ScorePrior:
             f"{source} is a pipeline over the latents of its {coders[0]}: load its network with priors.from_velocity "
             "and give both to priors.Latent"
         )
-    network: Any = diffusers.UNet2DModel.from_pretrained(_part(folder, "unet"))  # type: ignore
-    scheduler: Any = getattr(diffusers, kind).from_pretrained(_part(folder, "scheduler"))
+    network = diffusers.UNet2DModel.from_pretrained(_part(folder, "unet"))
+    scheduler = getattr(diffusers, kind).from_pretrained(_part(folder, "scheduler"))
     config, size = network.config, network.config.sample_size
     if config.class_embed_type is not None or config.num_class_embeds is not None:
         raise ValueError(f"{source} is conditional on a class: expected an unconditional UNet2DModel")

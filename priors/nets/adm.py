@@ -76,7 +76,7 @@ class ADMConfig:
 class Block(nn.Sequential):
     """Layers in turn, of which residual blocks also take the embedding."""
 
-    def forward(self, h: Tensor, emb: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, h: Tensor, emb: Tensor) -> Tensor:
         for layer in self:
             h = layer(h, emb) if isinstance(layer, ResBlock) else layer(h)
         return h
