@@ -233,7 +233,7 @@ class GaussianMixture(Prior, nn.Module):
         return self.log_weights - 0.5 * (offsets**2 / variances + variances.log() + LOG_2PI).sum(2)
 
     def _resolve(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """alpha, offsets, variances, the weights of the offsets, and the average mean (N, d).
+        """alpha, offsets, variances, the weights of the offsets, and the average mean (N or 1, d).
 
         Equal covariances make one Gaussian about the average mean, and responsibilities by matrix products: (N, d) and
         (N, K) in memory, never (N, K, d).
@@ -245,6 +245,9 @@ class GaussianMixture(Prior, nn.Module):
             offsets = self._offsets(x, alpha)
             r = self._log_joint(offsets, variances).softmax(1)
             return alpha, offsets, variances, r[:, :, None], r @ self.means
+        if len(self.means) == 1:  # one component of weight 1
+            offsets = self._rotate((x - alpha[:, 0] * self.means)[:, None])
+            return alpha, offsets, variances, x.new_ones(1), self.means
         centre = self.weights @ self.means
         rotated = self._rotate(self.means - centre)
         a, v = alpha[:, 0], variances[:, 0]
@@ -258,11 +261,19 @@ class GaussianMixture(Prior, nn.Module):
         """Into the bases: (N, 1, d) -> (N, K or 1, d), and (K, d) -> (K, d)."""
         if self.basis is None:
             return x
-        return (x[:, None] @ self.basis)[:, 0] if x.ndim == 2 else torch.einsum("nd,kde->nke", x[:, 0], self.basis)
+        if x.ndim == 2:
+            return (x[:, None] @ self.basis)[:, 0]
+        if len(self.basis) == 1:  # as einsum has it, without its search for the order of the axes
+            return torch.bmm(x.transpose(0, 1), self.basis).transpose(0, 1)
+        return torch.einsum("nd,kde->nke", x[:, 0], self.basis)
 
     def _unrotate(self, z: Tensor) -> Tensor:
         """Out of the bases and summed: (N, K or 1, d) -> (N, d)."""
-        return z.sum(1) if self.basis is None else torch.einsum("nke,kde->nd", z, self.basis)
+        if self.basis is None:
+            return z.sum(1)
+        if len(self.basis) == 1:
+            return torch.bmm(z.transpose(0, 1), self.basis.mT)[0]
+        return torch.einsum("nke,kde->nd", z, self.basis)
 
 
 class Gaussian(GaussianMixture):
