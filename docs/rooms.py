@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-from tests.test_layering import IMPORTS, LEVELS  # noqa: E402
+from tests.test_layering import LEVELS, imports  # noqa: E402
 
 WIDTH, HEIGHT, ROW, MARGIN = 116, 30, 74, 20  # of a box, and from one row to the next
 SPACE = 172  # from one box of a row to the next
@@ -22,8 +22,8 @@ STYLE = (
 
 def arrows() -> dict[str, set[str]]:
     """Each room of `inverse`, and the rooms that it imports directly."""
-    found: dict[str, set[str]] = {room: set() for level in LEVELS for room in level}
-    for i in IMPORTS:
+    found: dict[str, set[str]] = {room: set() for level in LEVELS for room in sorted(level)}
+    for i in imports():
         here, there = i.module.split("."), i.target.split(".")
         if here[0] == there[0] == "inverse" and len(here) > 1 < len(there) and here[1] != there[1]:
             found[here[1]].add(there[1])

@@ -1,5 +1,6 @@
 """The one loop: unconditional, guided and weighted sampling are all this."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -53,14 +54,19 @@ def run(
             q, memory = predictor.step(posterior, state.x, t, s, rng, state.kernel)
             state = drawn(replace(state, kernel=memory), q, predictor, t, s)
         state = correct(state, correctors, s)
-        _check(state.x, f"step {step + 1} of {len(grid) - 1}, from t = {t:.6g} to {s:.6g}")
+        if not _finite(state.x):
+            raise _not_finite(f"step {step + 1} of {len(grid) - 1}, from t = {t:.6g} to {s:.6g}")
         on_step()
     state = population.finish(state, posterior, grid[-1], rng)
     x = posterior.result(state.x, grid[-1], rng, state.guidance)
-    _check(x, f"the denoising after the last of {len(grid) - 1} steps, at t = {grid[-1]:.6g}")
+    if not _finite(x):
+        raise _not_finite(f"the denoising after the last of {len(grid) - 1} steps, at t = {grid[-1]:.6g}")
     return replace(state, x=x)
 
 
-def _check(x: Tensor, where: str) -> None:
-    if not torch.isfinite(x.sum()):  # one reduction: nan and inf survive a sum
-        raise NonFiniteState(f"{where}: the state is not finite; take more steps, a weaker guidance or a smaller snr")
+def _finite(x: Tensor) -> bool:
+    return math.isfinite(x.sum())  # one reduction: nan and inf survive a sum
+
+
+def _not_finite(where: str) -> NonFiniteState:
+    return NonFiniteState(f"{where}: the state is not finite; take more steps, a weaker guidance or a smaller snr")

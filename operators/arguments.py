@@ -7,6 +7,7 @@ number: ``True`` for a width or a count is a mistake. numpy scalars and 0-d tens
 
 import math
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from numbers import Integral, Real
 from typing import Any
 
@@ -25,15 +26,14 @@ def number(name: str, value: Any, interval: str = "(-inf, inf)", hint: str = "")
     """
     if isinstance(value, Tensor) and value.ndim == 0 and not (value.is_complex() or value.dtype == torch.bool):
         value = value.item()
-    expected = f"expected {_words(interval)}{'; ' + hint if hint else ''}"
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} = {_shown(value)}: {expected}")
-    low, high = (float(end) for end in interval[1:-1].split(","))
+        raise TypeError(f"{name} = {_shown(value)}: expected {_words(interval, hint)}")
+    low, high = _ends(interval)
     found = float(value)
     above = found >= low if interval[0] == "[" else found > low
     below = found <= high if interval[-1] == "]" else found < high
     if not (math.isfinite(found) and above and below):
-        raise ValueError(f"{name} = {value}: {expected}")
+        raise ValueError(f"{name} = {value}: expected {_words(interval, hint)}")
     return found
 
 
@@ -43,13 +43,14 @@ def count(name: str, value: Any, least: int = 1, most: int = MOST, hint: str = "
     Arguments: name; value; least, most (int); hint: as `number`.
     Raises: TypeError if it is not an integer; ValueError if it is out of range.
     """
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if whole and least <= int(value) <= most:
+        return int(value)
     bound = "" if most == MOST else f" and <= {most}"
     expected = f"expected an integer >= {least}{bound}{'; ' + hint if hint else ''}"
-    if isinstance(value, bool) or not isinstance(value, Integral):
+    if not whole:
         raise TypeError(f"{name} = {_shown(value)}: {expected}")
-    if not least <= int(value) <= most:
-        raise ValueError(f"{name} = {value}: {expected}")
-    return int(value)
+    raise ValueError(f"{name} = {value}: {expected}")
 
 
 def flag(name: str, value: Any) -> bool:
@@ -92,6 +93,8 @@ def shape(name: str, value: Any) -> tuple[int, ...]:
 
     Raises: TypeError if it is not a sequence of integers; ValueError if it is empty or has an entry below 1.
     """
+    if type(value) is tuple and value and all(type(size) is int and 1 <= size <= MOST for size in value):
+        return value  # at every step of a solve: without the words of a message
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise TypeError(f"{name} = {_shown(value)}: expected a tuple of integers such as (1, 28, 28)")
     if len(value) == 0:
@@ -194,13 +197,24 @@ def _has_values(name: str, value: Tensor) -> None:
         raise ValueError(f"{name} is on the meta device, which stores no values: expected a tensor on another device")
 
 
-def _words(interval: str) -> str:
+@lru_cache(maxsize=256)
+def _ends(interval: str) -> tuple[float, float]:
+    """The two numbers of an interval, which is read at every step of a solve."""
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    return low, high
+
+
+def _words(interval: str, hint: str) -> str:
     low, high = (end.strip() for end in interval[1:-1].split(","))
     if "inf" not in (low.strip("-"), high):
-        return f"a number in {interval}"
-    if high != "inf":
-        return f"a finite number {'<=' if interval[-1] == ']' else '<'} {high}"
-    return "a finite number" if low == "-inf" else f"a finite number {'>=' if interval[0] == '[' else '>'} {low}"
+        words = f"a number in {interval}"
+    elif high != "inf":
+        words = f"a finite number {'<=' if interval[-1] == ']' else '<'} {high}"
+    elif low == "-inf":
+        words = "a finite number"
+    else:
+        words = f"a finite number {'>=' if interval[0] == '[' else '>'} {low}"
+    return f"{words}; {hint}" if hint else words
 
 
 def _shown(value: Any) -> str:

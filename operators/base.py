@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from .arguments import rows, shape
 from .arguments import seed as seeded
-from .batching import Batched, shallow
+from .batching import Batched, device_of, shallow
 from .guards import GUARDS
 from .kept import Kept
 from .noise import GaussianNoise, Noise, noise_model
@@ -230,10 +229,11 @@ class Operator(Batched, ABC):
                 measurements its parameters are for.
         """
         rows(f"{type(self).__name__}: x", x, "event")
-        self.check_event_shape(tuple(x.shape[1:]))
-        if self.event_shape not in (None, tuple(x.shape[1:])):
+        event_shape = tuple(x.shape[1:])
+        self.check_event_shape(event_shape)
+        if self.event_shape not in (None, event_shape):
             raise ValueError(
-                f"{type(self).__name__}: expected events of shape {self.event_shape}, given {tuple(x.shape[1:])}; "
+                f"{type(self).__name__}: expected events of shape {self.event_shape}, given {event_shape}; "
                 "use operator.at(event_shape) for another shape"
             )
         self._check_home("x", x)
@@ -261,8 +261,8 @@ class Operator(Batched, ABC):
     def _check_home(self, what: str, x: Tensor) -> None:
         """Refuse rows on a device other than the operator's, or in a number other than its parameters are for."""
         name = type(self).__name__
-        home = next(itertools.chain(self.parameters(), self.buffers()), x).device
-        if home != x.device:
+        home = device_of(self)
+        if home is not None and home != x.device:
             raise ValueError(
                 f"{name}: it is on {home}, but {what} is on {x.device}; move it with operator.to({what}.device)"
             )

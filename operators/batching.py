@@ -70,10 +70,13 @@ class Batched(nn.Module):
         Raises:
             ValueError: two parameters are batched to different lengths.
         """
-        sizes = {f"{type(part).__name__}.{name}": len(getattr(part, name)) for part, name in self._batched_names()}
+        batched = self._batched_names()
+        if not batched:  # at every step of a solve: without the words of a message
+            return None
+        sizes = {f"{type(part).__name__}.{name}": len(getattr(part, name)) for part, name in batched}
         if len(set(sizes.values())) > 1:
             raise ValueError(f"parameters have different batch sizes: {sizes}; expected the same for all")
-        return next(iter(sizes.values()), None)
+        return next(iter(sizes.values()))
 
     def rows(self, index: Tensor) -> Self:
         """This module for rows of measurements `index`: every batched parameter indexed by it, the rest shared.
@@ -106,19 +109,39 @@ class Batched(nn.Module):
     def _is_batched(self, name: str) -> bool:
         return getattr(self, name).ndim > self._event_ndims[name]
 
-    def _batched_names(self) -> Iterator[tuple[Batched, str]]:
-        yield from ((self, name) for name in self._event_ndims if self._is_batched(name))
+    def _batched_names(self) -> list[tuple[Batched, str]]:
+        found: list[tuple[Batched, str]] = [(self, name) for name in self._event_ndims if self._is_batched(name)]
         for child in _children(self):
-            yield from child._batched_names()
+            found += child._batched_names()
+        return found
 
 
 def _children(module: nn.Module) -> Iterator[Batched]:
     # Only lists are searched: networks inside an operator are never batched, and are large.
-    for child in module.children():
+    for child in module._modules.values():  # nn.Module.children also looks for repetitions, at every step of a solve
         if isinstance(child, Batched):
             yield child
         elif isinstance(child, nn.ModuleList):
             yield from _children(child)
+
+
+def device_of(module: nn.Module) -> torch.device | None:
+    """The device of a module's first parameter or, without one, of its first buffer; None without either."""
+    first = _first(module, "_parameters")
+    first = _first(module, "_buffers") if first is None else first
+    return None if first is None else first.device
+
+
+def _first(module: nn.Module, kind: str) -> Tensor | None:
+    """The first of a module's ``_parameters`` or ``_buffers``, its own before its parts': as `nn.Module.parameters`
+    has them, in a tenth of the time."""
+    for tensor in getattr(module, kind).values():
+        if tensor is not None:
+            return tensor
+    for child in module._modules.values():
+        if child is not None and (found := _first(child, kind)) is not None:
+            return found
+    return None
 
 
 def shallow(module: Any, index: Tensor | None = None) -> Any:

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from priors.arguments import number, rows
+from priors.arguments import number, rows, state
 from priors.arguments import shape as sizes
-from priors.base import Prior
+from priors.base import VJP, Prior, recorded
 from priors.conditioning import LOG_2PI, condition, read
-from priors.covariances import eigen, eps_of, finite_tensor, numbers
+from priors.covariances import eigen, eps_of, finite_tensor, numbers, rotated, unrotated
 from priors.moments import Moments
 from priors.noising import SDE, TIMES, checked_sde
 from priors.rng import RowRNG
@@ -125,13 +125,31 @@ class GaussianMixture(Prior, nn.Module):
     def score(self, x: Tensor, t: Tensor | float) -> Tensor:
         """grad log p_t(x), exact; x (N, *E) in data units, t scalar or (N,) -> (N, *E)."""
         _, offsets, variances, parts, _ = self._resolve(x, t)
-        return -self._unrotate(parts * offsets / variances).view(x.shape).to(x.dtype)
+        return -unrotated(self.basis, parts * offsets / variances).view(x.shape).to(x.dtype)
 
     def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
         """E[x0 | x_t = x], exact; x (N, *E) in data units, t scalar or (N,) -> (N, *E)."""
         alpha, offsets, variances, parts, means = self._resolve(x, t)
         gain = alpha * self.eigenvalues / variances
-        return (means + self._unrotate(parts * gain * offsets)).view(x.shape).to(x.dtype)
+        return (means + unrotated(self.basis, parts * gain * offsets)).view(x.shape).to(x.dtype)
+
+    def denoise_vjp(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, VJP]:
+        """As `Prior.denoise_vjp`; of one Gaussian J is its gain, in closed form and without a graph."""
+        denoises = (type(self).denoise, vars(self).get("denoise")) == (GaussianMixture.denoise, None)
+        if len(self.means) > 1 or not denoises or recorded(x):
+            return super().denoise_vjp(x, t)
+        state(x, t, len(self.event_shape))
+        with torch.inference_mode(False), torch.no_grad():
+            alpha, offsets, variances, _, means = self._resolve(x, t)
+            gain = alpha * self.eigenvalues / variances
+            denoised = (means + unrotated(self.basis, gain * offsets)).view(x.shape).to(x.dtype)
+
+        def vjp(v: Tensor) -> Tensor:
+            with torch.inference_mode(False), torch.no_grad():
+                z = rotated(self.basis, v.expand(x.shape).to(means.dtype).flatten(1)[:, None])
+                return unrotated(self.basis, gain * z).view(x.shape).to(x.dtype)
+
+        return denoised, vjp
 
     def sample(self, n: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
         """Draw x0, (n, *E) in data units; sample i does not depend on n.
@@ -215,7 +233,7 @@ class GaussianMixture(Prior, nn.Module):
 
     def _offsets(self, x: Tensor, alpha: Tensor) -> Tensor:
         """x - alpha mu_k in the components' bases: x (N, d) -> (N, K, d)."""
-        return self._rotate(x[:, None]) - alpha * self._rotate(self.means)
+        return rotated(self.basis, x[:, None]) - alpha * rotated(self.basis, self.means)
 
     def _log_components(self, x: Tensor, t: Tensor | float | None) -> Tensor:
         """log w_k p_t(x | k), (N, K), of x (N, *E)."""
@@ -233,7 +251,7 @@ class GaussianMixture(Prior, nn.Module):
         return self.log_weights - 0.5 * (offsets**2 / variances + variances.log() + LOG_2PI).sum(2)
 
     def _resolve(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """alpha, offsets, variances, the weights of the offsets, and the average mean (N, d).
+        """alpha, offsets, variances, the weights of the offsets, and the average mean (N or 1, d).
 
         Equal covariances make one Gaussian about the average mean, and responsibilities by matrix products: (N, d) and
         (N, K) in memory, never (N, K, d).
@@ -245,24 +263,17 @@ class GaussianMixture(Prior, nn.Module):
             offsets = self._offsets(x, alpha)
             r = self._log_joint(offsets, variances).softmax(1)
             return alpha, offsets, variances, r[:, :, None], r @ self.means
+        if len(self.means) == 1:  # one component of weight 1
+            offsets = rotated(self.basis, (x - alpha[:, 0] * self.means)[:, None])
+            return alpha, offsets, variances, x.new_ones(1), self.means
         centre = self.weights @ self.means
-        rotated = self._rotate(self.means - centre)
+        away = rotated(self.basis, self.means - centre)
         a, v = alpha[:, 0], variances[:, 0]
-        offset = self._rotate((x - a * centre)[:, None])[:, 0]
-        linear = a * (offset / v) @ rotated.mT
-        r = (self.log_weights + linear - 0.5 * a**2 * ((1 / v) @ rotated.square().mT)).softmax(1)
-        offset = offset - a * (r @ rotated)
+        offset = rotated(self.basis, (x - a * centre)[:, None])[:, 0]
+        linear = a * (offset / v) @ away.mT
+        r = (self.log_weights + linear - 0.5 * a**2 * ((1 / v) @ away.square().mT)).softmax(1)
+        offset = offset - a * (r @ away)
         return alpha, offset[:, None], variances, x.new_ones(1), r @ self.means
-
-    def _rotate(self, x: Tensor) -> Tensor:
-        """Into the bases: (N, 1, d) -> (N, K or 1, d), and (K, d) -> (K, d)."""
-        if self.basis is None:
-            return x
-        return (x[:, None] @ self.basis)[:, 0] if x.ndim == 2 else torch.einsum("nd,kde->nke", x[:, 0], self.basis)
-
-    def _unrotate(self, z: Tensor) -> Tensor:
-        """Out of the bases and summed: (N, K or 1, d) -> (N, d)."""
-        return z.sum(1) if self.basis is None else torch.einsum("nke,kde->nd", z, self.basis)
 
 
 class Gaussian(GaussianMixture):

@@ -6,6 +6,7 @@ number: ``True`` for a width or a count is a mistake. numpy scalars and 0-d tens
 
 import math
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -25,15 +26,14 @@ def number(name: str, value: Any, interval: str = "(-inf, inf)", hint: str = "")
     """
     if isinstance(value, Tensor) and value.ndim == 0 and not (value.is_complex() or value.dtype == torch.bool):
         value = value.item()
-    expected = f"expected {_words(interval)}{'; ' + hint if hint else ''}"
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} = {_shown(value)}: {expected}")
-    low, high = (float(end) for end in interval[1:-1].split(","))
+        raise TypeError(f"{name} = {_shown(value)}: expected {_words(interval, hint)}")
+    low, high = _ends(interval)
     found = float(value)
     above = found >= low if interval[0] == "[" else found > low
     below = found <= high if interval[-1] == "]" else found < high
     if not (math.isfinite(found) and above and below):
-        raise ValueError(f"{name} = {value}: {expected}")
+        raise ValueError(f"{name} = {value}: expected {_words(interval, hint)}")
     return found
 
 
@@ -43,13 +43,14 @@ def count(name: str, value: Any, least: int = 1, most: int = MOST, hint: str = "
     Arguments: name; value; least, most (int); hint: as `number`.
     Raises: TypeError if it is not an integer; ValueError if it is out of range.
     """
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if whole and least <= int(value) <= most:
+        return int(value)
     bound = "" if most == MOST else f" and <= {most}"
     expected = f"expected an integer >= {least}{bound}{'; ' + hint if hint else ''}"
-    if isinstance(value, bool) or not isinstance(value, Integral):
+    if not whole:
         raise TypeError(f"{name} = {_shown(value)}: {expected}")
-    if not least <= int(value) <= most:
-        raise ValueError(f"{name} = {value}: {expected}")
-    return int(value)
+    raise ValueError(f"{name} = {value}: {expected}")
 
 
 def settings(of: Any, **expected: str | int) -> None:
@@ -136,6 +137,8 @@ def rows(name: str, x: Any, event_shape: tuple[int, ...] | None = None) -> Tenso
 
     Raises: TypeError for anything else; ValueError for another shape.
     """
+    if isinstance(x, Tensor) and x.is_floating_point() and x.ndim > 1 and event_shape in (None, x.shape[1:]):
+        return x  # at every step of a solve: without the words of a message
     expected = f"(N, {', '.join(map(str, event_shape))})" if event_shape is not None else "(N, *event)"
     if not isinstance(x, Tensor):
         raise TypeError(f"{name} of type {type(x).__name__}: expected a floating tensor {expected}")
@@ -198,13 +201,24 @@ def finite(name: str, value: Tensor) -> Tensor:
     return value
 
 
-def _words(interval: str) -> str:
+@lru_cache(maxsize=256)
+def _ends(interval: str) -> tuple[float, float]:
+    """The two numbers of an interval, which is read at every step of a solve."""
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    return low, high
+
+
+def _words(interval: str, hint: str) -> str:
     low, high = (end.strip() for end in interval[1:-1].split(","))
     if "inf" not in (low.strip("-"), high):
-        return f"a number in {interval}"
-    if high != "inf":
-        return f"a finite number {'<=' if interval[-1] == ']' else '<'} {high}"
-    return "a finite number" if low == "-inf" else f"a finite number {'>=' if interval[0] == '[' else '>'} {low}"
+        words = f"a number in {interval}"
+    elif high != "inf":
+        words = f"a finite number {'<=' if interval[-1] == ']' else '<'} {high}"
+    elif low == "-inf":
+        words = "a finite number"
+    else:
+        words = f"a finite number {'>=' if interval[0] == '[' else '>'} {low}"
+    return f"{words}; {hint}" if hint else words
 
 
 def _shown(value: Any) -> str:

@@ -100,7 +100,7 @@ class Prior(ABC):
         Raises: ValueError for a denoiser that is not differentiable.
         """
         state(x, t, len(self.event_shape))
-        again = _recorded(x)
+        again = recorded(x)
         with torch.inference_mode(False), torch.enable_grad():
             x = x if again else (x.clone() if x.is_inference() else x.detach()).requires_grad_()
             denoised = self.denoise(x, t)
@@ -271,7 +271,7 @@ class Evaluations(Wrapped):
     def _kept(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, VJP | None] | None:
         if self._key is None or self._key[0] is not x or self._key[1] != x._version:
             return None
-        if _recorded(x):  # cached values have no graph
+        if recorded(x):  # cached values have no graph
             return None
         return self._value if _same_time(self._key[2], t) else None
 
@@ -283,7 +283,8 @@ class Evaluations(Wrapped):
         return value
 
 
-def _recorded(x: Tensor) -> bool:
+def recorded(x: Tensor) -> bool:
+    """Whether operations on x are recorded for a gradient."""
     return torch.is_grad_enabled() and x.requires_grad
 
 

@@ -56,3 +56,23 @@ def eigen(covariances: Tensor, rounding: float) -> tuple[Tensor, Tensor | None]:
             "multiple of the identity"
         )
     return torch.where(eigenvalues > floor * size[:, None], eigenvalues, 0.0), basis
+
+
+def rotated(basis: Tensor | None, x: Tensor) -> Tensor:
+    """Into the bases (K or 1, d, d), None for the axes: (N, 1, d) -> (N, K or 1, d), and (K, d) -> (K, d)."""
+    if basis is None:
+        return x
+    if x.ndim == 2:
+        return (x[:, None] @ basis)[:, 0]
+    if len(basis) == 1:  # as einsum has it, without its search for the order of the axes
+        return torch.bmm(x.transpose(0, 1), basis).transpose(0, 1)
+    return torch.einsum("nd,kde->nke", x[:, 0], basis)
+
+
+def unrotated(basis: Tensor | None, z: Tensor) -> Tensor:
+    """Out of the bases, as `rotated`, and summed: (N, K or 1, d) -> (N, d)."""
+    if basis is None:
+        return z.sum(1)
+    if len(basis) == 1:
+        return torch.bmm(z.transpose(0, 1), basis.mT)[0]
+    return torch.einsum("nke,kde->nd", z, basis)

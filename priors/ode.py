@@ -173,12 +173,9 @@ class Clock:
     def __init__(self, sde: SDE, t_min: float):
         self.sde = sde
         self._log_t = torch.log(torch.tensor(t_min, dtype=torch.float64)) * torch.linspace(1, 0, 1025).double()
-        self._levels = self._level(self._log_t)
+        t = self._log_t.exp()
+        self._levels = torch.log(sde.sigma(t) / sde.alpha(t))
         self.start, self.stop = self._levels[0].item(), self._levels[-1].item()
-
-    def _level(self, log_t: Tensor) -> Tensor:
-        t = log_t.exp()
-        return torch.log(self.sde.sigma(t) / self.sde.alpha(t))
 
     def time(self, level: Tensor) -> Tensor:
         """t for log r = level; (N,) -> (N,), float64."""
@@ -187,7 +184,9 @@ class Clock:
         log_t = torch.lerp(self._log_t[i - 1], self._log_t[i], (level - low) / (high - low))
         for _ in range(3):  # the table is accurate to 1e-4, so three steps reach rounding
             t = log_t.exp()
-            log_t = log_t - (self._level(log_t) - level) * 2 * self.sde.sigma(t) ** 2 / (t * self.sde.g2(t))
+            sigma = self.sde.sigma(t)
+            now = torch.log(sigma / self.sde.alpha(t))
+            log_t = log_t - (now - level) * 2 * sigma**2 / (t * self.sde.g2(t))
         return log_t.clamp(self._log_t[0].item(), 0.0).exp()
 
 

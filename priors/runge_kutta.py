@@ -78,7 +78,8 @@ def _advance(u: Tensor, w: Tensor, h: Tensor, weights, stages) -> tuple[Tensor, 
     """u and w plus h times the weighted sum of the stages' slopes."""
     for weight, (du, dw) in zip(weights, stages, strict=True):
         if weight:
-            u, w = u + expand(h * weight, u) * du, w + h * weight * dw
+            step = h * weight
+            u, w = u + expand(step, u) * du, w + step * dw
     return u, w
 
 

@@ -1,6 +1,7 @@
 """What the tests of several rooms share: noisings, priors with known answers, distances, priors that watch."""
 
 import copy
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -154,10 +155,16 @@ def draw(
 
 def w2_ratio(x: Tensor, truth: GaussianMixture, n: int = 400, distance=wasserstein2, repeats: int = 1) -> float:
     """Distance of n rows of x to exact draws, over that between two exact sets: 1 for a perfect sampler."""
+    exact, floor = floor_of(truth, n, distance, repeats)
+    return sum(distance(x[:n], e) for e in exact) / floor
+
+
+@lru_cache(maxsize=8)
+def floor_of(truth: GaussianMixture, n: int, distance, repeats: int) -> tuple[list[Tensor], float]:
+    """Sets of n exact draws, and their distances to others, summed; kept for tests that share one law."""
     exact = [truth.sample(n, seed=100 + i).double() for i in range(repeats)]
     others = [truth.sample(n, seed=200 + i).double() for i in range(repeats)]
-    floor = sum(map(distance, exact, others))
-    return sum(distance(x[:n], e) for e in exact) / floor
+    return exact, sum(map(distance, exact, others))
 
 
 def moments(x: Tensor, truth: GaussianMixture) -> tuple[float, Tensor]:

@@ -12,6 +12,7 @@ from priors.arguments import rows as rows_of
 POOR = (0.5, 2.0)  # range of chi^2 outside which `solve` warns, if it is not chance
 RARE = 1e-4  # largest probability of such a chi^2 for exact samples at which it warns
 FLOORS = 9.0  # noiseless y: largest squared residual, relative to that of the prior's least noise
+NUMBERS_AT_ONCE = 2**16  # of samples that are measured in one call
 
 
 class PoorFit(UserWarning):
@@ -90,16 +91,21 @@ def misfits(
     elif noise.noiseless:
         allowed = (0.0, FLOORS)
     generator, chi2 = torch.Generator().manual_seed(0), torch.zeros(len(y), dtype=torch.float64, device=y.device)
-    for k, x in enumerate(samples.unbind(1)):
-        clean = operator(x)
-        variance = noise.variance(torch.maximum(y, clean))
+    at_once = max(1, NUMBERS_AT_ONCE // samples[:, 0].numel())
+    for some, shares in zip(samples.split(at_once, 1), weights.split(at_once, 1), strict=True):
+        n = some.shape[1]
+        rows, x = operator.rows(torch.arange(len(y)).repeat_interleave(n)), some.flatten(0, 1)
+        measured, clean = y.repeat_interleave(n, 0), rows(x)
+        variance = rows.noise.variance(torch.maximum(measured, clean))
         if noise.noiseless:
-            away = floor * torch.randn(x.shape, generator=generator).to(x)
-            made = _mean_square(operator, operator(x + away) - clean, torch.ones_like(y))
-            variance = variance + column(made.to(y), y)
+            drawn = torch.stack([torch.randn(some[:, 0].shape, generator=generator) for _ in range(n)], 1)
+            away = floor * drawn.flatten(0, 1).to(x)
+            made = _mean_square(rows, rows(x + away) - clean, torch.ones_like(measured))
+            variance = variance + column(made.to(y), measured)
         if not gaussian:  # variance of counts of 0 whose rate is 0 too
-            variance = torch.maximum(variance, column(1e-3 * variance.flatten(1).mean(1), y))
-        chi2 += weights[:, k] * _mean_square(operator, y - clean, variance.clamp_min(torch.finfo(y.dtype).tiny))
+            variance = torch.maximum(variance, column(1e-3 * variance.flatten(1).mean(1), measured))
+        squares = _mean_square(rows, measured - clean, variance.clamp_min(torch.finfo(y.dtype).tiny))
+        chi2 += (shares * squares.view(len(y), n)).sum(1)
     m = _measured(operator, y).flatten(1).sum(1).double()
     tail = torch.special.gammaincc(m / 2, (m * chi2 / 2).nan_to_num(torch.inf, torch.inf))
     return [misfit(c, p, allowed, RARE, method) for c, p in zip(chi2.tolist(), tail.tolist(), strict=True)]

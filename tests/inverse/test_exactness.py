@@ -6,6 +6,7 @@ others.
 """
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
@@ -20,6 +21,12 @@ from tests.cases import SDES, draw, gaussian, moments, two_modes, w2_ratio
 N, STEPS, D = 2000, 250, 12
 MOVES = {**{name: make() for name, make in PREDICTORS.items()}, "ddim eta=.5": DDIM(0.5)}
 FIXES = {"none": (), **{name: (make(),) for name, make in CORRECTORS.items()}}
+
+
+@cache
+def law(sde):
+    """One object per SDE: `w2_ratio` keeps the exact draws of it."""
+    return gaussian(sde, D)
 
 
 def method(predictor=Ancestral(), correctors=(), grid=karras) -> Method:  # noqa: B008 (frozen)
@@ -39,20 +46,20 @@ def exact(prior, method, n_steps=None):
 @pytest.mark.parametrize("corrector", FIXES)
 @pytest.mark.parametrize("predictor", MOVES)
 def test_every_combination_draws_from_a_gaussian(predictor, corrector, sde):
-    exact(gaussian(sde, D), method(MOVES[predictor], FIXES[corrector]), STEPS)
+    exact(law(sde), method(MOVES[predictor], FIXES[corrector]), STEPS)
 
 
 @pytest.mark.parametrize("correctors", [(Langevin(0.1),) * 3, (Langevin(), AnnealedLangevin())], ids=["three", "two"])
 @pytest.mark.parametrize("order", ORDERS)
 def test_both_orders_and_several_correctors(order, correctors, sde):
     """The benchmark `inverse-bench run exactness` has every predictor in both orders."""
-    exact(gaussian(sde, D), replace(method(correctors=correctors), order=order), STEPS)
+    exact(law(sde), replace(method(correctors=correctors), order=order), STEPS)
 
 
 def test_correctors_alone_lag_behind_the_noise(sde):
     """As they have no way to follow p_t but mixing: with many steps within the bounds, but for .15 in the mean, and .18
     in the variances, because on the linear path alpha still rises where their steps are small."""
-    prior = gaussian(sde, D)
+    prior = law(sde)
     x = draw(prior, METHODS["corrector"], N)
     error, ratios = moments(x, prior)
     assert w2_ratio(x, prior) < 1.25
@@ -63,7 +70,7 @@ def test_correctors_alone_lag_behind_the_noise(sde):
 @pytest.mark.parametrize("grid", GRIDS)
 def test_every_grid_draws_from_a_gaussian(grid, sde):
     """By second-order steps, for a grid that suits first-order ones less well is no error (uniform, under VP)."""
-    exact(gaussian(sde, D), method(ProbabilityFlow(), grid=GRIDS[grid]), 100)
+    exact(law(sde), method(ProbabilityFlow(), grid=GRIDS[grid]), 100)
 
 
 @pytest.mark.parametrize("predictor", [Ancestral(), ProbabilityFlow()], ids=lambda p: type(p).__name__)
@@ -79,12 +86,12 @@ def test_two_modes(predictor, sde):
     "name", [name for name, m in METHODS.items() if not m.conditional and isinstance(m, Method) and m.predictor]
 )
 def test_unconditional_methods_as_they_are(name, sde):
-    exact(gaussian(sde, D), METHODS[name])
+    exact(law(sde), METHODS[name])
 
 
 def test_the_test_sees_an_error():
     """Too few steps are caught by the moments; correctors alone, which cannot keep up in so few steps, by both."""
-    prior = gaussian(SDES["ve"], D)
+    prior = law(SDES["ve"])
     assert float(moments(draw(prior, method(), N, 30), prior)[1].min()) < 0.85
     x = draw(prior, method(None, FIXES["annealed_langevin"]), N, STEPS)
     assert w2_ratio(x, prior) > 1.25

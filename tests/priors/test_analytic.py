@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, Normal
 
-from priors import VESDE, VPSDE, Gaussian, GaussianMixture
+from priors import VESDE, VPSDE, Gaussian, GaussianMixture, Prior
 from tests.priors.cases import F64, KINDS, SDES, covariances, draws, mixture
 
 
@@ -54,6 +54,31 @@ def test_denoise_is_tweedie_of_the_score(sde, kind):
         torch.testing.assert_close(
             prior.score(x, t), (alpha * prior.denoise(x, t) - x) / sigma**2, rtol=1e-7, atol=1e-6
         )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("k", [1, 3])
+def test_the_derivative_in_closed_form_is_that_of_automatic_differentiation(sde, k, kind, dtype):
+    """To the last digit: of one Gaussian there is a formula, of more none."""
+    prior = mixture(sde, kind, k)
+    x, v = 2 * draws(7, 3).to(dtype), draws(7, 3, seed=5).to(dtype)
+    for t in (*times(sde), torch.linspace(0.1, 1, 7, dtype=F64)):
+        (found, vjp), (expected, by_graph) = prior.denoise_vjp(x, t), Prior.denoise_vjp(prior, x, t)
+        assert torch.equal(found, expected) and torch.equal(found, prior.denoise(x, t))
+        for along in (v, v[:1]):
+            assert vjp(along).dtype == dtype and torch.equal(vjp(along), by_graph(along))
+
+
+def test_the_derivative_is_that_of_the_denoiser_of_a_subclass(sde):
+    class Doubled(Gaussian):
+        def denoise(self, x, t):
+            return 2 * super().denoise(x, t)
+
+    one = mixture(sde, k=1)
+    args = one.mean, one.covariance, sde
+    x, v = draws(7, 3), draws(7, 3, seed=5)
+    torch.testing.assert_close(Doubled(*args).denoise_vjp(x, 0.3)[1](v), 2 * Gaussian(*args).denoise_vjp(x, 0.3)[1](v))
 
 
 @pytest.mark.parametrize("tied", [True, False])
