@@ -17,6 +17,7 @@ from priors.moments import SecondMoments
 
 INNER = 20  # iterations of a preconditioner, which can be approximate
 HIDDEN = 6.0  # standard deviations of a coordinate of x0: noise this large hides x0
+ROUNDING = 1e-3  # largest relative error of the closed form
 APPROXIMATE = 5  # iterations if the moments are approximate
 
 
@@ -143,13 +144,18 @@ class Components:
         return cls(operator, kept, spectrum[kept], operator.Vt(basis)[:, kept])
 
     def inverse(self, values: Tensor, rest: float) -> "LowRank | None":
-        """`LowRank` for e (k,) and rest; None where e has a negative entry, or where rest and the noise are both 0."""
-        variance = self.operator.noise.aligned("sigma", self.gains) ** 2
+        """`LowRank` for e (k,) and rest; None where e has a negative entry, where rest and the noise are both 0, or
+        where both are so small that rounding would dominate."""
+        # one number, which may have axes of length 1
+        variance = self.operator.noise.get_buffer("sigma").reshape(()).to(self.gains) ** 2
         if bool((values < 0).any()) or not (rest > 0 or bool((variance > 0).all())):
             return None
         scaled = values.sqrt()[:, None] * self.spectral
         columns = scaled * (self.gains / (rest * self.gains**2 + variance))
         gram = (columns * self.gains) @ scaled.mT
+        # the formula is a small difference of terms that are this much larger
+        if not bool((gram.diagonal() * torch.finfo(gram.dtype).eps < ROUNDING).all()):
+            return None
         gram = torch.eye(len(values), dtype=values.dtype, device=values.device) + 0.5 * (gram + gram.mT)
         return LowRank(self.operator, self.kept, rest, columns, torch.linalg.cholesky(gram))
 

@@ -38,7 +38,7 @@ class Downsampling(SVDOperator):
         return self._singular_values(LinearOperator.event_shape_of(self, ()))
 
     def spectrum(self, z: Tensor) -> Tensor:
-        return self._singular_values(tuple(z.shape[1:])).to(z)
+        return self._singular_values(tuple(z.shape[1:]), z.dtype).to(z)
 
     def forward(self, x: Tensor) -> Tensor:
         return avg_pool2d(x, self.factor)
@@ -81,8 +81,8 @@ class Downsampling(SVDOperator):
                 f"{f} x {f}; crop them to {height} x {width}, or choose a factor that divides both sizes"
             )
 
-    def _singular_values(self, event_shape: Shape) -> Tensor:
-        s = torch.zeros(1, *event_shape[1:])
+    def _singular_values(self, event_shape: Shape, dtype: torch.dtype | None = None) -> Tensor:
+        s = torch.zeros(1, *event_shape[1:], dtype=dtype)
         s[:, :: self.factor, :: self.factor] = 1 / self.factor
         return s
 

@@ -229,7 +229,13 @@ class RealFourier(Fourier, SVDOperator):
 
     @property
     def singular_values(self) -> Tensor:
-        m = self.mask.float()
+        return self._gains(torch.float32)
+
+    def spectrum(self, z: Tensor) -> Tensor:
+        return self._gains(z.dtype)
+
+    def _gains(self, dtype: torch.dtype) -> Tensor:
+        m = self.mask.to(dtype)
         return ((m + mirrored(m)) / 2).sqrt()
 
     def Vt(self, x: Tensor) -> Tensor:

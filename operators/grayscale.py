@@ -43,8 +43,14 @@ class Grayscale(SVDOperator):
 
     @property
     def singular_values(self) -> Tensor:
-        first = torch.arange(len(self.weights), device=self.weights.device) == 0
-        return (self.weights.norm() * first)[:, None, None]
+        return self._gains(self.weights)
+
+    def spectrum(self, z: Tensor) -> Tensor:
+        return self._gains(self.weights.to(z.dtype))
+
+    def _gains(self, weights: Tensor) -> Tensor:
+        first = torch.arange(len(weights), device=weights.device) == 0
+        return (weights.norm() * first)[:, None, None]
 
     def Vt(self, x: Tensor) -> Tensor:
         weights = self.weights.to(x.dtype)

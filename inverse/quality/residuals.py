@@ -107,6 +107,7 @@ def misfits(
         squares = _mean_square(rows, measured - clean, variance.clamp_min(torch.finfo(y.dtype).tiny))
         chi2 += (shares * squares.view(len(y), n)).sum(1)
     m = _measured(operator, y).flatten(1).sum(1).double()
+    chi2 = torch.where(m > 0, chi2, 1.0)  # nothing was measured, so everything explains it
     tail = torch.special.gammaincc(m / 2, (m * chi2 / 2).nan_to_num(torch.inf, torch.inf))
     return [misfit(c, p, allowed, RARE, method) for c, p in zip(chi2.tolist(), tail.tolist(), strict=True)]
 
@@ -161,7 +162,8 @@ def prior_predictive_p(prior: Prior, operator: Operator, y: Tensor, draws: Tenso
     if len(draws) < 1:
         raise ValueError("no draws: expected at least one sample of the prior, better hundreds")
     operator.validate_y(y, tuple(prior.event_shape))
-    moments, found, operator = prior.moments.to(y.device), [], operator.at(tuple(draws.shape[1:]))
+    moments = prior.moments.to(y.device, torch.promote_types(y.dtype, draws.dtype))
+    found, operator = [], operator.at(tuple(draws.shape[1:]))
     for b in range(len(y)):
         rows = operator.rows(torch.full((len(draws) + 1,), b))
         seen = torch.cat([y[b : b + 1], operator.rows(torch.full((len(draws),), b)).measure(draws, seed=seed)])

@@ -8,7 +8,7 @@ import torch
 from inverse import METHODS, sample, solve
 from inverse.gaussian import Wiener
 from inverse.guidance import MMPS
-from operators import Blur, GaussianNoise, LinearMap, Masking
+from operators import Blur, Downsampling, Fourier, GaussianNoise, Grayscale, Identity, LinearMap, Masking
 from priors import VESDE, Evaluations, Gaussian, Moments, RowRNG, Spectrum
 from tests.cases import F64, SDES, normal, picture, two_modes
 
@@ -158,3 +158,51 @@ def test_rough_moments_precondition_by_their_variance_alone():
             assert torch.equal(cheap, operator.solve_gram(r, average))
         x = gaussian.draw(r, RowRNG.rows(2, 2))
         assert float((operator(x) - r).square().mean()) < 0.1**2 * 2
+
+
+def few_components(rest: float) -> Moments:
+    """20 components, of which a measurement of 3 pixels sees 3."""
+    basis = torch.linalg.qr(normal(64, 64, seed=6))[0][:, :20].float()
+    return Moments(torch.zeros(1, 8, 8), basis, torch.linspace(0.5, 1.5, 20), torch.tensor(rest))
+
+
+@pytest.mark.parametrize("s2", [0.01, float("inf")])
+@pytest.mark.parametrize(("sigma", "rest"), [(1e-7, 0.0), (1e-8, 0.0), (1e-10, 0.0), (0.0, 1e-20), (0.0, 1e-9)])
+def test_noise_far_below_the_variances_is_no_error(sigma, rest, s2):
+    """The low-rank formula loses all digits there, and its factor does not exist."""
+    moments, operator = few_components(rest), Masking((torch.arange(64) < 3).view(1, 8, 8), GaussianNoise(sigma))
+    y = operator.measure(normal(2, 1, 8, 8, seed=7).float())
+    eye = torch.eye(64, dtype=torch.float64).view(64, 1, 8, 8)
+    covariance = moments.to(y.device, torch.float64).apply(lambda v: v / (1 + v / s2), eye).view(64, 64)
+    system = covariance[:3, :3] + sigma**2 * torch.eye(3)
+    wanted = torch.linalg.solve(system, y.flatten(1)[:, :3].double().mT).mT @ covariance[:3]
+    error = (Wiener(moments, operator).estimate(y, s2).flatten(1) - wanted).norm() / wanted.norm()
+    assert error < 1e-2  # as conjugate gradients
+
+
+def test_one_noise_level_may_have_the_axes_of_a_measurement():
+    r, noise = normal(2, 1, 8, 8, seed=8).float(), GaussianNoise(torch.full((1, 1, 1), 0.1), event_ndim=3)
+    found, wanted = (Wiener(few_components(0.1), Identity(n)).estimate(r, 1.0) for n in (noise, GaussianNoise(0.1)))
+    torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize(
+    ("operator", "event_shape"),
+    [
+        (Fourier(normal(8, 8, seed=9) > 0), (1, 8, 8)),
+        (Downsampling(3), (1, 9, 9)),
+        (Grayscale(weights=(0.2, 0.7, 0.1)), (3, 4, 4)),
+    ],
+)
+def test_singular_values_are_as_precise_as_their_coordinates(operator, event_shape):
+    """Else noise far below the variances turns their rounding into an error of the preconditioner."""
+    operator = operator.at(event_shape)
+    x = normal(3, *event_shape, seed=1)
+    z = operator.Vt(x)
+    assert operator.spectrum(z).dtype == torch.float64
+    torch.testing.assert_close(operator.U(operator.spectrum(z) * z), operator(x), atol=1e-14, rtol=1e-12)
+    z = torch.where(operator.spectrum(z) > 0, z, 0.0)
+    torch.testing.assert_close(operator.Ut(operator.U(z)), z, atol=1e-14, rtol=1e-12)
+    weights = normal(len(z), *operator.measurement_shape(event_shape), seed=2)
+    left, right = (operator(x) * weights).sum(), (x * operator.adjoint(weights)).sum()
+    torch.testing.assert_close(left, right, atol=1e-12, rtol=1e-12)

@@ -143,3 +143,12 @@ def test_methods_that_a_refusal_names_serve_the_size_too():
         with pytest.raises(ValueError, match="methods that serve it are") as refused:
             solve(prior, operator, torch.zeros(1, 1, size, size), method="replacement", progress=False)
         assert ("'pivot'" in str(refused.value)) == there
+
+
+def test_a_measurement_of_nothing_is_explained_by_everything():
+    mask = torch.ones(2, 1, 8, 8, dtype=torch.bool)
+    mask[1] = False
+    operator, x = Masking(mask, GaussianNoise(0.1)), normal(2, 1, 8, 8, seed=1).float()
+    samples = x[:, None].expand(-1, 2, -1, -1, -1)
+    assert misfits(operator, operator.measure(x), samples, torch.zeros(2, 2)) == ["", ""]
+    assert [bool(m) for m in misfits(operator, operator.measure(x), samples + 1, torch.zeros(2, 2))] == [True, False]

@@ -107,6 +107,8 @@ def test_prior_predictive_p_ranks_as_the_evidence_of_a_gaussian_does():
     evidence = [prior.log_evidence(FAR, row[None]) for row in torch.cat([y, again])]
     expected = [(1 + sum(other <= own for other in evidence[4:])) / 51 for own in evidence[:4]]
     torch.testing.assert_close(prior_predictive_p(prior, FAR, y, draws).tolist(), expected)
+    torch.testing.assert_close(prior_predictive_p(prior, FAR, y.double(), draws.float()).tolist(), expected)
+    torch.testing.assert_close(prior_predictive_p(prior, FAR, y.float(), draws.double()).tolist(), expected)
 
 
 def test_prior_predictive_p_finds_what_the_prior_does_not_cover():
