@@ -128,20 +128,26 @@ class Wiener:
 class Components:
     """The k components of moments in the singular basis of an operator, where its singular values are not 0.
 
-    Attributes: operator; kept (*E), bool: those m coordinates; gains (m,): the singular values; spectral (k, m).
+    Attributes: operator; kept (*E), bool: those m coordinates; gains (m,): the singular values; spectral (k, m);
+    rounding: relative error of the decomposition.
     """
 
     operator: SVDOperator
     kept: Tensor
     gains: Tensor
     spectral: Tensor
+    rounding: float
 
     @classmethod
     def of(cls, operator: SVDOperator, basis: Tensor) -> "Components":
         """Of V' (k, *E)."""
-        spectrum = operator.spectrum(basis).expand(1, *basis.shape[1:])[0]
-        kept = spectrum > 0
-        return cls(operator, kept, spectrum[kept], operator.Vt(basis)[:, kept])
+        spectrum, z = operator.spectrum(basis).expand(1, *basis.shape[1:])[0], operator.Vt(basis)
+        kept, rounding = spectrum > 0, torch.finfo(basis.dtype).eps
+        if len(basis):  # an operator may keep its decomposition in single precision
+            measured = operator(basis)
+            away = (operator.U(spectrum * z) - measured).norm() / measured.norm().clamp_min(rounding)
+            rounding = max(rounding, float(away))
+        return cls(operator, kept, spectrum[kept], z[:, kept], rounding)
 
     def inverse(self, values: Tensor, rest: float) -> "LowRank | None":
         """`LowRank` for e (k,) and rest; None where e has a negative entry, where rest and the noise are both 0, or
@@ -154,7 +160,7 @@ class Components:
         columns = scaled * (self.gains / (rest * self.gains**2 + variance))
         gram = (columns * self.gains) @ scaled.mT
         # the formula is a small difference of terms that are this much larger
-        if not bool((gram.diagonal() * torch.finfo(gram.dtype).eps < ROUNDING).all()):
+        if not bool((gram.diagonal() * self.rounding < ROUNDING).all()):
             return None
         gram = torch.eye(len(values), dtype=values.dtype, device=values.device) + 0.5 * (gram + gram.mT)
         return LowRank(self.operator, self.kept, rest, columns, torch.linalg.cholesky(gram))
