@@ -63,8 +63,9 @@ def gallery(path: str | Path, sections: dict[str, list[Column]]) -> None:
         axes = part.subplots(rows[title], width, squeeze=False, gridspec_kw=margins | spaces)
         for axis in axes.flat:
             axis.set_axis_off()
+            axis.set_title("", y=1.0)  # a place that is given is not searched for, past ticks that are not drawn
         for j, column in enumerate(columns):
-            axes[0, j].set_title(column.heading, fontsize=8, pad=3, parse_math=False)
+            axes[0, j].set_title(column.heading, fontsize=8, pad=3, y=1.0, parse_math=False)
             top = float(column.cells.max()) if isinstance(column.cells, Tensor) and column.spread else 1.0
             for i, cell in enumerate(column.cells):
                 if isinstance(cell, str):

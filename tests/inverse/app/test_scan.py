@@ -5,6 +5,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+import inverse.app.scan as command
 from inverse.app.cli import app
 from inverse.app.fastmri import read_scan
 from inverse.app.reconstruction import read_reconstruction
@@ -13,7 +14,7 @@ from inverse.app.scan_noise import with_errors
 from operators import Fourier, GaussianNoise
 from operators.coils import smooth_sensitivities
 from operators.kspace import to_complex
-from priors import VESDE, DataRange, ScorePrior, load, nets, samples
+from priors import VESDE, DataRange, ScorePrior, nets, samples
 from priors.checkpoints import save
 from tests.cases import score_prior
 from tests.inverse.app.scan_files import SIZE, made, write
@@ -45,11 +46,15 @@ def refused(result, *fragments):
 
 
 @pytest.mark.parametrize("coils, pairs", [(None, []), (4, []), (4, ["--antithetic"])])
-def test_from_the_scanner_s_file_to_a_reconstruction(prior, tmp_path, coils, pairs):
+def test_from_the_scanner_s_file_to_a_reconstruction(prior, tmp_path, monkeypatch, coils, pairs):
     """In scanner units: consistent with k-space to the noise, with the exact posterior's mean to the samples' error,
     of which pairs have none: this prior is Gaussian."""
     m = made(2, coils, 0.03)
     path = write(tmp_path / "scan.h5", m.kspace, mask=m.mask[0])
+    posed = []
+    monkeypatch.setattr(
+        command, "with_errors", lambda *args: posed.append((*args, with_errors(*args))) or posed[-1][-1]
+    )
     result = call(path, "--prior", prior, "--out", tmp_path / "o", *FAST, *pairs)
     assert result.exit_code == 0, result.output
     found, provenance = read_reconstruction(tmp_path / "o" / "reconstruction.h5")
@@ -57,7 +62,8 @@ def test_from_the_scanner_s_file_to_a_reconstruction(prior, tmp_path, coils, pai
     scan = read_scan(path)
     for n, one in found.items():
         assert one.samples.shape == (6, *SIZE) and one.method == "mmps"
-        problem = with_errors(scan.problem(n), load(prior).resized((1, *SIZE)), 0, n)
+        before, sized, *seeds, problem = posed[n]
+        assert torch.equal(before.y, scan.problem(n).y) and sized.event_shape == (1, *SIZE) and seeds == [0, n]
         assert (one.scale, one.sigma) == pytest.approx((problem.scale, problem.sigma), rel=1e-4)
         x, seen = (one.samples / one.scale)[:, None], scan.mask[n]
         residual = (problem.y - problem.operator(x))[..., seen] * one.scale / m.sigma
