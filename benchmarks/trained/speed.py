@@ -17,14 +17,18 @@ from torch import Tensor
 import inverse
 import priors
 from benchmarks.common.commands import Out, finish
+from benchmarks.common.keys import fingerprint, key
 from benchmarks.common.provenance import RESULTS
+from benchmarks.common.records import Records
 from benchmarks.trained.efficiency import SCENES, Scene, crops
 from inverse import METHODS, Method, solve
 from inverse.auto import serves
+from inverse.methods import composition
 from operators import Operator
 from priors import Prior
 
 ROOT = Path(inverse.__file__).parents[1]
+WORK = Path("runs/speed")
 OF = {  # label of a scene: measurement of it
     "natural, 64 px": ("motion blur, 9 px", "downsampling x4", "70 % of pixels missing"),
     "brain-mri": ("Cartesian MRI x4",),
@@ -53,7 +57,7 @@ class Cell:
     method: str
     nfe: int
     nvjp: int
-    ratios: tuple[float, ...]
+    ratios: Sequence[float]
     seconds: float
     shares: dict[str, float]
 
@@ -70,7 +74,7 @@ def cell(prior: Prior, operator: Operator, y: Tensor, name: str, rows: int, step
     return {
         "nfe": found.nfe,
         "nvjp": found.nvjp,
-        "ratios": tuple(a / b for a, b in pairs),
+        "ratios": [a / b for a, b in pairs],
         "seconds": statistics.median(a for a, _ in pairs),
         "shares": shares(profile),
     }
@@ -113,9 +117,12 @@ def part_of(file: str) -> str | None:
     return next((part for part, starts in PARTS.items() if inside.startswith(starts)), None)
 
 
-def run(scenes: Sequence[Scene], methods: Sequence[str] | None, rows: int, steps: int, repeats: int) -> list[Cell]:
-    """Every method that serves a measurement, or those of ``methods``, on the measurements of the scenes."""
-    cells = []
+def run(
+    scenes: Sequence[Scene], methods: Sequence[str] | None, rows: int, steps: int, repeats: int, work: Path
+) -> list[Cell]:
+    """Every method that serves a measurement, or those of ``methods``, on the measurements of the scenes; those that
+    lie in ``work`` are read."""
+    kept, cells = Records(work / "speed.jsonl"), []
     for scene in scenes:
         prior = priors.load(scene.prior)
         if scene.side is not None:
@@ -127,8 +134,13 @@ def run(scenes: Sequence[Scene], methods: Sequence[str] | None, rows: int, steps
             numbers = y[0].numel()
             for name, method in METHODS.items():
                 served = isinstance(method, Method) and method.conditional and serves(method, operator, True, numbers)
-                if served and name in (methods or METHODS):
-                    cells.append(Cell(scene.label, title, name, **cell(prior, operator, y, name, rows, steps, repeats)))
+                if not served or name not in (methods or METHODS):
+                    continue
+                facts = {"prior": fingerprint(prior), "task": title, "method": composition(method)}
+                entry = key("speed", rows=rows, steps=steps, repeats=repeats, **facts)
+                if entry not in kept.found:
+                    kept.add(entry, cell(prior, operator, y, name, rows, steps, repeats))
+                cells.append(Cell(scene.label, title, name, **kept.found[entry]))
     return cells
 
 
@@ -178,6 +190,7 @@ def run_speed(
     rows: Annotated[int, typer.Option(help="samples, drawn at once")] = 4,
     steps: int = 8,
     repeats: int = 5,
+    work: Annotated[Path, typer.Option(help="folder of the records; a killed run continues there")] = WORK,
     out: Out = RESULTS,
 ) -> None:
     """Time of every method over that of the evaluations and backward passes it makes, and where the rest goes."""
@@ -192,4 +205,6 @@ def run_speed(
         f"{repeats} pairs [least, largest]. The other columns share the time of one solve, profiled, between the parts "
         "that ask for it; network includes its backward passes."
     )
-    finish("speed", "Overhead of the engine", table(run(scenes, method, rows, steps, repeats)), notes, out, rows=rows)
+    finish(
+        "speed", "Overhead of the engine", table(run(scenes, method, rows, steps, repeats, work)), notes, out, rows=rows
+    )

@@ -1,6 +1,7 @@
 """The benchmarks' own machinery, on problems small enough for a test."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from benchmarks.common.intervals import interval
 from benchmarks.common.provenance import provenance, write_table
 from benchmarks.exact import exactness
 from benchmarks.trained import speed
+from benchmarks.trained.efficiency import SCENES
 from benchmarks.trained.reconstruction import solved
 from inverse import METHODS
 from operators import GaussianNoise, Masking
@@ -58,6 +60,18 @@ def test_exactness_rows_carry_their_floor():
     rows = list(exactness.linear_gaussian(n=60, n_steps=40))
     assert {row["method"] for row in rows} == {"VE, mmps", "VP, mmps", "sub-VP, mmps", "flow, mmps"}
     assert all(0 < float(row["ratio"]) < 2 for row in rows)
+
+
+@pytest.mark.filterwarnings("ignore")  # about samples of two steps
+def test_overhead_is_shared_between_the_parts_that_cause_it(tmp_path):
+    scene = replace(
+        SCENES[0], side=16, images=1, samples=1, operators={"blur": SCENES[0].operators["motion blur, 9 px"]}
+    )
+    cells = speed.run([scene], ["ddrm", "mmps"], rows=1, steps=2, repeats=1, work=tmp_path)
+    assert {cell.method: (cell.nfe, cell.nvjp) for cell in cells} == {"mmps": (3, 10), "ddrm": (3, 0)}
+    for cell in cells:
+        assert sum(cell.shares.values()) == pytest.approx(1, abs=0.02) and cell.shares["network"] > 0.3
+    assert len(speed.table(cells)) == 2 and speed.run([scene], ["ddrm", "mmps"], 1, 2, 1, tmp_path) == cells
 
 
 def test_bare_network_makes_the_evaluations_that_it_is_compared_for():
