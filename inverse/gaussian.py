@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -192,8 +193,9 @@ class LowRank:
 
 
 def _given(s2: float) -> Callable[[Tensor], Tensor]:
-    """Variances of x0 -> those of x0 given x_t, with noise of variance s2 = (sigma / alpha)^2 in x_t."""
-    return lambda variances: variances / (1 + variances / s2)
+    """Variances of x0 -> those of x0 given x_t, with noise of variance s2 = (sigma / alpha)^2 in x_t; kept, as every
+    iteration of a solve asks for them."""
+    return cache(lambda variances: variances / (1 + variances / s2))
 
 
 class WienerPosterior(Posterior):

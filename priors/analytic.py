@@ -165,8 +165,9 @@ class GaussianMixture(Prior, nn.Module):
         tied = len(self.eigenvalues) == 1
         z = rng.normal((n, self.means.shape[1])) * self.eigenvalues.sqrt()[0 if tied else k]
         if self.basis is not None:
+            bases = self.basis.unbind()
             for row, j in zip(z, k.tolist(), strict=True):  # one product for the batch would make rounding depend on it
-                row.copy_(self.basis[0 if tied else j] @ row)
+                row.copy_(bases[0 if tied else j] @ row)
         return (self.means[k] + z).view(n, *self.event_shape).to(dtype)
 
     @torch.no_grad()
