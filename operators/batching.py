@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from typing import Any, Self
 
 import torch
@@ -110,19 +109,26 @@ class Batched(nn.Module):
         return getattr(self, name).ndim > self._event_ndims[name]
 
     def _batched_names(self) -> list[tuple[Batched, str]]:
-        found: list[tuple[Batched, str]] = [(self, name) for name in self._event_ndims if self._is_batched(name)]
+        buffers = self._buffers
+        found: list[tuple[Batched, str]] = []
+        for name, event_ndim in self._event_ndims.items():  # at every step of a solve: buffers need no search
+            value = buffers[name] if name in buffers else getattr(self, name)
+            if value.ndim > event_ndim:
+                found.append((self, name))
         for child in _children(self):
             found += child._batched_names()
         return found
 
 
-def _children(module: nn.Module) -> Iterator[Batched]:
+def _children(module: nn.Module) -> list[Batched]:
     # Only lists are searched: networks inside an operator are never batched, and are large.
+    found: list[Batched] = []
     for child in module._modules.values():  # nn.Module.children also looks for repetitions, at every step of a solve
         if isinstance(child, Batched):
-            yield child
+            found.append(child)
         elif isinstance(child, nn.ModuleList):
-            yield from _children(child)
+            found += _children(child)
+    return found
 
 
 def device_of(module: nn.Module) -> torch.device | None:

@@ -40,7 +40,7 @@ class Decoder(Operator):
 class Linearization(LinearOperator):
     """The derivative J of an operator at given events: v -> J v, with J^T y as its adjoint; noise and support as there.
 
-    Products with J by forward differentiation, with J^T by `Operator.vjp`.
+    Products with J by forward differentiation, unless the operator is linear itself, with J^T by `Operator.vjp`.
 
     Arguments:
         operator: of N rows.
@@ -66,6 +66,8 @@ class Linearization(LinearOperator):
         return self.operator.support
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(self.operator, LinearOperator):  # its own derivative
+            return self.operator(x)
         with sdpa_kernel(SDPBackend.MATH):  # fused attention has no forward derivative
             return torch.func.jvp(self.operator, (self.point,), (x,))[1]
 

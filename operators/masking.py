@@ -155,6 +155,8 @@ class Masking(SVDOperator):
         return measurement_shape
 
     def check_event_shape(self, event_shape: Shape) -> None:
+        if self.mask.shape == event_shape and not self._is_batched("mask"):
+            return
         mask = tuple(self.mask.shape[1:] if self._is_batched("mask") else self.mask.shape)
         full = len(mask) == len(event_shape) or (len(mask) < len(event_shape) and not self._is_batched("mask"))
         if not full or any(m not in (1, e) for m, e in zip(mask[::-1], event_shape[::-1], strict=False)):

@@ -14,6 +14,7 @@ from priors import Gaussian
 from tests.cases import SDES, Counting, NanFrom, gaussian, normal, picture
 
 SDE = SDES["vp"]
+KEPT: dict[str, torch.Tensor] = {}
 STEPS = 12
 CONDITIONAL = [name for name, m in METHODS.items() if m.conditional]
 UNCONDITIONAL = [name for name, m in METHODS.items() if not m.conditional]
@@ -40,6 +41,11 @@ def run(prior, operator, y, method, **arguments):
     return solve(prior, operator, y, method=method, **arguments).samples
 
 
+def kept(what: str, compute):
+    """Samples that several tests compare with."""
+    return KEPT[what] if what in KEPT else KEPT.setdefault(what, compute())
+
+
 def close(a, b):
     torch.testing.assert_close(a, b, atol=1e-4, rtol=0)
 
@@ -48,7 +54,7 @@ def close(a, b):
 def test_a_seed_fixes_every_sample(name):
     """Whatever the batch size, the number of samples or the other measurements."""
     prior, operator, y = problem(name)
-    x = run(prior, operator, y, name)
+    x = kept(name, lambda: run(prior, operator, y, name))
     assert x.shape == (3, 2, 1, 8, 8) and x.dtype == torch.float32
     for size in (1, 3, 100):
         close(run(prior, operator, y, name, batch_size=size), x)
@@ -97,11 +103,13 @@ def test_every_measurement_meets_its_own_mask(name, size):
     together = Masking(masks, noise=noise)
     y = together.measure(prior.sample(3, seed=5), seed=6)
     x = run(prior, together, y, name, batch_size=size)
-    for b in range(3):
-        alone = Masking(masks[b], noise=GaussianNoise(float(noise.sigma[b])))
+
+    def alone(b):
         # sample k of measurement b is that of the same place in another batch
-        rows = y[b].expand(3, 1, 8, 8)
-        close(run(prior, alone, rows, name)[b], x[b])
+        operator = Masking(masks[b], noise=GaussianNoise(float(noise.sigma[b])))
+        return run(prior, operator, y[b].expand(3, 1, 8, 8), name)[b]
+
+    close(kept(f"alone {name}", lambda: torch.stack([alone(b) for b in range(3)])), x)
 
 
 @pytest.mark.parametrize("name", CONDITIONAL)
@@ -187,14 +195,15 @@ def test_y_of_another_precision(name, dtype):
     """numpy makes float64, and a file may hold float16."""
     prior, operator, y = problem(name)
     y = y.half()
-    torch.testing.assert_close(run(prior, operator, y.to(dtype), name), run(prior, operator, y.float(), name))
+    single = kept(f"single {name}", lambda: run(prior, operator, y.float(), name))
+    torch.testing.assert_close(run(prior, operator, y.to(dtype), name), single)
 
 
 @pytest.mark.parametrize("name", [n for n in CONDITIONAL if n != "classifier"])
 def test_what_was_not_measured_does_not_matter(name):
     prior, operator, y = problem(name)
     junk = torch.where(operator.support, y, 7.0)
-    close(run(prior, operator, junk, name), run(prior, operator, y, name))
+    close(run(prior, operator, junk, name), kept(name, lambda: run(prior, operator, y, name)))
 
 
 @pytest.mark.parametrize("name", [n for n in CONDITIONAL if n != "classifier"])
