@@ -112,7 +112,8 @@ class Batched(nn.Module):
         buffers = self._buffers
         found: list[tuple[Batched, str]] = []
         for name, event_ndim in self._event_ndims.items():  # at every step of a solve: buffers need no search
-            value = buffers[name] if name in buffers else getattr(self, name)
+            value = buffers.get(name)
+            value = getattr(self, name) if value is None else value
             if value.ndim > event_ndim:
                 found.append((self, name))
         for child in _children(self):

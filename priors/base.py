@@ -284,7 +284,7 @@ class Evaluations(Wrapped):
 
 
 def recorded(x: Tensor) -> bool:
-    """Whether operations on x are recorded for a gradient."""
+    """Whether operations on x (N, *E) are recorded for a gradient."""
     return torch.is_grad_enabled() and x.requires_grad
 
 

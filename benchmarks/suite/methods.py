@@ -201,7 +201,7 @@ class Solver(Row):
 
     def identity(self, operator, prior, n_samples):
         choice = self.chosen(operator, prior, n_samples)
-        made = composition(choice.method)
+        made = composition(replace(choice.method, n_steps=choice.n_steps))  # whatever its default is
         return ["solve", made, choice.n_steps, self.batch, self.antithetic, *_behind(choice.method)]
 
     def run(self, prior, operator, y, n_samples, seed):

@@ -13,12 +13,11 @@ from benchmarks.common.keys import code
 from benchmarks.common.records import Records
 from benchmarks.exact import oracle
 from benchmarks.exact.metrics import covariance_error, equally_weighted, mean_error, responsibilities, weight_error
-from benchmarks.exact.oracle_entries import EXACT, PRIOR, Entry, Exact, Ours, PriorDraws, Theirs, ours
+from benchmarks.exact.oracle_entries import EXACT, OTHERS, PRIOR, Entry, Exact, Ours, PriorDraws, Theirs, ours
 from benchmarks.exact.oracle_problems import GROUPS, MODES, Image, Mixture, find
 from benchmarks.exact.oracle_tables import MEASURES, summary, table, write_summary
 from benchmarks.peers import PEERS
 from inverse import METHODS, Method
-from inverse.auto import VARIANTS
 from inverse.guidance import Unconditional
 from inverse.types import NonFiniteState
 from priors import VESDE, GaussianMixture
@@ -246,7 +245,7 @@ def test_every_method_that_serves_is_an_entry(tmp_path):
     records = oracle.run((SMALL,), None, False, 1, 8, (2,), tmp_path, progress=False)
     capabilities = set(SMALL.instance(0).operator.capabilities)
     able = {name for name, m in METHODS.items() if m.conditional and m.needs <= capabilities}
-    assert {r["method"] for r in records} == able | {"auto", EXACT, PRIOR, *VARIANTS} and "classifier" not in able
+    assert {r["method"] for r in records} == able | {"auto", EXACT, PRIOR, *OTHERS} and "classifier" not in able
     travelling = {"repaint", "splitgibbs"}
     assert all(r["n_steps"] == 2 for r in records if r["method"] in able - travelling)
     both = [(e.name, e.facts["n_steps"]) for e in ours(SMALL.instance(0), ["mmps"], (2, None), 8)]

@@ -268,7 +268,7 @@ def test_samples_and_weights_see_their_own_row_alone(exact_up_to):
 def test_passes_are_counted():
     """Per step of Heun's and evaluation: m columns, a recorded pass, and 3 for each of d; then m columns at the end,
     twice: for the weights and, after a Krylov space of the covariance, for the last draw."""
-    prior, operator = gaussian(SDES["vp"], D), seen(2)
+    prior, operator = two_modes(SDES["vp"], D), seen(2)
     solution = solved(prior, operator, torch.zeros(1, 2), 3, n_steps=7)
     assert solution.nfe == 2 * 7 + 1
     assert solution.nvjp == 7 * 2 * (2 + 1 + 3 * D) + 2 + KRYLOV + 2

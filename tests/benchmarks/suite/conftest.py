@@ -18,6 +18,7 @@ block = 2
 images = 2
 [methods.mmps]
 steps = 10
+guidance = { steps = 1 }
 images = 2
 [methods.ddrm]
 steps = 3
