@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import atexit
 import gc
 import os
 
@@ -15,3 +16,4 @@ def pytest_collection_finish():
     """What is there before the first test stays to the end: the collector need not look at it again."""
     gc.freeze()
     gc.enable()
+    atexit.register(gc.unfreeze)  # or triton reports that it leaks
