@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from inverse.protocols import RNG, Posterior
-from operators import LinearOperator
+from operators import GaussianNoise, LinearOperator
 from operators.solvers import conjugate_gradients, widest
 from operators.svd import SVDOperator
 from priors import Moments, Prior
@@ -34,6 +34,8 @@ class Wiener:
     def __init__(self, moments: SecondMoments, operator: LinearOperator) -> None:
         self.moments, self.operator = moments, operator
         self.closed = {"svd", "isotropic"} <= operator.capabilities
+        # noise that differs between entries has a closed form for its average, as a preconditioner
+        self.even = operator if self.closed else _averaged(operator)
         self.averaged = moments.approximate and self.closed  # use the average variance instead of the spectrum
         # made when first needed: the moments in double precision where there is one, their components in the singular
         # basis of the operator, and the inverse at the last noise level
@@ -54,7 +56,7 @@ class Wiener:
     def estimate(self, r: Tensor, s2: float) -> Tensor:
         """C_s A' (Sigma_y + A C_s A')^-1 r (N, *E), with the covariance C_s that `precondition` takes."""
         x = self.operator.adjoint(self._solved(r, s2))
-        spread = self.moments.average(_given(s2)) * x if self.averaged else self._sized(x).apply(_given(s2), x)
+        spread = self.moments.average(given(s2)) * x if self.averaged else self._sized(x).apply(given(s2), x)
         return spread.to(r)
 
     def _solved(
@@ -62,7 +64,7 @@ class Wiener:
     ) -> Tensor:
         """As `precondition`, in the precision that it is computed in. Arguments as in `solve`, where it iterates."""
         if self.averaged:
-            return self.operator.solve_gram(r, self.moments.average(_given(s2)))
+            return self.operator.solve_gram(r, self.moments.average(given(s2)))
         if self.moments.approximate:
             return self.solve(r, s2, rtol=1e-2, max_steps=APPROXIMATE, what=None)
         if self._wide is None:
@@ -79,7 +81,7 @@ class Wiener:
         operator, moments = self.operator, self._wide
         if not (self.closed and isinstance(operator, SVDOperator)) or operator.batch is not None or moments is None:
             return None
-        if (low := moments.low_rank(_given(s2))) is None:
+        if (low := moments.low_rank(given(s2))) is None:
             return None
         basis, values, rest = low
         if self._components is None:
@@ -97,19 +99,16 @@ class Wiener:
 
         what: the name in the `NotConverged` warning where max_steps are not enough; None: no warning.
         """
-        moments, operator, filtered = self._sized(r), self.operator, _given(s2)
+        moments, operator, filtered = self._sized(r), self.operator, given(s2)
         r2 = moments.average(filtered)
 
         def system(v: Tensor) -> Tensor:
             spread = operator(moments.apply(filtered, operator.adjoint(v)))
             return spread + operator.noise.aligned("sigma", v) ** 2 * v
 
-        def isotropic(v: Tensor) -> Tensor:
-            return operator.solve_gram(v, r2)
-
-        return conjugate_gradients(
-            system, r, rtol=rtol, max_steps=max_steps, precondition=isotropic if self.closed else None, what=what
-        )
+        even = self.even
+        isotropic = None if even is None else lambda v: even.solve_gram(v, r2)
+        return conjugate_gradients(system, r, rtol=rtol, max_steps=max_steps, precondition=isotropic, what=what)
 
     def draw(self, y: Tensor, rng: RNG) -> Tensor:
         """One draw of p(x0 | y) per batch element, (N, *E); y (N, *M); rng (`RowRNG` of the rows)."""
@@ -192,7 +191,14 @@ class LowRank:
         return self.operator.solve_gram(r, self.rest) - self.operator.U(change)
 
 
-def _given(s2: float) -> Callable[[Tensor], Tensor]:
+def _averaged(operator: LinearOperator) -> LinearOperator | None:
+    """The operator with the geometric mean of each row's noise at all entries; None without singular values."""
+    if "svd" not in operator.capabilities or operator.noise.noiseless or operator.batch is None:
+        return None
+    return operator.with_noise(GaussianNoise(operator.noise.get_buffer("sigma").flatten(1).log().mean(1).exp()))
+
+
+def given(s2: float) -> Callable[[Tensor], Tensor]:
     """Variances of x0 -> those of x0 given x_t, with noise of variance s2 = (sigma / alpha)^2 in x_t; kept, as every
     iteration of a solve asks for them."""
     return cache(lambda variances: variances / (1 + variances / s2))

@@ -21,7 +21,7 @@ from .jpeg import JPEG
 from .linear import LinearMap
 from .linear_operator import LinearOperator
 from .masking import Masking
-from .noise import Categorical, GaussianNoise, Noise, PoissonNoise
+from .noise import Categorical, GaussianNoise, Noise, PoissonGaussianNoise, PoissonNoise, RicianNoise, SpeckleNoise
 from .phase_retrieval import PhaseRetrieval
 from .radon import Radon, TransposedSinogram
 from .registry import available, get, make, register
@@ -57,11 +57,14 @@ __all__ = [
     "Operator",
     "OperatorCheckError",
     "PhaseRetrieval",
+    "PoissonGaussianNoise",
     "PoissonNoise",
     "Radon",
     "Resize",
+    "RicianNoise",
     "SVDOperator",
     "Saturation",
+    "SpeckleNoise",
     "Stack",
     "Transmission",
     "TransposedSinogram",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
@@ -11,7 +11,9 @@ from torch import Tensor
 
 from .arguments import rows, shape
 from .arguments import seed as seeded
-from .batching import Batched, device_of, shallow
+from .batching import device_of, shallow
+from .capabilities import modelled
+from .derivatives import Differentiated
 from .guards import GUARDS
 from .kept import Kept
 from .noise import GaussianNoise, Noise, noise_model
@@ -23,7 +25,7 @@ class UnknownEventShape(ValueError):
     """The event shape is unknown and the measurement does not determine it."""
 
 
-class Operator(Batched, ABC):
+class Operator(Differentiated, ABC):
     """A measurement y = A(x0) + noise. Implement `forward`; all else has a default.
 
     Rows N are independent: row i of every result depends on row i of every argument only. An operator's own
@@ -83,18 +85,39 @@ class Operator(Batched, ABC):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Properties that methods may rely on: "linear", "svd", "orthogonal_rows", "differentiable", "gaussian",
-        "isotropic", "noisy_likelihood". The class declares the structural ones; the noise adds its own."""
-        return self.structure | self.noise.capabilities
+        """Properties that methods may rely on. The class declares the structural ones, "linear", "svd",
+        "orthogonal_rows", "differentiable", "entrywise" and "noisy_likelihood"; the noise adds its own (see
+        `Noise.capabilities`), and both together "generalized_linear" (see `linear_part`)."""
+        return modelled(self.structure, self.noise.capabilities, self.structure)
+
+    def linear_part(self) -> tuple[Any, Noise]:
+        """A linear operator A, and the noise of A x, so that y_i depends on the entry (A x)_i alone.
+
+        A linear operator returns itself and its noise; an entrywise function of a linear operator (`Entrywise`) that
+        one and `LinkedNoise`.
+
+        Raises:
+            ValueError: the operator is not "generalized_linear".
+        """
+        raise ValueError(
+            f"{type(self).__name__} is not an entrywise function of a linear operator; use a method for nonlinear "
+            "operators"
+        )
+
+    def with_noise(self, noise: Noise) -> Self:
+        """This operator with another noise: a shallow copy that shares every parameter; `self` is unchanged.
+
+        Raises:
+            TypeError: not a `Noise`.
+        """
+        twin = shallow(self)
+        twin._set_noise(noise_model(noise))
+        return twin
 
     @property
     def support(self) -> Tensor | None:
         """bool, broadcastable to (N, *M): where something was measured; None means everywhere."""
         return None
-
-    @abstractmethod
-    def forward(self, x: Tensor) -> Tensor:
-        """The noiseless measurement, (N, *E) -> (N, *M)."""
 
     def __call__(self, x: Tensor) -> Tensor:
         self.validate(x)
@@ -122,43 +145,6 @@ class Operator(Batched, ABC):
     def __matmul__(self, inner: Operator) -> Operator:
         """outer @ inner: x -> outer(inner(x)), with the outer's noise."""
         return Operator.compose(self, inner) if isinstance(inner, Operator) else NotImplemented
-
-    @GUARDS["vjp"]
-    def vjp(self, x: Tensor, v: Tensor) -> Tensor:
-        """J(x)^T v, with J the Jacobian of `forward` at x (N, *E), v (N, *M) -> (N, *E)."""
-        with torch.inference_mode(False), torch.enable_grad():
-            x = x.detach().clone().requires_grad_()
-            return torch.autograd.grad((self._recorded(x) * v.clone()).sum(), x)[0]
-
-    def check_derivative(self, event_shape: Shape) -> None:
-        """Try `vjp`, and the adjoint of a linear operator, on zeros of shape E.
-
-        Raises:
-            ValueError: `forward` is not differentiable and the class defines no derivative.
-        """
-        with torch.inference_mode(False), torch.no_grad():
-            x = self._zeros(event_shape)
-            self.vjp(x, self(x))
-
-    def _recorded(self, x: Tensor) -> Tensor:
-        """`forward` of an x that requires a gradient, with its graph."""
-        try:
-            clean = self(x)
-        except (RuntimeError, TypeError) as error:
-            with torch.no_grad():
-                self(x.detach())  # raises errors unrelated to derivatives
-            raise self._no_derivative() from error
-        if not clean.requires_grad:
-            raise self._no_derivative()
-        return clean
-
-    def _no_derivative(self) -> ValueError:
-        name, linear = type(self).__name__, "linear" in self.structure
-        return ValueError(
-            f"{name}.forward has no gradient (numpy, detach or torch.no_grad inside?): write it in torch, or "
-            + ("implement adjoint(y)" if linear else "implement vjp(x, v)")
-            + "; if it has no gradient, remove 'differentiable' from its `structure`"
-        )
 
     def measure(self, x: Tensor, seed: int = 0) -> Tensor:
         """y ~ p(y | x): forward plus noise, zero outside the support.

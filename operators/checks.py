@@ -11,15 +11,13 @@ from torch import Tensor
 from .arguments import rows, shape
 from .arguments import seed as seeded
 from .base import Operator, Shape
+from .capabilities import NOISE, STRUCTURE
+from .check_models import entrywise, generalized_linear
 from .exam import ROWS, Exam, norm, ratio
 from .linear_operator import LinearOperator
 from .noise import GaussianNoise
 from .solvers import dot
 from .svd import SVDOperator
-
-CAPABILITIES = frozenset(
-    {"linear", "svd", "orthogonal_rows", "differentiable", "gaussian", "isotropic", "noisy_likelihood"}
-)
 
 
 def check(op: Operator, event_shape: Shape, *, seed: int = 0, x: Tensor | None = None) -> dict[str, float]:
@@ -73,9 +71,11 @@ def _capabilities(exam: Exam) -> None:
         "gaussian": isinstance(noise, GaussianNoise),
         "isotropic": isinstance(noise, GaussianNoise) and bool((spread.amax(1) == spread.amin(1)).all()),
         "noisy_likelihood": callable(getattr(op, "noisy_log_likelihood", None)),
+        "entrywise": entrywise(exam) if "entrywise" in says else True,
+        "generalized_linear": generalized_linear(exam) if "generalized_linear" in says else True,
     }
-    for name in says - CAPABILITIES:
-        exam.fail("capabilities", repr(name), f"is not one of {sorted(CAPABILITIES)}")
+    for name in says - STRUCTURE - NOISE:
+        exam.fail("capabilities", repr(name), f"is not one of {sorted(STRUCTURE | NOISE)}")
     for name, has in truth.items():
         if name in says and not has:
             exam.fail("capabilities", f"it declares {name!r}", "without having it")

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from .base import Operator, Shape
+from .capabilities import modelled
 from .linear_operator import LinearOperator
-from .noise import GaussianNoise, Noise
+from .noise import GaussianNoise, LinkedNoise, Noise
 
 
 class Composition(Operator):
@@ -46,7 +47,18 @@ class Composition(Operator):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        return self.structure | (self.outer.capabilities & {"gaussian", "isotropic"})
+        linked = self.inner.structure if "entrywise" in self.outer.structure else self.structure
+        return modelled(self.structure, self.outer.capabilities, linked)
+
+    def linear_part(self) -> tuple[LinearOperator, Noise]:
+        if isinstance(self.inner, LinearOperator) and "entrywise" in self.outer.structure:
+            return self.inner, LinkedNoise(self.outer)
+        return super().linear_part()
+
+    def with_noise(self, noise: Noise) -> Self:
+        twin = super().with_noise(noise)
+        twin.outer = self.outer.with_noise(noise)
+        return twin
 
     def _current_noise(self) -> Noise:
         return self.outer.noise
@@ -134,7 +146,8 @@ class Stack(Operator):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        return self.structure | ({"gaussian", "isotropic"} if self._common_sigma() is not None else {"gaussian"})
+        noise = frozenset.intersection(*(op.noise.capabilities for op in self.parts)) - {"isotropic"}
+        return self.structure | noise | ({"isotropic"} if self._common_sigma() is not None else set())
 
     def _current_noise(self) -> GaussianNoise:
         """The joint noise: sigma (m,) or (B, m), or a number where all parts have the same."""
@@ -164,6 +177,9 @@ class Stack(Operator):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([op(x).flatten(1) for op in self.parts], dim=1)
+
+    def with_noise(self, noise: Noise) -> Self:
+        raise ValueError("Stack: its noise is that of its parts; make a Stack of parts with other noise")
 
     def at(self, event_shape: Shape) -> Self:
         twin = super().at(event_shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .arguments import rows
 from .base import Operator, Shape
+from .capabilities import NOISE
 from .linear_operator import LinearOperator
 from .noise import Noise
 
@@ -56,7 +57,12 @@ class Linearization(LinearOperator):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        return self.structure | (self.operator.capabilities & {"gaussian", "isotropic"})
+        return self.structure | (self.operator.capabilities & NOISE)
+
+    def with_noise(self, noise: Noise) -> Self:
+        twin = super().with_noise(noise)
+        twin.operator = self.operator.with_noise(noise)
+        return twin
 
     def _current_noise(self) -> Noise:
         return self.operator.noise

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .base import Operator
-from .noise import GaussianNoise
+from .noise import GaussianNoise, Noise
 from .solvers import Map, column, least_squares, solve
 
 
@@ -21,6 +21,9 @@ class LinearOperator(Operator):
     structure = frozenset({"differentiable", "linear"})
     cg_rtol: float = 1e-6
     cg_steps: int = 2500
+
+    def linear_part(self) -> tuple[LinearOperator, Noise]:
+        return self, self.noise
 
     def vjp(self, x: Tensor, v: Tensor) -> Tensor:
         return self.at(tuple(x.shape[1:])).adjoint(v)

@@ -8,13 +8,13 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from .arguments import number, tensor
-from .base import Operator
+from .entrywise import Entrywise
 from .noise import Noise
 from .registry import register
 
 
 @register("saturation")
-class Saturation(Operator):
+class Saturation(Entrywise):
     """Clipping at the sensor's limit, after an exposure `gain` times as long.
 
     Formula: y = clip(gain x, 0, limit), with derivative gain inside and 0 outside; with a softness s > 0 instead

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .arguments import number, rows, tensor
-from .base import Operator, Shape
+from .entrywise import Entrywise
 from .noise import GaussianNoise, Noise, PoissonNoise
 from .registry import register
 
@@ -17,7 +17,7 @@ WATER = 0.0193  # attenuation of water per mm at 70 keV, about the mean energy o
 
 
 @register("transmission")
-class Transmission(Operator):
+class Transmission(Entrywise):
     """The transmitted fraction of photons for line integrals l of the attenuation (Beer-Lambert law).
 
     y = exp(-(l + offset)), (N, *M) -> (N, *M), l without a unit. `Transmission(PoissonNoise(1e4)) @ Radon(60)` counts
@@ -45,9 +45,6 @@ class Transmission(Operator):
 
     def vjp(self, x: Tensor, v: Tensor) -> Tensor:
         return -self(x) * v
-
-    def event_shape_of(self, measurement_shape: Shape) -> Shape:
-        return measurement_shape
 
     def line_integrals(self, y: Tensor) -> tuple[Tensor, GaussianNoise]:
         """Convert counts to line integrals l with entrywise Gaussian noise: a linear problem.

@@ -230,7 +230,8 @@ def run_matrix(
         f"{SAMPLES} samples, every method at its defaults, but `exact` in {DEAR['exact'][1]} steps on pictures of "
         f"{DEAR['exact'][0]} pixels, and not on priors of a fixed size. Right: finite, chi^2 in {POOR[0]:g} to "
         f"{POOR[1]:g} where the noise is Gaussian, and PSNR of the mean, corrected for the number of samples, at least "
-        "that of the pseudo-inverse (in brackets). Warned of: by `PoorFit` or `UnreliableWeights`; stopped: `NonFiniteState`. "
+        "that of the pseudo-inverse (in brackets). Warned of: by `PoorFit` or `UnreliableWeights`; stopped: "
+        "`NonFiniteState`. "
         f"Finished: {len(found)} of {len(chosen)} cells, those without a problem or not served included."
     )
     path = write_table("matrix", "Every method on every prior and operator", table(found), provenance(), notes, out)

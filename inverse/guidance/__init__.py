@@ -6,6 +6,7 @@ from inverse.guidance.ddnm import DDNM
 from inverse.guidance.ddrm import DDRM
 from inverse.guidance.diffpir import DiffPIR
 from inverse.guidance.dps import DPS
+from inverse.guidance.ep import EP
 from inverse.guidance.linearized import Linearized
 from inverse.guidance.mcg import MCG
 from inverse.guidance.mcgdiff import MCGDiff
@@ -30,6 +31,7 @@ GUIDANCES = {
     "tmpd": TMPD,
     "mmps": MMPS,
     "linearized": Linearized,
+    "ep": EP,
     "ddrm": DDRM,
     "ddnm": DDNM,
     "diffpir": DiffPIR,
@@ -47,6 +49,7 @@ __all__ = [
     "DDNM",
     "DDRM",
     "DPS",
+    "EP",
     "GUIDANCES",
     "MCG",
     "MMPS",

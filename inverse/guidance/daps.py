@@ -23,7 +23,8 @@ class DAPS(Guidance):
     Langevin steps x0 <- x0 + h grad + sqrt(2 h) z on -|y - A(x0)|^2 / (2 sigma_y^2) - |x0 - D_ode|^2 / (2 r^2) have
     h = lr / (c / sigma_y^2 + 1 / r^2) with c the largest eigenvalue of A'A, found by power iteration: the paper's lr
     has the units of a squared image, this one has none. A sigma_y below tau standard deviations of the prior counts as
-    that. No gradient of the prior.
+    that. No gradient of the prior. Other noise than Gaussian enters by the derivative of its quasi-log-likelihood
+    (`Noise.quasi_score`), with variances of at least (tau standard deviations of the prior)^2.
     Source: Zhang et al. 2025, algorithm 1. Their code drops the factor 1/2 of the data term; here it stands.
     Arguments: ode_steps (int >= 1), langevin_steps (int >= 1), lr (float in (0, 2)), tau (float > 0).
     Raises: ValueError for numbers out of range.
@@ -34,7 +35,7 @@ class DAPS(Guidance):
     lr: float = 0.2
     tau: float = 0.01
 
-    needs = frozenset({"differentiable", "gaussian", "isotropic"})
+    needs = frozenset({"differentiable", "numeric"})
     citation = (
         "Zhang, Chu, Berner, Meng, Anandkumar, Song: Improving Diffusion Inverse Problem Solving with Decoupled Noise "
         "Annealing, CVPR 2025"
@@ -51,8 +52,7 @@ class DAPSPosterior(StatefulPosterior):
     def __init__(self, prior: Prior, operator: Any, y: Any, settings: DAPS, rng: RNG | None) -> None:
         super().__init__(prior, operator, y)
         self.settings, self.rng = settings, rng
-        floor = settings.tau * prior.variance**0.5
-        self.sigma_y = operator.noise.aligned("sigma", y).clamp_min(floor)
+        self.floor = settings.tau**2 * prior.variance
 
     def edit(self, q: Gaussian, x: Tensor, t: Tensor, s: Tensor, memory: Memory) -> tuple[Gaussian, Memory]:
         """As `StatefulPosterior.edit`; the memory: the last draw, x0."""
@@ -66,14 +66,17 @@ class DAPSPosterior(StatefulPosterior):
     def _langevin(self, centre: Tensor, r: float) -> Tensor:
         assert self.rng is not None
         operator, n = self.operator, self.settings.langevin_steps
-        steepest = self._largest(centre) / self.sigma_y.reshape(-1) ** 2 + 1 / r**2
+        least = operator.noise.variance(operator(centre)).clamp_min(self.floor).flatten(1).amin(1)
+        steepest = self._largest(centre) / least + 1 / r**2
         step = expand(self.settings.lr / steepest, centre)
         noise = self.rng.normal(
             (len(centre), n, *centre.shape[1:])
         )  # at once: a call per step costs more than the step
         x0 = centre
         for i in range(n):
-            pull = operator.vjp(x0, (self.y - operator(x0)) / self.sigma_y**2) + (centre - x0) / r**2
+            score = operator.noise.quasi_score(self.y, operator(x0), self.floor)
+            score = score if operator.support is None else torch.where(operator.support, score, 0.0)
+            pull = operator.vjp(x0, score) + (centre - x0) / r**2
             x0 = x0 + step * pull + torch.sqrt(2 * step) * noise[:, i]
         return x0
 

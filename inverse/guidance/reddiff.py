@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inverse.guidance.residual import relative_residual
 from inverse.protocols import RNG, Guidance, Posterior, StatefulPosterior
 from inverse.types import Gaussian, Memory
 from operators import Operator
@@ -16,7 +17,8 @@ from priors.base import expand
 
 @dataclass(frozen=True)
 class REDDiff(Guidance):
-    """Adam on mu: 1/2 |y - A(mu)|^2 + weight (sigma / alpha) (eps_hat - eps)' mu, a step per noise level.
+    """Adam on mu: 1/2 |y - A(mu)|^2 + weight (sigma / alpha) (eps_hat - eps)' mu, a step per noise level. Other noise
+    than Gaussian weights the residual by the inverse variances of its entries, as in `DPS`.
 
     Formula: x_t = alpha mu + sigma eps with new noise eps at every time, eps_hat = (x_t - alpha D) / sigma, which is
     held fixed under the gradient: it needs none of the prior. An optimiser, not a sampler: its draws differ by the
@@ -30,7 +32,7 @@ class REDDiff(Guidance):
     weight: float = 0.25
     lr: float = 0.2
 
-    needs = frozenset({"differentiable", "gaussian"})
+    needs = frozenset({"differentiable", "numeric"})
     citation = "Mardani, Song, Kautz, Vahdat: A Variational Perspective on Solving Inverse Problems, ICLR 2024"
     samples = False
 
@@ -54,7 +56,8 @@ class REDDiffPosterior(StatefulPosterior):
             memory = {"mu": self.prior.denoise(x, t), "first": zero, "second": zero, "steps": none}
         mu = memory["mu"]
         eps, eps_hat = (x - alpha * mu) / sigma, (x - alpha * self.prior.denoise(x, t)) / sigma
-        gradient = self.operator.vjp(mu, self.operator(mu) - self.y) + self.weight * sigma / alpha * (eps_hat - eps)
+        _, weighted = relative_residual(self.operator, self.y, self.operator(mu))
+        gradient = self.weight * sigma / alpha * (eps_hat - eps) - self.operator.vjp(mu, weighted)
         memory = adam(memory, gradient, self.lr)
         return Gaussian(self.sde.alpha(s).to(x) * memory["mu"], self.sde.sigma(s)), memory
 

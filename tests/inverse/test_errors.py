@@ -208,13 +208,13 @@ def test_every_operator_above_is_refused_by_some_and_served_by_others():
     }
     everyone = {name for name, m in METHODS.items() if m.conditional}
     svd = {"scoremri", "ddrm", "ddnm", "splitgibbs", "tds", "mcgdiff"}
-    orthogonal = {"replacement", "repaint", "mcg"}
+    orthogonal, weighted = {"replacement", "repaint", "mcg"}, {"dps", "reddiff", "daps"}
     assert refused == {
-        "nonlinear": everyone - {"dps", "reddiff", "daps", "linearized"},
+        "nonlinear": everyone - (weighted | {"linearized"}),
         "no singular basis": svd | orthogonal | {"classifier"},
         "singular values that differ": orthogonal | {"classifier"},
-        "noise that differs": svd | orthogonal | {"daps", "classifier"},
-        "photons": everyone,
+        "noise that differs": svd | orthogonal | {"classifier"},
+        "photons": everyone - (weighted | {"ep"}),
     }
 
 

@@ -153,7 +153,7 @@ def test_stack_is_the_product_of_its_likelihoods():
     torch.testing.assert_close(stack.log_likelihood(y, x + 0.1), expected)
     assert "isotropic" not in stack.capabilities
     same = Stack([operators.Grayscale(GaussianNoise(0.1)), operators.Blur(peaked(3, 3), noise=GaussianNoise(0.1))])
-    assert same.capabilities == {"linear", "differentiable", "gaussian", "isotropic"}
+    assert same.capabilities == {"linear", "differentiable", "gaussian", "isotropic", "numeric", "density"}
 
 
 def test_composition_and_stack_are_linear_only_if_their_parts_are():

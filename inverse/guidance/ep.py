@@ -1,0 +1,113 @@
+"""Moment matching for any noise of single entries, by expectation propagation."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inverse.gaussian import Wiener
+from inverse.guidance.covariance import draw
+from inverse.guidance.mmps import MMPS, MMPSPosterior
+from inverse.guidance.sites import Exact, Marginals, Spectral, matched
+from inverse.protocols import RNG, Guidance, Posterior
+from operators import GaussianNoise, LinearOperator, Operator
+from priors import Moments, Prior
+from priors.arguments import settings
+from priors.base import VJP, expand
+from priors.moments import SecondMoments
+
+
+@dataclass(frozen=True)
+class EP(Guidance):
+    """E[x0 | x_t, y] for noise that is not Gaussian, such as photon counts, and entrywise functions of A x.
+
+    Formula: p(x0 | x_t) is N(D, C) with Tweedie's covariance C = (sigma^2 / alpha) J', as in `MMPS`, and every factor
+    p(y_i | (A x0)_i) is replaced by a Gaussian N(z_i; (A x0)_i, s_i^2), such that the posterior's mean and variance of
+    (A x0)_i are those with the factor itself in its place (expectation propagation). Then
+
+        E[x0 | x_t, y] ~ D + C A' (S + A C A')^-1 (z - A D),  S = diag(s_i^2).
+
+    z and s are found by a few iterations. Up to ``most`` measured numbers these use A C A' itself, by one backward pass
+    each. Above, they use C of a Gaussian prior with the moments of this one, free of passes: the variance of an entry
+    is that of the average entry with the same s_i, by Lanczos quadrature of A C A'; and the correction is that of
+    `MMPS` with sigma_y = s. Gaussian noise gives z = y and s = sigma_y.
+    Source: Minka 2001 (expectation propagation); Rozet et al. 2024 (C, and the solve); Golub & Meurant 2010, chapter 7
+    (quadrature). Their combination is ours.
+    Arguments: steps (int >= 1) of conjugate gradients, as in `MMPS`; most (int >= 0): measured numbers, unmeasured ones
+    included, of which a backward pass each is worth it.
+    Raises: ValueError for numbers out of range.
+    """
+
+    steps: int = 1
+    most: int = 16
+
+    needs = frozenset({"generalized_linear"})
+    differentiates = True
+    citation = (
+        "Minka: Expectation Propagation for Approximate Bayesian Inference, UAI 2001; Rozet, Andry, Lanusse, Louppe: "
+        "Learning Diffusion Priors from Observations by EM, NeurIPS 2024"
+    )
+
+    def __post_init__(self) -> None:
+        settings(self, steps=1, most=0)
+
+    def posterior(self, prior: Prior, operator: Operator | None, y: Tensor | None, rng: RNG | None = None) -> Posterior:
+        assert operator is not None and y is not None
+        return EPPosterior(prior, operator, y, self)
+
+
+class EPPosterior(Posterior):
+    def __init__(self, prior: Prior, operator: Any, y: Tensor, settings: EP) -> None:
+        super().__init__(prior, operator, y)
+        self.linear, self.noise = operator.linear_part()
+        self.cg = MMPS(settings.steps)
+        self.second = (prior.moments or Moments.isotropic(self.event_shape, self.variance)).to(y.device)
+        self.support = None if operator.support is None else operator.support.expand_as(y)
+        self.exact = y[0].numel() <= settings.most
+
+    def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
+        denoised, vjp = self.prior.denoise_vjp(x, t)
+        return denoised + self._given(self._marginals(denoised, vjp, t), None, denoised, vjp, t)
+
+    def finish(self, x: Tensor, t: Tensor, rng: RNG) -> Tensor:
+        """A draw of the Gaussian p(x0 | x_t, y) with the matched factors, (N, *E), by Matheron's rule."""
+        marginals = self._marginals(*self.prior.denoise_vjp(x, t), t)
+        drawn, vjp = draw(self.prior, x, t, rng)
+        return drawn + self._given(marginals, rng, drawn, vjp, t)
+
+    def guess(self, n: int, moments: SecondMoments, rng: RNG) -> Tensor:
+        """n draws of the posterior of the Gaussian with the prior's moments, (n, *E)."""
+        mean = moments.to(self.device).mean.expand(n, *self.event_shape)
+        operator, target = self._matched(Spectral(self.linear, self.second, float("inf"), mean))
+        return Wiener(self.second, operator).draw(target, rng)
+
+    def _marginals(self, denoised: Tensor, vjp: VJP, t: Tensor | float) -> Marginals:
+        """Of A x0 under N(D, C)."""
+        if self.exact:
+            return Exact(self.linear, denoised, lambda v: self._curve(v, t) * vjp(v), self.y)
+        return Spectral(self.linear, self.second, self._s2(t), denoised)
+
+    def _given(self, marginals: Marginals, rng: RNG | None, start: Tensor, vjp: VJP, t: Tensor | float) -> Tensor:
+        """C A' (S + A C A')^-1 (z - A start), (N, *E); with a draw of N(0, S) subtracted from z where rng is given."""
+        operator, target = self._matched(marginals)
+        if rng is not None:
+            target = target - operator.noise.aligned("sigma", target) * rng.normal(tuple(target.shape))
+        residual = target - self.linear(start)
+        if self.support is not None:
+            residual = torch.where(self.support, residual, 0.0)
+        if isinstance(marginals, Exact):
+            return marginals.correction(residual, operator.noise.aligned("sigma", target))
+        return MMPSPosterior(self.prior, operator, target, self.cg).correction(residual, vjp, t)
+
+    def _matched(self, marginals: Marginals) -> tuple[LinearOperator, Tensor]:
+        """The operator with the matched factors' noise, and z (N, *M)."""
+        target, deviation = matched(self.noise, self.y, marginals, self.support)
+        target, deviation = target.to(self.y), deviation.to(self.y)
+        return self.linear.with_noise(GaussianNoise(deviation, event_ndim=self.y.ndim - 1)), target
+
+    def _curve(self, v: Tensor, t: Tensor | float) -> Tensor:
+        return expand(self.sde.sigma(t) ** 2 / self.sde.alpha(t), v)
+
+    def _s2(self, t: Tensor | float) -> float:
+        return float((self.sde.sigma(t) / self.sde.alpha(t)) ** 2)

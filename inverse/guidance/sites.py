@@ -1,0 +1,170 @@
+"""Gaussian factors in place of a likelihood's: expectation propagation, and the marginals that it asks for."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from inverse.gaussian import Wiener, given
+from operators import GaussianNoise, LinearOperator, Noise
+from operators.solvers import dot
+from priors.moments import SecondMoments
+
+PASSES = 3  # of all factors at once, where marginals come from the moments
+EXACT_PASSES = 10
+DAMPED = 0.7  # share of a new factor that is taken, after the first
+FLAT = 1e-6  # least precision of a factor, relative to that of the marginal without it
+LANCZOS = 12
+
+
+class Marginals(Protocol):
+    """Those of u = A x0 with x0 ~ N(D, C), given Gaussian factors."""
+
+    passes: int
+
+    def given(self, target: Tensor | None, variance: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the entries, (N, *M) each in double precision, given factors N(target; u, variance) of
+        shape (N, *M), or none."""
+        ...
+
+
+def matched(noise: Noise, y: Tensor, marginals: Marginals, support: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Centers z and standard deviations s of Gaussian factors N(z; u, s^2) in place of p(y | u), (N, *M) each in double
+    precision: with each of them the marginals have the mean and variance that they have with p(y | u) itself.
+
+    Formula: without its own factor an entry has the marginal N(m, v), 1 / v = 1 / V - 1 / s^2, m / v = M / V - z / s^2;
+    with p(y | u) that has the mean E and variance W (`Noise.tilted`), so 1 / s^2 = 1 / W - 1 / v, z / s^2 = E / W -
+    m / v. All entries at once, from no factors. A factor with less than a millionth of the precision of its marginal
+    has that, and the z that gives E.
+    Source: Minka 2001, algorithm 2.
+    Arguments: noise of u; y (N, *M); marginals; support (N, *M), bool: where something was measured, None: everywhere.
+    """
+    y, precision, shift = y.double(), torch.zeros_like(y, dtype=torch.float64), torch.zeros_like(y, dtype=torch.float64)
+    for k in range(marginals.passes):
+        known = k > 0
+        mean, variance = marginals.given(*((shift / precision, 1 / precision) if known else (None, None)))
+        alone = torch.maximum(1 / variance - precision, 1e-6 / variance)  # rounding may exceed what is left
+        center = (mean / variance - shift) / alone
+        found, spread = noise.tilted(y, center, 1 / alone)
+        # a likelihood that is not concave may widen the marginal
+        new = torch.maximum(1 / spread.clamp_min(1e-300) - alone, FLAT * alone)
+        pull = (found - center) * alone + found * new
+        share = DAMPED if known else 1.0
+        precision, shift = (1 - share) * precision + share * new, (1 - share) * shift + share * pull
+        if support is not None:
+            precision = torch.where(support, precision, FLAT * alone)
+            shift = torch.where(support, shift, FLAT * alone * center)
+    return shift / precision, precision.rsqrt()
+
+
+class Exact:
+    """Marginals with A C A' as a matrix, one product with C for each of the m measured numbers.
+
+    Arguments: operator A (linear); center D (N, *E); covariance: v -> C v, (N, *E); y (N, *M), for its shape.
+    """
+
+    passes = EXACT_PASSES
+
+    def __init__(
+        self, operator: LinearOperator, center: Tensor, covariance: Callable[[Tensor], Tensor], y: Tensor
+    ) -> None:
+        units = torch.eye(y[0].numel(), dtype=y.dtype, device=y.device)
+        axes = [operator.adjoint(unit.view(1, *y.shape[1:]).expand_as(y).contiguous()) for unit in units]
+        with torch.no_grad():
+            self.columns = torch.stack([covariance(axis) for axis in axes], 1)  # C A', (N, m, *E)
+        gram = torch.stack(axes, 1).flatten(2).double() @ self.columns.flatten(2).double().mT
+        gram = 0.5 * (gram + gram.mT)
+        # a trained Jacobian may have negative directions, which a covariance has not; and an entry without any variance
+        # would have no marginal
+        values, vectors = torch.linalg.eigh(gram)
+        least = 1e-10 * values.amax(1, keepdim=True).clamp_min(1e-20)
+        self.gram = (vectors * values.clamp_min(least)[:, None]) @ vectors.mT
+        self.center, self.shape = operator(center).double(), y.shape
+
+    def given(self, target: Tensor | None, variance: Tensor | None) -> tuple[Tensor, Tensor]:
+        """As `Marginals.given`."""
+        if target is None or variance is None:
+            return self.center, self.gram.diagonal(dim1=1, dim2=2).reshape(self.shape)
+        system = self.gram + torch.diag_embed(variance.flatten(1))
+        gain = torch.linalg.solve(system, self.gram)  # of A C A', (N, m, m)
+        mean = (gain.mT @ (target - self.center).flatten(1)[:, :, None])[:, :, 0].view(self.shape)
+        # (G - G (G + S)^-1 G)_ii = s_i^2 ((G + S)^-1 G)_ii, without a difference of large numbers
+        left = variance.flatten(1) * gain.diagonal(dim1=1, dim2=2)
+        return self.center + mean, left.reshape(self.shape).clamp_min(1e-300)
+
+    def correction(self, residual: Tensor, deviation: Tensor) -> Tensor:
+        """C A' (diag(deviation^2) + A C A')^-1 residual, (N, *E); residual and deviation (N, *M)."""
+        system = self.gram + torch.diag_embed(deviation.flatten(1).double() ** 2)
+        weights = torch.linalg.solve(system, residual.flatten(1).double())
+        columns = self.columns.flatten(2)
+        return (columns.mT @ weights[:, :, None].to(columns))[:, :, 0].view(len(columns), *self.columns.shape[2:])
+
+
+class Spectral:
+    """Marginals with the covariance C_s of x0 given x_t of a Gaussian prior with known moments, free of its passes.
+
+    Formula: the mean is that of `Wiener`. The variance of an entry with a factor of variance s_i^2 is taken as the
+    average (1/m) tr G (I + G / s_i^2)^-1 of G = A C_s A' with this factor at all entries, found for all s at once by
+    Lanczos quadrature from one vector of random signs, the same one in all rows.
+    Arguments: operator A (linear); moments; s2 = (sigma / alpha)^2, may be inf; center D (N, *E).
+    """
+
+    passes = PASSES
+
+    def __init__(self, operator: LinearOperator, moments: SecondMoments, s2: float, center: Tensor) -> None:
+        self.operator, self.moments, self.s2 = operator, moments, s2
+        self.center = operator(center)
+        support = operator.support
+        seen = torch.ones_like(self.center) if support is None else support.expand_as(self.center).to(self.center)
+        seen = seen if operator.batch is not None else seen[:1]  # rows that share an operator share its spectrum
+        self.values, self.weights = self._spectrum(seen)
+
+    def given(self, target: Tensor | None, variance: Tensor | None) -> tuple[Tensor, Tensor]:
+        """As `Marginals.given`."""
+        if target is None or variance is None:
+            return self.center.double(), self._average(torch.zeros_like(self.center, dtype=torch.float64))
+        deviation = variance.sqrt().to(self.center)
+        operator = self.operator.with_noise(GaussianNoise(deviation, event_ndim=self.center.ndim - 1))
+        residual = target.to(self.center) - self.center
+        solved = Wiener(self.moments, operator).solve(residual, self.s2, rtol=1e-3, max_steps=50, what=None)
+        return target - variance * solved, self._average(1 / variance)
+
+    def _average(self, precision: Tensor) -> Tensor:
+        """Of the marginal variances, for factors of such a precision (N, *M)."""
+        shape = (-1, *[1] * (precision.ndim - 1))
+        found = torch.zeros_like(precision)
+        for value, weight in zip(self.values.unbind(1), self.weights.unbind(1), strict=True):
+            value, weight = value.view(shape), weight.view(shape)
+            found = found + weight * value / (1 + precision * value)
+        return found.clamp_min(1e-300)
+
+    def _spectrum(self, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """Nodes and weights of the spectral density of G on the measured entries, (1 or N, k) each."""
+        generator = torch.Generator().manual_seed(0)
+        signs = (2 * torch.randint(2, seen.shape[1:], generator=generator) - 1).to(seen)
+        moments, filtered = self.moments.to(seen.device, seen.dtype), given(self.s2)
+        v = signs * seen
+        v = v / _column(dot(v, v).sqrt().clamp_min(1e-30), v)
+        basis, diagonal, off = [v], [], []
+        for step in range(LANCZOS):
+            w = seen * self.operator(moments.apply(filtered, self.operator.adjoint(basis[-1])))
+            diagonal.append(dot(basis[-1], w).double())
+            if step + 1 == LANCZOS:
+                break
+            for q in (*basis, *basis):
+                w = w - _column(dot(q, w), w) * q
+            length = dot(w, w).sqrt()
+            # the space is exhausted where only rounding is left
+            going = length > 1e-5 * torch.stack(diagonal).amax(0).to(length)
+            off.append(torch.where(going, length, 0.0).double())
+            basis.append(torch.where(_column(going, w), w / _column(length.clamp_min(1e-30), w), 0.0))
+        t = torch.diag_embed(torch.stack(diagonal, 1))
+        for i, length in enumerate(off):
+            t[:, i, i + 1] = t[:, i + 1, i] = length
+        values, vectors = torch.linalg.eigh(t)
+        return values.clamp_min(0.0), vectors[:, 0] ** 2
+
+
+def _column(value: Tensor, like: Tensor) -> Tensor:
+    return value.reshape(-1, *[1] * (like.ndim - 1))

@@ -1,0 +1,89 @@
+"""Photon counts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .base import ROUNDING, Noise, parameter
+from .quadrature import Center
+
+LEAST_RATE = 1e-6  # counts
+
+
+class PoissonNoise(Noise):
+    """Photon counting, scaled back to the units of the image.
+
+    y = k / peak,  k ~ Poisson(peak clean); so E[y] = clean and Var[y] = clean / peak.
+
+    Arguments:
+        peak: expected count where clean = 1; a number, (B,), or entry by entry with `event_ndim` (see GaussianNoise).
+
+    Raises:
+        ValueError: a peak that is not positive and finite; `sample` on a clean measurement below 0.
+    """
+
+    peak: Tensor
+    least = 0.0
+
+    def __init__(self, peak: float | Tensor, event_ndim: int | None = None) -> None:
+        super().__init__()
+        peak = parameter("PoissonNoise: peak", peak, event_ndim)
+        if bool((peak <= 0).any()):
+            raise ValueError(
+                f"PoissonNoise: peak must be > 0, given {peak.min():.4g}; it is the photon count of a white pixel"
+            )
+        self.batched_buffer("peak", peak, event_ndim or 0)
+
+    def sample(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        peak = self.aligned("peak", clean)
+        return counts("PoissonNoise", peak, clean, generator) / peak
+
+    def log_prob(self, y: Tensor, clean: Tensor) -> Tensor:
+        """log of the probability of the count: k log(rate) - rate - log k!.
+
+        Below a rate of 1e-6, log(rate) is continued by its tangent and the rate is taken as 1e-6: the result is finite,
+        and its gradient points to larger rates where there are counts.
+        """
+        # Intermediate estimates of clean may be below 0; -inf there would make gradients nan.
+        peak = self.aligned("peak", clean)
+        rate, k = peak * clean, peak * y
+        floored = rate.clamp(min=LEAST_RATE)
+        log_rate = floored.log() + (rate - floored) / LEAST_RATE
+        return k * log_rate - floored - torch.lgamma(k + 1)
+
+    def variance(self, clean: Tensor) -> Tensor:
+        return clean / self.aligned("peak", clean)
+
+    def center(self, y: Tensor, mean: Tensor, variance: Tensor) -> Center:
+        """The mode of u^k exp(-peak u) N(u; mean, variance), a quadratic equation, and the width there."""
+        peak = self.aligned("peak", y)
+        k = peak * y
+        b = mean - peak * variance
+        root = (b**2 + 4 * k * variance).sqrt()
+        mode = torch.where(b > 0, 0.5 * (root + b), 2 * k * variance / (root - b).clamp_min(1e-300))
+        slope = torch.where(k > 0, 0.0, (mode - b) / variance)  # at the boundary, for no counts and b < 0
+        curvature = 1 / variance + torch.where(k > 0, k / mode.clamp_min(1e-150) ** 2, 0.0)
+        width = (curvature + slope**2).rsqrt()
+        return Center(mode, width, 8 + 8 * (1 + k).rsqrt())
+
+    def validate(self, y: Tensor, measurement_shape: tuple[int, ...]) -> None:
+        super().validate(y, measurement_shape)
+        if bool((y < 0).any()):
+            raise ValueError(f"y: counts cannot be negative, given {y.min():.4g}; y = count / peak")
+
+
+def counts(name: str, peak: Tensor, clean: Tensor, generator: torch.Generator) -> Tensor:
+    """Poisson draws of rate peak * clean (N, *M), in clean's dtype and on its device, row by row.
+
+    Raises: ValueError for a clean measurement below 0, beyond rounding; name: of the noise, in the message.
+    """
+    least = float(clean.min())
+    # Fourier transforms give -1e-6 in dark regions: this is rounding and counts as 0.
+    if not least >= -ROUNDING * float(clean.abs().max()):
+        raise ValueError(
+            f"{name}: expected intensities >= 0, given {least:.4g} after the operator; clip the picture with "
+            "x.clamp(0, 1); if the operator has negative outputs, use GaussianNoise"
+        )
+    rate = (peak * clean.clamp(min=0)).cpu()
+    return torch.stack([torch.poisson(row, generator=generator) for row in rate]).to(clean)
