@@ -25,6 +25,7 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
     "plane": "benchmarks.exact.plane_figures:run_plane",
     "speed": "benchmarks.trained.speed:run_speed",
     "spread": "benchmarks.exact.spread:run_spread",
+    "photons": "benchmarks.exact.photons:run_photons",
     "matrix": "benchmarks.trained.matrix:run_matrix",
     "large": "benchmarks.trained.large:run_large",
     "plan": "benchmarks.trained.plan_accuracy:run_plan",

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
 
-from inverse.guidance import MMPS
+from inverse.guidance import EP, MMPS
 from inverse.methods import METHODS, Sampler
 from operators import Operator
 
@@ -35,7 +35,9 @@ VARIANTS = {
 NETWORK_VARIANTS = {"mmps, one pass": replace(METHODS["mmps"], guidance=MMPS(1), n_steps=10)}
 SAME = 1e-9  # difference of logarithms of equal numbers, by rounding
 TIED = 1.01  # CRPS of settings that count as equally accurate on networks, relative to the best
-FALLBACK = ("classifier", "mmps", "dps", "diffpir", "daps", "reddiff")
+FALLBACK = ("classifier", "mmps", "ep", "dps", "diffpir", "daps", "reddiff")
+PARTICLES = 100  # least samples for which methods that weight them were measured on photon counts
+LEAST_STEPS = 10  # of "ep" within any budget
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,8 @@ def choose(
     numbers = prod(operator.known_shape(event_shape))
     known = (METHODS | VARIANTS).items()
     candidates = {name: m for name, m in known if serves(m, operator, differentiable, numbers)}
+    if {"generalized_linear", "gaussian"} & operator.capabilities == {"generalized_linear"}:
+        return _not_gaussian(candidates, operator, numbers, n_samples, budget)
     if network and budget != "exact" and (found := _on_networks(operator, event_shape, budget, differentiable)):
         return found
     rows, nearest = (
@@ -150,6 +154,27 @@ def choose(
         "a differentiable forward with Gaussian noise, or a noisy_log_likelihood, is the least"
         + ("" if differentiable else "; and this prior's denoiser has no derivative, which leaves fewer methods")
     )
+
+
+def _not_gaussian(
+    candidates: dict[str, Sampler], operator: Operator, numbers: int, n_samples: int, budget: str
+) -> Choice:
+    """Expectation propagation, weighted where a measurement has few numbers, with as many steps as the budget permits:
+    benchmarks/results/photons.md has the figures.
+
+    Raises: ValueError for a prior whose denoiser has no derivative.
+    """
+    names = ("pivot-ep", "ep") if n_samples >= PARTICLES else ("ep",)
+    method = next((candidates[name] for name in names if name in candidates), None)
+    if method is None:
+        raise ValueError(
+            f"{type(operator.noise).__name__} needs the derivative of the prior's denoiser, and this one has none: let "
+            "the denoiser compute in torch and record gradients, or name method='daps'"
+        )
+    passes = 1 + (numbers if numbers <= EP.most else EP.steps)
+    steps = max(LEAST_STEPS, min(method.n_steps, BUDGETS[budget] // passes))
+    kind = type(operator.noise).__name__
+    return Choice(method, steps, f"the method for {kind} that was nearest to exact posteriors of photon counts")
 
 
 def _on_networks(operator: Operator, event_shape: tuple[int, ...], budget: str, differentiable: bool) -> Choice | None:

@@ -70,6 +70,27 @@ class EPPosterior(Posterior):
         denoised, vjp = self.prior.denoise_vjp(x, t)
         return denoised + self._given(self._marginals(denoised, vjp, t), None, denoised, vjp, t)
 
+    def log_likelihood(self, x: Tensor, t: Tensor) -> Tensor:
+        """log p_t(y | x_t) over the measured entries, (N,): that of expectation propagation.
+
+        Formula: log N(z; A D, A C A' + S) + sum_i log Z_i - log N(z_i; m_i, v_i + s_i^2), with Z_i the integral of
+        N(u; m_i, v_i) p(y_i | u), and N(m_i, v_i) the marginal without factor i. Source: Minka 2001, section 3.2.
+        Raises: ValueError for more than ``most`` measured numbers.
+        """
+        denoised, vjp = self.prior.denoise_vjp(x, t)
+        marginals = self._marginals(denoised, vjp, t)
+        if not isinstance(marginals, Exact):
+            raise ValueError(
+                f"EP: a likelihood of {self.y[0].numel()} measured numbers costs a backward pass each: raise `most`"
+            )
+        found = matched(self.noise, self.y, marginals, self.support)
+        own = self.noise.log_marginal(self.y.double(), found.mean, found.spread)
+        total = found.spread + found.variance
+        own = own + 0.5 * ((found.target - found.mean) ** 2 / total + (2 * torch.pi * total).log())
+        if self.support is not None:  # nothing was measured there: factors that are nearly flat
+            own = torch.where(self.support, own, 0.5 * (2 * torch.pi * total).log())
+        return marginals.log_normal(found.target, found.variance) + own.flatten(1).sum(1)
+
     def finish(self, x: Tensor, t: Tensor, rng: RNG) -> Tensor:
         """A draw of the Gaussian p(x0 | x_t, y) with the matched factors, (N, *E), by Matheron's rule."""
         marginals = self._marginals(*self.prior.denoise_vjp(x, t), t)
@@ -102,8 +123,8 @@ class EPPosterior(Posterior):
 
     def _matched(self, marginals: Marginals) -> tuple[LinearOperator, Tensor]:
         """The operator with the matched factors' noise, and z (N, *M)."""
-        target, deviation = matched(self.noise, self.y, marginals, self.support)
-        target, deviation = target.to(self.y), deviation.to(self.y)
+        found = matched(self.noise, self.y, marginals, self.support)
+        target, deviation = found.target.to(self.y), found.variance.sqrt().to(self.y)
         return self.linear.with_noise(GaussianNoise(deviation, event_ndim=self.y.ndim - 1)), target
 
     def _curve(self, v: Tensor, t: Tensor | float) -> Tensor:

@@ -1,7 +1,7 @@
 """Gaussian factors in place of a likelihood's: expectation propagation, and the marginals that it asks for."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -11,17 +11,17 @@ from operators import GaussianNoise, LinearOperator, Noise
 from operators.solvers import dot
 from priors.moments import SecondMoments
 
-PASSES = 3  # of all factors at once, where marginals come from the moments
-EXACT_PASSES = 10
+INFORMED = 2  # passes with the Fisher information, whose steps do not overshoot where many entries agree
+MATCHED = 8  # passes that match variances too
 DAMPED = 0.7  # share of a new factor that is taken, after the first
 FLAT = 1e-6  # least precision of a factor, relative to that of the marginal without it
-LANCZOS = 12
+LANCZOS = 8
 
 
 class Marginals(Protocol):
     """Those of u = A x0 with x0 ~ N(D, C), given Gaussian factors."""
 
-    passes: int
+    matching: bool  # whether variances are exact enough to be matched
 
     def given(self, target: Tensor | None, variance: Tensor | None) -> tuple[Tensor, Tensor]:
         """Mean and variance of the entries, (N, *M) each in double precision, given factors N(target; u, variance) of
@@ -29,33 +29,47 @@ class Marginals(Protocol):
         ...
 
 
-def matched(noise: Noise, y: Tensor, marginals: Marginals, support: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Centers z and standard deviations s of Gaussian factors N(z; u, s^2) in place of p(y | u), (N, *M) each in double
-    precision: with each of them the marginals have the mean and variance that they have with p(y | u) itself.
+class Factors(NamedTuple):
+    """Gaussian factors N(target; u, variance), and the marginals N(mean, spread) of u without the factor of the same
+    entry; (N, *M) each, in double precision."""
+
+    target: Tensor
+    variance: Tensor
+    mean: Tensor
+    spread: Tensor
+
+
+def matched(noise: Noise, y: Tensor, marginals: Marginals, support: Tensor | None) -> Factors:
+    """Gaussian factors N(z; u, s^2) in place of p(y | u): with each of them the marginals have the mean and variance
+    that they have with p(y | u) itself. Where variances are approximate the mean alone, and s is that of the Fisher
+    information.
 
     Formula: without its own factor an entry has the marginal N(m, v), 1 / v = 1 / V - 1 / s^2, m / v = M / V - z / s^2;
     with p(y | u) that has the mean E and variance W (`Noise.tilted`), so 1 / s^2 = 1 / W - 1 / v, z / s^2 = E / W -
     m / v. All entries at once, from no factors. A factor with less than a millionth of the precision of its marginal
-    has that, and the z that gives E.
+    has that, and the z that gives E. The first passes take 1 / s^2 = I(E), the information, whose steps are those of
+    Fisher scoring.
     Source: Minka 2001, algorithm 2.
     Arguments: noise of u; y (N, *M); marginals; support (N, *M), bool: where something was measured, None: everywhere.
     """
-    y, precision, shift = y.double(), torch.zeros_like(y, dtype=torch.float64), torch.zeros_like(y, dtype=torch.float64)
-    for k in range(marginals.passes):
-        known = k > 0
+    y = y.double()
+    precision, shift = torch.zeros_like(y), torch.zeros_like(y)
+    center, alone = shift, precision
+    for k in range(INFORMED + marginals.matching * MATCHED):
+        known, informed = k > 0, k < INFORMED
         mean, variance = marginals.given(*((shift / precision, 1 / precision) if known else (None, None)))
         alone = torch.maximum(1 / variance - precision, 1e-6 / variance)  # rounding may exceed what is left
         center = (mean / variance - shift) / alone
         found, spread = noise.tilted(y, center, 1 / alone)
-        # a likelihood that is not concave may widen the marginal
-        new = torch.maximum(1 / spread.clamp_min(1e-300) - alone, FLAT * alone)
+        own = noise.information(found) if informed else 1 / spread.clamp_min(1e-300) - alone
+        new = torch.maximum(own, FLAT * alone)  # a likelihood that is not concave may widen the marginal
         pull = (found - center) * alone + found * new
-        share = DAMPED if known else 1.0
+        share = 1.0 if informed else DAMPED
         precision, shift = (1 - share) * precision + share * new, (1 - share) * shift + share * pull
         if support is not None:
             precision = torch.where(support, precision, FLAT * alone)
             shift = torch.where(support, shift, FLAT * alone * center)
-    return shift / precision, precision.rsqrt()
+    return Factors(shift / precision, 1 / precision, center, 1 / alone)
 
 
 class Exact:
@@ -64,7 +78,7 @@ class Exact:
     Arguments: operator A (linear); center D (N, *E); covariance: v -> C v, (N, *E); y (N, *M), for its shape.
     """
 
-    passes = EXACT_PASSES
+    matching = True
 
     def __init__(
         self, operator: LinearOperator, center: Tensor, covariance: Callable[[Tensor], Tensor], y: Tensor
@@ -93,6 +107,13 @@ class Exact:
         left = variance.flatten(1) * gain.diagonal(dim1=1, dim2=2)
         return self.center + mean, left.reshape(self.shape).clamp_min(1e-300)
 
+    def log_normal(self, target: Tensor, variance: Tensor) -> Tensor:
+        """log N(target; A D, A C A' + diag(variance)), (N,); target and variance (N, *M)."""
+        system = self.gram + torch.diag_embed(variance.flatten(1))
+        residual = (target - self.center).flatten(1)
+        quadratic = (residual * torch.linalg.solve(system, residual)).sum(1)
+        return -0.5 * (quadratic + torch.linalg.slogdet(2 * torch.pi * system).logabsdet)
+
     def correction(self, residual: Tensor, deviation: Tensor) -> Tensor:
         """C A' (diag(deviation^2) + A C A')^-1 residual, (N, *E); residual and deviation (N, *M)."""
         system = self.gram + torch.diag_embed(deviation.flatten(1).double() ** 2)
@@ -110,7 +131,7 @@ class Spectral:
     Arguments: operator A (linear); moments; s2 = (sigma / alpha)^2, may be inf; center D (N, *E).
     """
 
-    passes = PASSES
+    matching = False
 
     def __init__(self, operator: LinearOperator, moments: SecondMoments, s2: float, center: Tensor) -> None:
         self.operator, self.moments, self.s2 = operator, moments, s2
@@ -127,7 +148,7 @@ class Spectral:
         deviation = variance.sqrt().to(self.center)
         operator = self.operator.with_noise(GaussianNoise(deviation, event_ndim=self.center.ndim - 1))
         residual = target.to(self.center) - self.center
-        solved = Wiener(self.moments, operator).solve(residual, self.s2, rtol=1e-3, max_steps=50, what=None)
+        solved = Wiener(self.moments, operator).solve(residual, self.s2, rtol=1e-2, max_steps=20, what=None)
         return target - variance * solved, self._average(1 / variance)
 
     def _average(self, precision: Tensor) -> Tensor:

@@ -42,6 +42,7 @@ REPAINT = (
 PLAIN = Method("mmps", MMPS(), DPMSolver(2.0), (), log_snr, 32, head=6.0, tail=0.005)
 # the first run may be approximate; up to 26 measured numbers take at most 100 evaluations and passes
 ONWARD = replace(PLAIN, guidance=MMPS(2, complete=False))
+GENERAL = replace(PLAIN, name="ep", guidance=EP())  # other noise than Gaussian
 METHODS: dict[str, Sampler] = {
     m.name: m
     for m in (
@@ -58,7 +59,7 @@ METHODS: dict[str, Sampler] = {
         Method("tmpd", TMPD()),
         PLAIN,
         replace(PLAIN, name="linearized", guidance=Linearized(), head=None),
-        replace(PLAIN, name="ep", guidance=EP()),
+        GENERAL,
         Method("ddrm", DDRM(), Renoise(0.85), n_steps=20),
         Method("ddnm", DDNM(), Renoise(0.85)),
         Method("diffpir", DiffPIR(), Renoise(1.0)),
@@ -68,6 +69,7 @@ METHODS: dict[str, Sampler] = {
         Method("tds", TDS(), population=SMC()),
         Method("mcgdiff", MCGDiff(), population=SMC()),
         Pivot("pivot", PLAIN, ONWARD, share=9 / 16),
+        Pivot("pivot-ep", GENERAL, GENERAL, share=9 / 16),
         Method("exact", Tweedie(), Flow(), n_steps=40, population=Importance()),
         Method("classifier", NoisyLikelihood(), n_steps=200),
     )

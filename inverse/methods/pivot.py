@@ -157,7 +157,7 @@ class Pivot(Concise, Sampler):
     @property
     def needs(self) -> frozenset[str]:
         """Operator capabilities that it relies on."""
-        return self.first.needs | self.second.needs | {"linear", "gaussian"}
+        return self.first.needs | self.second.needs
 
     @property
     def differentiates(self) -> bool:

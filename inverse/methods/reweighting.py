@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from inverse.guidance.ep import EP, EPPosterior
 from inverse.guidance.tweedie import TweediePosterior
 from inverse.weights import effective_size
 from operators import Operator
@@ -24,8 +25,11 @@ def log_likelihood(
     are chosen one by one, each the furthest from the chosen: every mode has one.
     Source: Gonzalez 1985 (the choice).
     Arguments: prior; operator and y (N, *M) of the rows; x (N, *E) at t; rows of each measurement, ordered "b k"; share
-    (float in (0, 1]) of the rows whose covariance is computed.
+    (float in (0, 1]) of the rows whose covariance is computed; of other noise than Gaussian that of all is
+    (`EPPosterior.log_likelihood`).
     """
+    if "gaussian" not in operator.capabilities or "linear" not in operator.capabilities:
+        return EPPosterior(prior, operator, y, EP(most=y[0].numel())).log_likelihood(x, t)
     whole, n = TweediePosterior(prior, operator, y), math.ceil(share * rows)
     if n == rows:
         return whole.log_likelihood(x, t)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..arguments import count, tensor
 from ..batching import Batched
-from .quadrature import Center, tilted_moments
+from .quadrature import Center, log_marginal, tilted_moments
 
 ROUNDING = 1e-4  # relative to the largest entry: a clean measurement this little below 0 counts as 0
 
@@ -54,6 +54,17 @@ class Noise(Batched, ABC):
         """
         return (y - self.mean(clean)) / torch.clamp(self.variance(clean), min=floor)
 
+    def information(self, clean: Tensor) -> Tensor:
+        """(d E[y | clean] / d clean)^2 / Var[y | clean], entry by entry, (N, *M): the quasi-Fisher information.
+
+        It is the Fisher information of Gaussian, Poisson and gamma noise, and of `LinkedNoise` of these.
+        """
+        with torch.enable_grad():
+            clean = clean.detach().requires_grad_()
+            slope = torch.autograd.grad(self.mean(clean).sum(), clean)[0]
+        clean = clean.detach()
+        return slope**2 / self.variance(clean)
+
     def tilted(self, y: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of N(u; mean, variance) p(y | u), normalised, entry by entry: (N, *M) each.
 
@@ -61,6 +72,13 @@ class Noise(Batched, ABC):
         Arguments: y, mean and variance (N, *M), double precision.
         """
         return tilted_moments(lambda u: self.log_prob(y, u), mean, variance, self.least, self.center(y, mean, variance))
+
+    def log_marginal(self, y: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        """log of the integral of N(u; mean, variance) p(y | u) over u >= `least`, entry by entry, (N, *M) nats.
+
+        Arguments: as of `tilted`.
+        """
+        return log_marginal(lambda u: self.log_prob(y, u), mean, variance, self.least, self.center(y, mean, variance))
 
     def center(self, y: Tensor, mean: Tensor, variance: Tensor) -> Center | None:
         """Where the density that `tilted` integrates is large, if there is a formula for it; None: it is searched."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .base import Noise, parameter
-from .poisson import LEAST_RATE, counts
+from .poisson import LEAST_RATE, counts, log_rate
 
 TERMS = 33  # of the sum over counts
 REACH = 8.0  # standard deviations of the count given y and the rate on each side of its mode
@@ -65,16 +65,19 @@ class PoissonGaussianNoise(Noise):
 
     def sample(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         peak = self.aligned("peak", clean)
-        k = counts("PoissonGaussianNoise", peak, clean, generator)
-        z = torch.stack([torch.randn(clean.shape[1:], generator=generator) for _ in range(len(clean))])
-        return k / peak + self.aligned("sigma", clean) * z.to(clean)
+        rows = []
+        for i, row in enumerate(clean):
+            of = peak[i] if peak.ndim == clean.ndim and len(peak) > 1 else peak
+            k = counts("PoissonGaussianNoise", of, row[None], generator)[0]
+            rows.append((k, torch.randn(row.shape, generator=generator).to(clean)))
+        k, z = (torch.stack(parts) for parts in zip(*rows, strict=True))
+        return k / peak + self.aligned("sigma", clean) * z
 
     def log_prob(self, y: Tensor, clean: Tensor) -> Tensor:
         """log sum_k Poisson(k; peak clean) N(y; k / peak, sigma^2). Rates below 1e-6 count as 1e-6, with a slope."""
         peak, sigma = self.aligned("peak", clean), self.aligned("sigma", clean)
         rate, value, spread = peak * clean, peak * y, peak * sigma  # all in counts
-        floored = rate.clamp(min=LEAST_RATE)
-        log_rate = floored.log() + (rate - floored) / LEAST_RATE
+        floored, log_floored = rate.clamp(min=LEAST_RATE), log_rate(rate)
         mode, width = _likeliest(value.detach(), floored.detach(), spread)
         first = (mode - REACH * width).floor().clamp(min=0)
         stride = ((mode + REACH * width + 1 - first) / (TERMS - 1)).clamp(min=1).ceil()
@@ -82,7 +85,7 @@ class PoissonGaussianNoise(Noise):
         for i in range(TERMS):
             k = first + i * stride
             gauss = -0.5 * ((value - k) / spread) ** 2
-            terms.append(k * log_rate - torch.lgamma(k + 1) + gauss)
+            terms.append(k * log_floored - torch.lgamma(k + 1) + gauss)
         log_sum = torch.logsumexp(torch.stack(terms), 0) + stride.log() - floored
         return log_sum - sigma.log() - 0.5 * math.log(2 * math.pi)
 

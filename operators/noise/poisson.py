@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from .base import ROUNDING, Noise, parameter
-from .quadrature import Center
+from .quadrature import Center, tilted_moments
 
 LEAST_RATE = 1e-6  # counts
 
@@ -48,12 +50,18 @@ class PoissonNoise(Noise):
         # Intermediate estimates of clean may be below 0; -inf there would make gradients nan.
         peak = self.aligned("peak", clean)
         rate, k = peak * clean, peak * y
-        floored = rate.clamp(min=LEAST_RATE)
-        log_rate = floored.log() + (rate - floored) / LEAST_RATE
-        return k * log_rate - floored - torch.lgamma(k + 1)
+        return k * log_rate(rate) - rate.clamp(min=LEAST_RATE) - torch.lgamma(k + 1)
 
     def variance(self, clean: Tensor) -> Tensor:
         return clean / self.aligned("peak", clean)
+
+    def tilted(self, y: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """As `Noise.tilted`, without the terms of `log_prob` that do not depend on the rate."""
+        peak = self.aligned("peak", y)
+        k = peak * y
+        return tilted_moments(
+            lambda u: torch.special.xlogy(k, u) - peak * u, mean, variance, self.least, self.center(y, mean, variance)
+        )
 
     def center(self, y: Tensor, mean: Tensor, variance: Tensor) -> Center:
         """The mode of u^k exp(-peak u) N(u; mean, variance), a quadratic equation, and the width there."""
@@ -71,6 +79,13 @@ class PoissonNoise(Noise):
         super().validate(y, measurement_shape)
         if bool((y < 0).any()):
             raise ValueError(f"y: counts cannot be negative, given {y.min():.4g}; y = count / peak")
+
+
+def log_rate(rate: Tensor) -> Tensor:
+    """log(rate) above 1e-6, and its tangent there below."""
+    # not the sum of a clamped logarithm and a slope: their derivatives, a million times larger, would cancel
+    tangent = math.log(LEAST_RATE) + (rate - LEAST_RATE) / LEAST_RATE
+    return torch.where(rate > LEAST_RATE, rate.clamp(min=LEAST_RATE).log(), tangent)
 
 
 def counts(name: str, peak: Tensor, clean: Tensor, generator: torch.Generator) -> Tensor:

@@ -37,35 +37,63 @@ def tilted_moments(
     Arguments: log_likelihood: u (N, *M) -> (N, *M), nats, up to a constant of each entry; mean and variance (N, *M);
     least: smallest u, may be -inf; center.
     """
+    low, high = interval(log_likelihood, mean, variance, least, center)
+    return _moments(log_likelihood, mean, variance, low, high)[:2]
+
+
+def log_marginal(
+    log_likelihood: Callable[[Tensor], Tensor],
+    mean: Tensor,
+    variance: Tensor,
+    least: float,
+    center: Center | None = None,
+) -> Tensor:
+    """log of the integral of N(u; mean, variance) exp(log_likelihood(u)) over u >= least, (N, *M); arguments as
+    `tilted_moments`."""
+    low, high = interval(log_likelihood, mean, variance, least, center)
+    log_p, _, _ = _terms(log_likelihood, mean, variance, low, high)
+    return log_p.logsumexp(0) + (0.5 * (high - low)).log() - 0.5 * (2 * torch.pi * variance).log()
+
+
+def interval(
+    log_likelihood: Callable[[Tensor], Tensor], mean: Tensor, variance: Tensor, least: float, center: Center | None
+) -> tuple[Tensor, Tensor]:
+    """Ends of an interval that holds nearly all of the mass, (N, *M) each; arguments as `tilted_moments`."""
     if center is not None:
         low = (center.mode - 8 * center.width).clamp_min(least)
-        return _moments(log_likelihood, mean, variance, low, center.mode + center.above * center.width)[:2]
+        return low, center.mode + center.above * center.width
     spread = variance.sqrt()
     low = (mean - 8 * spread).clamp_min(least)
     # above `least` a Gaussian far below it falls off exponentially
     tail = variance / ((low - mean).clamp_min(0) + spread)
     high = torch.maximum(mean + 8 * spread, low + 16 * tail)
-    found, around = mean, variance
-    for _ in range(SEARCHES):
+    for _ in range(SEARCHES - 1):
         found, around, gap = _moments(log_likelihood, mean, variance, low, high)
         width = torch.maximum(around.sqrt(), 0.5 * gap)  # mass on a single node may be anywhere between its neighbours
         low, high = torch.maximum(low, found - 8 * width), torch.minimum(high, found + 12 * width)
-    return found, around
+    return low, high
 
 
 def _moments(
     log_likelihood: Callable[[Tensor], Tensor], mean: Tensor, variance: Tensor, low: Tensor, high: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and variance on [low, high], and the largest distance of two nodes."""
+    log_p, at, gap = _terms(log_likelihood, mean, variance, low, high)
+    p = torch.softmax(log_p, 0)
+    found = (p * at).sum(0)
+    return found, (p * (at - found) ** 2).sum(0), gap
+
+
+def _terms(
+    log_likelihood: Callable[[Tensor], Tensor], mean: Tensor, variance: Tensor, low: Tensor, high: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Logarithms of the quadrature's terms at its nodes (n, N, *M) without the Gaussian's constant and the interval's
+    half length, those nodes, and the largest distance of two."""
     nodes, log_weights, gap = _legendre(NODES)
     middle, half = 0.5 * (low + high), 0.5 * (high - low)
     u = [middle + half * node for node in nodes]
-    log_p = torch.stack(
-        [log_likelihood(v) - 0.5 * (v - mean) ** 2 / variance + w for v, w in zip(u, log_weights, strict=True)]
-    )
-    p, at = torch.softmax(log_p, 0), torch.stack(u)
-    found = (p * at).sum(0)
-    return found, (p * (at - found) ** 2).sum(0), gap * half
+    log_p = [log_likelihood(v) - 0.5 * (v - mean) ** 2 / variance + w for v, w in zip(u, log_weights, strict=True)]
+    return torch.stack(log_p), torch.stack(u), gap * half
 
 
 @lru_cache(maxsize=1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 import operators
-from operators import GaussianNoise, Operator, PoissonNoise
+from operators import GaussianNoise, Operator, PoissonGaussianNoise, PoissonNoise, RicianNoise, SpeckleNoise
 from operators.coils import smooth_sensitivities
 
 
@@ -76,6 +76,9 @@ CASES: dict[str, list[Case]] = {
         Case("batched", lambda: operators.Identity(G(torch.tensor([0.1, 0.2, 0.3]))), (1, 4, 5)),
         Case("sigma per entry", lambda: operators.Identity(G(PER_ENTRY, event_ndim=3)), IMAGE),
         Case("photons", lambda: operators.Identity(PoissonNoise(30.0)), IMAGE),
+        Case("camera", lambda: operators.Identity(PoissonGaussianNoise(30.0, 0.05)), IMAGE),
+        Case("magnitudes", lambda: operators.Identity(RicianNoise(0.1)), IMAGE),
+        Case("speckle", lambda: operators.Identity(SpeckleNoise(4.0)), IMAGE),
     ],
     "downsampling": [
         Case("by 2", lambda: operators.Downsampling(2, noise=G(0.1)), (3, 6, 10)),

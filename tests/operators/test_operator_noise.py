@@ -1,11 +1,14 @@
 """Noise laws, and the seed of a measurement."""
 
+import math
+
 import pytest
 import torch
 from operator_cases import ALL, uniform
 
 import operators
-from operators import Categorical, GaussianNoise, PoissonNoise
+from operators import Categorical, GaussianNoise, PoissonGaussianNoise, PoissonNoise, RicianNoise, SpeckleNoise
+from operators.noise import LinkedNoise
 
 cases = pytest.mark.parametrize("case", [case for _, case in ALL], ids=[label for label, _ in ALL])
 
@@ -101,3 +104,147 @@ def test_poisson_has_a_slope_where_the_rate_is_not_positive():
     rates = torch.linspace(-1, 3, 400, dtype=torch.float64) / 10
     assert (noise.log_prob(torch.full_like(rates, 0.3), rates).diff() > 0).all()
     assert (noise.log_prob(torch.zeros_like(rates), rates) <= 0).all()
+
+
+# noise that is not Gaussian -------------------------------------------------------------------------------------------
+
+F64 = torch.float64
+NOISES = {
+    "gaussian": (GaussianNoise(0.2), [-0.3, 0.0, 0.4, 2.0]),
+    "poisson": (PoissonNoise(4.0), [0.0, 0.25, 1.0, 5.0]),
+    "many photons": (PoissonNoise(1e4), [0.0, 1e-4, 0.3, 1.7]),
+    "camera": (PoissonGaussianNoise(4.0, 0.1), [-0.2, 0.0, 0.3, 1.6]),
+    "rician": (RicianNoise(0.2), [0.01, 0.2, 0.5, 1.5]),
+    "speckle": (SpeckleNoise(3.0), [0.01, 0.2, 1.0, 3.0]),
+    "transmission": (LinkedNoise(operators.Transmission(PoissonNoise(50.0))), [0.0, 0.02, 0.4, 1.1]),
+}
+
+
+@pytest.mark.parametrize("name", NOISES)
+@pytest.mark.parametrize(("mean", "variance"), [(0.5, 1e-4), (0.5, 0.3), (1.5, 0.02), (-0.4, 0.05)])
+def test_moments_of_a_gaussian_times_a_likelihood_are_those_of_a_fine_grid(name, mean, variance):
+    noise, values = NOISES[name]
+    y = torch.tensor([values], dtype=F64)
+    m, v = torch.full_like(y, mean), torch.full_like(y, variance)
+    ends = torch.linspace(max(noise.least, -3.0), 8.0, 1_000_001, dtype=F64)
+    u = 0.5 * (ends[1:] + ends[:-1])
+    found, spread, log_z = (*noise.tilted(y, m, v), noise.log_marginal(y, m, v))
+    for i in range(len(values)):
+        log_p = noise.log_prob(y[:, i].expand(1, len(u)), u[None])[0] - 0.5 * (u - mean) ** 2 / variance
+        p = log_p.softmax(0)
+        expected = (p * u).sum()
+        width = (p * (u - expected) ** 2).sum()
+        assert abs(found[0, i] - expected) < 2e-3 * width**0.5, (i, found[0, i], expected)
+        assert abs(spread[0, i] / width - 1) < 1e-2, (i, spread[0, i], width)
+        step = (u[1] - u[0]).log() - 0.5 * math.log(2 * math.pi * variance)
+        assert abs(log_z[0, i] - (log_p.logsumexp(0) + step)) < 2e-3
+
+
+def test_many_photons_have_a_precise_slope_in_single_precision():
+    y, clean = torch.tensor([[0.5, 0.61]]), torch.tensor([[0.6, 0.6]], requires_grad=True)
+    PoissonNoise(1e4).log_prob(y, clean).sum().backward()
+    torch.testing.assert_close(clean.grad, 1e4 * (y / 0.6 - 1), rtol=1e-3, atol=0.1)
+
+
+def test_camera_log_prob_is_the_sum_over_counts():
+    for peak, sigma in [(0.5, 0.4), (5.0, 0.02), (30.0, 0.1), (2000.0, 0.01)]:
+        noise, clean = PoissonGaussianNoise(peak, sigma), torch.tensor([[1e-3, 0.2, 1.0]], dtype=F64)
+        y = noise.sample(clean, torch.Generator().manual_seed(1))
+        k = torch.arange(0.0, 4000.0, dtype=F64)[:, None]
+        terms = torch.distributions.Poisson(peak * clean[0]).log_prob(k)
+        terms = terms + torch.distributions.Normal(k / peak, sigma).log_prob(y)
+        torch.testing.assert_close(noise.log_prob(y, clean)[0], terms.logsumexp(0), rtol=1e-5, atol=1e-5)
+
+
+def test_a_camera_is_described_by_its_raw_values():
+    noise = PoissonGaussianNoise.from_camera(gain=2.0, read=3.0, white=1100.0, offset=100.0)
+    assert (float(noise.peak), float(noise.sigma)) == (500.0, pytest.approx(0.003))
+    for wrong in ({"gain": 0.0}, {"read": -1.0}, {"white": 100.0}):
+        with pytest.raises(ValueError, match="expected gain > 0, read > 0 and white > offset"):
+            PoissonGaussianNoise.from_camera(**({"gain": 2.0, "read": 3.0, "white": 1100.0, "offset": 100.0} | wrong))
+
+
+def test_rician_and_speckle_log_prob_are_those_of_other_libraries():
+    from scipy.stats import rice
+
+    y, clean = 0.05 + uniform(2, 3).double(), 0.05 + uniform(2, 3, seed=1).double()
+    expected = torch.from_numpy(rice.logpdf(y.numpy(), clean.numpy() / 0.2, scale=0.2))
+    torch.testing.assert_close(RicianNoise(0.2).log_prob(y, clean), expected)
+    law = rice(clean.numpy() / 0.2, scale=0.2)
+    torch.testing.assert_close(RicianNoise(0.2).mean(clean), torch.from_numpy(law.mean()))
+    torch.testing.assert_close(RicianNoise(0.2).variance(clean), torch.from_numpy(law.var()))
+    gamma = torch.distributions.Gamma(torch.tensor(3.0, dtype=F64), 3.0 / clean)
+    torch.testing.assert_close(SpeckleNoise(3.0).log_prob(y, clean), gamma.log_prob(y))
+
+
+@pytest.mark.parametrize("name", NOISES)
+def test_the_quasi_score_and_information_are_those_of_the_likelihood(name):
+    """Of Rician noise and of counts with read noise they are not: their mean and variance do not determine the law."""
+    noise, _ = NOISES[name]
+    clean = torch.full((1, 20_000), 0.6, dtype=F64).requires_grad_()
+    y = noise.sample(clean.detach(), torch.Generator().manual_seed(0))
+    score = torch.autograd.grad(noise.log_prob(y, clean).sum(), clean)[0]
+    fisher = score.square().mean()
+    assert abs(score.mean()) < 5 * (fisher / 20_000) ** 0.5
+    information = noise.information(clean)[0, 0]
+    if name in ("rician", "camera"):
+        assert information <= fisher * 1.05  # the bound of Cramer and Rao for the mean alone
+    else:
+        assert abs(information / fisher - 1) < 0.05
+        if name != "transmission":
+            torch.testing.assert_close(noise.quasi_score(y, clean.detach()), score)
+
+
+def test_an_entrywise_function_of_a_linear_operator_has_a_linear_part():
+    radon = operators.Radon(12).at((1, 16, 16))
+    counting = operators.Transmission(PoissonNoise(100.0)) @ radon
+    linear, noise = counting.linear_part()
+    assert linear is radon and "generalized_linear" in counting.capabilities
+    x = uniform(2, 1, 16, 16)
+    y = counting.measure(x)
+    torch.testing.assert_close(noise.log_prob(y, linear(x)).flatten(1).sum(1), counting.log_likelihood(y, x))
+    blurred = operators.Blur.gaussian(0.5, noise=PoissonNoise(10.0))
+    assert blurred.linear_part() == (blurred, blurred.noise)
+    with pytest.raises(ValueError, match="not an entrywise function of a linear operator"):
+        operators.JPEG(30).linear_part()
+
+
+def test_another_noise_leaves_the_operator_as_it_was():
+    inner = operators.Blur.gaussian(0.5, noise=GaussianNoise(0.1))
+    for op in (inner, operators.Grayscale(GaussianNoise(0.1)) @ inner):
+        twin = op.with_noise(PoissonNoise(5.0))
+        assert isinstance(twin.noise, PoissonNoise) and isinstance(op.noise, GaussianNoise)
+        assert "generalized_linear" in twin.capabilities and "gaussian" not in twin.capabilities
+        torch.testing.assert_close(twin(uniform(1, 3, 8, 8)), op(uniform(1, 3, 8, 8)))
+    with pytest.raises(ValueError, match="Stack of parts with other noise"):
+        operators.Stack([inner]).with_noise(PoissonNoise(5.0))
+
+
+def test_declaring_entrywise_without_being_so_is_found():
+    class Shifted(operators.Transmission):
+        def forward(self, x):
+            return super().forward(x.roll(1, -1))
+
+    with pytest.raises(operators.OperatorCheckError, match="entrywise"):
+        operators.check(Shifted(PoissonNoise(10.0)), (1, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("make", "wrong"),
+    [
+        (lambda: PoissonGaussianNoise(0.0, 0.1), "peak must be > 0"),
+        (lambda: PoissonGaussianNoise(5.0, 0.0), "sigma must be > 0"),
+        (lambda: RicianNoise(-0.1), "sigma must be > 0"),
+        (lambda: SpeckleNoise(0.0), "looks must be > 0"),
+        (lambda: operators.Identity(SpeckleNoise(1.0)).measure(-uniform(1, 4)), "expected intensities >= 0"),
+        (lambda: operators.Identity(PoissonGaussianNoise(1.0, 1.0)).measure(-uniform(1, 4)), "intensities >= 0"),
+        (
+            lambda: operators.Identity(RicianNoise(1.0)).validate_y(-uniform(1, 4), (4,)),
+            "magnitudes cannot be negative",
+        ),
+        (lambda: operators.Identity(SpeckleNoise(1.0)).validate_y(-uniform(1, 4), (4,)), "cannot be negative"),
+    ],
+)
+def test_what_no_such_noise_can_be_is_refused(make, wrong):
+    with pytest.raises(ValueError, match=wrong):
+        make()
