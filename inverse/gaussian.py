@@ -34,8 +34,6 @@ class Wiener:
     def __init__(self, moments: SecondMoments, operator: LinearOperator) -> None:
         self.moments, self.operator = moments, operator
         self.closed = {"svd", "isotropic"} <= operator.capabilities
-        # noise that differs between entries has a closed form for its average, as a preconditioner
-        self.even = operator if self.closed else _averaged(operator)
         self.averaged = moments.approximate and self.closed  # use the average variance instead of the spectrum
         # made when first needed: the moments in double precision where there is one, their components in the singular
         # basis of the operator, and the inverse at the last noise level
@@ -106,8 +104,7 @@ class Wiener:
             spread = operator(moments.apply(filtered, operator.adjoint(v)))
             return spread + operator.noise.aligned("sigma", v) ** 2 * v
 
-        even = self.even
-        isotropic = None if even is None else lambda v: even.solve_gram(v, r2)
+        isotropic = (lambda v: operator.solve_gram(v, r2)) if self.closed else _evened(operator, r, r2)
         return conjugate_gradients(system, r, rtol=rtol, max_steps=max_steps, precondition=isotropic, what=what)
 
     def draw(self, y: Tensor, rng: RNG) -> Tensor:
@@ -191,11 +188,29 @@ class LowRank:
         return self.operator.solve_gram(r, self.rest) - self.operator.U(change)
 
 
-def _averaged(operator: LinearOperator) -> LinearOperator | None:
-    """The operator with the geometric mean of each row's noise at all entries; None without singular values."""
-    if "svd" not in operator.capabilities or operator.noise.noiseless or operator.batch is None:
+def _evened(operator: LinearOperator, v: Tensor, r2: float) -> Callable[[Tensor], Tensor] | None:
+    """A preconditioner for noise that differs between entries, on rows like v (N, *M); None for one noise or none.
+
+    Formula: (r2 A A' + S)^-1 ~ W (r2 A A' + w^2 I)^-1 W, with W = w S^-1/2 and w^2 the harmonic mean of a row's
+    variances: exact for A A' = 0 and for equal variances. Without singular values, A A' is its mean diagonal.
+    """
+    if operator.noise.noiseless or "isotropic" in operator.capabilities:
         return None
-    return operator.with_noise(GaussianNoise(operator.noise.get_buffer("sigma").flatten(1).log().mean(1).exp()))
+    sigma = operator.noise.aligned("sigma", v).expand_as(v)
+    measured = torch.ones_like(v) if operator.support is None else operator.support.expand_as(v).to(v)
+    axes = tuple(range(1, v.ndim))
+    even = (measured.sum(axes, keepdim=True) / (measured / sigma**2).sum(axes, keepdim=True)).sqrt()
+    weight = even / sigma
+    if "svd" in operator.capabilities:
+        level = even.flatten()
+        smooth = operator.with_noise(GaussianNoise(level if len(level) > 1 else level[0]))
+        return lambda v: weight.to(v) * smooth.solve_gram(weight.to(v) * v, r2)
+    signs = (
+        torch.where(torch.arange(v[0].numel(), device=v.device).view(v.shape[1:]) * 7919 % 13 < 6, 1.0, -1.0) * measured
+    )
+    gain = operator.adjoint(signs).square().flatten(1).sum(1) / measured.flatten(1).sum(1)
+    total = r2 * gain.view(even.shape) + even**2
+    return lambda v: (weight**2 / total).to(v) * v
 
 
 def given(s2: float) -> Callable[[Tensor], Tensor]:

@@ -118,7 +118,7 @@ class EPPosterior(Posterior):
         if self.support is not None:
             residual = torch.where(self.support, residual, 0.0)
         if isinstance(marginals, Exact):
-            return marginals.correction(residual, operator.noise.aligned("sigma", target))
+            return marginals.correction(residual, operator.noise.aligned("sigma", target).expand_as(target))
         return MMPSPosterior(self.prior, operator, target, self.cg).correction(residual, vjp, t)
 
     def _matched(self, marginals: Marginals) -> tuple[LinearOperator, Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from inverse.gaussian import Wiener, given
 from operators import GaussianNoise, LinearOperator, Noise
-from operators.solvers import dot
+from operators.solvers import dot, widest
 from priors.moments import SecondMoments
 
 INFORMED = 2  # passes with the Fisher information, whose steps do not overshoot where many entries agree
@@ -16,6 +16,8 @@ MATCHED = 8  # passes that match variances too
 DAMPED = 0.7  # share of a new factor that is taken, after the first
 FLAT = 1e-6  # least precision of a factor, relative to that of the marginal without it
 LANCZOS = 8
+PROBES = 4
+FEW = 6  # iterations where the moments are approximate
 
 
 class Marginals(Protocol):
@@ -127,7 +129,7 @@ class Spectral:
 
     Formula: the mean is that of `Wiener`. The variance of an entry with a factor of variance s_i^2 is taken as the
     average (1/m) tr G (I + G / s_i^2)^-1 of G = A C_s A' with this factor at all entries, found for all s at once by
-    Lanczos quadrature from one vector of random signs, the same one in all rows.
+    Lanczos quadrature from vectors of random signs (Hutchinson 1990): four, or one of each row where operators differ.
     Arguments: operator A (linear); moments; s2 = (sigma / alpha)^2, may be inf; center D (N, *E).
     """
 
@@ -136,9 +138,12 @@ class Spectral:
     def __init__(self, operator: LinearOperator, moments: SecondMoments, s2: float, center: Tensor) -> None:
         self.operator, self.moments, self.s2 = operator, moments, s2
         self.center = operator(center)
+        dtype = center.dtype if moments.approximate else widest(lambda v: operator(operator.adjoint(v)), self.center)
+        self.wide = moments.to(center.device, dtype)
         support = operator.support
         seen = torch.ones_like(self.center) if support is None else support.expand_as(self.center).to(self.center)
-        seen = seen if operator.batch is not None else seen[:1]  # rows that share an operator share its spectrum
+        # rows that share an operator share its spectrum, which then takes several vectors
+        seen = seen if operator.batch is not None else seen[:1].expand(PROBES, *seen.shape[1:])
         self.values, self.weights = self._spectrum(seen)
 
     def given(self, target: Tensor | None, variance: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -148,7 +153,10 @@ class Spectral:
         deviation = variance.sqrt().to(self.center)
         operator = self.operator.with_noise(GaussianNoise(deviation, event_ndim=self.center.ndim - 1))
         residual = target.to(self.center) - self.center
-        solved = Wiener(self.moments, operator).solve(residual, self.s2, rtol=1e-2, max_steps=20, what=None)
+        # never ended early by a loose tolerance, which would turn rounding into differences between batches
+        rtol, steps = (0.0, FEW) if self.moments.approximate else (1e-6, 200)
+        wiener = Wiener(self.wide, operator)
+        solved = wiener.solve(residual.to(self.wide.mean), self.s2, rtol, steps, what=None)
         return target - variance * solved, self._average(1 / variance)
 
     def _average(self, precision: Tensor) -> Tensor:
@@ -162,8 +170,9 @@ class Spectral:
 
     def _spectrum(self, seen: Tensor) -> tuple[Tensor, Tensor]:
         """Nodes and weights of the spectral density of G on the measured entries, (1 or N, k) each."""
-        generator = torch.Generator().manual_seed(0)
-        signs = (2 * torch.randint(2, seen.shape[1:], generator=generator) - 1).to(seen)
+        generator, shared = torch.Generator().manual_seed(0), self.operator.batch is None
+        shape = seen.shape if shared else seen.shape[1:]
+        signs = (2 * torch.randint(2, shape, generator=generator) - 1).to(seen)
         moments, filtered = self.moments.to(seen.device, seen.dtype), given(self.s2)
         v = signs * seen
         v = v / _column(dot(v, v).sqrt().clamp_min(1e-30), v)
@@ -184,7 +193,8 @@ class Spectral:
         for i, length in enumerate(off):
             t[:, i, i + 1] = t[:, i + 1, i] = length
         values, vectors = torch.linalg.eigh(t)
-        return values.clamp_min(0.0), vectors[:, 0] ** 2
+        values, weights = values.clamp_min(0.0), vectors[:, 0] ** 2
+        return (values.reshape(1, -1), weights.reshape(1, -1) / PROBES) if shared else (values, weights)
 
 
 def _column(value: Tensor, like: Tensor) -> Tensor:
