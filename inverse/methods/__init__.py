@@ -42,7 +42,7 @@ REPAINT = (
 PLAIN = Method("mmps", MMPS(), DPMSolver(2.0), (), log_snr, 32, head=6.0, tail=0.005)
 # the first run may be approximate; up to 26 measured numbers take at most 100 evaluations and passes
 ONWARD = replace(PLAIN, guidance=MMPS(2, complete=False))
-GENERAL = replace(PLAIN, name="ep", guidance=EP())  # other noise than Gaussian
+GENERAL = replace(PLAIN, name="ep", guidance=EP(), n_steps=20)  # other noise than Gaussian
 METHODS: dict[str, Sampler] = {
     m.name: m
     for m in (
