@@ -35,8 +35,8 @@ class Layout:
 
     def apply(self, call: Map, x: Tensor, source: Packing, target: Packing) -> Tensor:
         """`call`, which maps deepinv's tensors, as a map of our rows."""
-        if source.plain and target.plain and not self.alone:
-            return call(x)
+        if source.plain and target.plain:
+            return torch.cat([call(row) for row in x.split(1)]) if self.alone and len(x) > 1 else call(x)
         if self.alone and len(x) > 1:
             return torch.cat([self.apply(call, row, source, target) for row in x.split(1)])
         given = source.unpack(x)
