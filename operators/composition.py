@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import Operator, Shape
+from .batching import shallow
 from .linear_operator import LinearOperator
 from .noise import GaussianNoise, Noise
 
@@ -19,7 +20,8 @@ class Composition(Operator):
     y = outer(inner(x)) + the outer's noise. Linear, with an adjoint and a pseudo-inverse, if both parts are.
 
     Arguments:
-        outer: applied last; its noise and its support are those of the composition.
+        outer: applied last; its noise and its support are those of the composition. Assigning `noise` replaces the
+            outer by a copy with that noise.
         inner: applied first; its noise is not used.
 
     Raises:
@@ -41,8 +43,9 @@ class Composition(Operator):
     def __repr__(self) -> str:
         return f"{self.outer!r} @ {self.inner!r}"
 
-    def _set_noise(self, noise: Any) -> None:
-        pass  # not stored: the outer operator may be moved or indexed later
+    def _set_noise(self, noise: Noise | None) -> None:
+        if noise is not None:  # not stored here: the outer operator may be moved or indexed later
+            self.outer = with_noise(self.outer, noise)
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -129,8 +132,12 @@ class Stack(Operator):
     def __repr__(self) -> str:
         return f"{type(self).__name__}([{', '.join(map(repr, self.parts))}])"
 
-    def _set_noise(self, noise: Any) -> None:
-        pass  # derived from the parts (below), which may be moved or indexed later
+    def _set_noise(self, noise: Noise | None) -> None:
+        if noise is not None:  # derived from the parts (below), which may be moved or indexed later
+            raise ValueError(
+                f"{type(self).__name__}.noise is that of its parts: assign theirs, such as stack.parts[0].noise = "
+                "GaussianNoise(0.05), or make another stack"
+            )
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -217,6 +224,17 @@ class LinearStack(Stack, LinearOperator):
 def _side_by_side(parts: list[Tensor]) -> Tensor:
     rows = max(len(part) for part in parts)
     return torch.cat([part.expand(rows, -1) for part in parts], dim=1)
+
+
+def with_noise(operator: Operator, noise: Noise) -> Operator:
+    """A copy of an operator with another noise, which shares its parameters.
+
+    Raises:
+        ValueError: a stack, whose noise is that of its parts.
+    """
+    twin = shallow(operator)
+    twin.noise = noise
+    return twin
 
 
 Operator.compose = staticmethod(Composition)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .arguments import rows
 from .base import Operator, Shape
+from .composition import with_noise
 from .linear_operator import LinearOperator
 from .noise import Noise
 
@@ -51,8 +51,9 @@ class Linearization(LinearOperator):
         super().__init__(event_shape=tuple(point.shape[1:]))
         self.operator, self.point = operator.at(tuple(point.shape[1:])), point
 
-    def _set_noise(self, noise: Any) -> None:
-        pass  # that of the operator
+    def _set_noise(self, noise: Noise | None) -> None:
+        if noise is not None:  # otherwise that of the operator
+            self.operator = with_noise(self.operator, noise)
 
     @property
     def capabilities(self) -> frozenset[str]:

@@ -6,6 +6,7 @@ from operator_cases import ALL, uniform
 
 import operators
 from operators import Categorical, GaussianNoise, PoissonNoise
+from operators.decoder import Linearization
 
 cases = pytest.mark.parametrize("case", [case for _, case in ALL], ids=[label for label, _ in ALL])
 
@@ -101,3 +102,47 @@ def test_poisson_has_a_slope_where_the_rate_is_not_positive():
     rates = torch.linspace(-1, 3, 400, dtype=torch.float64) / 10
     assert (noise.log_prob(torch.full_like(rates, 0.3), rates).diff() > 0).all()
     assert (noise.log_prob(torch.zeros_like(rates), rates) <= 0).all()
+
+
+@cases
+def test_an_assigned_noise_is_the_one_used(case):
+    """Of every operator, made of others or not; a stack, whose noise is that of its parts, says so."""
+    op, loud = case.make(), GaussianNoise(2.0)
+    if isinstance(op, operators.Stack):
+        with pytest.raises(ValueError, match=r"is that of its parts: assign theirs, such as stack\.parts\[0\]"):
+            op.noise = loud
+        return
+    op.noise = loud
+    assert op.noise is loud
+    measured = op.at(case.event_shape).rows(torch.zeros(3, dtype=torch.int64) if op.batch else torch.arange(3))
+    x = uniform(1, *case.event_shape).expand(3, *case.event_shape)
+    if isinstance(op, operators.Classifier):  # labels have no Gaussian noise
+        return
+    clean = measured(x)
+    expected = loud.sample(clean, torch.Generator().manual_seed(4))
+    seen = True if measured.support is None else measured.support
+    torch.testing.assert_close(measured.measure(x, seed=4), torch.where(torch.as_tensor(seen), expected, 0))
+
+
+def test_an_assigned_noise_is_of_this_composition_alone():
+    inner, outer = operators.Blur.gaussian(0.5), operators.Downsampling(2, noise=GaussianNoise(0.1))
+    both, loud = outer @ inner, GaussianNoise(0.5)
+    nested = operators.Composition(operators.Identity() @ outer, inner)
+    for op in (both, nested):
+        op.noise = loud
+        assert op.noise is loud and isinstance(op, operators.LinearOperator)
+    assert float(outer.noise.sigma) == pytest.approx(0.1) and outer(uniform(1, 1, 8, 8)).shape == (1, 1, 4, 4)
+    with pytest.raises(TypeError, match=r"expected an operators\.Noise, given 0\.05"):
+        both.noise = 0.05
+    point = uniform(2, 1, 8, 8)
+    derivative = Linearization(both, point)
+    derivative.noise = GaussianNoise(0.7)
+    assert float(derivative.noise.sigma) == pytest.approx(0.7) and both.noise is loud
+    torch.testing.assert_close(derivative(point), both(point))
+
+
+def test_the_parts_of_a_stack_take_another_noise():
+    stack = operators.Stack([operators.Identity(event_shape=(1, 2, 2)), operators.Identity(event_shape=(1, 2, 2))])
+    stack = stack.at((1, 2, 2))
+    stack.parts[1].noise = GaussianNoise(0.5)
+    assert stack.noise.sigma.tolist() == [0.0] * 4 + [0.5] * 4
