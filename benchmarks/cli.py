@@ -34,6 +34,7 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
     "efficiency": "benchmarks.trained.efficiency:run_efficiency",
     "batches": "benchmarks.trained.batches:run_batches",
     "noise-level": "benchmarks.trained.noise_level:run_noise_level",
+    "foreign-prior": "benchmarks.trained.foreign:run_foreign",
     "deepinv-bridge": "benchmarks.peers.bridge:run_bridge",
     "curves": "benchmarks.peers.curves:run_curves",
 }

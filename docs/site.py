@@ -10,6 +10,8 @@ from posixpath import normpath, relpath
 
 from mkdocs.structure.files import File
 
+import inverse
+
 ROOT = Path(__file__).parents[1]
 LINK = re.compile(r"(\]\()(?!https?:|#)([^)#\s]+)")
 SHOWN = ("benchmarks/results/**/*.md", "benchmarks/results/**/*.png", "examples/*.py", "examples/*.ipynb")
@@ -49,6 +51,12 @@ def content(path: Path) -> str | bytes:
         return path.read_bytes()
     wide = "---\nhide: [toc]\n---\n" if path.parts[-2] != ROOT.name else ""  # tables of results
     return wide + path.read_text()
+
+
+def on_config(config):
+    """The version that the pages are of, at the foot of each."""
+    config.copyright = f"score-inverse {inverse.__version__}, Apache-2.0"
+    return config
 
 
 def on_files(files, config):

@@ -20,6 +20,9 @@ INNER = 20  # iterations of a preconditioner, which can be approximate
 HIDDEN = 6.0  # standard deviations of a coordinate of x0: noise this large hides x0
 ROUNDING = 1e-3  # largest relative error of the closed form
 APPROXIMATE = 5  # iterations if the moments are approximate
+# of a solve that does not converge: A C_s A' alone is ill-conditioned, Sigma_y makes it less so
+REMEDY = "use a larger sigma, or a prior with smaller variance"
+NOISELESS = "the operator has no noise: give it some, noise=GaussianNoise(sigma) with a small sigma > 0"
 
 
 class Wiener:
@@ -105,7 +108,15 @@ class Wiener:
             return spread + operator.noise.aligned("sigma", v) ** 2 * v
 
         isotropic = (lambda v: operator.solve_gram(v, r2)) if self.closed else _evened(operator, r, r2)
-        return conjugate_gradients(system, r, rtol=rtol, max_steps=max_steps, precondition=isotropic, what=what)
+        return conjugate_gradients(
+            system,
+            r,
+            rtol=rtol,
+            max_steps=max_steps,
+            precondition=isotropic,
+            what=what,
+            remedy=NOISELESS if operator.noise.noiseless else REMEDY,
+        )
 
     def draw(self, y: Tensor, rng: RNG) -> Tensor:
         """One draw of p(x0 | y) per batch element, (N, *E); y (N, *M); rng (`RowRNG` of the rows)."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .arguments import rows, shape
 from .arguments import seed as seeded
@@ -57,7 +57,8 @@ class Operator(Differentiated, ABC):
                 setattr(cls, name, guard(cls.__dict__[name]))
 
     def _set_noise(self, noise: Noise | None) -> None:
-        self.noise = GaussianNoise(0.0) if noise is None else noise_model(noise)
+        """Store it; None: not given. An operator made of others gives it to the part whose noise it has."""
+        nn.Module.__setattr__(self, "noise", GaussianNoise(0.0) if noise is None else noise_model(noise))
 
     @property
     def noise(self) -> Noise:
@@ -66,7 +67,10 @@ class Operator(Differentiated, ABC):
 
     @noise.setter
     def noise(self, noise: Noise) -> None:
-        noise_model(noise)  # a Noise never comes here: torch registers a module that is assigned
+        self._set_noise(noise_model(noise))
+
+    def __setattr__(self, name: str, value: Any) -> None:  # torch registers modules without asking a setter
+        (object if name == "noise" else nn.Module).__setattr__(self, name, value)
 
     def _current_noise(self) -> Noise:
         """The noise assigned last; an operator made of others returns that of its parts."""
@@ -109,6 +113,7 @@ class Operator(Differentiated, ABC):
 
         Raises:
             TypeError: not a `Noise`.
+            ValueError: a stack, whose noise is that of its parts.
         """
         twin = shallow(self)
         twin._set_noise(noise_model(noise))
@@ -247,13 +252,11 @@ class Operator(Differentiated, ABC):
     def _check_home(self, what: str, x: Tensor) -> None:
         """Refuse rows on a device other than the operator's, or in a number other than its parameters are for."""
         name = type(self).__name__
-        home = device_of(self)
-        if home is not None and home != x.device:
+        if (home := device_of(self)) not in (None, x.device):
             raise ValueError(
                 f"{name}: it is on {home}, but {what} is on {x.device}; move it with operator.to({what}.device)"
             )
-        batch = self.batch
-        if batch is not None and batch != len(x):
+        if (batch := self.batch) not in (None, len(x)):
             raise ValueError(
                 f"{name}: its parameters are for {batch} measurements, but {what} has batch size {len(x)}; select a "
                 "measurement per batch element with operator.rows(index), e.g. "

@@ -72,10 +72,11 @@ class Batched(nn.Module):
         batched = self._batched_names()
         if not batched:  # at every step of a solve: without the words of a message
             return None
-        sizes = {f"{type(part).__name__}.{name}": len(getattr(part, name)) for part, name in batched}
-        if len(set(sizes.values())) > 1:
-            raise ValueError(f"parameters have different batch sizes: {sizes}; expected the same for all")
-        return next(iter(sizes.values()))
+        sizes = [len(getattr(part, name)) for part, name in batched]
+        if len(set(sizes)) > 1:
+            named = {f"{type(p).__name__}.{name}": size for (p, name), size in zip(batched, sizes, strict=True)}
+            raise ValueError(f"parameters have different batch sizes: {named}; expected the same for all")
+        return sizes[0]
 
     def rows(self, index: Tensor) -> Self:
         """This module for rows of measurements `index`: every batched parameter indexed by it, the rest shared.

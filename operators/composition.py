@@ -20,7 +20,8 @@ class Composition(Operator):
     y = outer(inner(x)) + the outer's noise. Linear, with an adjoint and a pseudo-inverse, if both parts are.
 
     Arguments:
-        outer: applied last; its noise and its support are those of the composition.
+        outer: applied last; its noise and its support are those of the composition. Assigning `noise` replaces the
+            outer by a copy with that noise.
         inner: applied first; its noise is not used.
 
     Raises:
@@ -42,8 +43,9 @@ class Composition(Operator):
     def __repr__(self) -> str:
         return f"{self.outer!r} @ {self.inner!r}"
 
-    def _set_noise(self, noise: Any) -> None:
-        pass  # not stored: the outer operator may be moved or indexed later
+    def _set_noise(self, noise: Noise | None) -> None:
+        if noise is not None:  # not stored here: the outer operator may be moved or indexed later
+            self.outer = self.outer.with_noise(noise)
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -54,11 +56,6 @@ class Composition(Operator):
         if isinstance(self.inner, LinearOperator) and "entrywise" in self.outer.structure:
             return self.inner, LinkedNoise(self.outer)
         return super().linear_part()
-
-    def with_noise(self, noise: Noise) -> Self:
-        twin = super().with_noise(noise)
-        twin.outer = self.outer.with_noise(noise)
-        return twin
 
     def _current_noise(self) -> Noise:
         return self.outer.noise
@@ -141,8 +138,12 @@ class Stack(Operator):
     def __repr__(self) -> str:
         return f"{type(self).__name__}([{', '.join(map(repr, self.parts))}])"
 
-    def _set_noise(self, noise: Any) -> None:
-        pass  # derived from the parts (below), which may be moved or indexed later
+    def _set_noise(self, noise: Noise | None) -> None:
+        if noise is not None:  # derived from the parts (below), which may be moved or indexed later
+            raise ValueError(
+                f"{type(self).__name__}.noise is that of its parts: assign theirs, such as stack.parts[0].noise = "
+                "GaussianNoise(0.05), or make another stack"
+            )
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -177,9 +178,6 @@ class Stack(Operator):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([op(x).flatten(1) for op in self.parts], dim=1)
-
-    def with_noise(self, noise: Noise) -> Self:
-        raise ValueError("Stack: its noise is that of its parts; make a Stack of parts with other noise")
 
     def at(self, event_shape: Shape) -> Self:
         twin = super().at(event_shape)

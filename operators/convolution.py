@@ -33,7 +33,8 @@ def wrapped(kernel: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def filtered(response: Tensor, x: Tensor) -> Tensor:
-    return torch.fft.irfft2(response * torch.fft.rfft2(x), s=x.shape[-2:])
+    # contiguous: torch 2.6 fails for some expanded rows
+    return torch.fft.irfft2(response * torch.fft.rfft2(x.contiguous()), s=x.shape[-2:])
 
 
 def per_channel(convolve: Callable[..., Tensor], x: Tensor, kernel: Tensor, batched: bool) -> Tensor:

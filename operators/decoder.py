@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -52,17 +51,13 @@ class Linearization(LinearOperator):
         super().__init__(event_shape=tuple(point.shape[1:]))
         self.operator, self.point = operator.at(tuple(point.shape[1:])), point
 
-    def _set_noise(self, noise: Any) -> None:
-        pass  # that of the operator
+    def _set_noise(self, noise: Noise | None) -> None:
+        if noise is not None:  # otherwise that of the operator
+            self.operator = self.operator.with_noise(noise)
 
     @property
     def capabilities(self) -> frozenset[str]:
         return self.structure | (self.operator.capabilities & NOISE)
-
-    def with_noise(self, noise: Noise) -> Self:
-        twin = super().with_noise(noise)
-        twin.operator = self.operator.with_noise(noise)
-        return twin
 
     def _current_noise(self) -> Noise:
         return self.operator.noise

@@ -39,6 +39,7 @@ def conjugate_gradients(
     max_steps: int = 250,
     precondition: Map | None = None,
     what: str | None = None,
+    remedy: str = "allow more steps, or a larger rtol",
 ) -> Tensor:
     """Solve A x = b, A symmetric positive semi-definite and b in its range (Hestenes & Stiefel 1952).
 
@@ -50,6 +51,7 @@ def conjugate_gradients(
         precondition: P, symmetric positive semi-definite and like the inverse of A.
         what: name of this solve in a `NotConverged` warning, issued if max_steps are not enough. None: no warning,
             for a solve that is meant to be approximate, such as a preconditioner.
+        remedy: in that warning.
     """
     z = b if precondition is None else precondition(b)
     size = dot(b, z)
@@ -57,7 +59,7 @@ def conjugate_gradients(
     if what is not None:
         left = dot(r, r if precondition is None else precondition(r))
         residuals = (left / torch.where(size > 0, size, 1)).clamp(min=0).sqrt()
-        warn_of(residuals, rtol, max_steps, what, "use a larger sigma, or a prior with smaller variance")
+        warn_of(residuals, rtol, max_steps, what, remedy)
     return x
 
 

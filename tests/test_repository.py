@@ -1,5 +1,6 @@
 """What is in the repository, and what must not be."""
 
+import hashlib
 import inspect
 import os
 import re
@@ -10,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
@@ -25,6 +27,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # written with a ~, so that this file does not hold what it looks for
 REGISTRIES = "py~pi.org python~hosted.org py~torch.org/whl ana~conda.org npm~js.org crates~.io".replace("~", "").split()
 PLACES = "/~work/ /~root/ /~home/ /~Users/".replace("~", "").split()
+
+# name -> the least version that is promised
+LEAST = {Requirement(r).name: next(iter(Requirement(r).specifier)).version for r in PROJECT["dependencies"]}
 
 
 def git(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -75,6 +80,8 @@ def test_shipped_folders_are_whole(kind, load):
         card = read_card(SHIPPED / name)
         for key in ("data", "licence", "sde", "command", "hardware", "training", "sha256"):
             assert card.get(key), f"the card of {name} lacks {key}"
+        with (SHIPPED / name / "weights.safetensors").open("rb") as file:
+            assert hashlib.file_digest(file, "sha256").hexdigest() == card["sha256"]
         assert card["training"]["seconds"] > 0
         assert card["training"]["losses"]["test"] > 0, (
             "the loss on test images, which Trainer.held_out_loss(test) gives"
@@ -96,14 +103,15 @@ def test_priors_of_the_benchmarks_were_trained_alike(name):
 @pytest.mark.parametrize(
     ("specifiers", "version"),
     [(PROJECT["requires-python"], v) for v in ("3.11.0", "3.12.4", "3.13.0")]
-    + [(str(Requirement(r).specifier), "2.11.0") for r in PROJECT["dependencies"] if Requirement(r).name == "torch"],
+    + [(str(Requirement(r).specifier), f"{LEAST['torch']}.0") for r in PROJECT["dependencies"] if "torch" in r],
 )
 def test_the_promised_versions_are_admitted(specifiers, version):
     assert SpecifierSet(specifiers).contains(version)
 
 
 def test_torch_is_stated():
-    assert [r for r in PROJECT["dependencies"] if Requirement(r).name == "torch"]
+    """Before 2.6 torch.load(weights_only=True), which reads other people's files, could run code."""
+    assert tuple(map(int, LEAST["torch"].split("."))) >= (2, 6)
 
 
 @pytest.mark.parametrize("command", ["inverse", "inverse-train", "inverse-pack", "inverse-bench"])
@@ -113,12 +121,36 @@ def test_commands_are_callable(command):
     assert callable(point.load())
 
 
+def test_the_citation_agrees_with_the_project():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert cited["cff-version"] == "1.2.0" and cited["type"] == "software" and cited["message"]
+    assert (cited["title"], cited["license"], cited["version"]) == (
+        PROJECT["name"],
+        PROJECT["license"],
+        inverse.__version__,
+    )
+    assert cited["authors"] == PROJECT["authors"] and cited["keywords"] == PROJECT["keywords"]
+    assert cited["abstract"] == PROJECT["description"]
+
+
+def test_hosted_ci_runs_what_is_here():
+    """The least torch is the one of pyproject.toml, the Pythons those promised, the scripts are in .ci."""
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    jobs = yaml.safe_load(text)["jobs"]
+    runs = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+    assert {".ci/run", "uv run pytest", f".ci/torch {LEAST['torch']}"} <= set(runs)
+    assert all((ROOT / word).is_file() for run in runs for word in run.split() if word.startswith(".ci/"))
+    pythons = {"3.11", *jobs["tests"]["strategy"]["matrix"]["python"]}
+    assert {c.split(" :: ")[-1] for c in PROJECT["classifiers"] if ":: Python ::" in c} <= pythons
+    assert all(SpecifierSet(PROJECT["requires-python"]).contains(f"{version}.0") for version in pythons)
+
+
 def test_versions_agree():
     assert inverse.__version__ == metadata.version("score-inverse")
     assert re.search(rf"^## \[{re.escape(inverse.__version__)}\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", ["run", "wheel"])
+@pytest.mark.parametrize("name", ["run", "wheel", "torch"])
 def test_ci_is_executable(name):
     assert os.access(ROOT / ".ci" / name, os.X_OK)
 

@@ -83,3 +83,9 @@ def test_a_notebook_becomes_a_page(tmp_path):
     assert loaded("site").notebook(tmp_path / "a.ipynb") == (
         "# Title\n\n```python\nprint(1)\n```\n\n```text\n1\n```\n\n![output](data:image/png;base64,AAAA)"
     )
+
+
+def test_pages_carry_the_version():
+    config = types.SimpleNamespace(copyright=None)
+    assert loaded("site").on_config(config) is config
+    assert config.copyright.startswith(f"score-inverse {inverse.__version__},")

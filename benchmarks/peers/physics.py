@@ -232,3 +232,21 @@ EXAMPLES: dict[str, Example] = {
     ),
     "Scattering": Example(scattering, (1, 8, 8), slow=True),
 }
+
+PICTURE, SCAN = (3, 256, 256), (2, 320, 320)
+_SIZED = {
+    "Denoising": Example(lambda p: p.Denoising(), PICTURE),
+    "Inpainting": Example(lambda p: p.Inpainting(PICTURE, mask=mask(*PICTURE)), PICTURE),
+    "Demosaicing": Example(lambda p: p.Demosaicing(PICTURE), PICTURE),
+    "Decolorize": Example(lambda p: p.Decolorize(), PICTURE),
+    "Blur": Example(lambda p: p.Blur(kernel(9, 9), padding="circular"), PICTURE),
+    "BlurFFT": Example(lambda p: p.BlurFFT(PICTURE, kernel(9, 9)), PICTURE),
+    "Downsampling": Example(lambda p: p.Downsampling(PICTURE, filter="bicubic", factor=4), PICTURE),
+    "MRI": Example(lambda p: p.MRI(mask=mask(320, 320)), SCAN),
+    "MRI, a mask each": Example(lambda p: p.MRI(mask=mask(4, 1, 320, 320).expand(4, 2, 320, 320)), SCAN),
+    "MultiCoilMRI": Example(lambda p: p.MultiCoilMRI(mask=mask(320, 320), coil_maps=coils(4, 320, 320)), SCAN),
+    "Tomography": Example(lambda p: p.Tomography(60, 128), (1, 128, 128)),
+    "PhaseRetrieval": Example(lambda p: p.RandomPhaseRetrieval(4000, (1, 32, 32), rng=generator()), (1, 32, 32)),
+}
+# at sizes of pictures that people have
+SIZED = {f"{name}, {' x '.join(map(str, example.event_shape))}": example for name, example in _SIZED.items()}

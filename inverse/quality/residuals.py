@@ -77,7 +77,7 @@ def misfits(
     probability below 1e-4. That probability is the one for a single sample; by Jensen's inequality the mean over
     samples has no heavier exponential moments. The variance of counts is the larger of y and A x, and only a chi^2
     above 2 is reported. For noiseless measurements the residual is compared with that of noise of standard deviation
-    ``floor`` on x0, and reported above 3 times it. Labels are never reported.
+    ``floor`` on x0, and reported above 3 times it. Labels are never reported, nor is a sample of weight 0.
     Arguments: operator; y (B, *M); samples (B, K, *E); log_weights (B, K); floor: sigma / alpha at the last noise
     level; method: another one to suggest, if any.
     Returns: B strings.
@@ -105,7 +105,7 @@ def misfits(
         if not gaussian:  # variance of counts of 0 whose rate is 0 too
             variance = torch.maximum(variance, column(1e-3 * variance.flatten(1).mean(1), measured))
         squares = _mean_square(rows, measured - clean, variance.clamp_min(torch.finfo(y.dtype).tiny))
-        chi2 += (shares * squares.view(len(y), n)).sum(1)
+        chi2 += _shared(shares, squares.view(len(y), n))
     m = _measured(operator, y).flatten(1).sum(1).double()
     chi2 = torch.where(m > 0, chi2, 1.0)  # nothing was measured, so everything explains it
     tail = torch.special.gammaincc(m / 2, (m * chi2 / 2).nan_to_num(torch.inf, torch.inf))
@@ -137,7 +137,7 @@ def predictive_p(operator: Operator, y: Tensor, samples: Tensor, log_weights: Te
     if log_weights is not None and tuple(log_weights.shape) != tuple(samples.shape[:2]):
         raise ValueError(f"log_weights {tuple(log_weights.shape)}: expected {tuple(samples.shape[:2])}, as of samples")
     weights = torch.softmax(torch.zeros_like(residuals) if log_weights is None else log_weights.double(), 1)
-    return (weights * torch.special.gammaincc((m / 2).expand_as(residuals), residuals / 2)).sum(1)
+    return _shared(weights, torch.special.gammaincc((m / 2).expand_as(residuals), residuals / 2))
 
 
 def prior_predictive_p(prior: Prior, operator: Operator, y: Tensor, draws: Tensor, seed: int = 0) -> Tensor:
@@ -172,6 +172,11 @@ def prior_predictive_p(prior: Prior, operator: Operator, y: Tensor, draws: Tenso
         t = (residual * explained).flatten(1).sum(1)
         found.append((1 + (t[1:] >= t[0]).sum()) / (len(draws) + 1))
     return torch.stack(found)
+
+
+def _shared(weights: Tensor, values: Tensor) -> Tensor:
+    """The sum over samples of weight times value, (B,); a sample of weight 0 is absent, whatever its value."""
+    return torch.where(weights == 0, 0, weights * values).sum(1)
 
 
 def _measured(operator: Operator, y: Tensor) -> Tensor:

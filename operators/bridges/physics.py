@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from operators.svd import SVDOperator
 
 from .coordinates import Basis
 from .packing import Packing
-from .probing import Layout, substituted
+from .probing import Layout, snapshot, substituted
 
 
 class InexactAdjoint(UserWarning):
@@ -91,6 +92,14 @@ class BridgedPhysics(Operator):
         if last is None or any(a is not b for a, b in zip(last[0], buffers, strict=True)):
             self._last = last = buffers, substituted(self.physics, dict(zip(batched, buffers, strict=True)))
         return last[1]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> BridgedPhysics:
+        twin = copy.copy(self)
+        memo[id(self)] = twin
+        snapshot(self.physics, memo)  # which the rest then refers to
+        memo[id(self)] = twin
+        twin.__dict__.update({name: copy.deepcopy(value, memo) for name, value in self.__getstate__().items()})
+        return twin
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_last": None}

@@ -35,8 +35,8 @@ class Layout:
 
     def apply(self, call: Map, x: Tensor, source: Packing, target: Packing) -> Tensor:
         """`call`, which maps deepinv's tensors, as a map of our rows."""
-        if source.plain and target.plain and not self.alone:
-            return call(x)
+        if source.plain and target.plain:
+            return torch.cat([call(row) for row in x.split(1)]) if self.alone and len(x) > 1 else call(x)
         if self.alone and len(x) > 1:
             return torch.cat([self.apply(call, row, source, target) for row in x.split(1)])
         given = source.unpack(x)
@@ -49,11 +49,35 @@ def tensor_list(parts: list[Tensor]) -> Any:
     return TensorList(parts)
 
 
-def snapshot(physics: Any) -> Any:
+def snapshot(physics: Any, memo: dict[int, Any] | None = None) -> Any:
     """A copy of a physics that later changes of the original do not reach, without its random generators: these cannot
-    be copied, and ours draw from their own."""
-    nothing: dict[int, Any] = {id(found): None for found in _generators(physics)}
-    return copy.deepcopy(physics, nothing).requires_grad_(False)
+    be copied, and ours draw from their own. An object of another library that cannot be copied, such as the plan of a
+    Fourier transform, is shared.
+
+    Arguments:
+        physics: the original.
+        memo: as of `copy.deepcopy`.
+    """
+    memo = {} if memo is None else memo
+    known = memo | {id(found): None for found in _generators(physics)}
+    try:
+        memo.update(known)
+        return copy.deepcopy(physics, memo).requires_grad_(False)
+    except Exception:  # third-party code may raise anything
+        shared = {id(found): found for module in physics.modules() for found in _uncopied(module, known)}
+        memo.clear()  # of copies in the making
+        memo.update(known | shared)
+        return copy.deepcopy(physics, memo).requires_grad_(False)
+
+
+def _uncopied(module: nn.Module, known: dict[int, Any]) -> Iterator[Any]:
+    """The attributes of a module that cannot be copied; known: as the memo of `copy.deepcopy`."""
+    for name, value in vars(module).items():
+        try:
+            copy.deepcopy(value, dict(known))
+        except Exception:  # third-party code may raise anything
+            if name != "_modules":  # whose own attributes are looked at
+                yield value
 
 
 def _generators(physics: Any) -> Iterator[torch.Generator]:

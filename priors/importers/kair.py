@@ -62,8 +62,8 @@ def load(
     Above the noise levels of its training the prior is the Gaussian with the spectrum of natural pictures, which is
     that of the shipped priors "natural" and "natural-grey".
     Source: Zhang, Zuo & Zhang 2018 (FFDNet); Zhang et al. 2021 (DRUNet); Zhang et al. 2017 (DnCNN).
-    Arguments: path of a .pth or .safetensors file; config: {"sigma_min": ..., "sigma_max": ...}, the noise levels of
-    the training in image units (FFDNet: 0 to 75 / 255, DRUNet: 0 to 50 / 255), or for a DnCNN of any level
+    Arguments: path of a .pth, .safetensors or .npz file; config: {"sigma_min": ..., "sigma_max": ...}, the noise levels
+    of the training in image units (FFDNet: 0 to 75 / 255, DRUNet: 0 to 50 / 255), or for a DnCNN of any level
     "dncnn-blind" (0 to 55 / 255): a file does not say for which level it is; event_shape (C, H, W): of your pictures,
     None: 128 x 128 pixels, see `KAIRPrior.resized`; sde: as of `priors.from_denoiser`.
     Returns: `KAIRPrior` in evaluation mode and without parameter gradients.

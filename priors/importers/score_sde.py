@@ -37,7 +37,8 @@ def load(path: str | Path, config: str | None, ema: bool = True) -> ScorePrior:
     Raises: FileNotFoundError; ValueError for an unknown config, a damaged or unsupported file, and a network that is
     not the config's.
     """
-    chosen, path = choose(config), Path(path)
+    path = _there(path)
+    chosen = choose(config)
     weights = read(path, ema)
     if problem := misfit(weights, chosen):
         fits = [name for name, other in CONFIGS.items() if misfit(weights, other) is None]
@@ -66,11 +67,7 @@ def read(path: Path, ema: bool) -> dict[str, Tensor]:
     Raises: FileNotFoundError; ValueError for a file that is not such a checkpoint or that would run code when
     unpickled.
     """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no file at {path}: expected an official score-SDE checkpoint, such as checkpoint_24.pth"
-        )
-    file = unpickled(path)
+    file = unpickled(_there(path))
     held = sorted(map(str, file)) if isinstance(file, dict) else type(file).__name__
     if not isinstance(file, dict) or not is_tensors(file.get("model")):
         raise ValueError(f"{path} holds {held}: expected 'model' with named tensors, as the official code saves it")
@@ -91,6 +88,14 @@ def read(path: Path, ema: bool) -> dict[str, Tensor]:
             + LAST
         )
     return weights | averages
+
+
+def _there(path: str | Path) -> Path:
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"no file at {path}: expected an official score-SDE checkpoint, such as checkpoint_24.pth"
+        )
+    return Path(path)
 
 
 def misfit(weights: dict[str, Tensor], config: Config) -> str | None:

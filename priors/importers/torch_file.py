@@ -1,4 +1,4 @@
-"""Tensors of other people's files: pickles of torch under `weights_only`, and safetensors."""
+"""Tensors of other people's files: pickles of torch under `weights_only`, safetensors, and npz."""
 
 import pickle
 import re
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from priors.files import DAMAGED, regular
-from priors.parsing import read_tensors
+from priors.parsing import opened_npz, read_tensors
 
 # The globals of a pickled numpy float, such as an optimizer's learning rate, under old and new names
 NUMPY_FLOAT = [
@@ -54,7 +54,7 @@ def is_tensors(found: object) -> bool:
 
 
 def state_dict(path: str | Path, what: str) -> dict[str, Tensor]:
-    """The named tensors of a network, from a torch pickle (.pt, .pth) or a safetensors file.
+    """The named tensors of a network, from a torch pickle (.pt, .pth), a safetensors file or an npz of arrays.
 
     Arguments: path; what is expected there, for the message. A dict under one of `NESTED` and the prefix "module." of
     parallel training are unwrapped.
@@ -63,6 +63,9 @@ def state_dict(path: str | Path, what: str) -> dict[str, Tensor]:
     path = regular(path, what)
     if path.suffix == ".safetensors":
         return read_tensors(path, what)
+    if path.suffix == ".npz":
+        with opened_npz(path, what) as arrays:
+            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
     found = unpickled(path)
     if isinstance(found, dict) and not is_tensors(found):
         found = next((found[name] for name in NESTED if is_tensors(found.get(name))), found)

@@ -11,8 +11,10 @@ pytest.importorskip("deepinv")
 
 
 def test_a_table_has_what_each_physics_is(tmp_path):
-    run_bridge(["Denoising", "SpatialUnwrapping", "SequentialMRI"], repeats=1, slow=False, out=tmp_path)
-    rows = json.loads((tmp_path / "deepinv-bridge.json").read_text())["rows"]
+    names = ["Denoising", "SpatialUnwrapping", "SequentialMRI", "Inpainting, 3 x 256 x 256"]
+    run_bridge(names, repeats=1, slow=False, out=tmp_path)
+    *rows, large = json.loads((tmp_path / "deepinv-bridge.json").read_text())["rows"]
+    assert large["as"] == "SVD" and float(large["overhead"]) > 0 and large["check"] == "-"
     assert [row["as"][:7] for row in rows] == ["SVD", "refused", "linear"]
     assert [row["check"] for row in rows] == ["passes", "-", "passes"]
     assert "replaced" in rows[2]["A^T off by"] and float(rows[0]["overhead"]) > 0

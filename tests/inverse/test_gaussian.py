@@ -1,5 +1,6 @@
 """The Gaussian of a prior's moments, given a measurement: against matrices."""
 
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from inverse import METHODS, sample, solve
 from inverse.gaussian import Wiener
 from inverse.guidance import MMPS
-from operators import Blur, Downsampling, Fourier, GaussianNoise, Grayscale, Identity, LinearMap, Masking
+from operators import Blur, Downsampling, Fourier, GaussianNoise, Grayscale, Identity, LinearMap, Masking, NotConverged
 from priors import VESDE, Evaluations, Gaussian, Moments, RowRNG, Spectrum
 from tests.cases import F64, SDES, normal, picture, two_modes
 
@@ -46,6 +47,20 @@ def test_the_system_is_solved(operator, s2):
     wanted = torch.linalg.solve(noise + a @ covariance @ a.mT, r.flatten(1).double().mT).mT
     found = Wiener(PRIOR.moments, operator).solve(r, s2, rtol=1e-6, max_steps=300)
     torch.testing.assert_close(found.flatten(1).double(), wanted, atol=2e-3 * wanted.abs().max().item(), rtol=0)
+
+
+@pytest.mark.parametrize(("sigma", "remedy"), [(0.0, "has no noise: give it some"), (1e-4, "use a larger sigma")])
+def test_a_draw_that_does_not_converge_names_what_helps(sigma, remedy):
+    """The remedy is tried: with more noise there is no warning."""
+    blur = Blur.gaussian(0.8, "reflect")
+    for level, warned in ((sigma, True), (0.1, False)):
+        blur.noise = GaussianNoise(level)
+        y = blur.measure(PRIOR.sample(1, seed=2).float(), seed=1)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            Wiener(PRIOR.moments, blur).solve(y, float("inf"), rtol=1e-4, max_steps=40, what="Wiener.draw")
+        told = [str(w.message) for w in caught if w.category is NotConverged]
+        assert bool(told) == warned and all("Wiener.draw" in text and remedy in text for text in told)
 
 
 @pytest.mark.parametrize("s2", [0.01, 1.0, float("inf")])

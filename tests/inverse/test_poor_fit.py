@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d
 from inverse import METHODS, PoorFit, examine, solve
 from inverse.guidance import DPS
 from inverse.methods import Method
-from inverse.quality import misfits
+from inverse.quality import misfits, predictive_p
 from operators import (
     Blur,
     Categorical,
@@ -27,6 +27,20 @@ from priors import VPSDE, Gaussian, from_denoiser
 from tests.cases import gaussian, normal
 
 EQUAL = torch.zeros(1, 2)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e30])
+@pytest.mark.parametrize("sigma", [0.0, 0.5])
+def test_a_sample_of_weight_zero_is_absent(bad, sigma):
+    operator = LinearMap(torch.eye(8), GaussianNoise(sigma))
+    y, log_w = normal(2, 8), torch.tensor([[0.0, -torch.inf], [0.0, 0.0]])
+    samples = torch.stack([y + 0.5 * normal(2, 8, seed=1), torch.full((2, 8), bad)], 1).float()
+    y = y.float()
+    with_it, alone = (misfits(operator, y, x, w, 0.5) for x, w in ((samples, log_w), (samples[:, :1], log_w[:, :1])))
+    assert with_it[0] == alone[0] == "" and "no sample explains y" in with_it[1]  # which weighs half there
+    if sigma:
+        p = predictive_p(operator, y, samples, log_w), predictive_p(operator, y, samples[:, :1])
+        torch.testing.assert_close(p[0][0], p[1][0])
 
 
 @pytest.mark.parametrize("numbers", [1, 2, 8, 64])

@@ -165,3 +165,20 @@ def test_an_operator_without_double_precision_is_solved_in_its_own():
     assert v.dtype == torch.float32
     residual = float(size(gram(op, v, 1.0) - y) / size(y))
     assert residual < 1e-4 and all("relative residual" in str(w.message) for w in caught)
+
+
+@pytest.mark.parametrize("gain", [1.0, 1.2])
+def test_an_operator_that_rounds_to_single_precision_inside_is_checked_as_such(gain):
+    class Rounded(LinearOperator):
+        def forward(self, x):
+            return x.float().cumsum(-1).to(x.dtype)
+
+        def adjoint(self, y):
+            return gain * y.float().flip(-1).cumsum(-1).flip(-1).to(y.dtype)
+
+    op = Rounded(GaussianNoise(0.1))
+    if gain == 1:
+        assert operators.check(op, (1, 4, 4))["vjp"] < 1e-4
+    else:
+        with pytest.raises(operators.OperatorCheckError):
+            operators.check(op, (1, 4, 4))

@@ -259,6 +259,30 @@ def test_bridged_operators_can_be_copied_and_moved():
     torch.testing.assert_close(wide.adjoint(wide(x.double())).float(), op.adjoint(op(x)))
 
 
+class Plan:
+    """What another library holds by a pointer."""
+
+    def __deepcopy__(self, memo):
+        raise ValueError("ctypes objects containing pointers cannot be pickled")
+
+
+def test_what_cannot_be_copied_is_shared():
+    physics = THEIRS.Inpainting((1, 4, 4), mask=torch.rand(1, 4, 4, generator=torch.Generator().manual_seed(0)))
+    physics.plan, physics.noise_model.plan, physics.weights = Plan(), Plan(), torch.ones(2)
+    x, twins = uniform(2, 1, 4, 4), [operators.from_deepinv(physics, (1, 4, 4), noise=NOISE)]
+    before = physics.A(x)
+    twins.append(copy.deepcopy(twins[0]))
+    twins.append(copy.deepcopy([twins[1], twins[1]])[1])
+    for op in twins:
+        assert op.physics.plan is physics.plan and op.physics.noise_model.plan is physics.noise_model.plan
+        assert op.physics.weights is not physics.weights and op.physics.mask is not physics.mask
+    assert len({id(op.physics) for op in twins}) == 3
+    physics.mask.zero_()
+    twins[0].physics.mask.mul_(0)
+    assert torch.equal(twins[1](x), before) and torch.equal(twins[2](x), before)
+    operators.check(twins[1], (1, 4, 4))
+
+
 LONG = ("jpeg", "saturation", "transmission", "phase_retrieval")  # 100 steps of the power method with a Jacobian
 EXPORTED = [
     pytest.param(name, case, id=f"{name} {case.label}", marks=[pytest.mark.slow] if i and name in LONG else [])

@@ -1,5 +1,6 @@
 """State dicts in KAIR's layout against deepinv's networks with the same random weights."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -73,6 +74,17 @@ def test_the_denoiser_is_the_official_one(tmp_path, models, name, channels):
     levels = torch.tensor(LEVELS[:2])
     each = torch.cat([network(x0[i : i + 1], float(levels[i])) for i in range(2)])
     assert (prior.denoise(x0, prior.sde.time(levels)) - each).abs().max() < 1e-5 * each.abs().max()
+
+
+def test_plain_arrays_are_the_same_prior(tmp_path, models):
+    _, weights = ffdnet(models)
+    np.savez(tmp_path / "a.npz", **{name: value.numpy() for name, value in weights.items()})
+    found, expected = (
+        priors.load(source, event_shape=(3, 16, 16))
+        for source in (f"kair:{tmp_path / 'a.npz'}", saved(tmp_path / "a.pth", weights))
+    )
+    x = draws(1, 3, 16, 16).float()
+    assert torch.equal(found.denoise(x, 0.5), expected.denoise(x, 0.5))
 
 
 @pytest.mark.parametrize("name", ["ffdnet", "drunet"])

@@ -4,6 +4,7 @@ import io
 import pickle
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -311,7 +312,9 @@ class TestWrongConfig:
             ("fashion-mnist", CONFIG, "only .*'score_sde'.* take it"),
         ],
     )
-    def test_bad_names(self, source, config, message):
+    def test_bad_names(self, tmp_path, monkeypatch, source, config, message):
+        monkeypatch.chdir(tmp_path)
+        Path("c.pth").touch()
         with pytest.raises(ValueError, match=message):
             priors.load(source, config=config)
 
@@ -328,3 +331,11 @@ def test_this_reference_can_tell():
     attention = next(module for module in network.all_modules if type(module).__name__ == "Attn")
     attention.NIN_0, attention.NIN_2 = attention.NIN_2, attention.NIN_0
     assert (network(x, torch.tensor([3.0])) - before).abs().max() > 1e-2
+
+
+def test_a_missing_file_is_named_before_a_missing_config(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no file at .*none\.pth"):
+        priors.load(f"score_sde:{tmp_path / 'none.pth'}")
+    (tmp_path / "a.pth").touch()
+    with pytest.raises(ValueError, match="config = None: an official file does not say"):
+        priors.load(f"score_sde:{tmp_path / 'a.pth'}")

@@ -16,6 +16,7 @@ from benchmarks.suite.report import gallery, png, write_report
 from benchmarks.suite.report.page import TEMPLATES, render
 from benchmarks.suite.report.pooling import pool
 from benchmarks.suite.report.text import FIELDS, long_form, markdown
+from tests.benchmarks.suite import synthetic
 from tests.benchmarks.suite.synthetic import records
 
 VOID = {"meta", "link", "img", "br", "input", "hr"}
@@ -85,6 +86,14 @@ def page(found):
 def test_the_page_is_well_formed_and_names_nothing_outside(page):
     assert faults_of(page) == [] and outside(page) == []
     assert page.count("<caption") == page.count("<table") and page.startswith("<!doctype html>")
+
+
+def test_the_marks_are_named_in_terms_of_statistics(monkeypatch):
+    monkeypatch.setitem(synthetic.METHODS, "twin", synthetic.METHODS["mmps"])
+    found = [r for problem in ("box", "blur") for r in records(problem, n=3, methods=["mmps", "twin"], pictures=False)]
+    page = render(pool(found), FACTS)
+    assert "ring: no significant difference from it" in page
+    assert 'aria-label="best"' in page and 'aria-label="no significant difference from the best"' in page
 
 
 def test_these_checks_see_a_wrong_page(page):

@@ -100,4 +100,4 @@ def test_deepinvs_methods_give_what_they_give_natively(name):
             found.append(SAMPLERS[name](network)(Y, physics, **arguments))
     native, prior_only, both = found
     assert (prior_only - both).norm() < 1e-5 * native.norm()  # the operator
-    assert (native - both).norm() < 1e-2 * native.norm()  # the prior, whose levels go through times in float64
+    assert (native - both).norm() < 5e-4 * native.norm()  # the prior, whose levels go through times in float64
