@@ -62,8 +62,8 @@ BY_NAME = {  # files that import by a name in a text; nothing else may, where ar
     "benchmarks.peers.base",  # other toolkits
 }
 OPTIONAL = {
-    "PIL", "deepinv", "diffusers", "huggingface_hub", "lpips", "matplotlib", "scipy", "skimage", "tifffile",
-    "torchvision",
+    "PIL", "astropy", "deepinv", "diffusers", "finufft", "huggingface_hub", "lpips", "matplotlib", "nibabel", "pydicom",
+    "scipy", "skimage", "tifffile", "torchvision",
 }  # fmt: skip
 
 
