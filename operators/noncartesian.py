@@ -126,9 +126,11 @@ class NonCartesian(LinearOperator):
         return y.squeeze(1) if self.coils is None else y
 
     def adjoint(self, y: Tensor) -> Tensor:
-        size = self.event_shape_of(tuple(y.shape[1:]))[-2:]
+        height, width = self.event_shape_of(tuple(y.shape[1:]))[-2:]
         z = y.unsqueeze(1) if self.coils is None else y
-        return self._combined(adjoint_nufft(torch.complex(z[..., 0, :], z[..., 1, :]), self.trajectory, size))
+        return self._combined(
+            adjoint_nufft(torch.complex(z[..., 0, :], z[..., 1, :]), self.trajectory, (height, width))
+        )
 
     def gram(self, x: Tensor) -> Tensor:
         """A^T A x, (N, *E) -> (N, *E), by Fourier transforms of twice the size (Toeplitz)."""
@@ -156,8 +158,14 @@ class NonCartesian(LinearOperator):
         if not rtol > REACHED:
             return super().solve_gram(y, r2)
         r2, s2 = column(r2, b), column(variance, b)
-        steps = {"rtol": min(rtol, 1e-3), "max_steps": self.cg_steps, "what": "NonCartesian.solve_gram"}
-        w = solve(lambda x: r2 * self.gram(x) + s2 * x, b, precondition=self._nearly_inverse(r2, s2), **steps)
+        w = solve(
+            lambda x: r2 * self.gram(x) + s2 * x,
+            b,
+            rtol=min(rtol, 1e-3),
+            max_steps=self.cg_steps,
+            what="NonCartesian.solve_gram",
+            precondition=self._nearly_inverse(r2, s2),
+        )
         return ((rest - self(r2 * w)) / column(variance, rest)).to(y.dtype)
 
     def _nearly_inverse(self, r2: Tensor, s2: Tensor) -> Map:

@@ -49,11 +49,11 @@ def spiral_trajectory(shape: Shape, interleaves: int, turns: float | None = None
     interleaves = count("spiral: interleaves", interleaves, most=2**17)
     side = max(plane(shape))
     turns = side / (2 * interleaves) if turns is None else number("spiral: turns", turns, "(0, 100000]")
-    t = np.linspace(0, 1, FINE)
-    length = np.concatenate([[0], np.hypot(*np.diff(_spiral(t, turns), axis=0).T).cumsum()])
+    share = np.linspace(0, 1, FINE)
+    length = np.concatenate([[0], np.hypot(*np.diff(_spiral(share, turns), axis=0).T).cumsum()])
     needed = math.ceil(2 * side * length[-1])
-    samples = needed if samples is None else count("spiral: samples", samples, most=MOST // interleaves)
-    k = _spiral(np.interp(np.linspace(0, length[-1], samples, endpoint=False), length, t), turns)
+    placed = needed if samples is None else count("spiral: samples", samples, most=MOST // interleaves)
+    k = _spiral(np.interp(np.linspace(0, length[-1], placed, endpoint=False), length, share), turns)
     angle = 2 * GOLDEN * torch.arange(interleaves, dtype=torch.float64)[:, None]
     row, column = torch.from_numpy(k).unbind(-1)
     return torch.stack(
@@ -61,9 +61,9 @@ def spiral_trajectory(shape: Shape, interleaves: int, turns: float | None = None
     ).reshape(-1, 2)
 
 
-def _spiral(t: np.ndarray, turns: float) -> np.ndarray:
-    angle = 2 * math.pi * turns * t
-    return EDGE * t[:, None] * np.stack([np.sin(angle), np.cos(angle)], -1)
+def _spiral(share: np.ndarray, turns: float) -> np.ndarray:
+    angle = 2 * math.pi * turns * share
+    return EDGE * share[:, None] * np.stack([np.sin(angle), np.cos(angle)], -1)
 
 
 def checked_trajectory(name: str, value: object) -> Tensor:

@@ -108,7 +108,9 @@ def solve(
     ] = None,
     window: Annotated[
         str | None,
-        typer.Option(help="in place of --range: file, what it states, or percentiles, .5 and 99.5 of its values"),
+        typer.Option(
+            help="in place of --range: file, what it states; prior, the units of --prior; or percentiles, .5 and 99.5"
+        ),
     ] = None,
 ) -> None:
     """Draw posterior samples for your image: degraded by the operator here, or measured already (--measured).

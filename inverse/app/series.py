@@ -9,11 +9,13 @@ from inverse.app.files import dicom, fits, nifti, tiff
 from inverse.app.files.volume import Volume
 from inverse.solution import Solution
 from operators import Operator
+from priors import Units
 from priors.decoded import Decoded
 from priors.files import regular
 
 SHARES = (0.5, 99.5)  # percentiles that are black and white
-WINDOWS = ("file", "percentiles")
+WINDOWS = ("file", "prior", "percentiles")
+UNSTATED = ("", "US")  # units of a file: DICOM's US is unspecified
 SLACK = 1e-6
 
 
@@ -34,10 +36,12 @@ def opened(path: Path, scaled: bool) -> Volume | None:
     return None
 
 
-def scale(volume: Volume, given: tuple[float, float] | None, window: str | None) -> tuple[float, float, str]:
+def scale(
+    volume: Volume, given: tuple[float, float] | None, window: str | None, known: Units | None = None
+) -> tuple[float, float, str]:
     """Which values are black and white, and how that was decided.
 
-    Arguments: volume; given: --range; window: --window, "file" or "percentiles".
+    Arguments: volume; given: --range; window: --window, one of `WINDOWS`; known: the units of the prior.
     Raises: ValueError if neither is given and the values do not determine it, or if both are; an empty range.
     """
     values = volume.slices
@@ -50,10 +54,16 @@ def scale(volume: Volume, given: tuple[float, float] | None, window: str | None)
         raise ValueError(f"--window {window!r}: expected one of {', '.join(WINDOWS)}")
     if window == "file" and volume.window is None:
         raise ValueError(f"--window file: {volume.path} states none; use --range LOW HIGH, or --window percentiles")
+    if window == "prior" and known is None:
+        raise ValueError("--window prior: give a --prior that has units, such as ct; this one states none")
+    if window == "prior" and known is not None and volume.units not in (*UNSTATED, known.name):
+        raise ValueError(f"{volume.path} is in {volume.units}, the prior in {known.name}: give --range LOW HIGH")
     if given is not None:
         (black, white), how = given, "--range"
     elif window == "file" and volume.window is not None:
         (black, white), how = volume.window, "the file's window"
+    elif window == "prior" and known is not None:
+        (black, white), how = (known.zero, known.one), f"the units of the prior, {known.name}"
     elif window == "percentiles":
         (black, white), how = percentiles, f"percentiles {SHARES[0]:g} and {SHARES[1]:g} of all values"
     elif volume.bounds is not None:
@@ -64,7 +74,7 @@ def scale(volume: Volume, given: tuple[float, float] | None, window: str | None)
         stated = "" if volume.window is None else ", --window file ({:.6g} to {:.6g})".format(*volume.window)
         raise ValueError(
             f"{volume.path} has values from {low:.6g} to {high:.6g}{units}, and which of them are black and white is "
-            f"not known: give --range LOW HIGH{stated}, or --window percentiles "
+            f"not known: give --range LOW HIGH{stated}, --window prior for a prior with units, or --window percentiles "
             f"({percentiles[0]:.6g} to {percentiles[1]:.6g})"
         )
     if not (np.isfinite([black, white]).all() and white > black):

@@ -56,7 +56,8 @@ def solve(image: Path, out: Path, asked: SolveOptions) -> None:
 
 def _solve_volume(volume: Volume, out: Path, asked: SolveOptions) -> None:
     """Solve for every slice into a subfolder, as its own measurement, and write the results in the file's format."""
-    black, white, how = series.scale(volume, asked.range, asked.window)
+    units = priors.load(asked.prior, config=asked.config).units if asked.window == "prior" and asked.prior else None
+    black, white, how = series.scale(volume, asked.range, asked.window, units)
     shown = series.pictures(volume, black, white, how)
     folders = [out / f"slice-{n:03d}" for n in range(len(shown))]
     _show({"file": f"{volume.path.name}, {volume.kind}: {len(shown)} slices", "range": how})

@@ -39,6 +39,7 @@ def read(path: Path) -> Volume:
     """
     need("pydicom", path, KIND)
     import pydicom
+    from pydicom import uid as uids
 
     places = sorted(p for p in path.iterdir() if _is_dicom(p)) if path.is_dir() else [path]
     sets: list[tuple[Path, Any]] = []
@@ -65,15 +66,15 @@ def read(path: Path) -> Volume:
 
     def write(folder: Path, name: str, slices: np.ndarray, spread: bool) -> Path:
         target = folder / (name if path.is_dir() else f"{name}.dcm")
-        uid = pydicom.uid.generate_uid(entropy_srcs=[str(sets[0][1].get("SeriesInstanceUID", path)), name])
+        uid = uids.generate_uid(entropy_srcs=[str(sets[0][1].get("SeriesInstanceUID", path)), name])
         ends = np.cumsum(frames)
         for (place, found), start, end in zip(sets, [0, *ends[:-1]], ends, strict=True):
             made = _like(found, slices[start:end], name, spread, float(slices.max()))
             made.SeriesInstanceUID = uid
-            made.SOPInstanceUID = pydicom.uid.generate_uid(entropy_srcs=[str(found.get("SOPInstanceUID", place)), name])
+            made.SOPInstanceUID = uids.generate_uid(entropy_srcs=[str(found.get("SOPInstanceUID", place)), name])
             made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
             if made.file_meta.TransferSyntaxUID.is_compressed:
-                made.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+                made.file_meta.TransferSyntaxUID = uids.ExplicitVRLittleEndian
             with atomic(target / place.name if path.is_dir() else target) as temporary:
                 pydicom.dcmwrite(temporary, made, enforce_file_format=True)
         return target

@@ -26,7 +26,7 @@ def read(path: Path) -> Volume:
         if not isinstance(image, nibabel.Nifti1Image):  # Nifti2Image derives from it
             raise ValueError(f"it is {type(image).__name__}")
         shape = tuple(image.shape)
-        check_values(path, KIND, image.get_data_dtype(), shape)
+        check_values(path, KIND, np.dtype(image.get_data_dtype()), shape)
         if len(shape) < 2:
             raise ValueError(f"shape {shape}: expected two to four axes")
         values = np.asarray(image.get_fdata(dtype=np.float64)).reshape(*shape[:2], -1)

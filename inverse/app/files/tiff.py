@@ -1,7 +1,7 @@
 """TIFF stacks, of ImageJ and as OME-TIFF, with the size of their pixels."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ def read(path: Path) -> Volume:
 
 
 @contextmanager
-def _complaints() -> Iterator[list[str]]:
+def _complaints() -> Generator[list[str]]:
     """The errors that tifffile logs, in place of raising them, for truncated files."""
 
     class Kept(logging.Handler):

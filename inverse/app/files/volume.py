@@ -1,7 +1,7 @@
 """What a file of another field holds: slices in its own units, and how to write others like it."""
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +52,7 @@ def need(package: str, path: Path, kind: str) -> None:
 
 
 @contextmanager
-def readable(path: Path, kind: str) -> Iterator[None]:
+def readable(path: Path, kind: str) -> Generator[None]:
     """A block that reads a file by a library: whatever it raises becomes a FileError."""
     try:
         yield

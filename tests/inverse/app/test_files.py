@@ -1,6 +1,7 @@
 """Files of scanners, microscopes and telescopes, made by their own libraries: in by the command line, and out."""
 
 import gzip
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 from inverse.app import series
 from inverse.app.cli import app
 from inverse.app.files import dicom, fits, nifti, tiff
+from priors import Units
 
 nibabel = pytest.importorskip("nibabel", reason="nibabel (extra files)")
 pydicom = pytest.importorskip("pydicom", reason="pydicom (extra files)")
@@ -83,6 +85,11 @@ def test_the_window_of_a_file_and_percentiles(tmp_path):
     found = nifti.read(tmp_path / "scan.nii")
     assert series.scale(found, None, "file")[:2] == (-1000, 1000)
     assert series.scale(found, None, "percentiles")[:2] == tuple(np.percentile(found.slices, (0.5, 99.5)))
+    assert series.scale(found, None, "prior", Units("HU", -1024.0, 3071.0))[:2] == (-1024, 3071)
+    with pytest.raises(ValueError, match="is in adu, the prior in HU"):
+        series.scale(replace(found, units="adu"), None, "prior", Units("HU", -1024.0, 3071.0))
+    with pytest.raises(ValueError, match="give a --prior that has units"):
+        series.scale(found, None, "prior")
     with pytest.raises(ValueError, match="--range and --window were both given"):
         series.scale(found, (0, 1), "file")
     for given in ((5.0, 5.0), (0.0, float("nan"))):
@@ -286,7 +293,7 @@ def test_measured_slices(tmp_path):
     ("name", "make", "fragment"),
     [
         ("a.nii", lambda p: a_nifti(p), "from -1000 to 1000, and which of them are black and white is not known"),
-        ("a.nii", lambda p: a_nifti(p), "--window file (-1000 to 1000), or --window percentiles"),
+        ("a.nii", lambda p: a_nifti(p), "--window file (-1000 to 1000), --window prior for a prior with units"),
         ("a.nii", lambda p: p.write_bytes(b"not a volume"), "is not a readable NIfTI file"),
         ("a.nii.gz", lambda p: p.write_bytes(gzip.compress(b"0" * 400)), "is not a readable NIfTI file"),
         ("a.fits", lambda p: p.write_bytes(b"SIMPLE  =" + 100 * b" "), "is not a readable FITS file"),
