@@ -202,8 +202,8 @@ def run_noncartesian(
         f"{images} brain slices of {SIDE} x {SIDE} pixels, the test pictures of prior `{PRIOR}`; {COILS} simulated "
         f"coils, noise of standard deviation {SIGMA} in both parts of every sample. Means over pictures, of PSNR with "
         "the 95 % bootstrap interval. CRPS of a single estimate is its mean absolute error. CG-SENSE is given the "
-        "number of steps that is best for each picture, which needs the truth. TV-SENSE takes 1000 primal-dual steps: where "
-        "its chi^2 is above 1 it has not converged. Seconds: processor time per estimate or per sample."
+        "number of steps that is best for each picture, which needs the truth. TV-SENSE takes 1000 primal-dual steps: "
+        "where its chi^2 is above 1 it has not converged. Seconds: processor time per estimate or per sample."
     )
     finish("noncartesian", "k-space off the grid", run(images, samples, seed, work), notes, out, images=images,
             samples=samples, seed=seed)  # fmt: skip
