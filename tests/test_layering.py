@@ -39,7 +39,7 @@ APP = (  # inside `inverse.app`, likewise; files of one room may use each other
     {"files"},
     {"deepinv", "devices", "figures", "kspace_checks", "options", "tables"},
     {"fastmri"},
-    {"reconstruction", "scan_noise"},
+    {"raw", "reconstruction", "scan_noise"},
     {"demo", "page", "scan"},
     {"arguments"},
     {"operator_values"},
@@ -63,8 +63,8 @@ BY_NAME = {  # files that import by a name in a text; nothing else may, where ar
     "benchmarks.peers.base",  # other toolkits
 }
 OPTIONAL = {
-    "PIL", "astropy", "deepinv", "diffusers", "finufft", "huggingface_hub", "lpips", "matplotlib", "nibabel", "pydicom",
-    "scipy", "skimage", "tifffile", "torchvision",
+    "PIL", "astropy", "deepinv", "diffusers", "finufft", "huggingface_hub", "ismrmrd", "lpips", "matplotlib", "nibabel",
+    "pydicom", "scipy", "skimage", "tifffile", "torchvision",
 }  # fmt: skip
 
 

@@ -198,7 +198,9 @@ def list_methods() -> None:
 def scan(
     file: Annotated[
         Path,
-        typer.Argument(help="HDF5 as of fastMRI: kspace (slices, H, W) or (slices, coils, H, W); mask, sensitivity"),
+        typer.Argument(
+            help="HDF5 as of fastMRI: kspace (slices, H, W) or (slices, coils, H, W); mask, sensitivity; or ISMRMRD"
+        ),
     ],
     prior: Annotated[str, typer.Option(help="name of a shipped prior or a checkpoint folder")] = "brain-mri",
     out: Annotated[Path, typer.Option(help="output folder")] = Path("reconstruction"),
