@@ -31,6 +31,7 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
     "large": "benchmarks.trained.large:run_large",
     "plan": "benchmarks.trained.plan_accuracy:run_plan",
     "precision": "benchmarks.trained.precision:run_precision",
+    "noncartesian": "benchmarks.trained.noncartesian:run_noncartesian",
     "efficiency": "benchmarks.trained.efficiency:run_efficiency",
     "batches": "benchmarks.trained.batches:run_batches",
     "noise-level": "benchmarks.trained.noise_level:run_noise_level",

@@ -66,6 +66,7 @@ OPERATORS: dict[str, Callable[[], Picture]] = {
         "mmps",
     ),
     "masking": lambda: ("natural", operators.Masking.random(COLOUR, keep=0.3, noise=NOISE), "mmps"),
+    "noncartesian": lambda: ("brain-mri", operators.NonCartesian.radial((1, 64, 64), 33, noise=NOISE), "mmps"),
     "phase_retrieval": lambda: (
         "fashion-mnist",
         operators.PhaseRetrieval(2.0, noise=GaussianNoise(0.1)),
@@ -122,6 +123,8 @@ def seen(operator: Operator, y: Tensor, event_shape: tuple[int, ...]) -> Tensor:
     if y.is_floating_point() and y.ndim == 4 and y.shape[1] in (1, 3):
         return y[0] / max(1.0, y.max().item())
     operator = operator.at(event_shape)
+    if isinstance(operator, operators.NonCartesian):
+        return operator.gridding(y)[0]
     if isinstance(operator, operators.LinearOperator):
         return operator.pinv(y)[0]
     return torch.ones(1, SIDE, SIDE)  # a label

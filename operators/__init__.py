@@ -22,6 +22,7 @@ from .linear import LinearMap
 from .linear_operator import LinearOperator
 from .masking import Masking
 from .noise import Categorical, GaussianNoise, Noise, PoissonGaussianNoise, PoissonNoise, RicianNoise, SpeckleNoise
+from .noncartesian import NonCartesian
 from .phase_retrieval import PhaseRetrieval
 from .radon import Radon, TransposedSinogram
 from .registry import available, get, make, register
@@ -53,6 +54,7 @@ __all__ = [
     "Linearization",
     "Masking",
     "Noise",
+    "NonCartesian",
     "NotConverged",
     "Operator",
     "OperatorCheckError",

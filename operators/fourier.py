@@ -73,14 +73,9 @@ class Fourier(LinearOperator):
                 f"Fourier: expected a mask (H, W) or (B, H, W), given one of shape {tuple(mask.shape)}; "
                 "operators.sampling has functions to make one"
             )
-        self.channels, self.coils = channels, None
-        maps = torch.ones(1, 1, 1, dtype=torch.complex64)
-        if sensitivities is not None:
-            maps = _finite("sensitivities", sensitivities, 3, complex_=True)
-            self.coils = maps.shape[-3]
-        if phase is not None:
-            phase = _finite("phase", phase, 2, complex_=False)
-            maps = maps * torch.polar(torch.ones_like(phase), phase).unsqueeze(-3)
+        self.channels = channels
+        maps = coil_maps("Fourier", sensitivities, phase)
+        self.coils = None if sensitivities is None else maps.shape[-3]
         self.batched_buffer("maps", maps, 3)
         axes = 1 if self.coils is None else 2  # axes of a measurement before its pixels
         self.batched_buffer("mask", mask.bool().reshape(*mask.shape[:-2], *[1] * axes, *mask.shape[-2:]), axes + 2)
@@ -109,7 +104,7 @@ class Fourier(LinearOperator):
             seed: of the choice.
             coils: number of simulated coils (`operators.coils.smooth_sensitivities`); None: a single uniform coil.
         """
-        event_shape = _pictures(event_shape)
+        event_shape = pictures(event_shape)
         mask = sampling.cartesian(event_shape[-2:], acceleration, calibration, kind, seed)
         return cls._simulated(event_shape, mask, coils, noise)
 
@@ -119,7 +114,7 @@ class Fourier(LinearOperator):
 
         Arguments: event_shape, coils: as `cartesian`; spokes: their number.
         """
-        event_shape = _pictures(event_shape)
+        event_shape = pictures(event_shape)
         return cls._simulated(event_shape, sampling.radial(event_shape[-2:], spokes), coils, noise)
 
     @classmethod
@@ -137,7 +132,7 @@ class Fourier(LinearOperator):
         Arguments: event_shape, coils: as `cartesian`; acceleration: number of points over the number measured;
         calibration: sides of the fully sampled central rectangle, as fractions; seed: of the points.
         """
-        event_shape = _pictures(event_shape)
+        event_shape = pictures(event_shape)
         mask = sampling.poisson_disc(event_shape[-2:], acceleration, calibration, seed)
         return cls._simulated(event_shape, mask, coils, noise)
 
@@ -256,24 +251,41 @@ class RealFourier(Fourier, SVDOperator):
         return divide(z, self.spectrum(z))
 
 
+def coil_maps(name: str, sensitivities: Any, phase: Any) -> Tensor:
+    """The factors of an image in every coil, S_c e^(i phase), complex (coils, H, W) or (B, coils, H, W); (1, 1, 1)
+    without either. Arguments as of `Fourier`; name: of the operator, for messages.
+
+    Raises: TypeError for sensitivities that are not complex; ValueError for other axes and numbers that are not finite.
+    """
+    maps = torch.ones(1, 1, 1, dtype=torch.complex64)
+    if sensitivities is not None:
+        maps = _finite(f"{name}: sensitivities", sensitivities, 3, complex_=True)
+    if phase is not None:
+        phase = _finite(f"{name}: phase", phase, 2, complex_=False)
+        maps = maps * torch.polar(torch.ones_like(phase), phase).unsqueeze(-3)
+    return maps
+
+
 def _finite(name: str, value: Any, axes: int, complex_: bool) -> Tensor:
     """A checked parameter with that many axes, or with a leading axis of measurements."""
-    value = tensor(f"Fourier: {name}", value, complex_=True)
+    value = tensor(name, value, complex_=True)
     if value.is_complex() != complex_:
         raise TypeError(
-            f"Fourier: {name} are {value.dtype}, expected {'complex' if complex_ else 'real'} values; "
+            f"{name} are {value.dtype}, expected {'complex' if complex_ else 'real'} values; "
             "convert with torch.complex(real, imaginary) or torch.angle(z)"
         )
     if value.ndim not in (axes, axes + 1):
+        operator, _, what = name.partition(": ")
         raise ValueError(
-            f"Fourier: expected {name} ({'coils, ' * (axes - 2)}H, W), or with a batch axis before "
+            f"{operator}: expected {what} ({'coils, ' * (axes - 2)}H, W), or with a batch axis before "
             f"these, given shape {tuple(value.shape)}"
         )
     return value
 
 
-def _pictures(event_shape: Any) -> Shape:
-    found = shape("Fourier: event_shape", event_shape)
+def pictures(event_shape: Any, name: str = "Fourier") -> Shape:
+    """A checked event shape (1, H, W) or (2, H, W); name: of the operator, for messages."""
+    found = shape(f"{name}: event_shape", event_shape)
     if len(found) != 3 or found[0] > 2:
-        raise ValueError(f"Fourier: event_shape = {found}: expected (1, H, W), or (2, H, W) for complex pictures")
+        raise ValueError(f"{name}: event_shape = {found}: expected (1, H, W), or (2, H, W) for complex pictures")
     return found

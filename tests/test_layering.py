@@ -35,16 +35,17 @@ LEVELS = (  # inside `inverse`: a room imports from the levels above it in this 
     {"app"},
     {"scans"},
 )
-APP = (  # inside `inverse.app`, likewise
+APP = (  # inside `inverse.app`, likewise; files of one room may use each other
+    {"files"},
     {"deepinv", "devices", "figures", "kspace_checks", "options", "tables"},
     {"fastmri"},
-    {"reconstruction", "scan_noise"},
+    {"raw", "reconstruction", "scan_noise"},
     {"demo", "page", "scan"},
     {"arguments"},
     {"operator_values"},
     {"operator_text"},
     {"photo_shape"},
-    {"operator_help", "photo"},
+    {"operator_help", "photo", "series"},
     {"listings", "solving", "unconditional"},
     {"cli"},
 )
@@ -62,8 +63,8 @@ BY_NAME = {  # files that import by a name in a text; nothing else may, where ar
     "benchmarks.peers.base",  # other toolkits
 }
 OPTIONAL = {
-    "PIL", "deepinv", "diffusers", "huggingface_hub", "lpips", "matplotlib", "scipy", "skimage", "tifffile",
-    "torchvision",
+    "PIL", "astropy", "deepinv", "diffusers", "finufft", "huggingface_hub", "ismrmrd", "lpips", "matplotlib", "nibabel",
+    "pydicom", "scipy", "skimage", "tifffile", "torchvision",
 }  # fmt: skip
 
 
@@ -143,7 +144,8 @@ def wrong_package(i: Import) -> bool:
 
 def wrong_level(i: Import) -> bool:
     if i.module.startswith("inverse.app") and i.target.startswith("inverse.app."):
-        return level(i.target, APP, "inverse.app") >= level(i.module, APP, "inverse.app")
+        within = i.module.split(".")[:3] == i.target.split(".")[:3] and i.target.count(".") > 2
+        return level(i.target, APP, "inverse.app") >= level(i.module, APP, "inverse.app") and not within
     room, theirs = i.module.split(".")[1:2], i.target.split(".")[1:2]
     within = room == theirs and i.target.count(".") > 1  # a package gathers its own files, which may use each other
     return level(i.target) >= level(i.module) and not within

@@ -50,6 +50,9 @@ OPERATORS: dict[str, Callable[[Shape], Operator | None]] = {
     "fourier": lambda shape: (
         operators.Fourier.cartesian(shape, 2, noise=GaussianNoise(0.02)) if shape[0] == 1 else None
     ),
+    "noncartesian": lambda shape: (
+        operators.NonCartesian.radial(shape, 2 * max(shape), noise=GaussianNoise(0.02)) if shape[0] == 1 else None
+    ),
     "radon": lambda shape: operators.Radon(20, noise=GaussianNoise(0.1)) if shape[1] == shape[2] else None,
     "transmission": lambda shape: operators.Transmission(PoissonNoise(1000.0)),
     "compressed_sensing": lambda shape: operators.CompressedSensing(0.3, noise=GaussianNoise(0.02)),

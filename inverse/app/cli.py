@@ -61,7 +61,8 @@ def solve(
     image: Annotated[
         Path,
         typer.Argument(
-            help="a PNG, JPEG or TIFF, or a folder of them; with --measured, measurements: the same or .npy (1, *M)"
+            help="a PNG, JPEG or TIFF, or a folder of them; NIfTI, FITS, DICOM (a file, or the folder of a series), a "
+            "TIFF stack; with --measured, measurements: the same or .npy (1, *M)"
         ),
     ],
     operator: Annotated[
@@ -101,6 +102,16 @@ def solve(
     dry: Annotated[bool, typer.Option(help="print the plan and its estimated time, then exit")] = False,
     why: Annotated[bool, typer.Option("--why", help="print the evidence behind the choice of --method auto")] = False,
     overwrite: Annotated[bool, typer.Option(help="replace samples of another problem in the output folder")] = False,
+    range_: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--range", metavar="LOW HIGH", help="black and white of NIfTI, FITS, DICOM or TIFF, in its units"),
+    ] = None,
+    window: Annotated[
+        str | None,
+        typer.Option(
+            help="in place of --range: file, what it states; prior, the units of --prior; or percentiles, .5 and 99.5"
+        ),
+    ] = None,
 ) -> None:
     """Draw posterior samples for your image: degraded by the operator here, or measured already (--measured).
 
@@ -115,6 +126,7 @@ def solve(
             operator=operator, sigma=sigma, prior=prior, config=config, samples=samples, method=method, budget=budget,
             steps=steps, antithetic=antithetic, seed=seed, measured=measured, resize=resize, size=size, tile=tile,
             memory=memory, device=device, precision=precision, dry=dry, why=why, overwrite=overwrite,
+            range=range_, window=window,
         ),
     )  # fmt: skip
 
@@ -186,7 +198,9 @@ def list_methods() -> None:
 def scan(
     file: Annotated[
         Path,
-        typer.Argument(help="HDF5 as of fastMRI: kspace (slices, H, W) or (slices, coils, H, W); mask, sensitivity"),
+        typer.Argument(
+            help="HDF5 as of fastMRI: kspace (slices, H, W) or (slices, coils, H, W); mask, sensitivity; or ISMRMRD"
+        ),
     ],
     prior: Annotated[str, typer.Option(help="name of a shipped prior or a checkpoint folder")] = "brain-mri",
     out: Annotated[Path, typer.Option(help="output folder")] = Path("reconstruction"),

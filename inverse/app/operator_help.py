@@ -50,6 +50,11 @@ EXAMPLES = {  # two each: a picture that is degraded here, and an existing measu
         f"y.npy --measured --operator linear:matrix=matrix.npy {GREY} --sigma 0.05",
     ),
     "masking": ("photo.png --operator masking:keep=0.5", "seen.png --measured --operator masking:file=mask.png"),
+    "noncartesian": (
+        "brain.png --operator noncartesian.radial:spokes=25 --prior brain-mri --resize",
+        "kspace.npy --measured --operator noncartesian:trajectory=trajectory.npy --prior brain-mri --size 64x64 "
+        "--sigma 0.02",
+    ),
     "phase_retrieval": (
         f"shirt.png --operator phase_retrieval {GREY} --resize",
         f"y.npy --measured --operator phase_retrieval:oversampling=2 {GREY} --sigma 0.02",

@@ -61,3 +61,5 @@ class SolveOptions:
     dry: bool
     why: bool
     overwrite: bool
+    range: tuple[float, float] | None = None
+    window: str | None = None

@@ -40,7 +40,7 @@ class Problem:
     Attributes: prior; operator; y (1, *M); truth (1, *E), or None for an existing measurement; sigma; facts:
     descriptions of picture, prior, operator, sigma and tiles for the user; identity: what the samples depend on besides
     the tensors of prior and operator, y and sigma; dtype: of the picture's file, such as "uint16"; caution: if the
-    operator was drawn at random.
+    operator was drawn at random; number: of the measurement among others, such as that of a slice.
     """
 
     prior: Prior
@@ -52,6 +52,7 @@ class Problem:
     identity: tuple[Any, ...] = ()
     dtype: str = "uint8"
     caution: str = ""
+    number: int = 0
 
     def key(self, chosen: Plan | Decision, seed: int) -> str:
         """A key of the problem: a hash of all that its samples depend on, except their number."""
@@ -92,6 +93,8 @@ def pose(
     memory: float = math.inf,
     size: str | None = None,
     device: str | None = None,
+    picture: Decoded | None = None,
+    number: int = 0,
 ) -> Problem:
     """The problem of a command line. Choices made here are described in `Problem.facts`.
 
@@ -100,7 +103,8 @@ def pose(
     for auto with ``measured`` and .05 otherwise; prior: as `priors.load`, or None to choose by size; config: of the
     prior; seed: of the simulated noise; resize: to the prior's size; tile: tile size in pixels, None for no tiles if
     ``memory`` (bytes) suffices; size: of the image, HEIGHTxWIDTH or CHANNELSxHEIGHTxWIDTH, None if operator or prior
-    determine it; device: of the prior, everything else is on the CPU.
+    determine it; device: of the prior, everything else is on the CPU; picture: the file's content, if it was read
+    before; number: of the measurement among others, which have noise of their own.
     Raises: FileNotFoundError; ValueError for input that cannot be read, is inconsistent, or does not allow an estimate.
     """
     if not measured and path.suffix.lower() == ".npy":
@@ -111,8 +115,9 @@ def pose(
             f"{what} requires --measured: without it the measurement is simulated, and --sigma takes a number"
         )
     stated = named(operator, measured)
-    picture = None if path.suffix.lower() == ".npy" else decode(path).opaque()
-    given = _given(path, picture, measured)
+    read = picture is not None
+    picture = picture or (None if path.suffix.lower() == ".npy" else decode(path).opaque())
+    given = _given(path, picture, measured or read)
     if len(given) != 1:
         raise ValueError(f"{path} has {len(given)} measurements: expected one, of shape (1, *M); solve them one by one")
     p = priors.load(prior, config=config, device=device) if prior else None
@@ -126,32 +131,33 @@ def pose(
     if not resize and p.least_size is not None:  # the prior serves any size
         p = p.resized((p.event_shape[0], *shape[1:]))
     estimated = measured and sigma in (None, "auto")
-    number = 1.0 if estimated else _number(SIGMA if sigma is None else sigma)
-    op = stated.build(number, p.event_shape)
+    level = 1.0 if estimated else _number(SIGMA if sigma is None else sigma)
+    op = stated.build(level, p.event_shape)
     if measured:
         check_shape(path, given, op, p.event_shape)
         op.validate_y(given, tuple(p.event_shape))
     how = "as requested" if sigma else "the default for a simulated measurement: set it by --sigma"
     if "gaussian" not in op.noise.capabilities:
-        number, how = 0.0, f"none: the noise is {type(op.noise).__name__}"
+        level, how = 0.0, f"none: the noise is {type(op.noise).__name__}"
     elif estimated:
-        number, how = _estimated(path, given, op)
-        op = stated.build(number, p.event_shape)
+        level, how = _estimated(path, given, op, read)
+        op = stated.build(level, p.event_shape)
     truth = None if measured or picture is None else as_event(picture, p.event_shape, resize)
-    y = given if truth is None else op.measure(truth, seed=seed)
+    y = given if truth is None else op.measure(truth, seed=seed + number)
     p, tiles = _tiled(p, tile, memory)
-    notes = () if picture is None else picture.notes
+    notes, file = () if picture is None else picture.notes, picture.name if read and picture else path.name
     facts = {
-        "picture": "; ".join([_described(path.name, given, p.event_shape, measured), *notes]),
+        "picture": "; ".join([_described(file, given, p.event_shape, measured), *notes]),
         "prior": f"{name}, {why}; pictures of {' x '.join(map(str, p.event_shape[1:]))} pixels",
         "operator": f"{operator}: {stated.used()}; {_numbers(op, y)}",
-        "sigma": f"{number:.4g}, {how}",
+        "sigma": f"{level:.4g}, {how}",
         "tiles": tiles,
     }
     facts = {name: printable(text) for name, text in facts.items()}
     identity = (name, config, tuple(p.event_shape), stated.identity, p.tile if isinstance(p, Tiled) else None)
+    identity += (number,) if number else ()
     dtype = "uint8" if picture is None else picture.values.dtype.name
-    return Problem(p, op, y, truth, number, facts, identity, dtype, stated.caution if measured else "")
+    return Problem(p, op, y, truth, level, facts, identity, dtype, stated.caution if measured else "", number)
 
 
 def _numbers(operator: Operator, y: Tensor) -> str:
@@ -208,7 +214,10 @@ def draw(
         given = (problem.prior, problem.operator, problem.y, n, chosen.method, chosen.n_steps, seed, chosen.rows)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PoorFit)  # the command line examines all samples at the end
-            more = solve_there(*given, progress=progress, first=done, antithetic=chosen.antithetic)
+            more = solve_there(
+                *given, progress=progress, first=done, antithetic=chosen.antithetic,
+                numbers=[problem.number] if problem.number else None,
+            )  # fmt: skip
         more = replace(more, reason=chosen.reason)
         solution = more if solution is None else solution.followed_by(more)
         held = {"y": problem.y, "mean": solution.mean}
@@ -223,12 +232,12 @@ def draw(
     return solution
 
 
-def _estimated(path: Path, y: Tensor, operator: Operator) -> tuple[float, str]:
+def _estimated(path: Path, y: Tensor, operator: Operator, read: bool = False) -> tuple[float, str]:
     """Sigma by `operators.estimate_sigma`, at least the rounding error of the file; and a description of its source.
 
     JPEG removes the fine detail that the estimate is based on, so its rounding error is added to the estimate.
     """
-    file = Rounding(0.0, "its values") if path.suffix.lower() == ".npy" else rounding(path)
+    file = Rounding(0.0, "its values") if read or path.suffix.lower() == ".npy" else rounding(path)
     floor = file.level or rounding_level(y).item()
     found = estimate_sigma(y, operator, 0.0 if file.hides else floor).item()
     found = math.hypot(found, floor) if file.hides else found

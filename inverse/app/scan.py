@@ -2,6 +2,7 @@
 
 import hashlib
 import warnings
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import cast, get_args
@@ -18,6 +19,7 @@ from inverse.app.fastmri import (
 )
 from inverse.app.figures import Column, drawing, gallery
 from inverse.app.kspace_checks import KSpaceWarning
+from inverse.app.raw import is_raw, read_raw
 from inverse.app.reconstruction import Reconstruction, read_reconstruction, write_reconstruction
 from inverse.app.scan_noise import suspects, with_errors
 from inverse.auto import resolve
@@ -50,7 +52,7 @@ def scan(
         raise ValueError(f"--pattern {pattern!r}: expected one of {', '.join(get_args(Kind))}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", KSpaceWarning)  # every slice is checked again when it is solved
-        total = read_scan(file, [0]).total
+        total = _reader(file)(file, [0]).total
     numbers = range(total) if slices is None else _numbers(slices, total)
     p = priors.load(prior, device=device)
     if len(p.event_shape) != 3 or p.event_shape[0] not in (1, 2):
@@ -141,11 +143,15 @@ def _posed(one: Scan, channels: int, sigma: float | None, accelerated: bool) -> 
         raise ValueError(f"{error}; set the fraction of columns kept in the middle by --calibration") from None
 
 
+def _reader(file: Path) -> Callable[[Path, list[int]], Scan]:
+    return read_raw if is_raw(file) else read_scan
+
+
 def _read(file: Path, n: int) -> tuple[Scan, list[str]]:
     """A slice, and the warnings about its k-space."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", KSpaceWarning)
-        one = read_scan(file, [n])
+        one = _reader(file)(file, [n])
     return one, [str(w.message) for w in caught if issubclass(w.category, KSpaceWarning)]
 
 

@@ -9,8 +9,10 @@ import typer
 from rich.text import Text
 
 import priors
+from inverse.app import series
 from inverse.app.devices import moved
 from inverse.app.figures import drawing
+from inverse.app.files.volume import Volume
 from inverse.app.options import SolveOptions
 from inverse.app.page import page_of, write_folder
 from inverse.app.photo import Problem, draw, finished, pictures_in, pose
@@ -21,6 +23,7 @@ from inverse.plan import plan as make_plan
 from inverse.quality import psnr
 from inverse.solution import Solution
 from inverse.solve.checks import computes_in
+from priors.decoded import Decoded
 from priors.terminal import console, explained, printable, say
 
 
@@ -30,6 +33,12 @@ def solve(image: Path, out: Path, asked: SolveOptions) -> None:
     Raises: typer.Exit with status 2 after a failure, whose reason was printed.
     """
     with explained():
+        volume = series.opened(image, asked.range is not None or asked.window is not None)
+        if volume is not None:
+            _solve_volume(volume, out, asked)
+            return
+        if asked.range is not None or asked.window is not None:
+            raise ValueError(f"{image}: --range and --window are for NIfTI, FITS, DICOM and TIFF files; omit them")
         paths = pictures_in(image, asked.measured) if image.is_dir() else [image]
     failed = []
     for path in paths:
@@ -45,14 +54,33 @@ def solve(image: Path, out: Path, asked: SolveOptions) -> None:
         raise typer.Exit(2)
 
 
-def _solve_one(image: Path, out: Path, asked: SolveOptions) -> None:
-    """Solve for one picture or measurement into a folder."""
+def _solve_volume(volume: Volume, out: Path, asked: SolveOptions) -> None:
+    """Solve for every slice into a subfolder, as its own measurement, and write the results in the file's format."""
+    units = priors.load(asked.prior, config=asked.config).units if asked.window == "prior" and asked.prior else None
+    black, white, how = series.scale(volume, asked.range, asked.window, units)
+    shown = series.pictures(volume, black, white, how)
+    folders = [out / f"slice-{n:03d}" for n in range(len(shown))]
+    _show({"file": f"{volume.path.name}, {volume.kind}: {len(shown)} slices", "range": how})
+    for n, (picture, folder) in enumerate(zip(shown, folders, strict=True)):
+        if len(shown) > 1:
+            say(f"{picture.name}:", "bold")
+        _solve_one(volume.path, folder, asked, picture, n)
+    if asked.dry:
+        return
+    paths = series.write(volume, out, [Solution.load(folder / "solution.h5") for folder in folders], black, white)
+    say(f"mean, standard deviation and samples in the format of {volume.path.name}: {', '.join(map(str, paths))}")
+
+
+def _solve_one(image: Path, out: Path, asked: SolveOptions, picture: Decoded | None = None, number: int = 0) -> None:
+    """Solve for one picture or measurement, or for a slice that was read, into a folder."""
     file = out / "solution.h5"
     with explained():
         problem = pose(
             image, asked.operator, asked.sigma, asked.prior, asked.config, asked.seed, asked.measured, asked.resize,
-            asked.tile, asked.memory * 1e9, asked.size, asked.device,
+            asked.tile, asked.memory * 1e9, asked.size, asked.device, picture, number,
         )  # fmt: skip
+        if picture is not None:
+            series.check_field(problem.operator, image)
         posed = (problem.prior, *moved(problem.prior.device, problem.operator, problem.y))
         given = (*posed, asked.samples, asked.method, asked.steps, asked.seed, None, asked.budget)
         decided = decide(*given, asked.antithetic)
@@ -83,7 +111,7 @@ def _solve_one(image: Path, out: Path, asked: SolveOptions) -> None:
         kept = [*filter(None, [problem.caution]), *cautions]  # the first was printed before
         figures = _figures(solution, problem, chosen, checked) | problem.facts | {"command": command}
         with drawing(out):
-            title = printable(f"{image.name}: {asked.operator}")
+            title = printable(f"{picture.name if picture else image.name}: {asked.operator}")
             write_folder(out, title, solution, problem.y, problem.truth, figures, kept, problem.dtype)
     if problem.truth is not None:
         say(f"PSNR of the posterior mean: {psnr(solution.mean, problem.truth).item():.2f} dB")

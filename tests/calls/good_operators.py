@@ -21,6 +21,7 @@ def linear_operators() -> dict[str, Any]:
         "Radon": operators.Radon(6, 8, noise=G),
         "LinearMap": operators.LinearMap(torch.eye(64), G, (1, 8, 8)),
         "Fourier": operators.Fourier(MASK, noise=G),
+        "NonCartesian": operators.NonCartesian.radial((1, 8, 8), 4, noise=G),
         "CompressedSensing": operators.CompressedSensing(0.5, noise=G, event_shape=(1, 8, 8)),
         "VaryingBlur": operators.VaryingBlur.defocus((1, 8, 8), noise=G),
         "Stack": operators.Stack([Masking(MASK, G), operators.Downsampling(2, G)]),
@@ -113,6 +114,27 @@ def of_operators() -> Iterator[Good]:
             "Fourier.poisson_disc",
             operators.Fourier.poisson_disc,
             {"event_shape": (1, 8, 8), "acceleration": 2.0, "calibration": 0.2, "seed": 0, "coils": None},
+        ),
+        Good(
+            "NonCartesian",
+            operators.NonCartesian,
+            {
+                "trajectory": torch.rand(9, 2, generator=torch.Generator().manual_seed(0)) - 0.5,
+                "sensitivities": torch.ones(2, 8, 8, dtype=torch.complex64),
+                "phase": torch.zeros(8, 8),
+                "channels": 1,
+                "event_shape": (1, 8, 8),
+            },
+        ),
+        Good(
+            "NonCartesian.radial",
+            operators.NonCartesian.radial,
+            {"event_shape": (1, 8, 8), "spokes": 3, "samples": 8, "order": "golden", "coils": 2},
+        ),
+        Good(
+            "NonCartesian.spiral",
+            operators.NonCartesian.spiral,
+            {"event_shape": (1, 8, 8), "interleaves": 3, "turns": 2.0, "samples": 9, "coils": 2},
         ),
         Good(
             "CompressedSensing",

@@ -154,6 +154,31 @@ CASES: dict[str, list[Case]] = {
         Case("Poisson disc", lambda: operators.Fourier.poisson_disc((1, 9, 9), 3, noise=G(0.05)), (1, 9, 9)),
         Case("sigma per entry", lambda: operators.Fourier(mask(6, 5), noise=G(PER_ENTRY, 3), channels=2), (2, 6, 5)),
     ],
+    "noncartesian": [
+        Case("radial, real", lambda: operators.NonCartesian.radial((1, 6, 5), 4, noise=G(0.1)), (1, 6, 5)),
+        Case("spiral, complex", lambda: operators.NonCartesian.spiral((2, 5, 6), 2, noise=G(0.1)), (2, 5, 6)),
+        Case("few points", lambda: operators.NonCartesian(uniform(9, 2) - 0.5, noise=G(0.1)), (1, 4, 5)),
+        Case(
+            "coils, phase",
+            lambda: operators.NonCartesian(uniform(20, 2) - 0.5, COILS, PHASE, noise=G(0.1)),
+            (1, 6, 5),
+        ),
+        Case(
+            "coils batched",
+            lambda: operators.NonCartesian(
+                uniform(24, 2) - 0.5,
+                torch.stack([COILS, COILS.flip(1)]),
+                noise=G(torch.tensor([0.1, 0.2])),
+                channels=2,
+            ),
+            (2, 6, 5),
+        ),
+        Case(
+            "sigma per entry",
+            lambda: operators.NonCartesian(uniform(20, 2) - 0.5, noise=G(0.1 + uniform(2, 20), 2)),
+            (1, 4, 4),
+        ),
+    ],
     "linear": [
         Case("wide", lambda: operators.LinearMap(uniform(4, 9), noise=G(0.1)), (9,)),
         Case("tall", lambda: operators.LinearMap(uniform(9, 4), noise=G(0.1)), (4,)),

@@ -30,6 +30,7 @@ def place(tmp_path_factory):
         imsave(folder / f"{name}.png", (255 * x).astype(np.uint8), check_contrast=False)
     imsave(folder / "mask.png", np.where(np.arange(32)[:, None] + np.zeros(40) < 20, 255, 0).astype(np.uint8))
     np.save(folder / "mask.npy", (np.arange(64) % 4 == 0)[None])
+    np.save(folder / "trajectory.npy", np.random.default_rng(0).uniform(-0.5, 0.5, (900, 2)))
     np.save(folder / "matrix.npy", np.eye(784)[:300] / 2)
     return folder
 
@@ -39,7 +40,7 @@ def measured(text: str, file: str) -> None:
     found = named(text, measured=True)
     shapes = {
         "fourier": (1, 64, 64), "radon": (1, 32, 32), "transmission": (1, 32, 32), "classifier": (1, 28, 28),
-        "linear": (1, 28, 28), "phase_retrieval": (1, 28, 28),
+        "linear": (1, 28, 28), "noncartesian": (1, 64, 64), "phase_retrieval": (1, 28, 28),
     }  # fmt: skip
     shape = shapes.get(found.name, (3, 64, 80) if found.name == "blur" else (3, 32, 40))
     x = torch.rand(1, 1, *shape[1:], generator=torch.Generator().manual_seed(0)).expand(1, *shape)
