@@ -37,7 +37,7 @@ LEVELS = (  # inside `inverse`: a room imports from the levels above it in this 
 )
 APP = (  # inside `inverse.app`, likewise
     {"deepinv", "devices", "figures", "kspace_checks", "options", "tables"},
-    {"fastmri"},
+    {"batch", "fastmri"},
     {"reconstruction", "scan_noise"},
     {"demo", "page", "scan"},
     {"arguments"},
@@ -45,7 +45,7 @@ APP = (  # inside `inverse.app`, likewise
     {"operator_text"},
     {"photo_shape"},
     {"operator_help", "photo"},
-    {"listings", "solving", "unconditional"},
+    {"batching", "listings", "solving", "unconditional"},
     {"cli"},
 )
 FLOORS = {"inverse": 20, "benchmarks": 8}  # package: files and folders with code that it may have at most
@@ -62,7 +62,7 @@ BY_NAME = {  # files that import by a name in a text; nothing else may, where ar
     "benchmarks.peers.base",  # other toolkits
 }
 OPTIONAL = {
-    "PIL", "deepinv", "diffusers", "huggingface_hub", "lpips", "matplotlib", "scipy", "skimage", "tifffile",
+    "PIL", "deepinv", "diffusers", "huggingface_hub", "lpips", "matplotlib", "ray", "scipy", "skimage", "tifffile",
     "torchvision",
 }  # fmt: skip
 
@@ -143,7 +143,8 @@ def wrong_package(i: Import) -> bool:
 
 def wrong_level(i: Import) -> bool:
     if i.module.startswith("inverse.app") and i.target.startswith("inverse.app."):
-        return level(i.target, APP, "inverse.app") >= level(i.module, APP, "inverse.app")
+        same = i.module.split(".")[2] == i.target.split(".")[2] and i.target.count(".") > 2
+        return level(i.target, APP, "inverse.app") >= level(i.module, APP, "inverse.app") and not same
     room, theirs = i.module.split(".")[1:2], i.target.split(".")[1:2]
     within = room == theirs and i.target.count(".") > 1  # a package gathers its own files, which may use each other
     return level(i.target) >= level(i.module) and not within

@@ -61,3 +61,30 @@ class SolveOptions:
     dry: bool
     why: bool
     overwrite: bool
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """Options of `inverse batch`, by name."""
+
+    operator: str
+    sigma: str | None
+    prior: str | None
+    config: str | None
+    samples: int
+    method: str
+    budget: str | None
+    steps: int | None
+    antithetic: bool
+    seed: int
+    size: str | None
+    precision: str
+    keep_samples: bool
+    quantiles: tuple[float, ...]
+    block: int | None
+    processes: int
+    backend: str
+    device: str | None
+    retry_failed: bool
+    overwrite: bool
+    dry: bool
