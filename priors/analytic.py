@@ -292,4 +292,4 @@ class Gaussian(GaussianMixture):
                 f"mean {tuple(mean.shape)} and covariance {tuple(covariance.shape)}: expected (d,) and (d, d); flatten "
                 "images to d = C H W"
             )
-        super().__init__(mean[None], covariance[None], torch.ones(1), sde, event_shape)
+        super().__init__(mean[None], covariance[None], torch.ones(1, device=mean.device), sde, event_shape)

@@ -10,9 +10,20 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
-_setup_privateuseone_for_python_backend("pretend")
+
+class Backend(_DummyBackendModule):
+    """What torch asks a device for. It has no random numbers of its own."""
+
+    def get_rng_state(self, device: Any = None) -> Tensor:
+        return torch.empty(0, dtype=torch.uint8)
+
+    def set_rng_state(self, state: Tensor, device: Any = None) -> None:
+        pass
+
+
+_setup_privateuseone_for_python_backend("pretend", Backend())
 DEVICE = torch.device("pretend:0")
 aten = torch.ops.aten
 MAKERS = {torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor}
@@ -87,7 +98,9 @@ def compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if here and func not in MOVES:
         checked = flat[:1] + [x for x in flat[2:] if func in INDEXED] if func in INDEXED else flat
         if any(not isinstance(x, Pretend) and x.ndim > 0 for x in checked):
-            raise RuntimeError(f"{func}: tensors on {DEVICE} and on cpu: {[(tuple(x.shape), str(x.device)) for x in flat]}")
+            raise RuntimeError(
+                f"{func}: tensors on {DEVICE} and on cpu: {[(tuple(x.shape), str(x.device)) for x in flat]}"
+            )
     there = bool(here) if device is None else torch.device(device).type == DEVICE.type
     plain_args, plain_kwargs = tree_map(lambda x: x.held if isinstance(x, Pretend) else x, (args, kwargs))
     if device is not None and there:
