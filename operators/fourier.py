@@ -74,7 +74,7 @@ class Fourier(LinearOperator):
                 "operators.sampling has functions to make one"
             )
         self.channels, self.coils = channels, None
-        maps = torch.ones(1, 1, 1, dtype=torch.complex64)
+        maps = torch.ones(1, 1, 1, dtype=torch.complex64, device=mask.device)
         if sensitivities is not None:
             maps = _finite("sensitivities", sensitivities, 3, complex_=True)
             self.coils = maps.shape[-3]

@@ -2,7 +2,7 @@
 
 import math
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -98,6 +98,10 @@ class GaussianMixture(Prior, nn.Module):
     def moments(self) -> Moments:
         """Mean and covariance, in single precision."""
         return Moments.of_covariance(self.mean, self.covariance)
+
+    def _apply(self, *given: Any, **named: Any) -> Self:
+        self.__dict__.pop("moments", None)  # of the tensors as they were, elsewhere or in another dtype
+        return super()._apply(*given, **named)
 
     @property
     def device(self) -> torch.device:

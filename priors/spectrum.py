@@ -57,7 +57,8 @@ class Spectrum(Concise):
         weight = f[inner].rsqrt()[:, None]
         fit = torch.linalg.lstsq(weight * law, weight * found[:, inner].clamp_min(1e-12).log().mT).solution
         power, slope = fit[0].exp(), fit[1]
-        floors = torch.logspace(math.log10(float(f[f > 0].min()) / 4), math.log10(0.5), FLOORS, dtype=f.dtype).to(f.device)
+        least = math.log10(float(f[f > 0].min()) / 4)
+        floors = torch.logspace(least, math.log10(0.5), FLOORS, dtype=f.dtype, device=f.device)
         totals = [power / f.clamp_min(float(low)).flatten()[:, None] ** slope for low in floors]
         floor = floors[(torch.stack([t.mean(0) for t in totals]) - spread).abs().argmin(0)]
         lists = (tuple(values.tolist()) for values in (power, slope, floor))

@@ -19,6 +19,9 @@ class Backend(_DummyBackendModule):
     def get_rng_state(self, device: Any = None) -> Tensor:
         return torch.empty(0, dtype=torch.uint8)
 
+    def get_amp_supported_dtype(self) -> list[torch.dtype]:
+        return [torch.bfloat16]
+
     def set_rng_state(self, state: Tensor, device: Any = None) -> None:
         pass
 
@@ -119,5 +122,10 @@ def compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 @contextmanager
 def pretended() -> Iterator[torch.device]:
     """The pretend device, which exists within the block."""
-    with Makers(), Mode():
-        yield DEVICE
+    before = torch.__future__.get_overwrite_module_params_on_conversion()
+    torch.__future__.set_overwrite_module_params_on_conversion(True)  # a tensor's `held` does not follow its `data`
+    try:
+        with Makers(), Mode():
+            yield DEVICE
+    finally:
+        torch.__future__.set_overwrite_module_params_on_conversion(before)
