@@ -30,6 +30,7 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
     "plan": "benchmarks.trained.plan_accuracy:run_plan",
     "precision": "benchmarks.trained.precision:run_precision",
     "efficiency": "benchmarks.trained.efficiency:run_efficiency",
+    "batch": "benchmarks.trained.batch_jobs:run_batch",
     "batches": "benchmarks.trained.batches:run_batches",
     "noise-level": "benchmarks.trained.noise_level:run_noise_level",
     "deepinv-bridge": "benchmarks.peers.bridge:run_bridge",
