@@ -1,6 +1,7 @@
 """A pretend device: tensors that report the device "pretend:0", compute on the CPU, and refuse to be mixed with tensors
 of the CPU, as those of a GPU do. Code that runs under it moves what it makes to where its arguments are."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +28,7 @@ class Backend(_DummyBackendModule):
 
 
 _setup_privateuseone_for_python_backend("pretend", Backend())
+RECORDER: Any = None  # of `tests.pretend_coverage`: what runs on the device
 DEVICE = torch.device("pretend:0")
 aten = torch.ops.aten
 MAKERS = {torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor}
@@ -126,6 +128,10 @@ def pretended() -> Iterator[torch.device]:
     torch.__future__.set_overwrite_module_params_on_conversion(True)  # a tensor's `held` does not follow its `data`
     try:
         with Makers(), Mode():
+            if RECORDER:
+                sys.setprofile(RECORDER)
             yield DEVICE
     finally:
+        if RECORDER:
+            sys.setprofile(None)
         torch.__future__.set_overwrite_module_params_on_conversion(before)

@@ -11,6 +11,7 @@ from torch import Tensor
 import priors
 from inverse.app.batch import BatchResults, solve_batch
 from inverse.app.batch.sources import Source, source_of
+from inverse.app.batch.work import launched
 from inverse.app.devices import moved
 from inverse.app.operator_text import Named, keys, named
 from inverse.app.options import BatchOptions
@@ -61,7 +62,9 @@ def batch(file: Path, out: Path, asked: BatchOptions) -> None:
         facts = f"{len(source):,} measurements"
         if stated.varying or SIGMA in source.names:
             facts += f", each with its own {' and '.join([*stated.varying, *[SIGMA] * (SIGMA in source.names)])}"
-        say(f"{file.name}: {facts}; operator {stated.stated.used()}")
+        others = (launched() or (0, 1, 0))[0] > 0  # of the processes of torchrun the first one speaks
+        if not others:
+            say(f"{file.name}: {facts}; operator {stated.stated.used()}")
         if asked.dry:
             return _tell_plan(prior, stated, source, asked)
         found = solve_batch(
@@ -70,7 +73,8 @@ def batch(file: Path, out: Path, asked: BatchOptions) -> None:
             keep_samples=asked.keep_samples, processes=asked.processes, backend=asked.backend, device=asked.device,
             retry_failed=asked.retry_failed, overwrite=asked.overwrite,
         )  # fmt: skip
-        _report(found)
+        if not others:
+            _report(found)
         if found.failures:
             raise typer.Exit(2)
     return None
