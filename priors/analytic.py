@@ -100,7 +100,7 @@ class GaussianMixture(Prior, nn.Module):
         return Moments.of_covariance(self.mean, self.covariance)
 
     def _apply(self, *given: Any, **named: Any) -> Self:
-        self.__dict__.pop("moments", None)  # of the tensors as they were, elsewhere or in another dtype
+        vars(self).pop("moments", None)  # of the tensors as they were, elsewhere or in another dtype
         return super()._apply(*given, **named)
 
     @property

@@ -54,8 +54,11 @@ def _plain(thing: Any, above: tuple[int, ...]) -> Any:
         return sorted(json.dumps(_plain(each, above), sort_keys=True) for each in thing)
     if isinstance(thing, dict):
         return {str(name): _plain(value, above) for name, value in thing.items()}
-    if isinstance(thing, type) or (named := getattr(thing, "__qualname__", None)) is not None:
-        return f"{thing.__module__}.{thing.__qualname__}" if isinstance(thing, type) else named
+    if isinstance(thing, type):
+        return f"{thing.__module__}.{thing.__qualname__}"
+    named = getattr(thing, "__qualname__", None)  # of functions, whose repr has an address
+    if named is not None:
+        return named
     kind = type(thing)
     found = _attributes(thing)
     return [f"{kind.__module__}.{kind.__qualname__}", {name: _plain(value, above) for name, value in found.items()}]

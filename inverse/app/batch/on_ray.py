@@ -26,6 +26,7 @@ def spread(job: Job, parts: Parts, processes: int, on_end: Callable[[], None]) -
     """
     try:
         import ray
+        from ray.exceptions import RayError
     except ModuleNotFoundError:
         raise ModuleNotFoundError(
             "backend 'ray' needs the package ray: install it by pip install 'score-inverse[ray]', or use processes"
@@ -53,7 +54,7 @@ def spread(job: Job, parts: Parts, processes: int, on_end: Callable[[], None]) -
             for one in ready:
                 try:
                     ray.get(one)
-                except ray.exceptions.RayError as error:  # its retries are used up; others go on
+                except RayError as error:  # its retries are used up; others go on
                     lost = str(error).partition("\n")[0]
             on_end()
     finally:

@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import pickle
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -83,7 +83,7 @@ def _member(content: bytes, out: str, rank: int, world: int) -> None:
 
 
 @contextmanager
-def _single_threaded() -> Iterator[None]:
+def _single_threaded() -> Generator[None]:
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))
     try:
@@ -97,7 +97,7 @@ def _single_threaded() -> Iterator[None]:
 
 
 @contextmanager
-def shown(parts: Parts, total: int, progress: bool) -> Iterator[Callable[[], None]]:
+def shown(parts: Parts, total: int, progress: bool) -> Generator[Callable[[], None]]:
     """A function that shows how many units have ended, of all processes, and the time left: a bar on a terminal, a line
     for every twentieth elsewhere."""
     console = Console(stderr=True)
