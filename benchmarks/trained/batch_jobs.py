@@ -158,7 +158,7 @@ def run_batch(
         rows.append({"run": f"{processes} process{'es' * (processes > 1)}", **figures, **_checked(command, work)})
         say(str(rows[-1]))
     units = int(rows[0]["units"])
-    span = 2 * float(rows[0]["CPU, s"]) / units
+    span = 4 * float(rows[1]["wall, s"]) / units  # about two units of a process
     command = Command(file, work / "killed.h5", 2, settings)
     load = os.getloadavg()[0]
     done, wall = killed(command, kills, span, seed)
