@@ -33,6 +33,7 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
     "precision": "benchmarks.trained.precision:run_precision",
     "noncartesian": "benchmarks.trained.noncartesian:run_noncartesian",
     "efficiency": "benchmarks.trained.efficiency:run_efficiency",
+    "batch": "benchmarks.trained.batch_jobs:run_batch",
     "batches": "benchmarks.trained.batches:run_batches",
     "noise-level": "benchmarks.trained.noise_level:run_noise_level",
     "foreign-prior": "benchmarks.trained.foreign:run_foreign",

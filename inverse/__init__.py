@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from priors.lazy import attach
 
 if TYPE_CHECKING:
+    from inverse.app.batch import BatchResults, solve_batch
     from inverse.app.deepinv import to_deepinv
     from inverse.examination import Examination, examine
     from inverse.methods import METHODS, Method
@@ -19,6 +20,7 @@ else:
     __getattr__, __dir__ = attach(
         __name__,
         {
+            "app.batch": ["BatchResults", "solve_batch"],
             "app.deepinv": ["to_deepinv"],
             "examination": ["Examination", "examine"],
             "methods": ["METHODS", "Method"],
@@ -35,6 +37,7 @@ else:
 __version__ = "0.1.0"
 __all__ = [
     "METHODS",
+    "BatchResults",
     "Examination",
     "ImplausibleScale",
     "Method",
@@ -48,5 +51,6 @@ __all__ = [
     "plan",
     "sample",
     "solve",
+    "solve_batch",
     "to_deepinv",
 ]

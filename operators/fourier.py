@@ -74,7 +74,7 @@ class Fourier(LinearOperator):
                 "operators.sampling has functions to make one"
             )
         self.channels = channels
-        maps = coil_maps("Fourier", sensitivities, phase)
+        maps = coil_maps("Fourier", sensitivities, phase, mask.device)
         self.coils = None if sensitivities is None else maps.shape[-3]
         self.batched_buffer("maps", maps, 3)
         axes = 1 if self.coils is None else 2  # axes of a measurement before its pixels
@@ -251,13 +251,13 @@ class RealFourier(Fourier, SVDOperator):
         return divide(z, self.spectrum(z))
 
 
-def coil_maps(name: str, sensitivities: Any, phase: Any) -> Tensor:
+def coil_maps(name: str, sensitivities: Any, phase: Any, device: torch.device) -> Tensor:
     """The factors of an image in every coil, S_c e^(i phase), complex (coils, H, W) or (B, coils, H, W); (1, 1, 1)
-    without either. Arguments as of `Fourier`; name: of the operator, for messages.
+    without either, on the device. Arguments as of `Fourier`; name: of the operator, for messages.
 
     Raises: TypeError for sensitivities that are not complex; ValueError for other axes and numbers that are not finite.
     """
-    maps = torch.ones(1, 1, 1, dtype=torch.complex64)
+    maps = torch.ones(1, 1, 1, dtype=torch.complex64, device=device)
     if sensitivities is not None:
         maps = _finite(f"{name}: sensitivities", sensitivities, 3, complex_=True)
     if phase is not None:

@@ -62,7 +62,8 @@ class NonCartesian(LinearOperator):
         channels = count("NonCartesian: channels", channels, most=2, hint="1 for real pictures, 2 for complex ones")
         super().__init__(noise, event_shape)
         self.channels = channels
-        maps = coil_maps("NonCartesian", sensitivities, phase)
+        given = next((t for t in (sensitivities, phase) if isinstance(t, Tensor)), torch.empty(0))
+        maps = coil_maps("NonCartesian", sensitivities, phase, given.device)
         self.coils = None if sensitivities is None else maps.shape[-3]
         self.batched_buffer("maps", maps, 3)
         self.trajectory = checked_trajectory("NonCartesian: trajectory", trajectory)  # on the CPU, where it is used

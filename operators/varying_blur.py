@@ -73,7 +73,7 @@ class VaryingBlur(LinearOperator):
                 "write kernels[:, None] for one column"
             )
         down, across = (
-            F.interpolate(torch.eye(nodes)[None], size=size, mode="linear", align_corners=True)[0]
+            F.interpolate(torch.eye(nodes)[None], size=size, mode="linear", align_corners=True)[0].to(kernels.device)
             for nodes, size in zip(kernels.shape[:2], event_shape[-2:], strict=True)
         )
         windows = torch.einsum("rh,sw->rshw", down, across).flatten(0, 1)

@@ -2,7 +2,7 @@
 
 import math
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -98,6 +98,10 @@ class GaussianMixture(Prior, nn.Module):
     def moments(self) -> Moments:
         """Mean and covariance, in single precision."""
         return Moments.of_covariance(self.mean, self.covariance)
+
+    def _apply(self, *given: Any, **named: Any) -> Self:
+        vars(self).pop("moments", None)  # of the tensors as they were, elsewhere or in another dtype
+        return super()._apply(*given, **named)
 
     @property
     def device(self) -> torch.device:
@@ -292,4 +296,4 @@ class Gaussian(GaussianMixture):
                 f"mean {tuple(mean.shape)} and covariance {tuple(covariance.shape)}: expected (d,) and (d, d); flatten "
                 "images to d = C H W"
             )
-        super().__init__(mean[None], covariance[None], torch.ones(1), sde, event_shape)
+        super().__init__(mean[None], covariance[None], torch.ones(1, device=mean.device), sde, event_shape)

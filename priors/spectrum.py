@@ -51,13 +51,14 @@ class Spectrum(Concise):
         pixels = away.movedim(1, -1).reshape(-1, x.shape[1])
         spread, colours = torch.linalg.eigh(pixels.mT @ pixels / len(pixels))
         found = cosine(torch.einsum("cd,nchw->ndhw", colours, away)).square().mean(0)
-        f = frequencies(*x.shape[2:]).double()
+        f = frequencies(*x.shape[2:]).to(x)
         inner = f > 2 * f[f > 0].min()  # the lowest frequencies are affected by the crop's border
         law = torch.stack([torch.ones_like(f[inner]), -f[inner].log()], 1)
         weight = f[inner].rsqrt()[:, None]
         fit = torch.linalg.lstsq(weight * law, weight * found[:, inner].clamp_min(1e-12).log().mT).solution
         power, slope = fit[0].exp(), fit[1]
-        floors = torch.logspace(math.log10(float(f[f > 0].min()) / 4), math.log10(0.5), FLOORS, dtype=f.dtype)
+        least = math.log10(float(f[f > 0].min()) / 4)
+        floors = torch.logspace(least, math.log10(0.5), FLOORS, dtype=f.dtype, device=f.device)
         totals = [power / f.clamp_min(float(low)).flatten()[:, None] ** slope for low in floors]
         floor = floors[(torch.stack([t.mean(0) for t in totals]) - spread).abs().argmin(0)]
         lists = (tuple(values.tolist()) for values in (power, slope, floor))

@@ -38,7 +38,7 @@ LEVELS = (  # inside `inverse`: a room imports from the levels above it in this 
 APP = (  # inside `inverse.app`, likewise; files of one room may use each other
     {"files"},
     {"deepinv", "devices", "figures", "kspace_checks", "options", "tables"},
-    {"fastmri"},
+    {"batch", "fastmri"},
     {"raw", "reconstruction", "scan_noise"},
     {"demo", "page", "scan"},
     {"arguments"},
@@ -46,7 +46,7 @@ APP = (  # inside `inverse.app`, likewise; files of one room may use each other
     {"operator_text"},
     {"photo_shape"},
     {"operator_help", "photo", "series"},
-    {"listings", "solving", "unconditional"},
+    {"batching", "listings", "solving", "unconditional"},
     {"cli"},
 )
 FLOORS = {"inverse": 20, "benchmarks": 8}  # package: files and folders with code that it may have at most
@@ -64,7 +64,7 @@ BY_NAME = {  # files that import by a name in a text; nothing else may, where ar
 }
 OPTIONAL = {
     "PIL", "astropy", "deepinv", "diffusers", "finufft", "huggingface_hub", "ismrmrd", "lpips", "matplotlib", "nibabel",
-    "pydicom", "scipy", "skimage", "tifffile", "torchvision",
+    "pydicom", "ray", "scipy", "skimage", "tifffile", "torchvision",
 }  # fmt: skip
 
 

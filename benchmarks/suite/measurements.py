@@ -16,11 +16,11 @@ from benchmarks.common import arrays
 from benchmarks.common.problems import Problem
 from benchmarks.suite.images import images_of
 from benchmarks.suite.problems import Spec
-from benchmarks.suite.threads import one_thread
 from operators import GaussianNoise, Operator, PoissonNoise
 from priors import Prior
 from priors.files import reading
 from priors.hdf5 import checksum
+from priors.threads import one_thread
 
 FORMAT = "inverse-bench measurements 1"
 REMEDY = "it was cut short or changed: fetch it again"

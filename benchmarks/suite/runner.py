@@ -13,15 +13,15 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from benchmarks.common.locks import claimed
 from benchmarks.common.provenance import provenance
 from benchmarks.common.records import Records
 from benchmarks.suite import records
 from benchmarks.suite.clock import Clock, span
 from benchmarks.suite.execute import execute
 from benchmarks.suite.records import Record
-from benchmarks.suite.threads import one_thread
 from benchmarks.suite.units import Unit
+from priors.claims import claimed
+from priors.threads import one_thread
 
 ROOT = Path(__file__).parents[2]
 

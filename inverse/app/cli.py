@@ -9,14 +9,17 @@ import typer
 
 from inverse.app.options import (
     AntitheticOption,
+    BatchOptions,
     ConfigOption,
     DeviceOption,
     OutOption,
     PrecisionOption,
     PriorOption,
+    RangeOption,
     SeedOption,
     SolveOptions,
     StepsOption,
+    WindowOption,
 )
 from priors.terminal import explained, say
 
@@ -102,16 +105,8 @@ def solve(
     dry: Annotated[bool, typer.Option(help="print the plan and its estimated time, then exit")] = False,
     why: Annotated[bool, typer.Option("--why", help="print the evidence behind the choice of --method auto")] = False,
     overwrite: Annotated[bool, typer.Option(help="replace samples of another problem in the output folder")] = False,
-    range_: Annotated[
-        tuple[float, float] | None,
-        typer.Option("--range", metavar="LOW HIGH", help="black and white of NIfTI, FITS, DICOM or TIFF, in its units"),
-    ] = None,
-    window: Annotated[
-        str | None,
-        typer.Option(
-            help="in place of --range: file, what it states; prior, the units of --prior; or percentiles, .5 and 99.5"
-        ),
-    ] = None,
+    range_: RangeOption = None,
+    window: WindowOption = None,
 ) -> None:
     """Draw posterior samples for your image: degraded by the operator here, or measured already (--measured).
 
@@ -127,6 +122,66 @@ def solve(
             steps=steps, antithetic=antithetic, seed=seed, measured=measured, resize=resize, size=size, tile=tile,
             memory=memory, device=device, precision=precision, dry=dry, why=why, overwrite=overwrite,
             range=range_, window=window,
+        ),
+    )  # fmt: skip
+
+
+@app.command()
+def batch(
+    measurements: Annotated[
+        Path,
+        typer.Argument(
+            help="HDF5 with y (n, *M), and with n entries each what differs between measurements: sigma, or arguments "
+            "of the operator such as mask; or .npy (n, *M)"
+        ),
+    ],
+    operator: Annotated[str, typer.Option(help="as for `inverse solve --measured`; without what the file has")],
+    out: Annotated[Path, typer.Option("--out", help="results, RESULTS.h5; parts are in RESULTS.parts beside it")],
+    prior: Annotated[
+        str | None, typer.Option("--prior", help="as for the other commands; default: chosen by the picture's size")
+    ] = None,
+    config: ConfigOption = None,
+    sigma: Annotated[
+        str | None,
+        typer.Option(help="standard deviation of the noise, or auto; default: the file's, or estimated from each y"),
+    ] = None,
+    samples: Annotated[int, typer.Option(help="posterior samples of each measurement")] = 8,
+    method: str = "auto",
+    budget: Annotated[str | None, typer.Option(help="with --method auto: fast, balanced or exact")] = None,
+    steps: StepsOption = None,
+    antithetic: AntitheticOption = False,
+    seed: SeedOption = 0,
+    size: Annotated[
+        str | None,
+        typer.Option(help="HEIGHTxWIDTH or CHANNELSxHEIGHTxWIDTH of the image, if y does not determine it"),
+    ] = None,
+    precision: PrecisionOption = "float32",
+    keep_samples: Annotated[
+        bool, typer.Option("--keep-samples", help="store all samples, not only statistics")
+    ] = False,
+    quantiles: Annotated[str, typer.Option(help="probabilities, separated by commas")] = "0.05,0.5,0.95",
+    block: Annotated[int | None, typer.Option(help="measurements in a unit of work; default: a batch of solve")] = None,
+    processes: Annotated[int, typer.Option(help="on this machine, of one thread each; or start by torchrun")] = 1,
+    backend: Annotated[str, typer.Option(help="processes, or ray")] = "processes",
+    device: Annotated[str | None, typer.Option("--device", help="cpu, mps, or cuda: a GPU for each process")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="compute failed units again")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace results of another problem")] = False,
+    dry: Annotated[bool, typer.Option(help="print the estimated time, then exit")] = False,
+) -> None:
+    """Mean, standard deviation and quantiles of the posteriors of many measurements, by any number of processes.
+
+    If interrupted or killed, the same command computes what is missing.
+    """
+    from inverse.app import batching
+
+    batching.batch(
+        measurements,
+        out,
+        BatchOptions(
+            operator=operator, sigma=sigma, prior=prior, config=config, samples=samples, method=method, budget=budget,
+            steps=steps, antithetic=antithetic, seed=seed, size=size, precision=precision, keep_samples=keep_samples,
+            quantiles=batching.levels(quantiles), block=block, processes=processes, backend=backend, device=device,
+            retry_failed=retry_failed, overwrite=overwrite, dry=dry,
         ),
     )  # fmt: skip
 

@@ -5,7 +5,7 @@ import inspect
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from inspect import Parameter
 from typing import Any
@@ -119,7 +119,7 @@ def read_operator(text: str, sigma: float, event_shape: tuple[int, ...], measure
     return named(text, measured).build(sigma, event_shape)
 
 
-def named(text: str, measured: bool = False) -> Named:
+def named(text: str, measured: bool = False, known: Mapping[str, Any] | None = None) -> Named:
     """Parse ``name:key=value,...`` or ``name.constructor:key=value,...``.
 
     If no constructor is named, the first one that accepts all these keys and needs no others is used: the class, then
@@ -129,7 +129,7 @@ def named(text: str, measured: bool = False) -> Named:
     Arguments: text, such as masking:keep=0.5 | masking:box=12 | masking:file=mask.png (white is measured) |
     blur:sigma=1.5 | blur:length=15,angle=30 | blur:motion=15,seed=3 | blur:file=kernel.npy (or a picture; scaled to
     sum 1) | classifier:name=NAME; values are numbers, comma-separated numbers (corner=3,4), true, false, strings, or
-    .npy files for arrays; measured.
+    .npy files for arrays; measured; known: arguments that are known besides, where the text does not give them.
     Warns: DrawnInstrument if ``measured`` and the operator is drawn from a seed.
     Raises: ValueError for an unknown name or key, a string in place of a number, and missing arguments.
     """
@@ -143,6 +143,7 @@ def named(text: str, measured: bool = False) -> Named:
     pairs = {key: value for key, _, value in (pair.partition("=") for pair in re.split(r",(?=\w+=)", rest) if pair)}
     raw, supplied = {*PATHS, FILES.get(name)}, set()
     values: dict[str, Any] = {key: value if key in raw else value_of(value) for key, value in pairs.items()}
+    values = {key: value for key, value in (known or {}).items() if key not in values} | values
     if not constructor:
         if name in FILES and "file" in values:
             values[FILES[name]] = values.pop("file")

@@ -32,6 +32,16 @@ PrecisionOption = Annotated[
 AntitheticOption = Annotated[
     bool, typer.Option("--antithetic", help="draw samples in pairs of opposite noise, for a better mean of few samples")
 ]
+RangeOption = Annotated[
+    tuple[float, float] | None,
+    typer.Option("--range", metavar="LOW HIGH", help="black and white of NIfTI, FITS, DICOM or TIFF, in its units"),
+]
+WindowOption = Annotated[
+    str | None,
+    typer.Option(
+        help="in place of --range: file, what it states; prior, the units of --prior; or percentiles, .5 and 99.5"
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -63,3 +73,30 @@ class SolveOptions:
     overwrite: bool
     range: tuple[float, float] | None = None
     window: str | None = None
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """Options of `inverse batch`, by name."""
+
+    operator: str
+    sigma: str | None
+    prior: str | None
+    config: str | None
+    samples: int
+    method: str
+    budget: str | None
+    steps: int | None
+    antithetic: bool
+    seed: int
+    size: str | None
+    precision: str
+    keep_samples: bool
+    quantiles: tuple[float, ...]
+    block: int | None
+    processes: int
+    backend: str
+    device: str | None
+    retry_failed: bool
+    overwrite: bool
+    dry: bool

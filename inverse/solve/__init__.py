@@ -118,7 +118,7 @@ def solve(
         reason=choice.reason,
         antithetic=antithetic,
         calibrated=chosen.calibrated,
-        numbers=torch.tensor(named) if numbers is not None else None,
+        numbers=torch.tensor(named, device=prior.device) if numbers is not None else None,
     )
     if chosen.weighted:
         _warn_of(solution.check(), UnreliableWeights)

@@ -9,6 +9,7 @@ from torch import Tensor
 from inverse.auto import Choice, resolve
 from inverse.methods import METHODS, Sampler
 from operators import Decoder, Operator
+from operators.batching import device_of
 from priors import Prior
 from priors.arguments import choice, count, flag, sequence
 from priors.arguments import seed as seeded
@@ -47,6 +48,11 @@ def checked(
     flag("antithetic", antithetic)
     if isinstance(y, Tensor) and y.device != prior.device:
         raise ValueError(f"y is on {y.device} and the prior on {prior.device}: move one with .to(...)")
+    home = device_of(operator)
+    if home is not None and home != prior.device:
+        raise ValueError(
+            f"{type(operator).__name__} is on {home} and the prior on {prior.device}: move it with operator.to(...)"
+        )
     event_shape = tuple(prior.event_shape)
     operator = through(prior, operator).at(event_shape)
     able, network = _differentiable(prior, method), not prior.has_log_prob

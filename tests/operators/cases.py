@@ -194,7 +194,9 @@ CASES: dict[str, list[Case]] = {
     "classifier": [
         Case("tiny", lambda: operators.Classifier(TinyClassifier(12, 5)), (3, 2, 2)),
         Case(
-            "fixed to single precision", lambda: operators.Classifier(lambda x, t: torch.tanh(x @ uniform(4, 3))), (4,)
+            "fixed to single precision",
+            lambda: operators.Classifier(lambda x, t: torch.tanh(x @ uniform(4, 3).to(x.device))),
+            (4,),
         ),
         Case("function", lambda: operators.Classifier(lambda x, t: 3 * x / (1 + t.reshape(-1, 1))), (4,)),
     ],

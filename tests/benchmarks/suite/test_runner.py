@@ -14,12 +14,12 @@ import pytest
 import torch
 from rich.console import Console
 
-from benchmarks.common.locks import LOCKS, claimed
 from benchmarks.suite import execute, problems, records, runner, units
 from benchmarks.suite.clock import Clock, span
 from benchmarks.suite.methods import ROWS, Answer, Row, method
 from operators import CompressedSensing, Fourier, Masking, PhaseRetrieval
 from operators.coils import smooth_sensitivities
+from priors.claims import LOCKS, claimed
 
 from .test_records import same
 

@@ -1,4 +1,4 @@
-"""Single-threaded computation, for results that do not depend on the number of threads."""
+"""Computation on a fixed number of threads, for results that do not depend on it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,0 +1,162 @@
+"""Where the measurements of a batch come from: a tensor, or a file that is read block by block."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from priors.files import HDF5, FileError, regular
+from priors.hdf5 import NUMBERS, Hdf5, opened
+
+WHAT = "measurement file"
+REMEDY = 'expected HDF5 with a dataset "y" (n, *M), and arrays with one entry per measurement beside it'
+
+
+class Source(Protocol):
+    """Measurements by number. `names` of the arrays that there is one entry of per measurement: "y" and any others."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, start: int, end: int) -> dict[str, Tensor]:
+        """The entries of measurements start to end - 1, by name: y (end - start, *M), and others likewise."""
+        ...
+
+
+@dataclass(frozen=True)
+class Held:
+    """Measurements in memory, y (n, *M)."""
+
+    y: Tensor
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ("y",)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def read(self, start: int, end: int) -> dict[str, Tensor]:
+        return {"y": self.y[start:end]}
+
+
+@dataclass(frozen=True)
+class InHdf5:
+    """Measurements in an HDF5 file, of which only the block that is asked for is read.
+
+    Attributes: path; length: number of measurements; names: "y" and the arrays of as many entries to read with it.
+    """
+
+    path: Path
+    length: int
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return self.length
+
+    def read(self, start: int, end: int) -> dict[str, Tensor]:
+        with opened(self.path, WHAT, REMEDY) as file:
+            return {name: _part(file, name, start, end) for name in self.names}
+
+
+@dataclass(frozen=True)
+class InNpy:
+    """Measurements in an .npy file, which is mapped, not read as a whole.
+
+    Attributes: path; length: number of measurements.
+    """
+
+    path: Path
+    length: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ("y",)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def read(self, start: int, end: int) -> dict[str, Tensor]:
+        return {"y": _tensor(self.path, "y", np.array(_mapped(self.path)[start:end]))}
+
+
+def source_of(y: Tensor | str | Path | Source, wanted: Sequence[str] | None = None) -> Source:
+    """The measurements that an argument stands for: a tensor (n, *M), an HDF5 file with a dataset "y", or an .npy file.
+
+    Arguments: y; wanted: of an HDF5 file, names of the arrays to read besides y where the file has them; None for all
+    that have an entry per measurement.
+    Raises: FileNotFoundError; TypeError for another type; ValueError for a file of another format, without
+    measurements, or with a wanted array of another length.
+    """
+    if isinstance(y, Tensor):
+        if y.ndim == 0 or len(y) == 0:
+            raise ValueError(f"y of shape {tuple(y.shape)}: expected (n, *M) with at least one measurement")
+        return Held(y)
+    if isinstance(y, Held | InHdf5 | InNpy):
+        return y
+    if not isinstance(y, str | Path):
+        raise TypeError(f"y of type {type(y).__name__}: expected a tensor (n, *M), or the path of a file with them")
+    path = regular(y, WHAT)
+    if path.suffix.lower() == ".npy":
+        found = _mapped(path)
+        if found.ndim == 0 or len(found) == 0:
+            raise ValueError(f"{path} has shape {found.shape}: expected (n, *M) with at least one measurement")
+        return InNpy(path.absolute(), len(found))
+    if path.suffix.lower() not in HDF5:
+        raise ValueError(
+            f"{path}: expected an HDF5 file ({', '.join(HDF5)}) with a dataset 'y' (n, *M), or an .npy file"
+        )
+    with opened(path, WHAT, REMEDY) as file:
+        shape = file.dataset("y").shape
+        if len(shape) == 0 or shape[0] == 0:
+            raise FileError(f"{path}: y has shape {shape}: expected (n, *M) with at least one measurement")
+        return InHdf5(path.absolute(), shape[0], ("y", *_beside(file, shape[0], wanted)))
+
+
+def _beside(file: Hdf5, n: int, wanted: Sequence[str] | None) -> list[str]:
+    found: list[str] = []
+    for name in file.datasets():
+        if name == "y" or "/" in name or (wanted is not None and name not in wanted):
+            continue
+        dataset = file.dataset(name)
+        fits = dataset.ndim > 0 and dataset.shape[0] == n and dataset.dtype.kind in NUMBERS
+        if not fits and wanted is not None:
+            raise FileError(
+                f"{file.path}: {name!r} is {dataset.dtype} {dataset.shape}: expected numbers with one entry for each "
+                f"of the {n} measurements; give what all of them share as an argument of the operator"
+            )
+        if fits:
+            found.append(name)
+    return found
+
+
+def _part(file: Hdf5, name: str, start: int, end: int) -> Tensor:
+    dataset = file.dataset(name)
+    file.spend((end - start) * dataset.dtype.itemsize * int(np.prod(dataset.shape[1:])))
+    return _tensor(file.path, name, np.asarray(dataset[start:end]))
+
+
+def _tensor(path: Path, name: str, values: np.ndarray) -> Tensor:
+    if values.dtype.kind not in NUMBERS:
+        raise FileError(
+            f"{path}: {name!r} is {values.dtype}: expected real numbers; of complex k-space save "
+            "numpy.stack([y.real, y.imag], -3)"
+        )
+    kind = values.dtype.newbyteorder("=")
+    kind = np.dtype(np.float64) if kind.kind == "f" and kind.itemsize > 8 else kind
+    if kind.kind == "u" and kind.itemsize > 1:  # torch computes with signed ones only
+        kind = np.dtype(np.int64)
+    return torch.from_numpy(np.ascontiguousarray(values, kind))
+
+
+def _mapped(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise FileError(f"{path} is not a numeric .npy file ({error}): expected one by numpy.save") from None

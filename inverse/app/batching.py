@@ -1,0 +1,156 @@
+"""`inverse batch`: the posteriors of many measurements in a file."""
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import typer
+from torch import Tensor
+
+import priors
+from inverse.app.batch import BatchResults, solve_batch
+from inverse.app.batch.sources import Source, source_of
+from inverse.app.batch.work import launched
+from inverse.app.devices import moved
+from inverse.app.operator_text import Named, keys, named
+from inverse.app.options import BatchOptions
+from inverse.app.photo_shape import check_shape, prior_for, shape_behind
+from inverse.methods import METHODS
+from inverse.plan import plan as make_plan
+from inverse.plan import span
+from operators import GaussianNoise, Operator, estimate_sigma
+from priors import Prior
+from priors.terminal import console, explained, say
+
+SIGMA = "sigma"  # the dataset with a noise level for each measurement
+
+
+@dataclass(frozen=True)
+class Stated:
+    """Makes the operator of a block of measurements from its text and from arrays of the file.
+
+    Attributes: stated: the text, parsed; event_shape (E); sigma: of the noise, None for the file's or an estimate of
+    each measurement; varying: arguments that the file has for each measurement.
+    """
+
+    stated: Named
+    event_shape: tuple[int, ...]
+    sigma: float | None
+    varying: tuple[str, ...] = ()
+
+    def __call__(self, arrays: dict[str, Tensor]) -> Operator:
+        own = {name: arrays[name] for name in self.varying}
+        stated = replace(self.stated, values=self.stated.values | own)
+        built = stated.build(1.0 if self.sigma is None else self.sigma, self.event_shape)
+        if self.sigma is not None or "gaussian" not in built.noise.capabilities:
+            return built
+        level = arrays[SIGMA].float() if SIGMA in arrays else estimate_sigma(arrays["y"].float(), built)
+        if not bool((level > 0).all()):
+            raise ValueError(f"sigma = {level.tolist()}: expected numbers > 0; give --sigma, in units of y")
+        built.noise = GaussianNoise(level)
+        return built
+
+
+def batch(file: Path, out: Path, asked: BatchOptions) -> None:
+    """Solve for all measurements of a file, and report.
+
+    Raises: typer.Exit with status 2 after an error or if measurements failed, whose reason was printed.
+    """
+    with explained():
+        prior, stated, source = pose(file, asked)
+        facts = f"{len(source):,} measurements"
+        if stated.varying or SIGMA in source.names:
+            facts += f", each with its own {' and '.join([*stated.varying, *[SIGMA] * (SIGMA in source.names)])}"
+        others = (launched() or (0, 1, 0))[0] > 0  # of the processes of torchrun the first one speaks
+        if not others:
+            say(f"{file.name}: {facts}; operator {stated.stated.used()}")
+        if asked.dry:
+            return _tell_plan(prior, stated, source, asked)
+        found = solve_batch(
+            prior, stated, source, out, asked.samples, asked.method, asked.steps, asked.seed, budget=asked.budget,
+            antithetic=asked.antithetic, precision=asked.precision, block=asked.block, quantiles=asked.quantiles,
+            keep_samples=asked.keep_samples, processes=asked.processes, backend=asked.backend, device=asked.device,
+            retry_failed=asked.retry_failed, overwrite=asked.overwrite,
+        )  # fmt: skip
+        if not others:
+            _report(found)
+        if found.failures:
+            raise typer.Exit(2)
+    return None
+
+
+def pose(file: Path, asked: BatchOptions) -> tuple[Prior, Stated, Source]:
+    """The prior, the operator and the measurements of a command line.
+
+    Raises: FileNotFoundError; ValueError for what cannot be read or does not fit.
+    """
+    name = re.split(r"[.:]", asked.operator)[0]
+    there = {pair.partition("=")[0] for pair in re.split(r",(?=\w+=)", asked.operator.partition(":")[2])}
+    source = source_of(file, sorted({*keys(name), SIGMA} - there))
+    first = source.read(0, 1)
+    varying = tuple(n for n in source.names if n not in ("y", SIGMA))
+    stated = named(asked.operator, measured=True, known={n: first[n][0] for n in varying})
+    prior = priors.load(asked.prior, config=asked.config) if asked.prior else None
+    shape = tuple(first["y"].shape[1:])
+    if prior is not None and prior.least_size is None and shape == tuple(prior.event_shape):
+        stated = stated.bordered("reflect")  # the prior's only size is that of the measurement
+    shape = shape_behind(stated, shape, prior, asked.size)
+    prior = prior or priors.load(prior_for(shape)[0], config=asked.config)
+    if prior.least_size is not None:  # the prior serves any size
+        prior = prior.resized((prior.event_shape[0], *shape[1:]))
+    event_shape = tuple(prior.event_shape)
+    check_shape(file, first["y"], stated.build(1.0, event_shape), event_shape)
+    sigma = None if asked.sigma in (None, "auto") else _level(asked.sigma)
+    source = source_of(file, varying) if asked.sigma is not None else source
+    return prior, Stated(stated, event_shape, sigma, varying), source
+
+
+def levels(text: str) -> tuple[float, ...]:
+    """Probabilities, separated by commas.
+
+    Raises: typer.Exit for others.
+    """
+    with explained():
+        try:
+            return tuple(map(float, text.split(",")))
+        except ValueError:
+            raise ValueError(
+                f"quantiles {text!r}: expected probabilities separated by commas, such as .05,.95"
+            ) from None
+
+
+def _level(text: str | None) -> float:
+    try:
+        return float(text or "")
+    except ValueError:
+        raise ValueError(f"sigma = {text!r}: expected a number in units of y, or auto") from None
+
+
+def _tell_plan(prior: Prior, stated: Stated, source: Source, asked: BatchOptions) -> None:
+    arrays = source.read(0, 1)
+    posed = moved(torch.device(prior.device), stated(arrays), arrays["y"])
+    given = (asked.samples, asked.method, asked.steps, asked.seed, None, asked.budget, asked.antithetic)
+    chosen = make_plan(prior, *posed, *given)
+    say(f"method: {chosen.method.name}, {chosen.n_steps} steps")
+    say(
+        f"time: about {span(chosen.seconds * len(source))} of one process, by the first measurement alone; "
+        f"memory of a process: about {chosen.bytes / 1e9:.2g} GB in addition"
+    )
+
+
+def _report(found: BatchResults) -> None:
+    status = found.status.tolist()
+    say(
+        f"{status.count(1):,} of {len(found):,} measurements solved by {found.method}, {found.n_steps} steps: "
+        f"{found.path}"
+    )
+    if found.method in METHODS:
+        say(f"method: {METHODS[found.method].citation}")
+    if cautions := found.cautions:
+        more = f" (and {len(cautions) - 1} more)" if len(cautions) > 1 else ""
+        console.print(f"caution: {cautions[0]}{more}", style="yellow", soft_wrap=True)
+    for numbers, text in list(found.failures.items())[:5]:
+        say(f"error: measurements {numbers.start} to {numbers.stop - 1}: {text}", "red")
+    if found.failures:
+        say("mend the cause and pass --retry-failed: only these are computed again", "red")
