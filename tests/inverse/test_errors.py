@@ -214,7 +214,7 @@ def test_every_operator_above_is_refused_by_some_and_served_by_others():
         "no singular basis": svd | orthogonal | {"classifier"},
         "singular values that differ": orthogonal | {"classifier"},
         "noise that differs": svd | orthogonal | {"classifier"},
-        "photons": everyone - (weighted | {"ep"}),
+        "photons": everyone - (weighted | {"ep", "pivot-ep"}),
     }
 
 
