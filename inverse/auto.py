@@ -151,7 +151,7 @@ def choose(
             return Choice(method, method.n_steps, reason)
     raise ValueError(
         f"{type(operator).__name__} has the capabilities {sorted(operator.capabilities)} and no method serves these: "
-        "a differentiable forward with Gaussian noise, or a noisy_log_likelihood, is the least"
+        "a differentiable forward and noise with a variance, or a noisy_log_likelihood, is the least"
         + ("" if differentiable else "; and this prior's denoiser has no derivative, which leaves fewer methods")
     )
 
