@@ -94,7 +94,7 @@ class BridgedPhysics(Operator):
         return last[1]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> BridgedPhysics:
-        twin = copy.copy(self)
+        twin: Any = copy.copy(self)
         memo[id(self)] = twin
         snapshot(self.physics, memo)  # which the rest then refers to
         memo[id(self)] = twin
