@@ -73,6 +73,14 @@ class NonCartesian(LinearOperator):
             self.check_event_shape(self.event_shape)
         self._spectra, self._circulants, self._weights = Kept(), Kept(), Kept()
 
+    def get_extra_state(self) -> Tensor:
+        """The trajectory: no buffer, as it stays on the CPU in double precision, but part of `state_dict`."""
+        return self.trajectory
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Of `load_state_dict`. Arguments: state: a trajectory (M, 2)."""
+        self.trajectory = state
+
     def _facts(self) -> dict[str, Any]:
         return ({} if self.coils is None else {"coils": self.coils}) | super()._facts()
 

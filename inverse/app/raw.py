@@ -68,10 +68,11 @@ def _whole(path: Path, stamp: int) -> Scan:
 
     with reading(path, "ISMRMRD file"):
         with h5py.File(path, "r") as file:
-            group = _group(file)
+            group = _group(file) or "dataset"
         with ismrmrd.Dataset(path, group, mode="r") as data:
             encoding = ismrmrd.xsd.CreateFromDocument(data.read_xml_header()).encoding[0]
-            readouts = [data.read_acquisition(i) for i in range(data.number_of_acquisitions())]
+            count: Any = data.number_of_acquisitions()
+            readouts = [data.read_acquisition(i) for i in range(count)]
     kind = str(getattr(encoding.trajectory, "value", encoding.trajectory))
     if kind != "cartesian":
         raise FileError(

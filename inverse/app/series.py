@@ -104,7 +104,7 @@ def check_field(operator: Operator, path: Path) -> None:
 def write(volume: Volume, out: Path, solutions: Sequence[Solution], black: float, white: float) -> list[Path]:
     """Mean, standard deviation and samples of all slices, each a file of the format that came in, in its units.
 
-    Arguments: volume; out (folder); solutions, one per slice, with as many samples each; black, white: as `scale`.
+    Arguments: volume; out (folder); solutions, one per slice; black, white: as `scale`.
     Returns: the paths.
     """
 
@@ -115,9 +115,10 @@ def write(volume: Volume, out: Path, solutions: Sequence[Solution], black: float
         return black + (white - black) * values
 
     drawn = [s.samples[0] if not s.log_weights.any() else s.resample()[0] for s in solutions]
+    n = min(len(x) for x in drawn)  # an earlier run may have drawn more for some slices
     paths = [volume.write(out, "mean", placed(grey([s.mean[0].numpy() for s in solutions])), False)]
-    if len(drawn[0]) > 1:
+    if n > 1:
         paths.append(volume.write(out, "std", (white - black) * grey([s.std[0].numpy() for s in solutions]), True))
-    for k in range(len(drawn[0])):
+    for k in range(n):
         paths.append(volume.write(out, f"sample-{k + 1}", placed(grey([x[k].numpy() for x in drawn])), False))
     return paths

@@ -146,6 +146,9 @@ def test_copies_and_sizes():
         op.adjoint(op(x))
     assert op.at((1, 6, 7)).adjoint(op(x)).shape == x.shape
     assert "trajectory=<(30, 2)>" in repr(op)
+    other = NonCartesian(uniform(30, 2, seed=1) - 0.5)
+    other.load_state_dict(op.state_dict())  # by which the command line knows finished samples of a problem
+    assert torch.equal(other(x), op(x)) and op.float().trajectory.dtype == torch.float64
     index = torch.tensor([1, 0])
     maps = torch.stack([smooth_sensitivities(2, (6, 7)), smooth_sensitivities(2, (6, 7)).flip(0)])
     batched, pair = NonCartesian(uniform(9, 2) - 0.5, maps), uniform(2, 1, 6, 7)
