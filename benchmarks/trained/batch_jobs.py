@@ -156,7 +156,7 @@ def run_batch(
         command = Command(file, work / f"by-{processes}.h5", processes, settings)
         figures = undisturbed(command)
         rows.append({"run": f"{processes} process{'es' * (processes > 1)}", **figures, **_checked(command, work)})
-        say(str(rows[-1]))
+        say(", ".join(f"{name} {value}" for name, value in rows[-1].items()))
     units = int(rows[0]["units"])
     span = 4 * float(rows[1]["wall, s"]) / units  # about two units of a process
     command = Command(file, work / "killed.h5", 2, settings)
