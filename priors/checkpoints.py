@@ -46,11 +46,11 @@ def save(folder: str | Path, trained: ScorePrior | NoisyClassifier, half: bool =
     say besides (data, licence, training command, seconds, hardware, losses), as plain data.
     """
     folder = Path(folder)
-    weights = {name: value.contiguous() for name, value in trained.network.state_dict().items()}
+    weights = {name: value.cpu().contiguous() for name, value in trained.network.state_dict().items()}
     files = {WEIGHTS: {name: v.half() if half and v.ndim > 1 else v for name, v in weights.items()}}
     spectrum = getattr(trained, "spectrum", None)
     if spectrum is None and (moments := getattr(trained, "moments", None)) is not None:
-        kept = {name: value.contiguous() for name, value in vars(moments).items()}
+        kept = {name: value.cpu().contiguous() for name, value in vars(moments).items()}
         files[MOMENTS] = kept | {"basis": kept["basis"].half()}
     checksums = {}
     for name, tensors in files.items():

@@ -129,9 +129,9 @@ def pretended() -> Iterator[torch.device]:
     try:
         with Makers(), Mode():
             if RECORDER:
-                sys.setprofile(RECORDER)
+                sys.settrace(RECORDER)
             yield DEVICE
     finally:
         if RECORDER:
-            sys.setprofile(None)
+            sys.settrace(None)
         torch.__future__.set_overwrite_module_params_on_conversion(before)

@@ -1,5 +1,7 @@
-"""The share of public functions and of registry entries that run on the pretend device:
-`python -m tests.pretend_coverage`, which runs tests/test_pretend.py, slow tests included."""
+"""The share of public functions and of registry entries that run on the pretend device, in tests/test_pretend.py.
+
+`python -m tests.pretend_coverage` runs its quick tests; add -m "slow or not slow" for all.
+"""
 
 import inspect
 import sys
@@ -45,7 +47,7 @@ def counts(target: Target) -> bool:
 
 if __name__ == "__main__":
     pretend.RECORDER = record
-    status = pytest.main(["tests/test_pretend.py", "-n", "0", "-q", "-m", "slow or not slow", *sys.argv[1:]])
+    status = pytest.main(["tests/test_pretend.py", "-n", "0", "-q", *sys.argv[1:]])
     wanted = {name: target for name, target in TARGETS.items() if counts(target)}
     functions = {n: t for n, t in wanted.items() if inspect.isfunction(t.thing) and t.owner is None}
     methods = {n: t for n, t in wanted.items() if t.owner is not None}

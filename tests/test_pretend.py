@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import inverse
 import operators
 import priors
 from inverse import METHODS, Method, Solution, sample, solve
@@ -452,3 +453,22 @@ def test_public_calls(label):
         inside |= any(getattr(x, "device", None) == DEVICE for x in arguments.values())
         if inside and not any(word in good.name for word in ANYWHERE):
             assert [t.shape for t in tensors(found) if not isinstance(t, Pretend)] == []
+
+
+def test_a_batch_comes_back_from_the_device(tmp_path):
+    prior, operator, y = problem("mmps")
+    how = {"n_samples": 2, "n_steps": 3, "method": "mmps", "progress": False, "keep_samples": True}
+    expected = inverse.solve_batch(prior, operator, y, tmp_path / "cpu.h5", **how)
+    with pretended():
+        found = inverse.solve_batch(there(prior), operator, y, tmp_path / "there.h5", **how)
+    torch.testing.assert_close(found.samples[:], expected.samples[:], rtol=2e-3, atol=2e-3)
+
+
+def test_trained_priors_are_written_from_the_device(tmp_path):
+    prior = score_prior()
+    with pretended():
+        priors.save_pretrained(there(prior), tmp_path / "saved")
+        half = priors.at_precision(there(prior), "bfloat16")
+        assert isinstance(half.denoise(torch.rand(1, 1, 8, 8, device=DEVICE), 0.5), Pretend)
+    x = torch.rand(2, 1, 8, 8)
+    torch.testing.assert_close(priors.load(tmp_path / "saved").denoise(x, 0.5), prior.denoise(x, 0.5))
