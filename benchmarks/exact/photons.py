@@ -81,7 +81,7 @@ CASES = (
 )
 
 
-def exact(prior: Prior, operator: LinearMap, y: Tensor, n: int, seed: int) -> Tensor:
+def exact(prior: GammaPrior | GaussianMixture, operator: LinearMap, y: Tensor, n: int, seed: int) -> Tensor:
     """n exact posterior draws, (n, d), up to the finite number of prior draws that they are resampled from."""
     if isinstance(prior, GammaPrior):
         peak = float(operator.noise.get_buffer("peak"))

@@ -137,8 +137,8 @@ def named(text: str, measured: bool = False, known: Mapping[str, Any] | None = N
     name, _, constructor = head.partition(".")
     choices = constructors(name)
     if constructor and constructor not in choices:
-        known = sorted(choices)[1:]
-        raise ValueError(f"operator {text!r}: {name} has no constructor {constructor!r}; it has {known}")
+        has = sorted(choices)[1:]
+        raise ValueError(f"operator {text!r}: {name} has no constructor {constructor!r}; it has {has}")
     # a comma that is not followed by a key is part of the value, as in a file name
     pairs = {key: value for key, _, value in (pair.partition("=") for pair in re.split(r",(?=\w+=)", rest) if pair)}
     raw, supplied = {*PATHS, FILES.get(name)}, set()
