@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from operators import Operator
+from operators import Operator, PoissonNoise
 from priors import Prior, RowRNG, ScorePrior
 from priors.base import Wrapped
 from priors.importers.denoiser import DenoiserPrior
@@ -15,6 +15,7 @@ FACTOR, ARBITRARY = 4.0, 8.0  # of the largest expected root mean square: for pi
 FAINT = 0.1  # of the noise's standard deviation: y, which includes noise, is not smaller
 RARE, MARGIN, DEVIATIONS = 0.01, 0.1, 4.0  # share of outliers; tolerance as share of the range and in noise deviations
 LEAST = 16  # entries: with fewer, y may be faint or outside by chance
+FRACTION, COUNTS = 0.1, 1e4  # mean distance from whole numbers, arbitrary values have .25; rounding blurs larger counts
 MOST_DIRECT = 1024  # largest dimension in which moments with a full matrix are used
 
 
@@ -29,7 +30,7 @@ def implausible(prior: Prior, operator: Operator, y: Tensor) -> list[str]:
     and samples of a Gaussian with the prior's moments, clipped to [0, 1]; for other priors samples of their moments, if
     known. y is implausible if its root mean square is several times their largest, including noise; if it is far below
     that of the noise; or, for pictures, if more than a hundredth of its entries are outside their range, by a tenth of
-    it and by four standard deviations of the noise.
+    it and by four standard deviations of the noise; or if photon counts, peak times y, are not whole numbers.
     Arguments: prior; operator; y (B, *M), 0 where nothing was measured. Labels are always plausible.
     """
     if not y.is_floating_point():
@@ -59,7 +60,8 @@ def implausible(prior: Prior, operator: Operator, y: Tensor) -> list[str]:
             found.append("")
             continue
         bounds = (float(low[b]), float(high[b])) if pictures else None
-        found.append(_judged(values, float(power[b]) ** 0.5, bounds, float(noise[b]) ** 0.5, gaussian))
+        text = _judged(values, float(power[b]) ** 0.5, bounds, float(noise[b]) ** 0.5, gaussian)
+        found.append(text or _fractional(operator, y, seen, b))
     return found
 
 
@@ -85,6 +87,20 @@ def _judged(y: Tensor, expected: float, bounds: tuple[float, float] | None, nois
                 "0..255"
             )
     return ""
+
+
+def _fractional(operator: Operator, y: Tensor, seen: Tensor, b: int) -> str:
+    """A message on photon counts of measurement b that are not whole numbers; y and seen (B, *M)."""
+    if not isinstance(operator.noise, PoissonNoise):
+        return ""
+    counts = (operator.noise.aligned("peak", y).expand_as(y) * y)[b][seen[b]]
+    counts = counts[(counts > 0) & (counts < COUNTS)]
+    if len(counts) < LEAST or (away := float((counts - counts.round()).abs().mean())) <= FRACTION:
+        return ""
+    return (
+        f"photon counts, peak times y, are not whole numbers, but {away:.2f} off on average; expected y = counts / peak: "
+        "check the peak, or use PoissonGaussianNoise if there is read noise"
+    )
 
 
 def _events(prior: Prior, pictures: bool) -> Iterator[Tensor]:

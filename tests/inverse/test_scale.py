@@ -137,3 +137,14 @@ def test_moments_tell_where_pictures_are_no_pictures():
     operator = Masking.random((1, 8, 8), noise=GaussianNoise(0.01))
     x = prior.sample(50, seed=3).float()
     assert x.min() < -0.3 and not any(implausible(prior, operator, operator.measure(x, seed=4)))
+
+
+@pytest.mark.parametrize("peak", [3.0, torch.tensor([3.0, 20.0])])
+def test_counts_that_are_not_whole_numbers_are_warned_of(peak):
+    operator, prior = Masking(torch.ones(16, 16), noise=PoissonNoise(peak)), trained((1, 16, 16))
+    y = operator.measure(pictures((1, 16, 16), 2), seed=0)
+    assert implausible(prior, operator, y) == ["", ""]
+    for text in implausible(prior, operator, 1.03 * y + 0.1):
+        assert "not whole numbers" in text and "check the peak" in text
+    exposed = operator.with_noise(GaussianNoise(0.5))
+    assert implausible(prior, exposed, 1.03 * y + 0.1) == ["", ""]
