@@ -98,8 +98,8 @@ def _fractional(operator: Operator, y: Tensor, seen: Tensor, b: int) -> str:
     if len(counts) < LEAST or (away := float((counts - counts.round()).abs().mean())) <= FRACTION:
         return ""
     return (
-        f"photon counts, peak times y, are not whole numbers, but {away:.2f} off on average: check the peak (y = counts "
-        "/ peak), or use PoissonGaussianNoise if there is read noise"
+        f"photon counts, peak times y, are not whole numbers, but {away:.2f} off on average: check the peak, as y is "
+        "counts / peak, or use PoissonGaussianNoise if there is read noise"
     )
 
 
