@@ -17,6 +17,7 @@ from inverse.app.options import (
     PriorOption,
     RangeOption,
     SeedOption,
+    SigmaOption,
     SolveOptions,
     StepsOption,
     WindowOption,
@@ -75,10 +76,7 @@ def solve(
             "blur:length=15,angle=30, blur:file=kernel.npy or masking:file=mask.png; see `inverse operators NAME`"
         ),
     ],
-    sigma: Annotated[
-        str | None,
-        typer.Option(help="standard deviation of the noise; default: estimated (auto) with --measured, otherwise .05"),
-    ] = None,
+    sigma: SigmaOption = None,
     prior: Annotated[
         str | None, typer.Option("--prior", help="as for the other commands; default: chosen by the picture's size")
     ] = None,

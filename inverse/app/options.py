@@ -32,6 +32,13 @@ PrecisionOption = Annotated[
 AntitheticOption = Annotated[
     bool, typer.Option("--antithetic", help="draw samples in pairs of opposite noise, for a better mean of few samples")
 ]
+SigmaOption = Annotated[
+    str | None,
+    typer.Option(
+        help="standard deviation of the noise, or another noise: poisson:PEAK, camera:PEAK,SIGMA, rician:SIGMA, "
+        "speckle:LOOKS; default: estimated (auto) with --measured, otherwise .05"
+    ),
+]
 RangeOption = Annotated[
     tuple[float, float] | None,
     typer.Option("--range", metavar="LOW HIGH", help="black and white of NIfTI, FITS, DICOM or TIFF, in its units"),

@@ -14,6 +14,7 @@ from torch import Tensor
 import priors
 from inverse.app.arguments import as_event, measured_picture, read_measurement
 from inverse.app.devices import solve_there
+from inverse.app.noise_text import NOISES, is_noise, read_noise
 from inverse.app.operator_text import named
 from inverse.app.photo_shape import check_shape, prior_for, shape_behind
 from inverse.costs.evaluation import activations
@@ -99,12 +100,13 @@ def pose(
     """The problem of a command line. Choices made here are described in `Problem.facts`.
 
     Arguments: path of a picture, or with ``measured`` of a measurement (.npy or a picture); operator: see
-    `inverse.app.operator_text.named`; sigma: a number, "auto" (measurements only: `operators.estimate_sigma`), or None
-    for auto with ``measured`` and .05 otherwise; prior: as `priors.load`, or None to choose by size; config: of the
-    prior; seed: of the simulated noise; resize: to the prior's size; tile: tile size in pixels, None for no tiles if
-    ``memory`` (bytes) suffices; size: of the image, HEIGHTxWIDTH or CHANNELSxHEIGHTxWIDTH, None if operator or prior
-    determine it; device: of the prior, everything else is on the CPU; picture: the file's content, if it was read
-    before; number: of the measurement among others, which have noise of their own.
+    `inverse.app.operator_text.named`; sigma: a number, "auto" (measurements only: `operators.estimate_sigma`), another
+    noise (see `inverse.app.noise_text.read_noise`), or None for auto with ``measured`` and .05 otherwise; prior: as
+    `priors.load`, or None to choose by size; config: of the prior; seed: of the simulated noise; resize: to the prior's
+    size; tile: tile size in pixels, None for no tiles if ``memory`` (bytes) suffices; size: of the image, HEIGHTxWIDTH
+    or CHANNELSxHEIGHTxWIDTH, None if operator or prior determine it; device: of the prior, everything else is on the
+    CPU; picture: the file's content, if it was read before; number: of the measurement among others, which have noise
+    of their own.
     Raises: FileNotFoundError; ValueError for input that cannot be read, is inconsistent, or does not allow an estimate.
     """
     if not measured and path.suffix.lower() == ".npy":
@@ -130,15 +132,16 @@ def pose(
     p = p or priors.load(name, config=config, device=device)
     if not resize and p.least_size is not None:  # the prior serves any size
         p = p.resized((p.event_shape[0], *shape[1:]))
-    estimated = measured and sigma in (None, "auto")
-    level = 1.0 if estimated else _number(SIGMA if sigma is None else sigma)
+    estimated, other = measured and sigma in (None, "auto"), is_noise(sigma)
+    level = 1.0 if estimated or other else _number(SIGMA if sigma is None else sigma)
     op = stated.build(level, p.event_shape)
+    op = op.with_noise(read_noise(sigma)) if other and sigma else op
     if measured:
         check_shape(path, given, op, p.event_shape)
         op.validate_y(given, tuple(p.event_shape))
     how = "as requested" if sigma else "the default for a simulated measurement: set it by --sigma"
     if "gaussian" not in op.noise.capabilities:
-        level, how = 0.0, f"none: the noise is {type(op.noise).__name__}"
+        level, how = 0.0, f"none: the noise is {op.noise!r}"
     elif estimated:
         level, how = _estimated(path, given, op, read)
         op = stated.build(level, p.event_shape)
@@ -156,6 +159,7 @@ def pose(
     facts = {name: printable(text) for name, text in facts.items()}
     identity = (name, config, tuple(p.event_shape), stated.identity, p.tile if isinstance(p, Tiled) else None)
     identity += (number,) if number else ()
+    identity += (repr(op.noise),) if other else ()
     dtype = "uint8" if picture is None else picture.values.dtype.name
     return Problem(p, op, y, truth, level, facts, identity, dtype, stated.caution if measured else "", number)
 
@@ -253,7 +257,10 @@ def _number(sigma: str | float) -> float:
     try:
         return float(sigma)
     except ValueError:
-        raise ValueError(f"sigma = {sigma!r}: expected a number in units of y, or auto with --measured") from None
+        raise ValueError(
+            f"sigma = {sigma!r}: expected a number in units of y, auto with --measured, or one of "
+            + ", ".join(f"{name}:{numbers}" for name, (_, numbers) in NOISES.items())
+        ) from None
 
 
 def _described(name: str, given: Tensor, event_shape: tuple[int, ...], measured: bool) -> str:

@@ -13,6 +13,7 @@ from skimage.io import imsave
 from skimage.transform import resize
 
 from inverse import Solution, solve
+from inverse.app.noise_text import read_noise
 from inverse.app.photo import draw, finished, pose
 from inverse.plan import plan
 from operators import Blur, LinearOperator, Masking, registry
@@ -337,3 +338,14 @@ def test_the_share_that_is_measured_is_said(photo, tmp_path):
     problem = pose(photo, f"masking:file={tmp_path / 'mask.png'}")
     assert "25% of them measured, where the mask is 1 or white" in problem.facts["operator"]
     assert "measured" not in pose(photo, "blur").facts["operator"]
+
+
+@pytest.mark.parametrize("text", ["poisson:40", "camera:40,0.05", "rician:0.1", "speckle:8"])
+def test_a_noise_that_is_not_gaussian_is_named_in_place_of_sigma(photo, text):
+    problem = pose(photo, MASK, text)
+    noise = repr(read_noise(text))
+    assert repr(problem.operator.noise) == noise and noise in problem.facts["sigma"]
+    assert problem.identity != pose(photo, MASK, "poisson:41").identity
+    for wrong in ("poisson:", "camera:3", "speckle:a", "uniform:3"):
+        with pytest.raises(ValueError, match=r"poisson:PEAK|poisson:100|camera:100,0\.05|speckle:4"):
+            pose(photo, MASK, wrong)
