@@ -111,7 +111,7 @@ def choose(
     numbers = prod(operator.known_shape(event_shape))
     known = (METHODS | VARIANTS).items()
     candidates = {name: m for name, m in known if serves(m, operator, differentiable, numbers)}
-    if {"generalized_linear", "gaussian"} & operator.capabilities == {"generalized_linear"}:
+    if "generalized_linear" in operator.capabilities and not {"linear", "gaussian"} <= operator.capabilities:
         return _not_gaussian(candidates, operator, numbers, n_samples, budget)
     if network and budget != "exact" and (found := _on_networks(operator, event_shape, budget, differentiable)):
         return found
@@ -173,8 +173,8 @@ def _not_gaussian(
         )
     passes = 1 + (numbers if numbers <= EP.most else EP.steps)
     steps = max(LEAST_STEPS, min(method.n_steps, BUDGETS[budget] // passes))
-    kind = type(operator.noise).__name__
-    return Choice(method, steps, f"the method for {kind} that was nearest to exact posteriors of photon counts")
+    reason = "the nearest to exact posteriors of photon counts, for noise or a response that is not Gaussian and linear"
+    return Choice(method, steps, reason)
 
 
 def _on_networks(operator: Operator, event_shape: tuple[int, ...], budget: str, differentiable: bool) -> Choice | None:

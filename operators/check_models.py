@@ -19,7 +19,10 @@ def entrywise(exam: Exam) -> bool:
 
 def generalized_linear(exam: Exam) -> bool:
     """Whether the likelihood is that of its linear part and the noise of it."""
-    linear, noise = exam.op.linear_part()
+    try:
+        linear, noise = exam.op.linear_part()
+    except ValueError:
+        return False
     y = exam.op.measure(exam.x, seed=exam.seed)
     log_prob = noise.log_prob(y, linear(exam.x))
     log_prob = log_prob if exam.op.support is None else torch.where(exam.op.support, log_prob, 0)

@@ -55,6 +55,8 @@ def check(op: Operator, event_shape: Shape, *, seed: int = 0, x: Tensor | None =
     _moments(exam)
     if not exam.op.noise.noiseless:
         _likelihood(exam)
+    if "generalized_linear" in op.capabilities and not generalized_linear(exam):
+        exam.fail("capabilities", "it declares 'generalized_linear'", "but `linear_part` has another likelihood")
     likelihood: Callable[[Tensor, Tensor, Tensor], Tensor] | None = getattr(exam.op, "noisy_log_likelihood", None)
     if "noisy_likelihood" in op.capabilities and likelihood is not None:
         _noisy_likelihood(exam, likelihood)
@@ -72,7 +74,6 @@ def _capabilities(exam: Exam) -> None:
         "isotropic": isinstance(noise, GaussianNoise) and bool((spread.amax(1) == spread.amin(1)).all()),
         "noisy_likelihood": callable(getattr(op, "noisy_log_likelihood", None)),
         "entrywise": entrywise(exam) if "entrywise" in says else True,
-        "generalized_linear": generalized_linear(exam) if "generalized_linear" in says else True,
     }
     for name in says - STRUCTURE - NOISE:
         exam.fail("capabilities", repr(name), f"is not one of {sorted(STRUCTURE | NOISE)}")

@@ -70,6 +70,8 @@ def _finufft(name: str, values: Tensor, points: Tensor, size: tuple[int, int]) -
 
     inner = 2 if name == "nufft2d2" else 1
     batch, like = values.shape[:-inner], values
+    if like.is_meta:  # shapes alone
+        return like.new_empty(*batch, *(size if inner == 1 else (len(points),)))
     eps, oversampling = ACCURACY[values.real.dtype]
     rows = values.detach().cpu().to(torch.complex128).reshape(-1, *values.shape[-inner:]).contiguous().numpy()
     y, x = (np.ascontiguousarray(part) for part in (2 * np.pi * points.numpy()).T)

@@ -436,6 +436,8 @@ GOODS = {
 }
 # of these the results are on the CPU by design: generators of instruments from numbers alone, and tables
 ANYWHERE = ("line_kernel", "motion_kernel", "sampling", "samples")
+# its points stay on the CPU, where the transform is computed
+ANYWHERE += ("NonCartesian",)
 # figures (nats, dB), computed in double precision, which some devices lack
 ANYWHERE += ("log_likelihood", "bits_per_dim", "ssim", "pareto_k", "resample")
 

@@ -164,6 +164,7 @@ def test_auto_takes_it_for_noise_that_is_not_gaussian():
     assert choose(counts, (1, 4, 4), 8).method is METHODS["ep"]
     assert choose(counts, (1, 4, 4), 200).method is METHODS["pivot-ep"]
     assert choose(Transmission(PoissonNoise(9.0)) @ Radon(40), (1, 64, 64), 200, network=True).method is METHODS["ep"]
+    assert choose(Saturation(noise=GaussianNoise(0.1)), (1, 8, 8), 8).method is METHODS["ep"]
     fast = choose(counts, (1, 4, 4), 8, "fast")
     assert fast.n_steps < choose(counts, (1, 4, 4), 8, "exact").n_steps
     with pytest.raises(ValueError, match="needs the derivative of the prior's denoiser"):
