@@ -25,7 +25,7 @@ from operators import GaussianNoise, Operator
 OUT = Path(__file__).parents[1] / "docs" / "gallery"
 SIDE = 96  # pixels of a picture in a strip
 MOST = 200  # steps of the methods' pictures
-IN_THE_PLANE = ("pivot", "exact")  # methods for few measured values, or few dimensions
+IN_THE_PLANE = ("pivot", "pivot-ep", "exact")  # methods for few measured values, or few dimensions
 NONLINEAR = ("linearized",)  # methods for nonlinear operators
 Picture = tuple[str, Operator, str]  # prior, operator, method
 
@@ -159,6 +159,9 @@ def method_row(name: str) -> list[Tensor]:
         return [cell(x) for x in drawn]
     if "noisy_likelihood" in method.needs:
         return solved(*OPERATORS["classifier"]())
+    if name == "ep":
+        photons = operators.PoissonNoise(10.0)
+        return solved("natural-grey", operators.Blur.gaussian(1.5, boundary="reflect", noise=photons), method)
     operator: Operator = operators.Masking.random((1, 28, 28), keep=0.5, noise=GaussianNoise(0.05))
     if name in NONLINEAR:
         operator = operators.Saturation(2.0, softness=0.05, noise=GaussianNoise(0.05))
@@ -172,9 +175,17 @@ def plane_row(name: str) -> list[Tensor]:
 
     means = [[0.25, 0.3], [0.7, 0.25], [0.3, 0.75], [0.8, 0.7]]
     prior = priors.GaussianMixture(means, 0.006 * torch.eye(2).expand(4, 2, 2), [0.2, 0.3, 0.2, 0.3], priors.VESDE())
-    operator = operators.LinearMap(torch.tensor([[0.5, 0.5]]), GaussianNoise(0.02))
+    counted = name == "pivot-ep"
+    noise = operators.PoissonNoise(400.0) if counted else GaussianNoise(0.02)
+    operator = operators.LinearMap(torch.tensor([[0.5, 0.5]]), noise)
     y = torch.tensor([[0.5]])
-    exact = prior.posterior(operator, y).sample(300, seed=0)
+    if counted:  # no formula: draws of the prior, weighted by the likelihood
+        drawn = prior.sample(200_000, seed=0)
+        weights = operator.log_likelihood(y, drawn).softmax(0)
+        generator = torch.Generator().manual_seed(0)
+        exact = drawn[torch.multinomial(weights, 300, replacement=True, generator=generator)]
+    else:
+        exact = prior.posterior(operator, y).sample(300, seed=0)
     solution = solve(prior, operator, y, n_samples=300, method=name, progress=False)
     cells = []
     for points in (prior.sample(300, seed=1), exact, solution.resample(300)[0]):

@@ -8,13 +8,13 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from .arguments import number, tensor
-from .entrywise import Entrywise
+from .base import Operator
 from .noise import Noise
 from .registry import register
 
 
 @register("saturation")
-class Saturation(Entrywise):
+class Saturation(Operator):
     """Clipping at the sensor's limit, after an exposure `gain` times as long.
 
     Formula: y = clip(gain x, 0, limit), with derivative gain inside and 0 outside; with a softness s > 0 instead

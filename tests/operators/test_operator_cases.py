@@ -61,7 +61,7 @@ def test_what_it_shows():
         ("bayer", "RGGB", {"linear", "svd", "orthogonal_rows", "differentiable", "gaussian", "isotropic"}),
         ("jpeg", "gray", {"differentiable", "gaussian", "isotropic"}),
         ("phase_retrieval", "coded", {"differentiable", "gaussian", "isotropic"}),
-        ("saturation", "clipped", {"differentiable", "entrywise", "gaussian", "isotropic"}),
+        ("saturation", "clipped", {"differentiable", "gaussian", "isotropic"}),
         ("classifier", "tiny", {"differentiable", "noisy_likelihood"}),
     ],
 )
