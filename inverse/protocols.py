@@ -173,7 +173,7 @@ class Guidance(ABC):
     ``evidence``: whether its log-likelihood is normalised, so that a weighted population estimates log p(y);
     ``differentiates``: whether it needs the derivative of the prior's denoiser (`Prior.differentiable`);
     ``calibrated``: whether the spread of its samples was measured to be that of exact posteriors, within .95 to 1.05
-    (benchmarks/results/spread.md)."""
+    (benchmarks/results/spread.md, and photons.md for counts)."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
     citation: ClassVar[str] = ""

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ RESULTS = _OURS if _OURS.is_dir() else Path("results")  # an installed package h
 def provenance(**settings) -> dict:
     """What is needed to reproduce a figure, as plain data."""
     return {
-        "command": " ".join(["inverse-bench", *sys.argv[1:]]),
+        "command": shlex.join(["inverse-bench", *sys.argv[1:]]),
         "version": inverse.__version__,
         "torch": torch.__version__,
         "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}), {torch.get_num_threads()} threads",

@@ -43,7 +43,7 @@ class EP(Guidance):
     most: int = 16
 
     needs = frozenset({"generalized_linear"})
-    differentiates = True
+    differentiates = calibrated = True
     citation = (
         "Minka: Expectation Propagation for Approximate Bayesian Inference, UAI 2001; Rozet, Andry, Lanusse, Louppe: "
         "Learning Diffusion Priors from Observations by EM, NeurIPS 2024"
