@@ -44,8 +44,7 @@ def test_the_covariance_of_a_draw():
 
 @pytest.mark.parametrize("method", [name for name, m in METHODS.items() if m.conditional and name != "classifier"])
 def test_a_spread_that_is_not_known_to_be_right_is_warned_of(method, tmp_path):
-    """Of mmps, pivot and exact it is, by benchmarks/results/spread.md, and of ep, by photons.md; the warning survives the
-    file."""
+    """Of mmps, pivot and exact it is, by benchmarks/results/spread.md, of ep by photons.md; the warning is kept."""
     prior, operator = smooth_gaussian(VESDE()).float(), Masking.random(SHAPE, keep=0.1, noise=GaussianNoise(0.1))
     y = operator.measure(prior.sample(1, seed=3), seed=1)
     with warnings.catch_warnings():
