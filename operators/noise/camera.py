@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from .base import Noise, parameter
-from .poisson import LEAST_RATE, counts, log_rate
+from .poisson import LEAST_RATE, counts, log_rate, mode_of_counts
+from .quadrature import Center
 
 TERMS = 33  # of the sum over counts
 REACH = 8.0  # standard deviations of the count given y and the rate on each side of its mode
@@ -88,6 +89,15 @@ class PoissonGaussianNoise(Noise):
             terms.append(k * log_floored - torch.lgamma(k + 1) + gauss)
         log_sum = torch.logsumexp(torch.stack(terms), 0) + stride.log() - floored
         return log_sum - sigma.log() - 0.5 * math.log(2 * math.pi)
+
+    def center(self, y: Tensor, mean: Tensor, variance: Tensor) -> Center:
+        """That of counts without read noise whose rate and number are larger by (peak sigma)^2, of the same mean and
+        variance (Snyder, Hammoud & White 1993)."""
+        peak = self.aligned("peak", y)
+        more = (peak * self.aligned("sigma", y)) ** 2
+        moved, above = mean + more / peak, (peak * y + more).clamp_min(0)
+        found = mode_of_counts(above, moved, variance, peak)
+        return Center((found.mode - more / peak).clamp_min(0), found.width, found.above)
 
     def variance(self, clean: Tensor) -> Tensor:
         return clean / self.aligned("peak", clean) + self.aligned("sigma", clean) ** 2

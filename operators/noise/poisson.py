@@ -66,19 +66,23 @@ class PoissonNoise(Noise):
     def center(self, y: Tensor, mean: Tensor, variance: Tensor) -> Center:
         """The mode of u^k exp(-peak u) N(u; mean, variance), a quadratic equation, and the width there."""
         peak = self.aligned("peak", y)
-        k = peak * y
-        b = mean - peak * variance
-        root = (b**2 + 4 * k * variance).sqrt()
-        mode = torch.where(b > 0, 0.5 * (root + b), 2 * k * variance / (root - b).clamp_min(1e-300))
-        slope = torch.where(k > 0, 0.0, (mode - b) / variance)  # at the boundary, for no counts and b < 0
-        curvature = 1 / variance + torch.where(k > 0, k / mode.clamp_min(1e-150) ** 2, 0.0)
-        width = (curvature + slope**2).rsqrt()
-        return Center(mode, width, 8 + 8 * (1 + k).rsqrt())
+        return mode_of_counts(peak * y, mean, variance, peak)
 
     def validate(self, y: Tensor, measurement_shape: tuple[int, ...]) -> None:
         super().validate(y, measurement_shape)
         if bool((y < 0).any()):
             raise ValueError(f"y: counts cannot be negative, given {y.min():.4g}; y = count / peak")
+
+
+def mode_of_counts(k: Tensor, mean: Tensor, variance: Tensor, peak: Tensor) -> Center:
+    """The mode of u^k exp(-peak u) N(u; mean, variance), a quadratic equation, and the width there."""
+    b = mean - peak * variance
+    root = (b**2 + 4 * k * variance).sqrt()
+    mode = torch.where(b > 0, 0.5 * (root + b), 2 * k * variance / (root - b).clamp_min(1e-300))
+    slope = torch.where(k > 0, 0.0, (mode - b) / variance)  # at the boundary, for no counts and b < 0
+    curvature = 1 / variance + torch.where(k > 0, k / mode.clamp_min(1e-150) ** 2, 0.0)
+    width = (curvature + slope**2).rsqrt()
+    return Center(mode, width, 8 + 8 * (1 + k).rsqrt())
 
 
 def log_rate(rate: Tensor) -> Tensor:
