@@ -69,8 +69,7 @@ class Wiener:
         if self.moments.approximate:
             return self.solve(r, s2, rtol=1e-2, max_steps=APPROXIMATE, what=None)
         if self._wide is None:
-            dtype = widest(lambda v: self.operator(self.operator.adjoint(v)), r)
-            self._wide = self.moments.to(r.device, dtype)
+            self._wide = widened(self.moments, self.operator, r)
         r = r.to(self._wide.mean)
         if (inverse := self._inverse(s2)) is not None:
             return inverse.solve(r)
@@ -222,6 +221,11 @@ def _evened(operator: LinearOperator, v: Tensor, r2: float) -> Callable[[Tensor]
     gain = operator.adjoint(signs).square().flatten(1).sum(1) / measured.flatten(1).sum(1)
     total = r2 * gain.view(even.shape) + even**2
     return lambda v: (weight**2 / total).to(v) * v
+
+
+def widened(moments: SecondMoments, operator: LinearOperator, r: Tensor) -> SecondMoments:
+    """The moments in double precision, if the operator works in it on rows like r (N, *M)."""
+    return moments.to(r.device, widest(lambda v: operator(operator.adjoint(v)), r))
 
 
 def given(s2: float) -> Callable[[Tensor], Tensor]:

@@ -23,11 +23,27 @@ def covariance_draw(vjp: VJP, scale: float, z: Tensor, steps: int = KRYLOV) -> T
     Returns: (N, *E).
     """
     size = dot(z, z).sqrt().clamp_min(1e-30)
-    basis = [z / expand(size, z)]
-    diagonal, off = [], []
+    basis, values, vectors = lanczos(vjp, z / expand(size, z), steps)
+    # a covariance has no negative eigenvalues, whatever the network's Jacobian has
+    weights = (vectors @ (values.clamp_min(0.0).sqrt() * vectors[:, 0])[:, :, None])[:, :, 0]
+    scaled = (scale**0.5 * size.double())[:, None] * weights
+    return sum((expand(scaled[:, i].to(z), z) * q for i, q in enumerate(basis)), torch.zeros_like(z))
+
+
+def lanczos(product: VJP, start: Tensor, steps: int, relative: bool = False) -> tuple[list[Tensor], Tensor, Tensor]:
+    """An orthonormal basis Q of the Krylov space of a symmetric map, and the eigenvalues and eigenvectors of T = Q'AQ.
+
+    Source: Lanczos 1950, reorthogonalised.
+    Arguments: product: v -> A v, rows (N, ...); start: rows of length 1; steps (int >= 1): products; relative: whether
+    the space is exhausted at 1e-5 of the largest diagonal entry of T so far, rather than at 1e-6, for eigenvalues of
+    about 1.
+    Returns: steps vectors (N, ...), zero where the space is exhausted; (N, steps), ascending, and (N, steps, steps), in
+    double precision.
+    """
+    basis, diagonal, off = [start], [], []
     for step in range(steps):
         v = basis[-1]
-        w = vjp(v)
+        w = product(v)
         diagonal.append(dot(v, w))
         if step + 1 == steps:
             break
@@ -35,16 +51,14 @@ def covariance_draw(vjp: VJP, scale: float, z: Tensor, steps: int = KRYLOV) -> T
         for q in (*basis, *basis):
             w = w - expand(dot(q, w), w) * q
         length = dot(w, w).sqrt()
-        off.append(length)
-        basis.append(torch.where(expand(length, w) > 1e-6, w / expand(length.clamp_min(1e-12), w), 0.0))
+        going = length > (1e-5 * torch.stack(diagonal).amax(0) if relative else 1e-6)
+        off.append(torch.where(going, length, 0.0).double())
+        basis.append(torch.where(expand(going, w).bool(), w / expand(length.clamp_min(1e-30), w), 0.0))
     t = torch.diag_embed(torch.stack(diagonal, 1).double())
     for i, length in enumerate(off):
-        t[:, i, i + 1] = t[:, i + 1, i] = torch.where(length > 1e-6, length, 0.0).double()
+        t[:, i, i + 1] = t[:, i + 1, i] = length
     values, vectors = torch.linalg.eigh(t)
-    # a covariance has no negative eigenvalues, whatever the network's Jacobian has
-    weights = (vectors @ (values.clamp_min(0.0).sqrt() * vectors[:, 0])[:, :, None])[:, :, 0]
-    scaled = (scale**0.5 * size.double())[:, None] * weights
-    return sum((expand(scaled[:, i].to(z), z) * q for i, q in enumerate(basis)), torch.zeros_like(z))
+    return basis, values, vectors
 
 
 def draw(prior: Prior, x: Tensor, t: Tensor, rng: RNG, steps: int = KRYLOV) -> tuple[Tensor, VJP]:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inverse.gaussian import Wiener
+from inverse.gaussian import Wiener, widened
 from inverse.guidance.covariance import draw
 from inverse.guidance.mmps import MMPS, MMPSPosterior
 from inverse.guidance.sites import Exact, Marginals, Spectral, matched
@@ -64,7 +64,11 @@ class EPPosterior(Posterior):
         self.cg = MMPS(settings.steps)
         self.second = (prior.moments or Moments.isotropic(self.event_shape, self.variance)).to(y.device)
         self.support = None if operator.support is None else operator.support.expand_as(y)
-        self.exact = y[0].numel() <= settings.most
+        self.wide = self.second if self.second.approximate else widened(self.second, self.linear, y)
+        self.axes = None  # rows of A, (N, m, *E), where a backward pass each is worth it
+        if (m := y[0].numel()) <= settings.most:
+            units = torch.eye(m, dtype=y.dtype, device=y.device).view(m, 1, *y.shape[1:]).expand(m, *y.shape)
+            self.axes = torch.stack([self.linear.adjoint(unit.contiguous()) for unit in units], 1)
 
     def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
         denoised, vjp = self.prior.denoise_vjp(x, t)
@@ -100,14 +104,15 @@ class EPPosterior(Posterior):
     def guess(self, n: int, moments: SecondMoments, rng: RNG) -> Tensor:
         """n draws of the posterior of the Gaussian with the prior's moments, (n, *E)."""
         mean = moments.to(self.device).mean.expand(n, *self.event_shape)
-        operator, target = self._matched(Spectral(self.linear, self.second, float("inf"), mean))
+        operator, target = self._matched(Spectral(self.linear, self.second, self.wide, float("inf"), mean))
         return Wiener(self.second, operator).draw(target, rng)
 
     def _marginals(self, denoised: Tensor, vjp: VJP, t: Tensor | float) -> Marginals:
         """Of A x0 under N(D, C)."""
-        if self.exact:
-            return Exact(self.linear, denoised, lambda v: self._curve(v, t) * vjp(v), self.y)
-        return Spectral(self.linear, self.second, self._s2(t), denoised)
+        alpha, sigma = self.sde.alpha(t), self.sde.sigma(t)
+        if self.axes is not None:
+            return Exact(self.axes, self.linear(denoised), lambda v: expand(sigma**2 / alpha, v) * vjp(v))
+        return Spectral(self.linear, self.second, self.wide, float((sigma / alpha) ** 2), denoised)
 
     def _given(self, marginals: Marginals, rng: RNG | None, start: Tensor, vjp: VJP, t: Tensor | float) -> Tensor:
         """C A' (S + A C A')^-1 (z - A start), (N, *E); with a draw of N(0, S) subtracted from z where rng is given."""
@@ -126,9 +131,3 @@ class EPPosterior(Posterior):
         found = matched(self.noise, self.y, marginals, self.support)
         target, deviation = found.target.to(self.y), found.variance.sqrt().to(self.y)
         return self.linear.with_noise(GaussianNoise(deviation, event_ndim=self.y.ndim - 1)), target
-
-    def _curve(self, v: Tensor, t: Tensor | float) -> Tensor:
-        return expand(self.sde.sigma(t) ** 2 / self.sde.alpha(t), v)
-
-    def _s2(self, t: Tensor | float) -> float:
-        return float((self.sde.sigma(t) / self.sde.alpha(t)) ** 2)

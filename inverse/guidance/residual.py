@@ -17,7 +17,8 @@ def relative_residual(operator: Operator, y: Tensor, clean: Tensor) -> tuple[Ten
     Arguments: operator of the rows; y and clean (N, *M).
     """
     if "gaussian" in operator.capabilities:
-        return y - clean, y - clean
+        residual = y - clean
+        return residual, residual
     noise, axes = operator.noise, tuple(range(1, clean.ndim))
     level = noise.variance(clean.clamp_min(0)).mean(axes, keepdim=True)
     weighted = level * noise.quasi_score(y, clean, LEAST * level)

@@ -7,8 +7,11 @@ import torch
 from torch import Tensor
 
 from inverse.gaussian import Wiener, given
+from inverse.guidance.covariance import lanczos
+from inverse.guidance.tweedie import combine
 from operators import GaussianNoise, LinearOperator, Noise
-from operators.solvers import dot, widest
+from operators.solvers import dot
+from priors.base import expand
 from priors.moments import SecondMoments
 
 INFORMED = 2  # passes with the Fisher information, whose steps do not overshoot where many entries agree
@@ -77,42 +80,38 @@ def matched(noise: Noise, y: Tensor, marginals: Marginals, support: Tensor | Non
 class Exact:
     """Marginals with A C A' as a matrix, one product with C for each of the m measured numbers.
 
-    Arguments: operator A (linear); center D (N, *E); covariance: v -> C v, (N, *E); y (N, *M), for its shape.
+    Arguments: axes: the rows of A, (N, m, *E); mean A D (N, *M); covariance: v -> C v, (N, *E).
     """
 
     matching = True
 
-    def __init__(
-        self, operator: LinearOperator, center: Tensor, covariance: Callable[[Tensor], Tensor], y: Tensor
-    ) -> None:
-        units = torch.eye(y[0].numel(), dtype=y.dtype, device=y.device)
-        axes = [operator.adjoint(unit.view(1, *y.shape[1:]).expand_as(y).contiguous()) for unit in units]
+    def __init__(self, axes: Tensor, mean: Tensor, covariance: Callable[[Tensor], Tensor]) -> None:
         with torch.no_grad():
-            self.columns = torch.stack([covariance(axis) for axis in axes], 1)  # C A', (N, m, *E)
-        gram = torch.stack(axes, 1).flatten(2).double() @ self.columns.flatten(2).double().mT
+            self.columns = torch.stack([covariance(axis) for axis in axes.unbind(1)], 1)  # C A', (N, m, *E)
+        gram = axes.flatten(2).double() @ self.columns.flatten(2).double().mT
         gram = 0.5 * (gram + gram.mT)
         # a trained Jacobian may have negative directions, which a covariance has not; and an entry without any variance
         # would have no marginal
         values, vectors = torch.linalg.eigh(gram)
         least = 1e-10 * values.amax(1, keepdim=True).clamp_min(1e-20)
         self.gram = (vectors * values.clamp_min(least)[:, None]) @ vectors.mT
-        self.center, self.shape = operator(center).double(), y.shape
+        self.mean = mean.double()
 
     def given(self, target: Tensor | None, variance: Tensor | None) -> tuple[Tensor, Tensor]:
         """As `Marginals.given`."""
         if target is None or variance is None:
-            return self.center, self.gram.diagonal(dim1=1, dim2=2).reshape(self.shape)
+            return self.mean, self.gram.diagonal(dim1=1, dim2=2).reshape(self.mean.shape)
         system = self.gram + torch.diag_embed(variance.flatten(1))
         gain = torch.linalg.solve(system, self.gram)  # of A C A', (N, m, m)
-        mean = (gain.mT @ (target - self.center).flatten(1)[:, :, None])[:, :, 0].view(self.shape)
+        moved = (gain.mT @ (target - self.mean).flatten(1)[:, :, None])[:, :, 0].view(self.mean.shape)
         # (G - G (G + S)^-1 G)_ii = s_i^2 ((G + S)^-1 G)_ii, without a difference of large numbers
         left = variance.flatten(1) * gain.diagonal(dim1=1, dim2=2)
-        return self.center + mean, left.reshape(self.shape).clamp_min(1e-300)
+        return self.mean + moved, left.reshape(self.mean.shape).clamp_min(1e-300)
 
     def log_normal(self, target: Tensor, variance: Tensor) -> Tensor:
         """log N(target; A D, A C A' + diag(variance)), (N,); target and variance (N, *M)."""
         system = self.gram + torch.diag_embed(variance.flatten(1))
-        residual = (target - self.center).flatten(1)
+        residual = (target - self.mean).flatten(1)
         quadratic = (residual * torch.linalg.solve(system, residual)).sum(1)
         return -0.5 * (quadratic + torch.linalg.slogdet(2 * torch.pi * system).logabsdet)
 
@@ -120,8 +119,7 @@ class Exact:
         """C A' (diag(deviation^2) + A C A')^-1 residual, (N, *E); residual and deviation (N, *M)."""
         system = self.gram + torch.diag_embed(deviation.flatten(1).double() ** 2)
         weights = torch.linalg.solve(system, residual.flatten(1).double())
-        columns = self.columns.flatten(2)
-        return (columns.mT @ weights[:, :, None].to(columns))[:, :, 0].view(len(columns), *self.columns.shape[2:])
+        return combine(self.columns, weights.to(self.columns))
 
 
 class Spectral:
@@ -130,16 +128,17 @@ class Spectral:
     Formula: the mean is that of `Wiener`. The variance of an entry with a factor of variance s_i^2 is taken as the
     average (1/m) tr G (I + G / s_i^2)^-1 of G = A C_s A' with this factor at all entries, found for all s at once by
     Lanczos quadrature from vectors of random signs (Hutchinson 1990): four, or one of each row where operators differ.
-    Arguments: operator A (linear); moments; s2 = (sigma / alpha)^2, may be inf; center D (N, *E).
+    Arguments: operator A (linear); moments; wide: the same in the precision of `Wiener`'s solves; s2 = (sigma /
+    alpha)^2, may be inf; center D (N, *E).
     """
 
     matching = False
 
-    def __init__(self, operator: LinearOperator, moments: SecondMoments, s2: float, center: Tensor) -> None:
-        self.operator, self.moments, self.s2 = operator, moments, s2
+    def __init__(
+        self, operator: LinearOperator, moments: SecondMoments, wide: SecondMoments, s2: float, center: Tensor
+    ) -> None:
+        self.operator, self.moments, self.wide, self.s2 = operator, moments, wide, s2
         self.center = operator(center)
-        dtype = center.dtype if moments.approximate else widest(lambda v: operator(operator.adjoint(v)), self.center)
-        self.wide = moments.to(center.device, dtype)
         support = operator.support
         seen = torch.ones_like(self.center) if support is None else support.expand_as(self.center).to(self.center)
         # rows that share an operator share its spectrum, which then takes several vectors
@@ -174,28 +173,12 @@ class Spectral:
         shape = seen.shape if shared else seen.shape[1:]
         signs = (2 * torch.randint(2, shape, generator=generator) - 1).to(seen)
         moments, filtered = self.moments.to(seen.device, seen.dtype), given(self.s2)
+
+        def product(v: Tensor) -> Tensor:
+            return seen * self.operator(moments.apply(filtered, self.operator.adjoint(v)))
+
         v = signs * seen
-        v = v / _column(dot(v, v).sqrt().clamp_min(1e-30), v)
-        basis, diagonal, off = [v], [], []
-        for step in range(LANCZOS):
-            w = seen * self.operator(moments.apply(filtered, self.operator.adjoint(basis[-1])))
-            diagonal.append(dot(basis[-1], w).double())
-            if step + 1 == LANCZOS:
-                break
-            for q in (*basis, *basis):
-                w = w - _column(dot(q, w), w) * q
-            length = dot(w, w).sqrt()
-            # the space is exhausted where only rounding is left
-            going = length > 1e-5 * torch.stack(diagonal).amax(0).to(length)
-            off.append(torch.where(going, length, 0.0).double())
-            basis.append(torch.where(_column(going, w), w / _column(length.clamp_min(1e-30), w), 0.0))
-        t = torch.diag_embed(torch.stack(diagonal, 1))
-        for i, length in enumerate(off):
-            t[:, i, i + 1] = t[:, i + 1, i] = length
-        values, vectors = torch.linalg.eigh(t)
+        v = v / expand(dot(v, v).sqrt().clamp_min(1e-30), v)
+        _, values, vectors = lanczos(product, v, LANCZOS, relative=True)
         values, weights = values.clamp_min(0.0), vectors[:, 0] ** 2
         return (values.reshape(1, -1), weights.reshape(1, -1) / PROBES) if shared else (values, weights)
-
-
-def _column(value: Tensor, like: Tensor) -> Tensor:
-    return value.reshape(-1, *[1] * (like.ndim - 1))

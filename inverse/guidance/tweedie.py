@@ -77,11 +77,11 @@ class TweediePosterior(Posterior):
         blurred, factor, residual = self._system(denoised, vjp, t)
         w = torch.linalg.solve(factor, residual)
         if not (torch.is_grad_enabled() and denoised.requires_grad):
-            return denoised + _combine(blurred, w.to(x))
+            return denoised + combine(blurred, w.to(x))
         curve = self._curve(x, t)
-        guided = denoised + curve * vjp(_combine(self.axes, w.to(x)))
+        guided = denoised + curve * vjp(combine(self.axes, w.to(x)))
         moved = self._project(guided - guided.detach())  # 0, with a derivative
-        return guided - _combine(blurred, torch.linalg.solve(factor, moved.to(factor)).to(x))
+        return guided - combine(blurred, torch.linalg.solve(factor, moved.to(factor)).to(x))
 
     def finish(self, x: Tensor, t: Tensor, rng: RNG) -> Tensor:
         """A draw of the Gaussian p(x0 | x_t, y), (N, *E), by Matheron's rule."""
@@ -89,7 +89,7 @@ class TweediePosterior(Posterior):
         blurred, factor, _ = self._system(drawn, vjp, t)
         noise = self.operator.noise.aligned("sigma", self.y) * rng.normal(tuple(self.y.shape))
         residual = self.residual(drawn) - self._at(noise) * self.seen
-        return drawn + _combine(blurred, torch.linalg.solve(factor, residual).to(x))
+        return drawn + combine(blurred, torch.linalg.solve(factor, residual).to(x))
 
     def log_likelihood(self, x: Tensor, t: Tensor) -> Tensor:
         """log N(y; A D, S), (N,), over the measured entries; x (N, *E)."""
@@ -131,6 +131,6 @@ class TweediePosterior(Posterior):
         return (self.axes.flatten(2) @ x.flatten(1)[:, :, None].to(self.axes))[:, :, 0]
 
 
-def _combine(vectors: Tensor, weights: Tensor) -> Tensor:
+def combine(vectors: Tensor, weights: Tensor) -> Tensor:
     """sum_k w_k v_k; vectors (N, m, *E), weights (N, m) -> (N, *E)."""
     return (vectors.flatten(2).mT @ weights[:, :, None])[:, :, 0].view(len(weights), *vectors.shape[2:])

@@ -100,7 +100,7 @@ def test_factors_of_many_entries_need_the_average_count_alone():
     truth = torch.full((1, 400), 0.5)
     operator = Identity(PoissonNoise(1.0)).at((400,))
     y = operator.measure(truth, seed=0)
-    marginals = Spectral(operator, moments, float("inf"), moments.mean[None])
+    marginals = Spectral(operator, moments, moments, float("inf"), moments.mean[None])
     factors = matched(operator.noise, y, marginals, None)
     mean, _ = marginals.given(factors.target, factors.variance)
     level = torch.linspace(0.2, 1.0, 10_001, dtype=F64)
@@ -112,7 +112,7 @@ def test_factors_of_many_entries_need_the_average_count_alone():
 def test_average_marginals_are_exact_where_all_entries_are_alike():
     moments = Moments.isotropic((1, 12, 12), 0.09)
     operator = Blur.gaussian(1.0, noise=PoissonNoise(10.0)).at((1, 12, 12))
-    marginals = Spectral(operator, moments, 0.04, torch.full((1, 1, 12, 12), 0.5))
+    marginals = Spectral(operator, moments, moments, 0.04, torch.full((1, 1, 12, 12), 0.5))
     c = 0.09 / (1 + 0.09 / 0.04)
     units = torch.eye(144, dtype=torch.float32).view(144, 1, 12, 12)
     gram = c * operator(operator.adjoint(units)).flatten(1).double()
