@@ -52,52 +52,46 @@ WindowOption = Annotated[
 
 
 @dataclass(frozen=True)
-class SolveOptions:
+class ProblemOptions:
+    """What `inverse solve` and `inverse batch` both take, by name."""
+
+    operator: str
+    sigma: str | None
+    prior: str | None
+    config: str | None
+    samples: int
+    method: str
+    budget: str | None
+    steps: int | None
+    antithetic: bool
+    seed: int
+    size: str | None
+    precision: str
+    overwrite: bool
+    dry: bool
+
+
+@dataclass(frozen=True)
+class SolveOptions(ProblemOptions):
     """Options of `inverse solve`, by name; they apply to each picture of a folder.
 
     memory is in GB.
     """
 
-    operator: str
-    sigma: str | None
-    prior: str | None
-    config: str | None
-    samples: int
-    method: str
-    budget: str | None
-    steps: int | None
-    antithetic: bool
-    seed: int
     measured: bool
     resize: bool
-    size: str | None
     tile: int | None
     memory: float
     device: str
-    precision: str
-    dry: bool
     why: bool
-    overwrite: bool
     range: tuple[float, float] | None = None
     window: str | None = None
 
 
 @dataclass(frozen=True)
-class BatchOptions:
+class BatchOptions(ProblemOptions):
     """Options of `inverse batch`, by name."""
 
-    operator: str
-    sigma: str | None
-    prior: str | None
-    config: str | None
-    samples: int
-    method: str
-    budget: str | None
-    steps: int | None
-    antithetic: bool
-    seed: int
-    size: str | None
-    precision: str
     keep_samples: bool
     quantiles: tuple[float, ...]
     block: int | None
@@ -105,5 +99,3 @@ class BatchOptions:
     backend: str
     device: str | None
     retry_failed: bool
-    overwrite: bool
-    dry: bool

@@ -164,6 +164,29 @@ def parameter(what: str, value: Any, event_ndim: int | None) -> Tensor:
     return value
 
 
+def positive(what: str, value: Any, event_ndim: int | None, hint: str) -> Tensor:
+    """As `parameter`, of numbers above 0; hint: the end of the message on others."""
+    value = parameter(what, value, event_ndim)
+    if bool((value <= 0).any()):
+        raise ValueError(f"{what} must be > 0, given {value.min():.4g}; {hint}")
+    return value
+
+
+def intensities(name: str, clean: Tensor, more: str = "") -> Tensor:
+    """A clean measurement (N, *M) of which rounding may have left values a little below 0, without these.
+
+    Raises: ValueError for a clean measurement below 0, beyond rounding; name: of the noise, more: advice, in it.
+    """
+    least = float(clean.min())
+    # Fourier transforms give -1e-6 in dark regions: this is rounding and counts as 0.
+    if not least >= -ROUNDING * float(clean.abs().max()):
+        raise ValueError(
+            f"{name}: expected intensities >= 0, given {least:.4g} after the operator; clip the picture with "
+            f"x.clamp(0, 1){more}"
+        )
+    return clean.clamp(min=0)
+
+
 def fits_rows(b: int, n: int | None) -> None:
     if n is not None and b not in (1, n):
         raise ValueError(f"y: {b} measurements for a batch of {n}: expected {n}, or 1")

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .base import Noise, parameter
+from .base import Noise, positive
 from .poisson import LEAST_RATE, counts, log_rate, mode_of_counts
 from .quadrature import Center
 
@@ -41,12 +41,8 @@ class PoissonGaussianNoise(Noise):
     def __init__(self, peak: float | Tensor, sigma: float | Tensor, event_ndim: int | None = None) -> None:
         super().__init__()
         for name, value in (("peak", peak), ("sigma", sigma)):
-            value = parameter(f"PoissonGaussianNoise: {name}", value, event_ndim)
-            if bool((value <= 0).any()):
-                raise ValueError(
-                    f"PoissonGaussianNoise: {name} must be > 0, given {value.min():.4g}; without read noise use "
-                    "PoissonNoise(peak)"
-                )
+            hint = "without read noise use PoissonNoise(peak)"
+            value = positive(f"PoissonGaussianNoise: {name}", value, event_ndim, hint)
             self.batched_buffer(name, value, event_ndim or 0)
 
     @classmethod

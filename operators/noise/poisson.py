@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .base import ROUNDING, Noise, parameter
+from .base import Noise, intensities, positive
 from .quadrature import Center, tilted_moments
 
 LEAST_RATE = 1e-6  # counts
@@ -30,11 +30,7 @@ class PoissonNoise(Noise):
 
     def __init__(self, peak: float | Tensor, event_ndim: int | None = None) -> None:
         super().__init__()
-        peak = parameter("PoissonNoise: peak", peak, event_ndim)
-        if bool((peak <= 0).any()):
-            raise ValueError(
-                f"PoissonNoise: peak must be > 0, given {peak.min():.4g}; it is the photon count of a white pixel"
-            )
+        peak = positive("PoissonNoise: peak", peak, event_ndim, "it is the photon count of a white pixel")
         self.batched_buffer("peak", peak, event_ndim or 0)
 
     def sample(self, clean: Tensor, generator: torch.Generator) -> Tensor:
@@ -97,12 +93,5 @@ def counts(name: str, peak: Tensor, clean: Tensor, generator: torch.Generator) -
 
     Raises: ValueError for a clean measurement below 0, beyond rounding; name: of the noise, in the message.
     """
-    least = float(clean.min())
-    # Fourier transforms give -1e-6 in dark regions: this is rounding and counts as 0.
-    if not least >= -ROUNDING * float(clean.abs().max()):
-        raise ValueError(
-            f"{name}: expected intensities >= 0, given {least:.4g} after the operator; clip the picture with "
-            "x.clamp(0, 1); if the operator has negative outputs, use GaussianNoise"
-        )
-    rate = (peak * clean.clamp(min=0)).cpu()
+    rate = (peak * intensities(name, clean, "; if the operator has negative outputs, use GaussianNoise")).cpu()
     return torch.stack([torch.poisson(row, generator=generator) for row in rate]).to(clean)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .base import Noise, parameter
+from .base import Noise, positive
 
 
 class RicianNoise(Noise):
@@ -31,12 +31,7 @@ class RicianNoise(Noise):
 
     def __init__(self, sigma: float | Tensor, event_ndim: int | None = None) -> None:
         super().__init__()
-        sigma = parameter("RicianNoise: sigma", sigma, event_ndim)
-        if bool((sigma <= 0).any()):
-            raise ValueError(
-                f"RicianNoise: sigma must be > 0, given {sigma.min():.4g}; it is the noise of each part of a complex "
-                "value"
-            )
+        sigma = positive("RicianNoise: sigma", sigma, event_ndim, "it is the noise of each part of a complex value")
         self.batched_buffer("sigma", sigma, event_ndim or 0)
 
     def sample(self, clean: Tensor, generator: torch.Generator) -> Tensor:

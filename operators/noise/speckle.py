@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .base import ROUNDING, Noise, parameter
+from .base import Noise, intensities, positive
 
 LEAST = 1e-6  # intensity
 
@@ -32,24 +32,17 @@ class SpeckleNoise(Noise):
 
     def __init__(self, looks: float | Tensor, event_ndim: int | None = None) -> None:
         super().__init__()
-        looks = parameter("SpeckleNoise: looks", looks, event_ndim)
-        if bool((looks <= 0).any()):
-            raise ValueError(f"SpeckleNoise: looks must be > 0, given {looks.min():.4g}; 1 is fully developed speckle")
+        looks = positive("SpeckleNoise: looks", looks, event_ndim, "1 is fully developed speckle")
         self.batched_buffer("looks", looks, event_ndim or 0)
 
     def sample(self, clean: Tensor, generator: torch.Generator) -> Tensor:
-        least = float(clean.min())
-        if not least >= -ROUNDING * float(clean.abs().max()):
-            raise ValueError(
-                f"SpeckleNoise: expected intensities >= 0, given {least:.4g} after the operator; clip the picture with "
-                "x.clamp(0, 1)"
-            )
+        clean = intensities("SpeckleNoise", clean)
         looks = self.aligned("looks", clean).expand_as(clean).double().cpu().numpy()
         drawn = []
         for row in looks:  # torch draws gamma variables from the global random state alone
             seed = int(torch.randint(2**62, (), generator=generator))
             drawn.append(torch.from_numpy(np.random.default_rng(seed).gamma(row) / row))
-        return clean.clamp(min=0) * torch.stack(drawn).to(clean)
+        return clean * torch.stack(drawn).to(clean)
 
     def log_prob(self, y: Tensor, clean: Tensor) -> Tensor:
         """Clean values below 1e-6 count as 1e-6, and y below the smallest normal number as that."""
