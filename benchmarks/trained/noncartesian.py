@@ -22,6 +22,7 @@ from inverse import solve
 from inverse.quality import psnr, residual_chi2, ssim
 from operators import Fourier, GaussianNoise, LinearOperator, NonCartesian
 from operators.nufft import nufft
+from operators.solvers import conjugate_gradients
 from operators.trajectories import radial_trajectory, spiral_trajectory
 
 PRIOR, SIDE, COILS, SIGMA = "brain-mri-224", 128, 8, 0.02
@@ -76,18 +77,10 @@ def accuracy(seed: int = 0) -> list[dict[str, str]]:
 def cg_sense(operator: LinearOperator, y: Tensor, steps: int) -> Tensor:
     """CG-SENSE: conjugate gradients on A'A x = A'y from 0, stopped after a few steps, which regularises.
 
-    Source: Pruessmann, Weiger, Boernert & Boesiger 2001. Written for one picture: y (1, *M).
+    Source: Pruessmann, Weiger, Boernert & Boesiger 2001.
     """
     gram: Callable[[Tensor], Tensor] = getattr(operator, "gram", lambda x: operator.adjoint(operator(x)))
-    r = p = operator.adjoint(y)
-    x, rho = torch.zeros_like(p), float(r.square().sum())
-    for _ in range(steps):
-        q = gram(p)
-        step = rho / float((p * q).sum())
-        x, r = x + step * p, r - step * q
-        rho, old = float(r.square().sum()), rho
-        p = r + rho / old * p
-    return x
+    return conjugate_gradients(gram, operator.adjoint(y), rtol=0.0, max_steps=steps)
 
 
 def acquisitions() -> dict[str, LinearOperator]:
