@@ -1,6 +1,7 @@
 """Files: atomic writes, and checked reads with clear errors."""
 
 import hashlib
+import json
 import math
 import os
 import pickle
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -172,3 +174,11 @@ def _machine() -> str:
     except OSError:
         space = ""
     return hashlib.sha256(f"{socket.gethostname()} {space}".encode()).hexdigest()[:8]
+
+
+def digest(plain: Any) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of plain data, as JSON with sorted names.
+
+    Raises: TypeError or ValueError for what is not plain data, such as nan.
+    """
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, allow_nan=False).encode()).hexdigest()[:16]

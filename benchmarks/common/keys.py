@@ -1,9 +1,7 @@
 """Keys of records: of plain data, of code, of tensors."""
 
 import ast
-import hashlib
 import inspect
-import json
 import sys
 import textwrap
 from collections.abc import Callable
@@ -14,6 +12,7 @@ from typing import Any
 import torch
 
 from priors import Prior
+from priors.files import digest
 from priors.hdf5 import checksum
 
 VERSION = 1  # of what a key is made of: another one makes all records anew
@@ -27,11 +26,6 @@ def key(kind: str, **facts: Any) -> str:
     Raises: TypeError or ValueError for what is not plain data: its repr could change between processes.
     """
     return digest({"version": VERSION, "kind": kind, "facts": facts})
-
-
-def digest(plain: Any) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of plain data, as JSON with sorted names."""
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, allow_nan=False).encode()).hexdigest()[:16]
 
 
 def fingerprint(network: torch.nn.Module | Prior) -> str:

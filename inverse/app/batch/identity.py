@@ -1,6 +1,5 @@
 """What the results of a batch depend on, as plain data: the same in every process."""
 
-import hashlib
 import json
 from dataclasses import fields, is_dataclass
 from functools import cached_property
@@ -11,15 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from priors.files import digest
 from priors.hdf5 import checksum
+
+__all__ = ["digest", "of", "of_tensors"]
 
 STORED = ("_parameters", "_buffers", "_modules")  # where torch's modules keep what they are made of
 SKIPPED = {"training"}
-
-
-def digest(plain: Any) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of plain data, as JSON with sorted names."""
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def of_tensors(tensors: dict[str, Tensor]) -> str:
