@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
+LOOKS = 400  # at the console, for its last message
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
@@ -50,7 +52,7 @@ class Browser:
 
     def since(self) -> Visit:
         """What happened since the last look."""
-        console = [f"{e['level']}: {e['message']}" for e in self.driver.get_log("browser") if e["level"] != "INFO"]
+        console = [f"{e['level']}: {e['message']}" for e in self._messages() if e["level"] != "INFO"]
         asked = []
         for entry in self.driver.get_log("performance"):
             message = json.loads(entry["message"])["message"]
@@ -58,6 +60,18 @@ class Browser:
                 asked.append(message["params"]["request"]["url"])
         own = ("data:", "about:")
         return Visit(console, [u for u in asked if not u.startswith(own) and u.partition("#")[0] != self.page])
+
+    def _messages(self) -> list[dict]:
+        """All messages of the console up to now. They arrive late on a busy machine, but in order: a last one is waited
+        for."""
+        found, mark = [], f"mark {time.monotonic_ns()}"
+        self.run("console.info(arguments[0])", mark)
+        for _ in range(LOOKS):
+            found += self.driver.get_log("browser")
+            if any(mark in e["message"] for e in found):
+                return found
+            time.sleep(0.05)
+        raise TimeoutError(f"the console did not show its last message in {0.05 * LOOKS:.0f} s")
 
     def run(self, script: str, *arguments):
         """The value of a script's return."""
