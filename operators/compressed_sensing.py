@@ -64,7 +64,7 @@ class CompressedSensing(SVDOperator):
 
     def spectrum(self, z: Tensor) -> Tensor:
         chosen = self._draw(z, z.shape[1:])[1]
-        return z.new_zeros(z[0].numel()).index_fill(0, chosen, 1).reshape(z.shape[1:])
+        return z.new_zeros(math.prod(z.shape[1:])).index_fill(0, chosen, 1).reshape(z.shape[1:])
 
     def forward(self, x: Tensor) -> Tensor:
         return self.U(self.Vt(x))

@@ -199,3 +199,15 @@ def test_batched_operators_refuse_other_numbers_of_rows(case):
     op = case.make()
     with pytest.raises(ValueError, match=r"operator\.rows\(index\)"):
         op(uniform(op.batch * 2, *case.event_shape))
+
+
+SHARED = [(label, case) for label, case in ALL if "svd" in case.make().capabilities and case.make().batch is None]
+
+
+@pytest.mark.parametrize(("label", "case"), SHARED, ids=[label for label, _ in SHARED])
+def test_the_singular_basis_of_no_rows(label, case):
+    """The moments of a prior may have no component of their own: V' (0, *E), and singular values all the same."""
+    op, x = case.make().at(case.event_shape), torch.empty(0, *case.event_shape)
+    z = op.Vt(x)
+    assert len(z) == 0
+    assert torch.equal(op.spectrum(z), op.spectrum(op.Vt(torch.zeros(1, *case.event_shape))))
