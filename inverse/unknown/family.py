@@ -1,0 +1,110 @@
+"""Operators with unknown parameters: from the values of these to an operator."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inverse.unknown.ranges import Range
+from operators import (
+    GaussianNoise,
+    Noise,
+    Operator,
+    PoissonGaussianNoise,
+    PoissonNoise,
+    RicianNoise,
+    SpeckleNoise,
+)
+
+NOISES: dict[type[Noise], tuple[str, ...]] = {  # what can be unknown of the noise of any operator
+    GaussianNoise: ("sigma",),
+    PoissonNoise: ("peak",),
+    PoissonGaussianNoise: ("peak", "sigma"),
+    RicianNoise: ("sigma",),
+    SpeckleNoise: ("looks",),
+}
+STEP = 1e-3  # of the unit cube, of a difference quotient
+
+Make = Callable[..., Operator]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Operators by the position of their parameters in the unit cube, where the prior of these is uniform.
+
+    Attributes: make: an operator from the parameters, by name; ranges: of each parameter.
+    """
+
+    make: Make
+    ranges: dict[str, Range]
+
+    def values(self, u: Tensor) -> dict[str, float]:
+        """The parameters at u (d,)."""
+        return {name: spread.at(float(x)) for (name, spread), x in zip(self.ranges.items(), u, strict=True)}
+
+    def at(self, u: Tensor) -> Operator:
+        """The operator at u (d,).
+
+        Raises: TypeError if `make` returns no operator.
+        """
+        values = self.values(u)
+        operator = self.make(**values)
+        if not isinstance(operator, Operator):
+            raise TypeError(f"operator({values}) returned {type(operator).__name__}: expected an operators.Operator")
+        return operator
+
+    def slopes(self, u: Tensor, y: Tensor, x: Tensor) -> Tensor:
+        """Derivatives of log p(y | x) by u, (K, d), as difference quotients; y (1, *M), x (K, *E)."""
+        found = []
+        for i in range(len(u)):
+            ends = u.repeat(2, 1)
+            ends[:, i] = torch.tensor([float(u[i]) - STEP, float(u[i]) + STEP]).clamp(0, 1)
+            low, high = (log_likelihood(self.at(end), y, x) for end in ends)
+            found.append((high - low) / float(ends[1, i] - ends[0, i]))
+        return torch.stack(found, 1)
+
+
+def family(operator: Operator | Make, ranges: dict[str, Range]) -> Family:
+    """The operators of a solve with unknown parameters.
+
+    Arguments: operator: one whose noise has these parameters, or a function of them; ranges.
+    Raises: TypeError for neither; ValueError for parameters that the operator's noise does not have.
+    """
+    if not isinstance(operator, Operator):
+        if not callable(operator):
+            raise TypeError(
+                f"operator of type {type(operator).__name__}: expected an operators.Operator, or with unknown "
+                "parameters a function of them that returns one"
+            )
+        return Family(operator, ranges)
+    known = NOISES.get(type(operator.noise), ())
+    if foreign := [name for name in ranges if name not in known]:
+        raise ValueError(
+            f"unknown: {foreign[0]!r} is no parameter of {type(operator.noise).__name__}, which has "
+            f"{', '.join(known) or 'none that can be unknown'}; give a function of the unknown parameters as the "
+            f"operator, such as lambda {foreign[0]}: operators.Blur.gaussian({foreign[0]})"
+        )
+    kept = {name: getattr(operator.noise, name) for name in known if name not in ranges}
+
+    def make(**values: float) -> Operator:
+        return operator.with_noise(type(operator.noise)(**kept, **values))
+
+    return Family(make, ranges)
+
+
+def log_likelihood(operator: Operator, y: Tensor, x: Tensor) -> Tensor:
+    """log p(y | x), (K,), double precision but for the forward model: differences of parameters change it little.
+
+    Arguments: operator; y (1, *M); x (K, *E).
+    Raises: ValueError for a noise without a density, such as sigma = 0.
+    """
+    operator = operator.at(tuple(x.shape[1:]))
+    with torch.no_grad():
+        clean = operator(x)
+        measured, exact = (v.double() if v.is_floating_point() else v for v in (y, clean))
+        log_prob = operator.noise.log_prob(measured.expand(len(x), *y.shape[1:]), exact)
+    support = operator.support
+    if support is not None:
+        log_prob = torch.where(support, log_prob, 0)
+    return log_prob.flatten(1).sum(1)

@@ -1,0 +1,83 @@
+"""The posterior of unknown parameters of a measurement, with the picture integrated out."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inverse.quality import PoorFit
+from inverse.solution import Solution
+from inverse.unknown.family import Family
+from inverse.unknown.grid import GridDensity
+from inverse.unknown.search import AGREED, Search
+from operators import Operator
+
+NODES = 40  # most values of the parameters at which posterior samples are drawn
+FEWEST, MOST = 4, 256  # samples at each of them
+NUMBERS = 2**16  # in the samples at each of them, about
+
+Draw = Callable[[Operator, int, int], Solution]
+
+
+class UncertainParameters(UserWarning):
+    """The posterior of unknown parameters could not be determined as accurately as it should be."""
+
+
+@dataclass(frozen=True)
+class Inference:
+    """The posterior of unknown parameters, given one measurement.
+
+    Attributes: density: on the unit cube of their ranges; nodes (n, d): where posterior samples were drawn; gradients
+    (n, d): of log p(y) there; errors (n, d): their standard errors; error: of log p(y) near the mean, in nats.
+    """
+
+    density: GridDensity
+    nodes: Tensor
+    gradients: Tensor
+    errors: Tensor
+    error: float
+
+
+def infer(family: Family, y: Tensor, numbers: int, draw: Draw, advance: Callable[[], None] = lambda: None) -> Inference:
+    """p(theta | y) of the parameters theta of a family of operators, with x integrated out.
+
+    Formula: d log p(y | theta) / d theta = E[d log p(y | x, theta) / d theta | y, theta], Fisher's identity, by samples
+    of p(x | y, theta) at some theta; log p(y | theta) is integrated from it by `Surrogate`. The next theta is the
+    posterior mean so far, then where the estimate is least certain (`Search`).
+    Source: Fisher 1925; Louis 1982; Gelman & Meng 1998 (path sampling).
+    Arguments: family; y (1, *M); numbers: of one sample; draw: (operator, first, n) -> n posterior samples, numbered
+    from first; advance: called after each theta.
+    Returns: `Inference`.
+    Warns: UncertainParameters, where `NODES` values of theta did not suffice.
+    Raises: ValueError for a noise without a density, and as ``draw``.
+    """
+    search, drawn = Search(len(family.ranges)), 0
+    n = min(max(FEWEST, NUMBERS // numbers), MOST) // 2 * 2
+    while not search.ended and len(search.nodes) < NODES:
+        found = []
+        for u in search.proposals:
+            with warnings.catch_warnings():  # the samples of a wrong theta need not explain y
+                warnings.simplefilter("ignore", PoorFit)
+                solution = draw(family.at(u), drawn, n)
+            drawn += n
+            found.append(_gradient(family, u, y, solution))
+            advance()
+        search.add(*(torch.stack(values) for values in zip(*found, strict=True)))
+    if not search.ended:
+        warnings.warn(
+            f"the posterior of {', '.join(family.ranges)} is uncertain after {len(search.nodes)} values (error of "
+            f"log p(y) {search.error:.2g} nats, expected {AGREED}): give narrower ranges",
+            UncertainParameters,
+            stacklevel=2,
+        )
+    return Inference(search.density, search.nodes, search.gradients, search.variances.sqrt(), search.error)
+
+
+def _gradient(family: Family, u: Tensor, y: Tensor, solution: Solution) -> tuple[Tensor, Tensor]:
+    """The mean over samples of the derivatives of log p(y | x) by u, and the variance of that mean, (d,) each."""
+    slopes = family.slopes(u, y, solution.samples[0]).cpu()
+    if solution.antithetic:
+        slopes = slopes.view(-1, 2, len(u)).mean(1)
+    return slopes.mean(0), slopes.var(0) / len(slopes)
