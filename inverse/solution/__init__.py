@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # all but the first two are optional
 ARRAYS = ("samples", "log_weights", "log_evidence", "log_evidence_std", "lineages", "numbers")
+UNKNOWN = "unknown"  # draws of parameters (B, D, P), and an attribute with their names
 RECORDED: dict[str, Callable[[Any], Any]] = {  # attributes in HDF5
     "method": str, "nfe": int, "nvjp": int, "seconds": float, "seed": int, "citation": str, "reason": str,
     "antithetic": bool, "calibrated": bool,
@@ -47,7 +48,8 @@ class Solution(Concise):
     (B,): for resampled particles, the effective number of initial ones that they descend from (see
     `inverse.weights.lineages`); antithetic: samples 2 j and 2 j + 1 are pairs with opposite noise, not independent (see
     `solve`); calibrated: whether the method's spread was measured to be right (see `inverse.protocols.Guidance`); if
-    not, `std` warns; numbers (B,): of the measurements, as given to `solve`.
+    not, `std` warns; numbers (B,): of the measurements, as given to `solve`; unknown: draws (B, D) of each unknown
+    parameter of the measurement, by name, the first K of which belong to the samples.
     """
 
     samples: Tensor
@@ -65,6 +67,7 @@ class Solution(Concise):
     log_evidence_std: Tensor | None = None
     lineages: Tensor | None = None
     numbers: Tensor | None = None
+    unknown: dict[str, Tensor] | None = field(default=None, repr=False)
 
     @property
     def mean(self) -> Tensor:
@@ -236,6 +239,9 @@ class Solution(Concise):
         path = hdf5_path(path, "solution")
         attrs = {name: getattr(self, name) for name in RECORDED}
         arrays = {name: x.cpu().numpy() for name in ARRAYS if (x := getattr(self, name)) is not None}
+        if self.unknown:
+            attrs[UNKNOWN] = ",".join(self.unknown)  # names of arguments have no comma
+            arrays[UNKNOWN] = torch.stack(list(self.unknown.values()), 2).cpu().numpy()
         with atomic(path) as temporary, h5py.File(temporary, "w") as file:
             for name, values in arrays.items():
                 file.create_dataset(name, data=values, compression="gzip" if name == "samples" else None)
@@ -264,15 +270,21 @@ class Solution(Concise):
         with opened(path, "solution", "solve again; expected a file by Solution.save") as file:
             there = [name for name in ARRAYS if name in ARRAYS[:2] or name in file]
             kinds = {"numbers": "i"}
+            there += [UNKNOWN] if UNKNOWN in file else []
             arrays = {name: torch.from_numpy(file.array(name, kinds.get(name, "f"))) for name in there}
             found = {"reason": "", "antithetic": False, "calibrated": True} | file.attrs  # missing in older files
-            told = {name: found[name] for name in RECORDED}
+            told = {name: found[name] for name in (*RECORDED, *([UNKNOWN] if UNKNOWN in arrays else []))}
             attrs = {name: kind(told[name]) for name, kind in RECORDED.items()}
         if SEAL in found and found[SEAL] != checksum(told, {name: value.numpy() for name, value in arrays.items()}):
             raise FileError(f"{path}: the data do not match their checksum: solve again")
         samples = arrays["samples"]
+        draws = arrays.pop(UNKNOWN, None)
+        names = [] if draws is None else str(told[UNKNOWN]).split(",")
+        if draws is not None and (draws.ndim != 3 or draws.shape[::2] != (len(samples), len(names))):
+            raise FileError(f"{path}: {UNKNOWN} {tuple(draws.shape)}: expected (B, D, {len(names)}) for {names}")
+        unknown = None if draws is None else dict(zip(names, draws.unbind(2), strict=True))
         shapes = {name: tuple(value.shape) for name, value in arrays.items()}
         rows = [samples.shape[:2], *[samples.shape[:1]] * len(ARRAYS[2:])]  # all arrays but the samples, in this order
         if samples.ndim < 3 or any(shapes.get(n, tuple(r)) != tuple(r) for n, r in zip(ARRAYS[1:], rows, strict=True)):
             raise FileError(f"{path} has {shapes}: expected samples (B, K, *E), log_weights (B, K), the rest (B,)")
-        return cls(**arrays, **attrs)
+        return cls(**arrays, **attrs, unknown=unknown)

@@ -3,8 +3,9 @@
 import math
 import time
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from rich.console import Console
@@ -18,10 +19,13 @@ from inverse.quality.scale import ImplausibleScale, implausible
 from inverse.solution import Solution
 from inverse.solve.checks import as_taken, check_numbers, check_prior, checked, computes_in, measurement_numbers
 from inverse.types import State
+from inverse.unknown import Range, jointly
+from inverse.unknown.family import Make
 from inverse.weights import UnreliableWeights, lineages, log_mean_error
 from operators import Operator
 from priors import Evaluations, Prior, RowRNG
 from priors.arguments import flag
+from priors.arguments import rows as rows_of
 from priors.modes import own_modes
 
 ELEMENTS_PER_BATCH = 2**16  # 83 rows of 28 x 28: more rows gain no speed on a CPU and cost memory everywhere
@@ -30,7 +34,7 @@ ELEMENTS_PER_BATCH = 2**16  # 83 rows of 28 x 28: more rows gain no speed on a C
 @own_modes
 def solve(
     prior: Prior,
-    operator: Operator,
+    operator: Operator | Make,
     y: Tensor,
     n_samples: int = 8,
     method: str | Sampler = "auto",
@@ -43,6 +47,7 @@ def solve(
     antithetic: bool = False,
     numbers: Sequence[int] | None = None,
     precision: str = "float32",
+    unknown: Mapping[str, Range | tuple[float, float]] | None = None,
 ) -> Solution:
     """Samples of the posterior p(x0 | y).
 
@@ -61,6 +66,13 @@ def solve(
     which their random streams belong. Measurement 3 of a batch is solved again, alone and with the same samples, by
     ``solve(prior, operator.rows(torch.tensor([3])), y[3:4], numbers=[3])``; ``rows`` picks an operator's parameters
     where these differ between measurements, and returns the operator itself where they do not.
+
+    unknown: parameters of the measurement that are not known, by name, with the range of each: (low, high), a `Uniform`
+    or a `LogUniform` of `inverse.unknown`. The parameters of the noise ("sigma", "peak", "looks") can be unknown for
+    any operator; for others ``operator`` is a function of the unknown parameters that returns one, such as ``lambda
+    width: Blur(gaussian_kernel(width, 15), noise=...)``. Their posterior is found with the picture integrated out
+    (`inverse.unknown.infer`); `Solution.unknown` has draws of them, and each sample belongs to one of these draws.
+    This takes about 60 samples more than the solve itself for a picture, which are drawn one by one.
 
     precision of the network: "float32", "bfloat16", or "auto" (see `priors.at_precision`): bfloat16 where the hardware
     has instructions for it and the loss was measured to be negligible for this prior, as for the shipped ones of
@@ -82,6 +94,13 @@ def solve(
     out of range, a method that the operator or the prior cannot serve, or a y that requires a gradient; NonFiniteState
     where a state stops being finite.
     """
+    if unknown is not None:
+        solver = partial(solve, prior, method=method, n_steps=n_steps, seed=seed, batch_size=batch_size, progress=False)
+        solver = partial(solver, budget=budget, precision=precision)
+        bar = partial(_bar, ", ".join(map(str, unknown)), shown=flag("progress", progress))
+        check_numbers(n_samples, n_steps, batch_size, seed)
+        named = measurement_numbers(numbers, len(rows_of("y", y)))
+        return jointly(solver, prior, operator, y, unknown, n_samples, method, seed, first, antithetic, named, bar)
     arguments = (n_samples, method, n_steps, seed, batch_size, budget, first, antithetic)
     choice, operator = checked(prior, operator, y, *arguments)
     n_samples, first = int(n_samples), int(first)  # of numpy's integers too

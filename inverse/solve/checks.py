@@ -1,6 +1,7 @@
 """What `solve`, `sample` and `plan` check of their arguments before the prior is evaluated."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ MOST_SAMPLES = 10_000_000  # of one measurement: the keys of more would fill the
 
 def checked(
     prior: Prior,
-    operator: Operator,
+    operator: Any,
     y: Tensor,
     n_samples: int,
     method: str | Sampler,

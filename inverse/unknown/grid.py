@@ -7,9 +7,9 @@ from torch import Tensor
 
 from priors import RowRNG
 
-SIDES = {1: 2001, 2: 161, 3: 41}  # points along an axis, by the number of axes
-FEWEST = 4.0  # grid spacings in a standard deviation, below which the grid is refined
-REACH = 8.0  # standard deviations of a refined grid, on both sides
+SIDES = {1: 1001, 2: 81, 3: 27}  # points along an axis, by the number of axes
+FEWEST = 3.0  # grid spacings in a standard deviation, below which the grid is refined
+REACH = 6.0  # standard deviations of a refined grid, on both sides
 REFINEMENTS = 8
 
 

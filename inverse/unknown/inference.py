@@ -40,21 +40,21 @@ class Inference:
     error: float
 
 
-def infer(family: Family, y: Tensor, numbers: int, draw: Draw, advance: Callable[[], None] = lambda: None) -> Inference:
+def infer(family: Family, y: Tensor, values: int, draw: Draw, advance: Callable[[], None] = lambda: None) -> Inference:
     """p(theta | y) of the parameters theta of a family of operators, with x integrated out.
 
     Formula: d log p(y | theta) / d theta = E[d log p(y | x, theta) / d theta | y, theta], Fisher's identity, by samples
     of p(x | y, theta) at some theta; log p(y | theta) is integrated from it by `Surrogate`. The next theta is the
     posterior mean so far, then where the estimate is least certain (`Search`).
     Source: Fisher 1925; Louis 1982; Gelman & Meng 1998 (path sampling).
-    Arguments: family; y (1, *M); numbers: of one sample; draw: (operator, first, n) -> n posterior samples, numbered
-    from first; advance: called after each theta.
+    Arguments: family; y (1, *M); values: numbers in one sample; draw: (operator, first, n) -> n posterior samples,
+    numbered from first; advance: called after each theta.
     Returns: `Inference`.
     Warns: UncertainParameters, where `NODES` values of theta did not suffice.
     Raises: ValueError for a noise without a density, and as ``draw``.
     """
     search, drawn = Search(len(family.ranges)), 0
-    n = min(max(FEWEST, NUMBERS // numbers), MOST) // 2 * 2
+    n = min(max(FEWEST, NUMBERS // values), MOST) // 2 * 2
     while not search.ended and len(search.nodes) < NODES:
         found = []
         for u in search.proposals:
@@ -78,6 +78,6 @@ def infer(family: Family, y: Tensor, numbers: int, draw: Draw, advance: Callable
 def _gradient(family: Family, u: Tensor, y: Tensor, solution: Solution) -> tuple[Tensor, Tensor]:
     """The mean over samples of the derivatives of log p(y | x) by u, and the variance of that mean, (d,) each."""
     slopes = family.slopes(u, y, solution.samples[0]).cpu()
-    if solution.antithetic:
-        slopes = slopes.view(-1, 2, len(u)).mean(1)
-    return slopes.mean(0), slopes.var(0) / len(slopes)
+    w = torch.softmax(solution.log_weights[0].double(), 0).cpu()
+    mean, ess = w @ slopes, float(1 / w.square().sum())
+    return mean, w @ (slopes - mean).square() / max(ess - 1, 1e-6)

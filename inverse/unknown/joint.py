@@ -1,0 +1,114 @@
+"""Samples of a picture together with unknown parameters of its measurement."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import reduce
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inverse.methods import METHODS, Sampler
+from inverse.solution import Solution
+from inverse.unknown.family import Family, Make, family
+from inverse.unknown.inference import NODES, infer
+from inverse.unknown.ranges import ranges
+from operators import Operator
+from priors import Prior, RowRNG
+
+DRAWS = 1000  # of the parameters, besides those of the samples
+STREAM = 2**62  # of the random numbers of the parameters; those of samples count from 0
+
+Solve = Callable[..., Solution]  # (operator, y, n_samples=, first=, numbers=, antithetic=)
+
+
+def jointly(
+    solver: Solve,
+    prior: Prior,
+    operator: Operator | Make,
+    y: Tensor,
+    unknown: Any,
+    n_samples: int,
+    method: str | Sampler,
+    seed: int,
+    first: int,
+    antithetic: bool,
+    numbers: list[int],
+    bar: Callable[[int], Any],
+) -> Solution:
+    """Samples of p(x0, theta | y): theta from p(theta | y) by `infer`, then x0 from p(x0 | y, theta) by ``solver``.
+
+    Arguments: as `inverse.solve`; solver: `solve` of this prior, method and seed; bar: a context of so many steps,
+    which yields a function that advances by one.
+    Raises: TypeError or ValueError for unknown parameters that are no ranges, or not the operator's, for methods that
+    weight samples, and for samples that go on where another solve ended.
+    """
+    spread = ranges(unknown)
+    operators = family(operator, spread)
+    if first != 0:
+        raise ValueError(f"first = {first}: expected 0 with unknown parameters, whose draws belong to one solve")
+    if antithetic and n_samples % 2:
+        raise ValueError(f"antithetic samples come in pairs: n_samples = {n_samples} must be an even number")
+    known = METHODS.get(method) if isinstance(method, str) else method
+    if known is not None and known.weighted:
+        raise ValueError(
+            f"method {known.name!r} weights its samples, and with unknown parameters each sample has its own operator: "
+            "take a method without weights, such as 'mmps' or 'ep', or 'auto'"
+        )
+    found = [
+        _one(solver, operators, y[b : b + 1], n_samples, seed, antithetic, number, prod(prior.event_shape), bar)
+        for b, number in enumerate(numbers)
+    ]
+    return replace(
+        found[0],
+        samples=torch.cat([one.samples for one in found]),
+        log_weights=torch.cat([one.log_weights for one in found]),
+        seconds=sum(one.seconds for one in found),
+        nfe=round(sum(one.nfe for one in found) / len(found)),
+        nvjp=round(sum(one.nvjp for one in found) / len(found)),
+        numbers=torch.tensor(numbers, device=y.device),
+        unknown={name: torch.cat([(one.unknown or {})[name] for one in found]) for name in spread},
+    )
+
+
+def _one(
+    solver: Solve,
+    operators: Family,
+    y: Tensor,
+    n_samples: int,
+    seed: int,
+    antithetic: bool,
+    number: int,
+    values: int,
+    bar: Callable[[int], Any],
+) -> Solution:
+    """Of one measurement y (1, *M)."""
+    spent = torch.zeros(3, dtype=torch.float64)  # evaluations, backward passes and seconds at all nodes
+
+    def draw(operator: Operator, first: int, n: int) -> Solution:
+        solution = solver(operator, y, n_samples=n, first=first, numbers=[number])
+        spent.add_(torch.tensor([solution.nfe * n, solution.nvjp * n, solution.seconds]))
+        return solution
+
+    with bar(NODES) as advance:
+        inference = infer(operators, y, values, draw, advance)
+    rng = RowRNG(seed, [(number, STREAM)], dtype=torch.float64)
+    group = 2 if antithetic else 1
+    own = inference.density.draw(n_samples // group, rng).repeat_interleave(group, 0)
+    draws = torch.cat([own, inference.density.draw(DRAWS, rng)])
+    parts = []
+    with bar(n_samples // group) as advance:
+        for k in range(0, n_samples, group):
+            operator = operators.at(own[k])
+            parts.append(solver(operator, y, n_samples=group, first=k, numbers=[number], antithetic=antithetic))
+            advance()
+    whole = reduce(Solution.followed_by, parts)
+    thetas = [operators.values(u) for u in draws]
+    return replace(
+        whole,
+        nfe=whole.nfe + round(float(spent[0]) / n_samples),
+        nvjp=whole.nvjp + round(float(spent[1]) / n_samples),
+        seconds=whole.seconds + float(spent[2]),
+        unknown={name: torch.tensor([[theta[name] for theta in thetas]], device=y.device) for name in operators.ranges},
+    )
