@@ -27,6 +27,7 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
     "spread": "benchmarks.exact.spread:run_spread",
     "photons": "benchmarks.exact.photons:run_photons",
     "widefield": "benchmarks.trained.widefield:run_widefield",
+    "unknown": "benchmarks.trained.unknown:run_unknown",
     "matrix": "benchmarks.trained.matrix:run_matrix",
     "large": "benchmarks.trained.large:run_large",
     "plan": "benchmarks.trained.plan_accuracy:run_plan",

@@ -14,7 +14,7 @@ from .arguments import choice, number, picture
 from .base import Shape
 from .convolution import filtered, per_channel, smooth_shape, unreflected, wrapped
 from .kept import Kept
-from .kernels import LARGEST, checked, line_kernel, motion_kernel, read_kernel
+from .kernels import LARGEST, checked, gaussian_kernel, line_kernel, motion_kernel, read_kernel
 from .linear_operator import LinearOperator
 from .noise import Noise
 from .registry import register
@@ -83,9 +83,7 @@ class Blur(LinearOperator):
                 f"Blur.gaussian: truncate x sigma_px = {truncate} x {sigma_px}: expected at most {LARGEST // 2} pixels"
             )
         radius = max(1, int(reach * sigma_px + 0.5))
-        profile = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, dtype=torch.float64) / sigma_px) ** 2)
-        kernel = profile.outer(profile)
-        return cls((kernel / kernel.sum()).float(), boundary, noise)
+        return cls(gaussian_kernel(sigma_px, 2 * radius + 1), boundary, noise)
 
     @classmethod
     def motion(

@@ -99,15 +99,32 @@ def drawn(path: Tensor, size: int) -> Tensor:
     return (kernel / kernel.sum()).float()
 
 
+def gaussian_kernel(width: float, size: int) -> Tensor:
+    """A Gaussian kernel, a smooth function of its width.
+
+    Arguments: width (> 0): standard deviation, in pixels; size (odd int >= 3), of the kernel's side.
+    Returns: (size, size) float32, of sum 1.
+    Raises: TypeError or ValueError for a width that is not positive and for an even size.
+    """
+    width = number("gaussian_kernel: width", width, "(0, inf)", "a standard deviation in pixels")
+    size = count("gaussian_kernel: size", size, 3, LARGEST, "an odd number, the side in pixels")
+    if size % 2 == 0:
+        raise ValueError(f"gaussian_kernel: size = {size}: expected an odd integer >= 3, so that it has a centre")
+    profile = torch.exp(-0.5 * ((torch.arange(size, dtype=torch.float64) - size // 2) / width) ** 2)
+    kernel = profile.outer(profile)
+    return (kernel / kernel.sum()).float()
+
+
 def disc_kernel(radius: float, size: int) -> Tensor:
-    """The defocus kernel: the fraction of every pixel that a disc covers.
+    """The defocus kernel: the fraction of every pixel that a disc covers, a continuous function of its radius.
 
     Arguments: radius, in pixels; 0 is a point in focus; size (odd int), of the kernel's side.
     Returns: (size, size) float32, of sum 1.
     """
     parts = 15  # of a pixel's side; odd, so that the smallest disc covers the middle one
     place = (torch.arange(size * parts, dtype=torch.float64) - (size * parts - 1) / 2) / parts
-    covered = (place[:, None] ** 2 + place**2 <= radius**2).double()
+    away = (place[:, None] ** 2 + place**2).sqrt()
+    covered = (0.5 + parts * (radius - away)).clamp(0, 1)  # of a part at the edge, about
     kernel = covered.reshape(size, parts, size, parts).sum((1, 3))
     return (kernel / kernel.sum()).float()
 
