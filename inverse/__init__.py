@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from inverse.quality.scale import ImplausibleScale
     from inverse.solution import Solution, UncalibratedSpread
     from inverse.solve import sample, solve
+    from inverse.solve.unknown import LogUniform, UncertainParameters, Uniform
     from inverse.types import NonFiniteState
     from inverse.weights import UnreliableWeights
 else:
@@ -29,6 +30,7 @@ else:
             "quality.scale": ["ImplausibleScale"],
             "solution": ["Solution", "UncalibratedSpread"],
             "solve": ["sample", "solve"],
+            "solve.unknown": ["LogUniform", "UncertainParameters", "Uniform"],
             "types": ["NonFiniteState"],
             "weights": ["UnreliableWeights"],
         },
@@ -40,12 +42,15 @@ __all__ = [
     "BatchResults",
     "Examination",
     "ImplausibleScale",
+    "LogUniform",
     "Method",
     "NonFiniteState",
     "Plan",
     "PoorFit",
     "Solution",
     "UncalibratedSpread",
+    "UncertainParameters",
+    "Uniform",
     "UnreliableWeights",
     "examine",
     "plan",

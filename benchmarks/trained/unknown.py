@@ -20,7 +20,7 @@ from benchmarks.common.records import Records
 from benchmarks.trained.efficiency import crops
 from inverse import solve
 from inverse.quality import psnr
-from inverse.unknown import infer
+from inverse.solve.unknown import infer
 from operators import Blur, GaussianNoise
 from operators.kernels import gaussian_kernel
 from priors import Prior
@@ -72,7 +72,7 @@ def run(name: str, side: int, images: int, samples: int, seed: int, data: Path |
     truth, kept, found = crops(name, side, images, data), Records(work / "unknown.jsonl"), []
     for image in range(images):
         facts = {"side": side, "image": image, "samples": samples, "seed": seed, "data": str(data or "")}
-        code = code_behind((infer, record), ("inverse.unknown",))
+        code = code_behind((infer, record), ("inverse.solve.unknown",))
         label = key("unknown", prior=fingerprint(prior), code=code, **facts)
         if label not in kept.found:
             kept.add(label, record(prior, truth[image : image + 1], samples, seed + image))
@@ -115,8 +115,8 @@ def run_unknown(
         f"{images} crops of {side} pixels, prior {prior}, {samples} samples, method auto; a circular Gaussian blur of "
         f"width {', '.join(map(str, WIDTHS))} px and sigma {', '.join(map(str, SIGMAS))}, one of each drawn per "
         f"picture and both unknown within {RANGES['width']} and {RANGES['sigma']} (log-uniform). Right one of five: "
-        "the true value is the nearest of these to the posterior mean. Error: mean of |log(estimate / truth)|. PSNR of the "
-        f"mean: {fmean(one['psnr'] for one in found):.2f} dB, {lost:.2f} dB below that with known parameters; "
+        "the true value is the nearest of these to the posterior mean. Error: mean of |log(estimate / truth)|. PSNR of "
+        f"the mean: {fmean(one['psnr'] for one in found):.2f} dB, {lost:.2f} dB below that with known parameters; "
         f"{fmean(one['seconds'] for one in found):.0f} processor seconds a picture."
     )
     finish("unknown", "Unknown blur width and noise level", table(found), notes, out, images=images, side=side)

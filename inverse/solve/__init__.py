@@ -18,9 +18,9 @@ from inverse.quality import PoorFit, misfits
 from inverse.quality.scale import ImplausibleScale, implausible
 from inverse.solution import Solution
 from inverse.solve.checks import as_taken, check_numbers, check_prior, checked, computes_in, measurement_numbers
+from inverse.solve.unknown import Range, jointly
+from inverse.solve.unknown.family import Make
 from inverse.types import State
-from inverse.unknown import Range, jointly
-from inverse.unknown.family import Make
 from inverse.weights import UnreliableWeights, lineages, log_mean_error
 from operators import Operator
 from priors import Evaluations, Prior, RowRNG
@@ -68,10 +68,10 @@ def solve(
     where these differ between measurements, and returns the operator itself where they do not.
 
     unknown: parameters of the measurement that are not known, by name, with the range of each: (low, high), a `Uniform`
-    or a `LogUniform` of `inverse.unknown`. The parameters of the noise ("sigma", "peak", "looks") can be unknown for
+    or a `LogUniform` of this package. The parameters of the noise ("sigma", "peak", "looks") can be unknown for
     any operator; for others ``operator`` is a function of the unknown parameters that returns one, such as ``lambda
     width: Blur(gaussian_kernel(width, 15), noise=...)``. Their posterior is found with the picture integrated out
-    (`inverse.unknown.infer`); `Solution.unknown` has draws of them, and each sample belongs to one of these draws.
+    (Fisher's identity, `inverse.solve.unknown.infer`); `Solution.unknown` has draws of them, and each sample belongs to one of these draws.
     This takes about 60 samples more than the solve itself for a picture, which are drawn one by one.
 
     precision of the network: "float32", "bfloat16", or "auto" (see `priors.at_precision`): bfloat16 where the hardware

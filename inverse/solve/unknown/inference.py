@@ -9,9 +9,9 @@ from torch import Tensor
 
 from inverse.quality import PoorFit
 from inverse.solution import Solution
-from inverse.unknown.family import Family
-from inverse.unknown.grid import GridDensity
-from inverse.unknown.search import AGREED, Search
+from inverse.solve.unknown.family import Family
+from inverse.solve.unknown.grid import GridDensity
+from inverse.solve.unknown.search import AGREED, Search
 from operators import Operator
 
 NODES = 40  # most values of the parameters at which posterior samples are drawn

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from inverse.methods import METHODS, Sampler
 from inverse.solution import Solution
-from inverse.unknown.family import Family, Make, family
-from inverse.unknown.inference import NODES, infer
-from inverse.unknown.ranges import ranges
+from inverse.solve.unknown.family import Family, Make, family
+from inverse.solve.unknown.inference import NODES, infer
+from inverse.solve.unknown.ranges import ranges
 from operators import Operator
 from priors import Prior, RowRNG
 

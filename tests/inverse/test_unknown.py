@@ -9,12 +9,12 @@ import torch
 import inverse
 import operators
 import priors
-from inverse.unknown import LogUniform, Uniform, infer
-from inverse.unknown.family import family, log_likelihood
-from inverse.unknown.grid import GridDensity
-from inverse.unknown.ranges import ranges
-from inverse.unknown.search import Search
-from inverse.unknown.surrogate import Surrogate
+from inverse.solve.unknown import LogUniform, Uniform, infer
+from inverse.solve.unknown.family import family, log_likelihood
+from inverse.solve.unknown.grid import GridDensity
+from inverse.solve.unknown.ranges import ranges
+from inverse.solve.unknown.search import Search
+from inverse.solve.unknown.surrogate import Surrogate
 from operators import Blur, GaussianNoise, PoissonNoise
 
 F64 = torch.float64

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from inverse.unknown.grid import GridDensity
-from inverse.unknown.surrogate import Surrogate
+from inverse.solve.unknown.grid import GridDensity
+from inverse.solve.unknown.surrogate import Surrogate
 
 AGREED = 0.2  # nats: error of log p(y) at which the posterior counts as known; see `_error`
 RADIUS = 4.0  # of the region of the surrogate, in standard deviations

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inverse.unknown.ranges import Range
+from inverse.solve.unknown.ranges import Range
 from operators import (
     GaussianNoise,
     Noise,
