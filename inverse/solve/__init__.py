@@ -67,12 +67,12 @@ def solve(
     ``solve(prior, operator.rows(torch.tensor([3])), y[3:4], numbers=[3])``; ``rows`` picks an operator's parameters
     where these differ between measurements, and returns the operator itself where they do not.
 
-    unknown: parameters of the measurement that are not known, by name, with the range of each: (low, high), a `Uniform`
-    or a `LogUniform` of this package. The parameters of the noise ("sigma", "peak", "looks") can be unknown for
-    any operator; for others ``operator`` is a function of the unknown parameters that returns one, such as ``lambda
-    width: Blur(gaussian_kernel(width, 15), noise=...)``. Their posterior is found with the picture integrated out
-    (Fisher's identity, `inverse.solve.unknown.infer`); `Solution.unknown` has draws of them, and each sample belongs to one of these draws.
-    This takes about 60 samples more than the solve itself for a picture, which are drawn one by one.
+    unknown: parameters of the measurement that are not known, by name, each with its range: (low, high), a `Uniform` or
+    a `LogUniform` of `inverse`. Those of the noise ("sigma", "peak", "looks") can be unknown for any operator; for
+    others ``operator`` is a function of the unknown parameters that returns one, such as ``lambda width:
+    Blur(gaussian_kernel(width, 15), noise=...)``. Their posterior is found with the picture integrated out, by Fisher's
+    identity; `Solution.unknown` has draws of it, and each sample belongs to one of these draws. This takes 100 to 200
+    samples more than the solve itself.
 
     precision of the network: "float32", "bfloat16", or "auto" (see `priors.at_precision`): bfloat16 where the hardware
     has instructions for it and the loss was measured to be negligible for this prior, as for the shipped ones of

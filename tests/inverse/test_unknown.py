@@ -133,7 +133,7 @@ def test_the_joint_posterior_of_width_and_noise_is_that_of_quadrature(prior, pos
     def draw(operator, first, n):
         return inverse.solve(prior, operator, y, n, "mmps", 10, first=first, progress=False)
 
-    found = infer(operators_, y, SIDE**2, draw).density
+    found = infer(operators_, y, 64, draw).density
     axes = torch.linspace(0, 1, 41, dtype=F64)
     points = torch.cartesian_prod(axes, axes)
     p = torch.softmax(evidence(points), 0)

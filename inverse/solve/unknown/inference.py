@@ -15,8 +15,6 @@ from inverse.solve.unknown.search import AGREED, Search
 from operators import Operator
 
 NODES = 40  # most values of the parameters at which posterior samples are drawn
-FEWEST, MOST = 4, 256  # samples at each of them
-NUMBERS = 2**16  # in the samples at each of them, about
 
 Draw = Callable[[Operator, int, int], Solution]
 
@@ -40,28 +38,27 @@ class Inference:
     error: float
 
 
-def infer(family: Family, y: Tensor, values: int, draw: Draw, advance: Callable[[], None] = lambda: None) -> Inference:
+def infer(family: Family, y: Tensor, samples: int, draw: Draw, advance: Callable[[], None] = lambda: None) -> Inference:
     """p(theta | y) of the parameters theta of a family of operators, with x integrated out.
 
     Formula: d log p(y | theta) / d theta = E[d log p(y | x, theta) / d theta | y, theta], Fisher's identity, by samples
     of p(x | y, theta) at some theta; log p(y | theta) is integrated from it by `Surrogate`. The next theta is the
     posterior mean so far, then where the estimate is least certain (`Search`).
     Source: Fisher 1925; Louis 1982; Gelman & Meng 1998 (path sampling).
-    Arguments: family; y (1, *M); values: numbers in one sample; draw: (operator, first, n) -> n posterior samples,
+    Arguments: family; y (1, *M); samples: at each theta; draw: (operator, first, n) -> n posterior samples,
     numbered from first; advance: called after each theta.
     Returns: `Inference`.
     Warns: UncertainParameters, where `NODES` values of theta did not suffice.
     Raises: ValueError for a noise without a density, and as ``draw``.
     """
     search, drawn = Search(len(family.ranges)), 0
-    n = min(max(FEWEST, NUMBERS // values), MOST) // 2 * 2
     while not search.ended and len(search.nodes) < NODES:
         found = []
         for u in search.proposals:
             with warnings.catch_warnings():  # the samples of a wrong theta need not explain y
                 warnings.simplefilter("ignore", PoorFit)
-                solution = draw(family.at(u), drawn, n)
-            drawn += n
+                solution = draw(family.at(u), drawn, samples)
+            drawn += samples
             found.append(_gradient(family, u, y, solution))
             advance()
         search.add(*(torch.stack(values) for values in zip(*found, strict=True)))

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import reduce
-from math import prod
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from operators import Operator
 from priors import Prior, RowRNG
 
 DRAWS = 1000  # of the parameters, besides those of the samples
+SAMPLES, CHEAP = 8, 64  # at each value of the parameters: of networks, and of priors with a formula
 STREAM = 2**62  # of the random numbers of the parameters; those of samples count from 0
 
 Solve = Callable[..., Solution]  # (operator, y, n_samples=, first=, numbers=, antithetic=)
@@ -57,7 +57,17 @@ def jointly(
             "take a method without weights, such as 'mmps' or 'ep', or 'auto'"
         )
     found = [
-        _one(solver, operators, y[b : b + 1], n_samples, seed, antithetic, number, prod(prior.event_shape), bar)
+        _one(
+            solver,
+            operators,
+            y[b : b + 1],
+            n_samples,
+            seed,
+            antithetic,
+            number,
+            CHEAP if prior.has_log_prob else SAMPLES,
+            bar,
+        )
         for b, number in enumerate(numbers)
     ]
     return replace(
@@ -80,7 +90,7 @@ def _one(
     seed: int,
     antithetic: bool,
     number: int,
-    values: int,
+    at_each: int,
     bar: Callable[[int], Any],
 ) -> Solution:
     """Of one measurement y (1, *M)."""
@@ -92,7 +102,7 @@ def _one(
         return solution
 
     with bar(NODES) as advance:
-        inference = infer(operators, y, values, draw, advance)
+        inference = infer(operators, y, at_each, draw, advance)
     rng = RowRNG(seed, [(number, STREAM)], dtype=torch.float64)
     group = 2 if antithetic else 1
     own = inference.density.draw(n_samples // group, rng).repeat_interleave(group, 0)
