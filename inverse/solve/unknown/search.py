@@ -6,7 +6,7 @@ from torch import Tensor
 from inverse.solve.unknown.grid import GridDensity
 from inverse.solve.unknown.surrogate import Surrogate
 
-AGREED = 0.2  # nats: error of log p(y) at which the posterior counts as known; see `_error`
+AGREED = 0.3  # nats: error of log p(y) at which the posterior counts as known; see `_error`
 RADIUS = 4.0  # of the region of the surrogate, in standard deviations
 NEAR = 1.5  # radii of the region within which points count
 AWAY = 1.0  # standard deviations from the mean within which a point must lie
@@ -87,7 +87,7 @@ def _doubt(variance: Tensor) -> Tensor:
 def _error(surrogate: Surrogate, mean: Tensor, step: Tensor) -> Tensor:
     """The largest error of the slope and the curvature of L along a step of one standard deviation, nats.
 
-    An error of .2 moves the mean by .1 standard deviations, or changes the variance by 20 %.
+    An error of .3 moves the mean by .15 standard deviations, or changes the variance by 30 %.
     """
     found = []
     for k in (1, 2):
