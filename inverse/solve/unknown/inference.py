@@ -66,7 +66,7 @@ def infer(family: Family, y: Tensor, samples: int, draw: Draw, advance: Callable
     if not search.ended and search.error > TOLERATED * AGREED:
         warnings.warn(
             f"the posterior of {', '.join(family.ranges)} is uncertain after {len(search.nodes)} values (error of "
-            f"log p(y) {search.error:.2g} nats, expected {AGREED}): give narrower ranges, or an operator that is smooth in them",
+            f"log p(y) {search.error:.2g} nats, expected {AGREED}): give narrower ranges",
             UncertainParameters,
             stacklevel=2,
         )
