@@ -28,6 +28,7 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
     "photons": "benchmarks.exact.photons:run_photons",
     "widefield": "benchmarks.trained.widefield:run_widefield",
     "unknown": "benchmarks.trained.unknown:run_unknown",
+    "unknown-exact": "benchmarks.exact.unknown:run_unknown_exact",
     "matrix": "benchmarks.trained.matrix:run_matrix",
     "large": "benchmarks.trained.large:run_large",
     "plan": "benchmarks.trained.plan_accuracy:run_plan",
