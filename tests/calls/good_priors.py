@@ -97,6 +97,7 @@ def of_priors() -> Iterator[Good]:
                 "seed": 0,
                 "probe": "exact",
                 "n_probes": 1,
+                "standard_error": False,
                 "rtol": 0.01,
                 "atol": 0.01,
                 "t_min": 1e-3,
