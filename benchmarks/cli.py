@@ -26,6 +26,7 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
     "speed": "benchmarks.trained.speed:run_speed",
     "spread": "benchmarks.exact.spread:run_spread",
     "photons": "benchmarks.exact.photons:run_photons",
+    "empirical": "benchmarks.exact.empirical:run_empirical",
     "widefield": "benchmarks.trained.widefield:run_widefield",
     "matrix": "benchmarks.trained.matrix:run_matrix",
     "large": "benchmarks.trained.large:run_large",

@@ -224,7 +224,7 @@ def test_no_import_circles():
 
 
 def test_priors_never_see_operators_but_where_the_posterior_is_exact():  # law 1
-    allowed = {"priors.analytic", "priors.conditioning"}
+    allowed = {"priors.analytic", "priors.conditioning", "priors.empirical", "priors.empirical_posterior"}
     assert {m for m, tree in trees().items() if m.startswith("priors.") and "operator" in names_in(tree)} == allowed
 
 
