@@ -15,7 +15,6 @@ from benchmarks.common.intervals import bootstrap
 from benchmarks.common.keys import key
 from benchmarks.common.problems import TASKS
 from benchmarks.common.provenance import RESULTS
-from benchmarks.common.ranks import LEVELS, Ranks, Uniformity, frequencies, ranks, uniformity
 from benchmarks.common.records import Records
 from benchmarks.trained.reconstruction import BLOCK, identity, solved
 from inverse import METHODS, Method, Solution, sample
@@ -24,6 +23,7 @@ from inverse.grids import karras
 from inverse.guidance import MMPS, Unconditional
 from inverse.methods import Sampler, composition
 from inverse.predictors import PREDICTORS, StochasticRungeKutta
+from inverse.quality.ranks import LEVELS, Ranks, Uniformity, frequencies, ranks, uniformity
 from operators import Operator
 from priors import GaussianMixture, Prior, RowRNG
 from priors.files import atomic
