@@ -39,6 +39,7 @@ APP = (  # inside `inverse.app`, likewise; files of one room may use each other
     {"files"},
     {"deepinv", "devices", "figures", "kspace_checks", "noise_text", "options", "tables"},
     {"batch", "fastmri"},
+    {"calibration"},
     {"raw", "reconstruction", "scan_noise"},
     {"demo", "page", "scan"},
     {"arguments"},

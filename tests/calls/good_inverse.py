@@ -50,6 +50,28 @@ def of_inverse() -> Iterator[Good]:
         functools.partial(inverse.sample, progress=False),
         {"prior": GAUSSIAN, "n_samples": 2, "method": "ode", "n_steps": 2, "seed": 0, "batch_size": None},
     )
+    yield Good(
+        "calibrate",
+        functools.partial(inverse.calibrate, method="ddrm", progress=False),  # a function raises errors of its own
+        {
+            "prior": GAUSSIAN,
+            "operator": op,
+            "n_draws": 2,
+            "n_samples": 2,
+            "n_steps": 2,
+            "seed": 0,
+            "statistics": {"first": lambda x: x[:, 0, 0, 0]},
+            "regions": {"upper": torch.arange(64).view(8, 8) < 32},
+            "truths": X,
+            "y": y,
+            "resolution": 0.0,
+            "false_alarm": 0.05,
+            "batch_size": None,
+            "budget": None,
+            "precision": "float32",
+            "processes": 1,
+        },
+    )
     draws = torch.rand(99, 1, 8, 8)
     yield Good(
         "examine",
