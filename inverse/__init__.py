@@ -6,7 +6,7 @@ from priors.lazy import attach
 
 if TYPE_CHECKING:
     from inverse.app.batch import BatchResults, solve_batch
-    from inverse.app.calibration import Calibration, CalibrationTest, calibrate
+    from inverse.app.calibration import Calibration, CalibrationTest, Conformal, calibrate, conformal
     from inverse.app.deepinv import to_deepinv
     from inverse.examination import Examination, examine
     from inverse.methods import METHODS, Method
@@ -22,7 +22,7 @@ else:
         __name__,
         {
             "app.batch": ["BatchResults", "solve_batch"],
-            "app.calibration": ["Calibration", "CalibrationTest", "calibrate"],
+            "app.calibration": ["Calibration", "CalibrationTest", "Conformal", "calibrate", "conformal"],
             "app.deepinv": ["to_deepinv"],
             "examination": ["Examination", "examine"],
             "methods": ["METHODS", "Method"],
@@ -42,6 +42,7 @@ __all__ = [
     "BatchResults",
     "Calibration",
     "CalibrationTest",
+    "Conformal",
     "Examination",
     "ImplausibleScale",
     "Method",
@@ -52,6 +53,7 @@ __all__ = [
     "UncalibratedSpread",
     "UnreliableWeights",
     "calibrate",
+    "conformal",
     "examine",
     "plan",
     "sample",

@@ -113,19 +113,20 @@ class Quantities:
             return None
 
     def _typical(self, x: Tensor) -> dict[str, Tensor]:
-        """log p(x) where it is known, else the norm of the prior's score at its least noise."""
-        prior = self.prior
+        """log p_t(x_t) where it is known, else the norm of the prior's score, at the time of the noise that x has."""
+        prior, sde = self.prior, self.prior.sde
+        t = max(sde.t_min, float(sde.time(torch.tensor(self.resolution)))) if self.resolution else sde.t_min
         parts = [part.to(prior.device) for part in _parts(x)]
         if prior.has_log_prob and DENSITY not in self.notes:
+            at = (t, sde.alpha(torch.tensor(t)).to(x)) if self.resolution else (None, x.new_ones(()))
             try:
-                return {DENSITY: torch.cat([prior.log_prob(part) for part in parts])[:, None].cpu()}
+                return {
+                    DENSITY: torch.cat([prior.log_prob(at[1].to(part) * part, at[0]) for part in parts])[:, None].cpu()
+                }
             except ValueError as error:  # a singular covariance
                 self.notes[DENSITY] = str(error)
-        sde, norms = prior.sde, []
-        for part in parts:
-            score = prior.score(part * sde.alpha(torch.tensor(sde.t_min)).to(part), sde.t_min)
-            norms.append(score.flatten(1).double().norm(dim=1))
-        return {SCORE: torch.cat(norms)[:, None].cpu()}
+        scores = [prior.score(sde.alpha(torch.tensor(t)).to(part) * part, t) for part in parts]
+        return {SCORE: torch.cat([score.flatten(1).double().norm(dim=1) for score in scores])[:, None].cpu()}
 
     def _nearer(
         self, x: Tensor, log_weights: Tensor, point: Tensor | None, rng: RowRNG

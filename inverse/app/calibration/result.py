@@ -13,6 +13,7 @@ from torch import Tensor
 from inverse.app.calibration import drawing
 from inverse.app.calibration.quantities import FAMILIES, MEAN, POINTS
 from inverse.quality.bands import binomial_interval, ecdf_band, holm
+from priors.arguments import choice
 from priors.files import FileError, atomic, hdf5_path
 from priors.hdf5 import SEAL, checksum, opened
 from priors.wording import Concise
@@ -107,8 +108,7 @@ class Calibration(Concise):
         Arguments: name of a quantity; level in (0, 1) of the intervals.
         Raises: ValueError for an unknown name.
         """
-        if name not in self.ranks:
-            raise ValueError(f"name = {name!r}: expected one of {', '.join(self.ranks)}")
+        choice("name", name, self.ranks)
         inside = ((self.ranks[name] - 0.5).abs() <= level / 2).double().mean(1)
         covered = float(inside.mean())
         if self.ranks[name].shape[1] == 1:
