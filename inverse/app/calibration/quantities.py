@@ -117,16 +117,18 @@ class Quantities:
         prior, sde = self.prior, self.prior.sde
         t = max(sde.t_min, float(sde.time(torch.tensor(self.resolution)))) if self.resolution else sde.t_min
         parts = [part.to(prior.device) for part in _parts(x)]
+        noised = [sde.alpha(torch.tensor(t)).to(part) * part for part in parts]
         if prior.has_log_prob and DENSITY not in self.notes:
-            at = (t, sde.alpha(torch.tensor(t)).to(x)) if self.resolution else (None, x.new_ones(()))
             try:
-                return {
-                    DENSITY: torch.cat([prior.log_prob(at[1].to(part) * part, at[0]) for part in parts])[:, None].cpu()
-                }
+                if self.resolution:
+                    found = [prior.log_prob(part, t) for part in noised]
+                else:
+                    found = [prior.log_prob(part) for part in parts]
+                return {DENSITY: torch.cat(found)[:, None].cpu()}
             except ValueError as error:  # a singular covariance
                 self.notes[DENSITY] = str(error)
-        scores = [prior.score(sde.alpha(torch.tensor(t)).to(part) * part, t) for part in parts]
-        return {SCORE: torch.cat([score.flatten(1).double().norm(dim=1) for score in scores])[:, None].cpu()}
+        found = [prior.score(part, t).flatten(1).double().norm(dim=1) for part in noised]
+        return {SCORE: torch.cat(found)[:, None].cpu()}
 
     def _nearer(
         self, x: Tensor, log_weights: Tensor, point: Tensor | None, rng: RowRNG

@@ -89,13 +89,15 @@ class Calibration(Concise):
 
     @property
     def passed(self) -> bool:
-        """Whether no test fails. Few draws pass easily: see `resolution`."""
+        """Whether no test fails. Few draws pass easily: see `unseen`."""
         return all(test.passed for test in self.tests)
 
     @property
-    def resolution(self) -> float:
-        """The largest distance that the distribution function of ranks may have from that of exact samples inside its
-        simultaneous band: errors of coverage below about twice this may pass."""
+    def unseen(self) -> float:
+        """The largest error that so few draws can hide, of the share of truths below a quantile of their samples.
+
+        Formula: the largest distance of the ends of the simultaneous band (`inverse.quality.bands.ecdf_band`) from the
+        uniform distribution function."""
         band = ecdf_band(self.n_draws, 1 - self.false_alarm)
         ends = self.n_draws * band.edges[1:]
         return float(torch.maximum(ends - band.low, band.high - ends).max()) / self.n_draws
@@ -134,7 +136,7 @@ class Calibration(Concise):
             )
         lines.append(
             f"With {self.n_draws} draws, shares of truths below a quantile of their samples may be wrong by up to "
-            f"{self.resolution:.2f} unseen; more draws see more."
+            f"{self.unseen:.2f} unseen; more draws see more."
         )
         lines += [f"not tested: {name}: {why}" for name, why in self.notes.items()]
         lines += [f"caution of {len(self.cautions)}: {self.cautions[0]}"] if self.cautions else []

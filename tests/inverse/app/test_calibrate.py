@@ -12,7 +12,7 @@ from inverse import Calibration, Solution, calibrate
 from inverse.app.calibration import draws
 from inverse.app.calibration.quantities import DATA, DENSITY, INTENSITY, LIKELIHOOD, MEAN, RANDOM, SCORE, backprojected
 from operators import Blur, GaussianNoise, LinearMap, Masking, PhaseRetrieval
-from priors import VPSDE, GaussianMixture
+from priors import VPSDE, Gaussian, GaussianMixture
 from tests.cases import normal, picture, score_prior, two_modes
 
 PRIOR = two_modes(VPSDE(), 4)
@@ -143,6 +143,31 @@ def test_a_prior_without_a_density_is_asked_for_its_score():
         prior, Masking.random(shape, 0.5, noise=GaussianNoise(0.1)), "ddrm", 3, 2, n_steps=2, progress=False
     )
     assert SCORE in found.ranks and DENSITY not in found.ranks and "classifier" in found.notes
+
+
+def test_resolution_hides_what_is_finer_and_nothing_coarser():
+    """A bias of .02 beside noise of .3 is nothing; one of 1 is still seen. The density is that of noised pictures."""
+    prior = Gaussian(torch.zeros(4), 1e-4 * torch.eye(4), VPSDE())
+    biased = {bias: Sampler(prior, shift=bias) for bias in (0.02, 1.0)}
+    assert not calibrate(prior, OPERATOR, biased[0.02], **HOW).passed
+    assert calibrate(prior, OPERATOR, biased[0.02], resolution=0.3, **HOW).passed
+    assert DENSITY in failed(calibrate(prior, OPERATOR, biased[1.0], resolution=0.3, **HOW))
+
+
+def test_a_singular_prior_is_asked_for_its_score():
+    prior = Gaussian(torch.zeros(4), torch.diag(torch.tensor([1.0, 1.0, 0.5, 0.0])), VPSDE())
+    found = calibrate(prior, OPERATOR, Sampler(prior), **HOW)
+    assert "singular" in found.notes[DENSITY] and SCORE in found.ranks and found.passed
+
+
+def test_noise_without_a_density_leaves_the_likelihood_out():
+    found = calibrate(PRIOR, OPERATOR.with_noise(GaussianNoise(0.0)), Sampler(), 12, 4, progress=False)
+    assert LIKELIHOOD in found.notes and LIKELIHOOD not in found.ranks and "not tested" in found.summary()
+
+
+def test_few_draws_hide_errors():
+    few, many = (calibrate(PRIOR, OPERATOR, Sampler(), n, 3, progress=False).unseen for n in (20, 80))
+    assert 0.25 < few < 0.35 and few / 2.2 < many < few / 1.8  # as one over the root of their number
 
 
 def test_finished_solves_are_kept_and_more_draws_need_only_more(tmp_path, monkeypatch):
