@@ -45,6 +45,7 @@ def calibrate(
     device: DeviceOption = "cpu",
     precision: PrecisionOption = "float32",
     processes: Annotated[int, typer.Option(help="on this machine, of one thread each")] = 1,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace solves of another problem in --out")] = False,
     dry: Annotated[bool, typer.Option(help="print the estimated time, then exit")] = False,
 ) -> None:
     """Test whether a method's samples are draws of the posterior, for your prior, operator and noise.
@@ -58,6 +59,6 @@ def calibrate(
         CalibrateOptions(
             operator=operator, prior=prior, config=config, sigma=sigma, draws=draws, samples=samples, method=method,
             budget=budget, steps=steps, truths=truths, size=size, resize=resize, resolution=resolution, seed=seed,
-            out=out, device=device, precision=precision, processes=processes, dry=dry,
+            out=out, device=device, precision=precision, processes=processes, overwrite=overwrite, dry=dry,
         )
     )  # fmt: skip

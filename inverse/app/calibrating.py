@@ -37,7 +37,7 @@ def run(asked: CalibrateOptions) -> None:
         found = calibrate(
             prior, operator, asked.method, n, asked.samples, asked.steps, asked.seed, truths=truths,
             work=asked.out / "work", resolution=asked.resolution, budget=asked.budget, precision=asked.precision,
-            processes=asked.processes, progress=console.is_terminal,
+            processes=asked.processes, overwrite=asked.overwrite, progress=console.is_terminal,
         )  # fmt: skip
         found.save(asked.out / "calibration.h5")
         text = found.summary()

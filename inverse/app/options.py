@@ -123,4 +123,5 @@ class CalibrateOptions:
     device: str
     precision: str
     processes: int
+    overwrite: bool
     dry: bool

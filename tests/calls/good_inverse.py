@@ -70,6 +70,7 @@ def of_inverse() -> Iterator[Good]:
             "budget": None,
             "precision": "float32",
             "processes": 1,
+            "overwrite": False,
         },
     )
     conforming = {
@@ -89,6 +90,7 @@ def of_inverse() -> Iterator[Good]:
         "budget": None,
         "precision": "float32",
         "processes": 1,
+        "overwrite": False,
     }
     conform = functools.partial(inverse.conformal, method="ddrm", progress=False)
     conformed = conform(**conforming)

@@ -36,6 +36,7 @@ def calibrate(
     budget: str | None = None,
     precision: str = "float32",
     processes: int = 1,
+    overwrite: bool = False,
     progress: bool = True,
 ) -> Calibration:
     """Simulation-based calibration: does a truth lie among its posterior samples as one more of them would?
@@ -56,10 +57,11 @@ def calibrate(
     class; regions: name -> mask (bool, broadcastable to E); truths (B, *E): in place of draws of the prior, which also
     tests whether the prior is right; y (B, *M): their measurements, which also tests the operator and its noise; work:
     a folder where finished draws are kept, so that a run that was killed goes on and more draws, or other statistics,
-    need no new solves of these; resolution: standard deviation of noise that truth and samples get before they are
-    compared, default that of the prior's last noise level, where it has no closed form: finer detail is not modelled;
-    false_alarm: the probability that an exact method fails any of the tests, at most; processes: on this machine, with
-    work and under ``if __name__ == "__main__"``.
+    need no new solves of these; a function is known there by its name, so another one needs another folder; overwrite:
+    replace solves of another problem there; resolution: standard deviation of noise that truth and samples get before
+    they are compared, default that of the prior's last noise level, where it has no closed form: finer detail is not
+    modelled; false_alarm: the probability that an exact method fails any of the tests, at most; processes: on this
+    machine, with work and under ``if __name__ == "__main__"``.
     Returns: `Calibration`. With importance weights, whose normalisation has a bias of order 1 / ESS, its tests are
     approximate.
     Raises: TypeError and ValueError as `inverse.solve`, and for arguments that do not fit; ValueError for a folder with
@@ -67,7 +69,7 @@ def calibrate(
     """
     settings = Settings(
         method, int(count("n_samples", n_samples)), n_steps, seed, batch_size, budget, precision,
-        None if work is None else Path(place("work", work)), processes, progress,
+        None if work is None else Path(place("work", work)), processes, progress, overwrite,
     )  # fmt: skip
     n_draws, false_alarm = count("n_draws", n_draws, 2), number("false_alarm", false_alarm, "(0, 1)")
     given = pairs(prior, operator, n_draws, truths, y, settings)

@@ -74,6 +74,7 @@ class Settings:
     work: Path | None
     processes: int
     progress: bool
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         if not (isinstance(self.method, str | Sampler) or callable(self.method)) or isinstance(self.method, type):
@@ -84,6 +85,7 @@ class Settings:
         check_numbers(self.n_samples, self.n_steps, self.batch_size, self.seed)
         count("processes", self.processes)
         flag("progress", self.progress)
+        flag("overwrite", self.overwrite)
         if self.processes > 1 and (self.work is None or self.foreign is not None):
             raise ValueError(
                 f"processes = {self.processes}: expected work=, a folder that they share, and a method of this package"
@@ -221,7 +223,7 @@ def _kept(prior: Prior, given: Pairs, s: Settings, cost: Cost, work: Path) -> It
     results = solve_batch(
         prior, given.operator, given.y, work / "posteriors.h5", s.n_samples, s.own, s.n_steps,
         stream(s.seed, SAMPLES), s.batch_size, s.progress, s.budget, precision=s.precision, keep_samples=True,
-        processes=s.processes,
+        processes=s.processes, overwrite=s.overwrite,
     )  # fmt: skip
     if results.failures:
         numbers, text = next(iter(results.failures.items()))

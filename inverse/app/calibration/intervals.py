@@ -167,6 +167,7 @@ def conformal(
     budget: str | None = None,
     precision: str = "float32",
     processes: int = 1,
+    overwrite: bool = False,
     progress: bool = True,
 ) -> Conformal:
     """Intervals that hold what they promise even where the prior is wrong, from pictures that are known.
@@ -189,7 +190,7 @@ def conformal(
     """
     settings = Settings(
         method, count("n_samples", n_samples, 2), n_steps, seed, batch_size, budget, precision,
-        None if work is None else Path(place("work", work)), processes, progress,
+        None if work is None else Path(place("work", work)), processes, progress, overwrite,
     )  # fmt: skip
     level, delta = number("level", level, "(0, 1)"), number("delta", delta, "(0, 1)")
     choice("guarantee", guarantee, GUARANTEES)

@@ -265,7 +265,7 @@ def _coarse(x: Tensor) -> Tensor:
 def _given(y: Tensor, point: Tensor | None) -> Tensor:
     if point is not None:
         return _coarse(point[None])[0]
-    return frequencies(y.flatten(1).double(), COARSE)[0]
+    return frequencies(y.reshape(1, -1).double(), COARSE)[0]
 
 
 def _one(log_weights: Tensor, u: float) -> int:

@@ -11,8 +11,8 @@ import inverse
 from inverse import Calibration, Solution, calibrate
 from inverse.app.calibration import draws
 from inverse.app.calibration.quantities import DATA, DENSITY, INTENSITY, LIKELIHOOD, MEAN, RANDOM, SCORE, backprojected
-from operators import Blur, GaussianNoise, LinearMap, Masking, PhaseRetrieval
-from priors import VPSDE, Gaussian, GaussianMixture
+from operators import Blur, Classifier, GaussianNoise, LinearMap, Masking, PhaseRetrieval
+from priors import VPSDE, Gaussian, GaussianMixture, Latent
 from tests.cases import normal, picture, score_prior, two_modes
 
 PRIOR = two_modes(VPSDE(), 4)
@@ -165,6 +165,40 @@ def test_noise_without_a_density_leaves_the_likelihood_out():
     assert LIKELIHOOD in found.notes and LIKELIHOOD not in found.ranks and "not tested" in found.summary()
 
 
+class Responsibilities(torch.nn.Module):
+    n_classes = 2
+
+    def forward(self, x, t):
+        return PRIOR._log_components(x, None).log_softmax(1).float()
+
+
+def test_labels_of_the_components_are_measurements_too():
+    """The label is drawn from the responsibilities of x, so the posterior of a label is its component."""
+    parts = [Gaussian(PRIOR.means[k], component_covariance(k), VPSDE()) for k in (0, 1)]
+
+    def component(operator, y, n, seed):
+        return parts[int(y)].sample(n, seed)
+
+    operator = Classifier(Responsibilities())
+    found = calibrate(PRIOR, operator, component, **HOW)
+    assert found.passed and DATA not in found.ranks and LIKELIHOOD in found.ranks
+    assert not calibrate(PRIOR, operator, Sampler(ignores=True), **HOW).passed
+
+
+def component_covariance(k: int) -> torch.Tensor:
+    basis = PRIOR.basis
+    assert basis is not None and len(basis) == 2
+    return basis[k] @ torch.diag(PRIOR.eigenvalues[k]) @ basis[k].mT
+
+
+def test_a_prior_of_latents_is_tested_by_its_pictures():
+    basis = normal(64, 3, seed=1).float()
+    prior = Latent(Gaussian(torch.zeros(3), torch.eye(3), VPSDE()), None, lambda z: (z @ basis.mT).view(-1, 1, 8, 8))
+    operator = Masking.random((1, 8, 8), 0.5, noise=GaussianNoise(0.1))
+    found = calibrate(prior, operator, "dps", 12, 4, n_steps=3, progress=False)
+    assert found.ranks["pixels"].shape == (12, 64) and not {DENSITY, SCORE} & set(found.ranks)
+
+
 def test_few_draws_hide_errors():
     few, many = (calibrate(PRIOR, OPERATOR, Sampler(), n, 3, progress=False).unseen for n in (20, 80))
     assert 0.25 < few < 0.35 and few / 2.2 < many < few / 1.8  # as one over the root of their number
@@ -179,8 +213,11 @@ def test_finished_solves_are_kept_and_more_draws_need_only_more(tmp_path, monkey
     again = calibrate(n_draws=12, work=tmp_path, statistics={"first": lambda x: x[:, 0]}, **how)
     torch.testing.assert_close(again.ranks[LIKELIHOOD], first.ranks[LIKELIHOOD])
     assert "first" in again.ranks
+    monkeypatch.undo()
     with pytest.raises(ValueError, match="another problem"):
         calibrate(n_draws=12, work=tmp_path, **(how | {"n_steps": 3}))
+    other = calibrate(n_draws=12, work=tmp_path, overwrite=True, **(how | {"n_steps": 3}))
+    assert not torch.equal(other.ranks[LIKELIHOOD], first.ranks[LIKELIHOOD])
 
 
 def test_a_function_that_is_killed_goes_on(tmp_path):
