@@ -133,6 +133,8 @@ def run_sbc(
     found = run(prior, names, draws, samples, seed, work, peer_draws)
     table = [row(name, calibration) for name, calibration in found.items()]
     for name, calibration in found.items():
+        if name in PEERS:
+            continue
         calibration.draw(Path(out) / "sbc" / f"{prior}-{name.replace(' ', '-')}.png", f"{prior}, {name}")
     noise = ".1" if prior == MIXTURE else ".05"
     notes = (
