@@ -51,8 +51,9 @@ def calibrate(
     Source: Talts et al. 2018; Säilynoja, Bürkner & Vehtari 2022 (exact simultaneous bands and p-values); Modrák et al.
     2023 (why the likelihood); Lemos et al. 2023 (points); Lopez-Paz & Oquab 2017 (classifier); Holm 1979.
 
-    Arguments: prior; operator; method: a name, a `Method`, or a function (operator, y (1, *M), n_samples, seed) ->
-    samples (K, *E), so that any sampler can be tested; n_draws B; n_samples K; n_steps, batch_size, budget, precision,
+    Arguments: prior, whose truths are drawn by its own ``sample(n, seed)`` if it has one, else by 100 steps of its
+    reverse SDE; operator; method: a name, a `Method`, or a function (operator, y (1, *M), n_samples, seed) -> samples
+    (K, *E), so that any sampler can be tested; n_draws B; n_samples K; n_steps, batch_size, budget, precision,
     progress: as `inverse.solve`; seed; statistics: name -> function (N, *E) -> (N,), such as the probability of a
     class; regions: name -> mask (bool, broadcastable to E); truths (B, *E): in place of draws of the prior, which also
     tests whether the prior is right; y (B, *M): their measurements, which also tests the operator and its noise; work:
