@@ -6,6 +6,7 @@ from priors.lazy import attach
 
 if TYPE_CHECKING:
     from inverse.app.batch import BatchResults, solve_batch
+    from inverse.app.calibration import Calibration, CalibrationTest, Conformal, calibrate, conformal
     from inverse.app.deepinv import to_deepinv
     from inverse.examination import Examination, examine
     from inverse.methods import METHODS, Method
@@ -21,6 +22,7 @@ else:
         __name__,
         {
             "app.batch": ["BatchResults", "solve_batch"],
+            "app.calibration": ["Calibration", "CalibrationTest", "Conformal", "calibrate", "conformal"],
             "app.deepinv": ["to_deepinv"],
             "examination": ["Examination", "examine"],
             "methods": ["METHODS", "Method"],
@@ -38,6 +40,9 @@ __version__ = "0.1.0"
 __all__ = [
     "METHODS",
     "BatchResults",
+    "Calibration",
+    "CalibrationTest",
+    "Conformal",
     "Examination",
     "ImplausibleScale",
     "Method",
@@ -47,6 +52,8 @@ __all__ = [
     "Solution",
     "UncalibratedSpread",
     "UnreliableWeights",
+    "calibrate",
+    "conformal",
     "examine",
     "plan",
     "sample",

@@ -39,6 +39,7 @@ APP = (  # inside `inverse.app`, likewise; files of one room may use each other
     {"files"},
     {"deepinv", "devices", "figures", "kspace_checks", "noise_text", "options", "tables"},
     {"batch", "fastmri"},
+    {"calibration"},
     {"raw", "reconstruction", "scan_noise"},
     {"demo", "page", "scan"},
     {"arguments"},
@@ -46,11 +47,13 @@ APP = (  # inside `inverse.app`, likewise; files of one room may use each other
     {"operator_text"},
     {"photo_shape"},
     {"operator_help", "photo", "series"},
-    {"batching", "listings", "solving", "unconditional"},
+    {"batching", "calibrating", "listings", "solving", "unconditional"},
+    {"calibrate_command"},
     {"cli"},
 )
 FLOORS = {"inverse": 20, "benchmarks": 8}  # package: files and folders with code that it may have at most
 COMMANDS = {  # signatures of command lines, which import their work when a command runs: a help text needs no torch
+    "inverse.app.calibrate_command",
     "inverse.app.cli",
     "priors.cli",
     "priors.packing",

@@ -455,7 +455,9 @@ ANYWHERE = ("line_kernel", "motion_kernel", "sampling", "samples")
 # its points stay on the CPU, where the transform is computed
 ANYWHERE += ("NonCartesian",)
 # figures (nats, dB), computed in double precision, which some devices lack
-ANYWHERE += ("log_likelihood", "bits_per_dim", "ssim", "pareto_k", "resample")
+ANYWHERE += ("log_likelihood", "bits_per_dim", "ssim", "pareto_k", "resample", "interval_of")
+# tests and factors, of samples that are brought to the CPU
+ANYWHERE += ("calibrate", "conformal")
 
 
 @pytest.mark.parametrize("label", marked(GOODS))
