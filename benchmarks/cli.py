@@ -19,6 +19,7 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
     "likelihood": "benchmarks.trained.likelihood:run_likelihood",
     "identifiability": "benchmarks.trained.identifiability:run_identifiability",
     "calibration": "benchmarks.trained.calibration:run_calibration",
+    "conformal": "benchmarks.trained.conformal:run_conformal",
     "reliability": "benchmarks.trained.reliability:run_reliability",
     "exactness": "benchmarks.exact.exactness:run_exactness",
     "oracle": "benchmarks.exact.oracle_cli:run_oracle",
@@ -26,6 +27,7 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
     "speed": "benchmarks.trained.speed:run_speed",
     "spread": "benchmarks.exact.spread:run_spread",
     "photons": "benchmarks.exact.photons:run_photons",
+    "empirical": "benchmarks.exact.empirical:run_empirical",
     "widefield": "benchmarks.trained.widefield:run_widefield",
     "unknown": "benchmarks.trained.unknown:run_unknown",
     "unknown-exact": "benchmarks.exact.unknown:run_unknown_exact",
@@ -40,6 +42,7 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
     "noise-level": "benchmarks.trained.noise_level:run_noise_level",
     "foreign-prior": "benchmarks.trained.foreign:run_foreign",
     "deepinv-bridge": "benchmarks.peers.bridge:run_bridge",
+    "sbc": "benchmarks.peers.sbc:run_sbc",
     "curves": "benchmarks.peers.curves:run_curves",
 }
 

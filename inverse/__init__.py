@@ -6,6 +6,7 @@ from priors.lazy import attach
 
 if TYPE_CHECKING:
     from inverse.app.batch import BatchResults, solve_batch
+    from inverse.app.calibration import Calibration, CalibrationTest, Conformal, calibrate, conformal
     from inverse.app.deepinv import to_deepinv
     from inverse.examination import Examination, examine
     from inverse.methods import METHODS, Method
@@ -22,6 +23,7 @@ else:
         __name__,
         {
             "app.batch": ["BatchResults", "solve_batch"],
+            "app.calibration": ["Calibration", "CalibrationTest", "Conformal", "calibrate", "conformal"],
             "app.deepinv": ["to_deepinv"],
             "examination": ["Examination", "examine"],
             "methods": ["METHODS", "Method"],
@@ -40,6 +42,9 @@ __version__ = "0.1.0"
 __all__ = [
     "METHODS",
     "BatchResults",
+    "Calibration",
+    "CalibrationTest",
+    "Conformal",
     "Examination",
     "ImplausibleScale",
     "LogUniform",
@@ -52,6 +57,8 @@ __all__ = [
     "UncertainParameters",
     "Uniform",
     "UnreliableWeights",
+    "calibrate",
+    "conformal",
     "examine",
     "plan",
     "sample",

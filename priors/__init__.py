@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from priors.base import Evaluations, Prior
     from priors.checkpoints import available, labels, load_classifier, samples
     from priors.density import log_density, log_density_along
+    from priors.empirical import Empirical
+    from priors.empirical_posterior import EmpiricalPosterior
     from priors.formats import load, save_pretrained
     from priors.importers.deepinv import from_deepinv, to_deepinv
     from priors.importers.denoiser import from_denoiser
@@ -32,6 +34,8 @@ else:
             "base": ["Evaluations", "Prior"],
             "checkpoints": ["available", "labels", "load_classifier", "samples"],
             "density": ["log_density", "log_density_along"],
+            "empirical": ["Empirical"],
+            "empirical_posterior": ["EmpiricalPosterior"],
             "formats": ["load", "save_pretrained"],
             "importers.deepinv": ["from_deepinv", "to_deepinv"],
             "importers.denoiser": ["from_denoiser"],
@@ -55,6 +59,8 @@ __all__ = [
     "VESDE",
     "VPSDE",
     "DataRange",
+    "Empirical",
+    "EmpiricalPosterior",
     "Evaluations",
     "Gaussian",
     "GaussianMixture",

@@ -7,13 +7,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from priors.arguments import number, rows, state
+from priors.arguments import flat_rows, state
 from priors.arguments import shape as sizes
 from priors.base import VJP, Prior, recorded
 from priors.conditioning import LOG_2PI, condition, read
 from priors.covariances import eigen, eps_of, finite_tensor, numbers, rotated, unrotated
 from priors.moments import Moments
-from priors.noising import SDE, TIMES, checked_sde
+from priors.noising import SDE, checked_sde, curves
 from priors.rng import RowRNG
 
 
@@ -139,10 +139,10 @@ class GaussianMixture(Prior, nn.Module):
 
     def denoise_vjp(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, VJP]:
         """As `Prior.denoise_vjp`; of one Gaussian J is its gain, in closed form and without a graph."""
+        state(x, t, len(self.event_shape))
         denoises = (type(self).denoise, vars(self).get("denoise")) == (GaussianMixture.denoise, None)
         if len(self.means) > 1 or not denoises or recorded(x):
             return super().denoise_vjp(x, t)
-        state(x, t, len(self.event_shape))
         with torch.inference_mode(False), torch.no_grad():
             alpha, offsets, variances, _, means = self._resolve(x, t)
             gain = alpha * self.eigenvalues / variances
@@ -215,22 +215,14 @@ class GaussianMixture(Prior, nn.Module):
         return torch.diag_embed(root) if self.basis is None else self.basis * root[:, None]
 
     def _rows(self, x: Tensor) -> Tensor:
-        if rows("x", x, self.event_shape).device != self.device:
-            raise ValueError(f"x is on {x.device} and the prior on {self.device}: move one with .to(...)")
-        return x.to(self.means.dtype).flatten(1)
+        return flat_rows(x, self.event_shape, self.means)
 
     def _curves(self, t: Tensor | float | None, n: int) -> tuple[Tensor, Tensor]:
         """alpha and sigma, (N or 1, 1, 1)."""
         if t is None:
             return self.means.new_ones(1, 1, 1), self.means.new_zeros(1, 1, 1)
-        if isinstance(t, Tensor) and (t.is_meta or t.is_complex()):
-            raise ValueError(f"t on {t.device} of {t.dtype}: expected real times on a device with values")
-        if not isinstance(t, Tensor):
-            t = number("t", t, TIMES, "a time of the SDE, from data to noise")
-        t = torch.as_tensor(t, dtype=self.means.dtype, device=self.device)
-        if t.ndim > 1 or t.numel() not in (1, n):
-            raise ValueError(f"t of shape {tuple(t.shape)}: expected a scalar or ({n},), one time per sample")
-        return self.sde.alpha(t).view(-1, 1, 1), self.sde.sigma(t).view(-1, 1, 1)
+        alpha, sigma = curves(self.sde, t, n, self.means)
+        return alpha.view(-1, 1, 1), sigma.view(-1, 1, 1)
 
     def _variances(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Eigenvalues of the components of p_t, (N or 1, K or 1, d)."""

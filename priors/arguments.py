@@ -153,6 +153,17 @@ def rows(name: str, x: Any, event_shape: tuple[int, ...] | None = None) -> Tenso
     return x
 
 
+def flat_rows(x: Any, event_shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Rows x (N, *E) as (N, d) in the dtype of a prior's tensors.
+
+    Arguments: x; event_shape (E); like: a tensor of the prior.
+    Raises: TypeError or ValueError as `rows`, and ValueError for x on another device.
+    """
+    if rows("x", x, event_shape).device != like.device:
+        raise ValueError(f"x is on {x.device} and the prior on {like.device}: move one with .to(...)")
+    return x.to(like.dtype).flatten(1)
+
+
 def state(x: Any, t: Any, axes: int, device: torch.device | None = None) -> None:
     """Refuse a state x (N, *E) of ``axes`` axes in E, or times t (0-d or (N,)), of another type, shape or device.
 

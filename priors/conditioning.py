@@ -37,18 +37,11 @@ def read(operator, y: Tensor, event_shape: tuple[int, ...], like: Tensor) -> Mea
             f"{type(operator).__name__} lacks {sorted(missing)}: the posterior of a mixture has a closed form "
             "only for linear operators with Gaussian noise; use inverse.solve"
         )
-    batch = getattr(operator, "batch", None)
-    if batch is not None and batch > 1:
-        raise ValueError(
-            f"{type(operator).__name__} has parameters for {batch} measurements: expected one; select it "
-            "with operator.rows(torch.tensor([index]))"
-        )
-    if hasattr(operator, "at"):  # noise and support of a stack depend on the event shape
-        operator = operator.at(event_shape)
+    operator = single(operator, event_shape)
     d = math.prod(event_shape)
     basis = torch.eye(d, dtype=like.dtype, device=like.device).view(d, *event_shape)
     forward = copy.deepcopy(operator).to(device=like.device, dtype=like.dtype)
-    if batch is not None:
+    if getattr(operator, "batch", None) is not None:
         forward = forward.rows(torch.zeros(d, dtype=torch.int64))
     with torch.no_grad():
         columns = forward(basis)
@@ -64,6 +57,23 @@ def read(operator, y: Tensor, event_shape: tuple[int, ...], like: Tensor) -> Mea
     if not bool(measured.y.isfinite().all()):
         raise ValueError("y has measured entries that are nan or infinite: exclude them from the operator's mask")
     return measured
+
+
+def single(operator, event_shape: tuple[int, ...]):
+    """An operator for events E, once it is found to serve one measurement.
+
+    Raises: TypeError for what is no operator; ValueError for one with parameters for several measurements.
+    """
+    if not hasattr(operator, "capabilities"):
+        raise TypeError(f"operator of type {type(operator).__name__}: expected an operators.Operator")
+    batch = getattr(operator, "batch", None)
+    if batch is not None and batch > 1:
+        raise ValueError(
+            f"{type(operator).__name__} has parameters for {batch} measurements: expected one; select it "
+            "with operator.rows(torch.tensor([index]))"
+        )
+    # noise and support of a stack depend on the event shape
+    return operator.at(event_shape) if hasattr(operator, "at") else operator
 
 
 def condition(means: Tensor, factors: Tensor, measured: Measurement, eps: float) -> tuple[Tensor, Tensor, Tensor, bool]:

@@ -15,10 +15,12 @@ from priors.rng import RowRNG, signs
 from priors.runge_kutta import integrate
 
 MOST_EXACT = 4096  # largest dimension, and so number of backward passes per evaluation, of an exact trace
+EXACT_UP_TO = 64  # largest dimension in which the trace is exact unless probes are asked for
 T_MIN = 1e-5  # as in the paper, for every SDE
 DEQUANTISATION = 1  # key of the random stream for dequantisation; probes use the sample's stream
 
-# (vector -> J' vector, row numbers (n,), u (n, *E)) -> estimates of tr J and of tr I, (n,) float64 on the CPU
+# (vector -> J' vector, row numbers (n,), u (n, *E)) -> estimates of tr J and of tr I, (n, k) float64 on the CPU, by
+# every one of k probes
 Trace = Callable[[VJP, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
@@ -28,12 +30,13 @@ def log_likelihood(
     x: Tensor,
     seed: int = 0,
     *,
-    probe: str = "rademacher",
-    n_probes: int = 1,
+    probe: str | None = None,
+    n_probes: int | None = None,
     rtol: float = 1e-5,
     atol: float = 1e-5,
     t_min: float = T_MIN,
     batch_size: int | None = None,
+    standard_error: bool = False,
 ) -> Tensor:
     """log p(x) by the change of variables along the probability flow; results do not depend on the batch.
 
@@ -47,19 +50,28 @@ def log_likelihood(
     Source: Song et al. 2021, section 4.3 and appendix D.2; Chen et al. 2018; Skilling 1989 and Hutchinson 1990.
     Arguments: prior; x (N, *E) in data units; seed (int >= 0) of the probes: those of sample n depend only on (seed,
     n); probe: "rademacher" (entries +-1), "gaussian", or "exact" (every unit vector in turn: d backward passes an
-    evaluation); n_probes (int >= 1) per row, not of "exact"; rtol, atol: tolerance of one step (see
-    `priors.runge_kutta.integrate`), for the path in data units and for the integral in nats per dimension; t_min
-    (float in (0, 1)); batch_size: rows at a time.
-    Returns: (N,) nats, float64 on the CPU.
-    Raises: ValueError for x of the wrong shape or not finite, arguments out of range, and an exact trace in more than
-    4096 dimensions; ArithmeticError where the tolerance cannot be reached.
+    evaluation); None: "exact" up to 64 dimensions unless n_probes is given, else "rademacher"; n_probes (int >= 1) per
+    row, not of "exact"; None: 1; rtol, atol: tolerance of one step (see `priors.runge_kutta.integrate`), for the path
+    in data units and for the integral in nats per dimension; t_min (float in (0, 1)); batch_size: rows at a time;
+    standard_error: give that of the mean over probes too, which is 0 for "exact" and takes n_probes >= 2 otherwise.
+    Returns: (N,) nats, float64 on the CPU; with standard_error (2, N), the values and their errors.
+    Raises: ValueError for x of the wrong shape or not finite, arguments out of range, an exact trace in more than 4096
+    dimensions, and a standard error of one probe; ArithmeticError where the tolerance cannot be reached.
     """
     number("t_min", t_min, "(0, 1)", "a time; the paper uses 1e-5")
     check_flow(prior, x, rtol, atol, t_min, batch_size)
+    flag("standard_error", standard_error)
     d = math.prod(prior.event_shape)
-    trace = _trace(probe, n_probes, d, x, seed)
+    probe = ("exact" if d <= EXACT_UP_TO and n_probes is None else "rademacher") if probe is None else probe
+    trace, k = _trace(probe, n_probes, d, x, seed)
+    if standard_error and k == 1 and probe != "exact":
+        raise ValueError("standard_error of one probe per row is not known: give n_probes of at least 2, such as 8")
     parts = torch.arange(len(x)).split(batch_size or max(1, len(x)))
-    return torch.cat([_change_of_variables(prior, x, part, trace, d, rtol, atol, t_min) for part in parts])
+    found = torch.cat([_change_of_variables(prior, x, part, trace, d, rtol, atol, t_min) for part in parts])
+    values = found.mean(1)
+    if not standard_error:
+        return values
+    return torch.stack([values, found.std(1) / k**0.5 if k > 1 else torch.zeros_like(values)])
 
 
 def bits_per_dim(
@@ -75,7 +87,7 @@ def bits_per_dim(
     Arguments: prior over [0, 1] image units; x (N, *E) in image units, one of ``levels`` values each; seed (int >= 0)
     of dequantisation and probes, which draw from different streams; levels (int >= 2); dequantize: False evaluates p at
     x itself; settings: as `log_likelihood`, which explains the effect of t_min.
-    Returns: (N,) bits per dimension, float64 on the CPU.
+    Returns: (N,) bits per dimension, float64 on the CPU; with standard_error (2, N), the values and their errors.
     Raises: ValueError for x outside [0, 1] or between levels, and as `log_likelihood`.
     """
     count("levels", levels, 2, hint="256 for images of 8 bits")
@@ -83,7 +95,10 @@ def bits_per_dim(
     check_flow(prior, x, 1e-5, 1e-5, None, None)
     d = math.prod(prior.event_shape)
     spread = dequantise(x, seed, levels) if dequantize else x
-    return -log_likelihood(prior, spread, seed, **settings) / (d * math.log(2)) + math.log2(levels)
+    nats, bit = log_likelihood(prior, spread, seed, **settings), d * math.log(2)
+    if nats.ndim == 2:
+        return torch.stack([math.log2(levels) - nats[0] / bit, nats[1] / bit])
+    return math.log2(levels) - nats / bit
 
 
 def dequantise(x: Tensor, seed: int = 0, levels: int = 256) -> Tensor:
@@ -108,7 +123,7 @@ def dequantise(x: Tensor, seed: int = 0, levels: int = 256) -> Tensor:
 
 
 def _change_of_variables(prior, x, rows, trace: Trace, d: int, rtol: float, atol: float, t_min: float) -> Tensor:
-    """The log-likelihood of the samples with these indices, (n,)."""
+    """The log-likelihood of the samples with these indices by every probe, (n, k)."""
     sde, clock = prior.sde, Clock(prior.sde, t_min)
 
     def slope(level: Tensor, u: Tensor, local: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,17 +132,18 @@ def _change_of_variables(prior, x, rows, trace: Trace, d: int, rtol: float, atol
         denoised, vjp = prior.denoise_vjp(expand(alpha, u) * u, t)
         estimate, dimensions = trace(vjp, rows[local], u)
         gain = prior.variance / (prior.variance + torch.exp(2 * level))
-        return u - denoised, 1 - (alpha * estimate - gain * (dimensions - d)) / d
+        return u - denoised, 1 - (alpha[:, None] * estimate - gain[:, None] * (dimensions - d)) / d
 
     x = x[rows.to(x.device)]
     u, stretch, _ = integrate(slope, x / expand(sde.alpha(t_min), x), clock.start, clock.stop, rtol, atol)
     terminal = sde.terminal_log_prob(u * expand(sde.alpha(1.0), u)).cpu().double()
-    return terminal + d * (stretch + torch.log(sde.alpha(1.0) / sde.alpha(t_min)))
+    return terminal[:, None] + d * (stretch + torch.log(sde.alpha(1.0) / sde.alpha(t_min)))
 
 
-def _trace(probe: str, n_probes: int, d: int, x: Tensor, seed: int) -> Trace:
+def _trace(probe: str, n_probes: int | None, d: int, x: Tensor, seed: int) -> tuple[Trace, int]:
+    """The trace, and how many probes it takes: 1 of an exact one."""
     choice("probe", probe, ("rademacher", "gaussian", "exact"))
-    n_probes = count("n_probes", n_probes)
+    k = 1 if n_probes is None else count("n_probes", n_probes)
     seeded(seed)
     if probe == "exact":
         if d > MOST_EXACT:
@@ -135,17 +151,15 @@ def _trace(probe: str, n_probes: int, d: int, x: Tensor, seed: int) -> Trace:
                 f"probe = 'exact' in {d} dimensions needs {d} backward passes per evaluation: expected at most "
                 f"{MOST_EXACT}; use probe='rademacher'"
             )
-        return _exact_trace
-    rng, shape = RowRNG.rows(seed, len(x), device=x.device, dtype=x.dtype), (len(x), n_probes, *x.shape[1:])
+        return _exact_trace, 1
+    rng, shape = RowRNG.rows(seed, len(x), device=x.device, dtype=x.dtype), (len(x), k, *x.shape[1:])
     probes = rng.normal(shape) if probe == "gaussian" else signs(rng, shape)
 
     def hutchinson(vjp: VJP, rows: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         own = probes[rows.to(x.device)].unbind(1)
-        pairs = [torch.stack((_inner(v, vjp(v)), _inner(v, v))) for v in own]
-        estimate, dimensions = torch.stack(pairs).mean(0)
-        return estimate, dimensions
+        return torch.stack([_inner(v, vjp(v)) for v in own], 1), torch.stack([_inner(v, v) for v in own], 1)
 
-    return hutchinson
+    return hutchinson, k
 
 
 def _exact_trace(vjp: VJP, rows: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,7 +167,7 @@ def _exact_trace(vjp: VJP, rows: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     for unit in torch.eye(u[0].numel(), dtype=u.dtype, device=u.device):
         v = unit.view(1, *u.shape[1:]).expand_as(u)
         total = total + _inner(v, vjp(v))
-    return total, torch.full_like(total, u[0].numel())
+    return total[:, None], torch.full_like(total[:, None], u[0].numel())
 
 
 def _inner(v: Tensor, w: Tensor) -> Tensor:

@@ -113,3 +113,19 @@ def checked_sde(sde) -> SDE:
             "little before, as priors.RectifiedFlowSDE does, at alpha(1) = 0.005"
         )
     return sde
+
+
+def curves(sde: SDE, t: Tensor | float, n: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """alpha and sigma, (N or 1,), at times of n rows, in the dtype and on the device of a tensor.
+
+    Arguments: sde; t (a number, 0-d or (N,)); n rows; like: a tensor of the prior.
+    Raises: TypeError or ValueError for an invalid time.
+    """
+    if isinstance(t, Tensor) and (t.is_meta or t.is_complex()):
+        raise ValueError(f"t on {t.device} of {t.dtype}: expected real times on a device with values")
+    if not isinstance(t, Tensor):
+        t = number("t", t, TIMES, "a time of the SDE, from data to noise")
+    t = torch.as_tensor(t, dtype=like.dtype, device=like.device)
+    if t.ndim > 1 or t.numel() not in (1, n):
+        raise ValueError(f"t of shape {tuple(t.shape)}: expected a scalar or ({n},), one time per sample")
+    return sde.alpha(t).view(-1), sde.sigma(t).view(-1)

@@ -39,6 +39,7 @@ APP = (  # inside `inverse.app`, likewise; files of one room may use each other
     {"files"},
     {"deepinv", "devices", "figures", "kspace_checks", "noise_text", "options", "tables"},
     {"batch", "fastmri"},
+    {"calibration"},
     {"raw", "reconstruction", "scan_noise"},
     {"demo", "page", "scan"},
     {"arguments"},
@@ -46,11 +47,13 @@ APP = (  # inside `inverse.app`, likewise; files of one room may use each other
     {"operator_text"},
     {"photo_shape"},
     {"operator_help", "photo", "series"},
-    {"batching", "listings", "solving", "unconditional"},
+    {"batching", "calibrating", "listings", "solving", "unconditional"},
+    {"calibrate_command"},
     {"cli"},
 )
 FLOORS = {"inverse": 20, "benchmarks": 8}  # package: files and folders with code that it may have at most
 COMMANDS = {  # signatures of command lines, which import their work when a command runs: a help text needs no torch
+    "inverse.app.calibrate_command",
     "inverse.app.cli",
     "priors.cli",
     "priors.packing",
@@ -224,7 +227,7 @@ def test_no_import_circles():
 
 
 def test_priors_never_see_operators_but_where_the_posterior_is_exact():  # law 1
-    allowed = {"priors.analytic", "priors.conditioning"}
+    allowed = {"priors.analytic", "priors.conditioning", "priors.empirical", "priors.empirical_posterior"}
     assert {m for m, tree in trees().items() if m.startswith("priors.") and "operator" in names_in(tree)} == allowed
 
 

@@ -32,7 +32,7 @@ from tests.cases import SDES, picture
 from tests.inverse.test_solve import CONDITIONAL, UNCONDITIONAL, problem
 from tests.operators.cases import ALL
 from tests.pretend import DEVICE, Pretend, pretended
-from tests.priors.cases import KINDS, classifier, made, mixture, score_prior
+from tests.priors.cases import KINDS, classifier, data_set, made, mixture, score_prior
 
 FEW = {"n_samples": 2, "n_steps": 3, "progress": False}
 CASES = dict(ALL)
@@ -308,6 +308,7 @@ def of_prior(prior, x, t):
 
 
 ANALYTIC = {f"{kind}, {sde}": functools.partial(mixture, SDES[sde], kind) for kind in KINDS for sde in SDES}
+ANALYTIC |= {f"pictures, {h}": functools.partial(data_set, SDES["vp"], h) for h in (0.0, 0.3)}
 TRAINED = {
     **{f"network, {sde}": functools.partial(score_prior, SDES[sde]) for sde in SDES},
     "network, score": lambda: score_prior(prediction="score"),
@@ -381,6 +382,21 @@ def test_analytic_priors(kind, tmp_path):
     compare(lambda p, x: [priors.encode(p, x, n_steps=3), priors.decode(p, x, n_steps=3)], prior, torch.ones(1, 3))
 
 
+@pytest.mark.parametrize("bandwidth", [0.0, 0.3])
+def test_pictures_as_a_prior(bandwidth):
+    prior = data_set(SDES["vp"], bandwidth)
+    operator = Masking(torch.tensor([1.0, 0.0, 1.0]), GaussianNoise(0.3), event_ndim=1)
+    y, labels = operator.measure(torch.ones(1, 3)), torch.arange(9) % 3
+    compare(lambda p: [p.mean, p.covariance, p.sample(3, seed=0), p.moments.mean, p.moments.basis.abs()], prior)
+    compare(lambda p, x: [p.nearest(x), p.responsibilities(x, 0.3)], prior, torch.ones(2, 3))
+    compare(
+        lambda p, op, y, labels: [
+            (q := p.posterior(op, y)).mean, q.std, q.weights, q.sample(3, seed=0), q.class_probabilities(labels)
+        ],
+        prior, operator, y, labels,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("name", EVERY_SDE)
 def test_sdes(name):
     sde = EVERY_SDE[name]
@@ -439,7 +455,9 @@ ANYWHERE = ("line_kernel", "motion_kernel", "sampling", "samples")
 # its points stay on the CPU, where the transform is computed
 ANYWHERE += ("NonCartesian",)
 # figures (nats, dB), computed in double precision, which some devices lack
-ANYWHERE += ("log_likelihood", "bits_per_dim", "ssim", "pareto_k", "resample")
+ANYWHERE += ("log_likelihood", "bits_per_dim", "ssim", "pareto_k", "resample", "interval_of")
+# tests and factors, of samples that are brought to the CPU
+ANYWHERE += ("calibrate", "conformal")
 
 
 @pytest.mark.parametrize("label", marked(GOODS))

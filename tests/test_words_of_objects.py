@@ -49,6 +49,8 @@ def objects():
     yield from (ImageSet(torch.stack(PIXELS)), Pictures(PIXELS), Crops(Pictures(PIXELS), 8), priors.RowRNG.rows(0, 3))
     yield from (priors.DataRange(), priors.Units("HU", -1024.0, 3071.0), inverse.examine(solution, operator, y))
     yield inverse.plan(prior, operator, y)
+    pictures = priors.Empirical(torch.rand(20, 4), priors.VESDE(), 0.1)
+    yield from (pictures, pictures.posterior(operator, y), pictures.posterior(operator, y).conditioned)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -5,13 +5,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
 from benchmarks.common.keys import code_behind
 from benchmarks.exact.metrics import equally_weighted
-from benchmarks.exact.oracle_problems import Instance
 from benchmarks.peers import PEERS, installed
 from inverse import METHODS, solve
 from inverse.auto import NETWORK_VARIANTS, VARIANTS, choose, serves
@@ -40,6 +39,25 @@ class Drawn:
     log_evidence_std: float | None = None
 
 
+class Draws(Protocol):
+    """A law that can be sampled."""
+
+    def sample(self, n: int, seed: int = 0) -> Tensor: ...
+
+
+class Known(Protocol):
+    """A problem of one measurement, y (1, *M), and its exact posterior."""
+
+    @property
+    def prior(self) -> Any: ...
+    @property
+    def operator(self) -> Operator: ...
+    @property
+    def y(self) -> Tensor: ...
+    @property
+    def posterior(self) -> Draws: ...
+
+
 class Entry(ABC):
     """One row of the oracle's table.
 
@@ -60,7 +78,7 @@ class Entry(ABC):
         return {"n_steps": None, "settings": None}
 
     @abstractmethod
-    def draw(self, instance: Instance, n: int, seed: int) -> Drawn:
+    def draw(self, instance: Known, n: int, seed: int) -> Drawn:
         """n samples given the instance's y."""
 
 
@@ -160,7 +178,7 @@ class Theirs(Entry):
         return Drawn(found.samples, found.nfe, found.nvjp, found.seconds)
 
 
-def ours(instance: Instance, names: Sequence[str] | None, n_steps: Sequence[int | None], n: int) -> list[Entry]:
+def ours(instance: Known, names: Sequence[str] | None, n_steps: Sequence[int | None], n: int) -> list[Entry]:
     """Our entries that support an instance's operator: "auto", and every conditional method of METHODS and OTHERS.
 
     Arguments: instance; names (None: all, else some of these); n_steps: upper limit of a method's default steps, None

@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.common.problems import Problem
 from benchmarks.exact.problems import image_mixture
 from operators import Blur, Downsampling, GaussianNoise, LinearMap, Masking, Operator
-from priors import SDE, VESDE, VPSDE, GaussianMixture
+from priors import SDE, VESDE, VPSDE, GaussianMixture, RowRNG
 
 MODES = tuple((8.0 * i, 8.0 * j) for i in range(-2, 3) for j in range(-2, 3))
 
@@ -62,7 +62,23 @@ class Family(ABC):
         prior, operator = self.draw(generator)
         # seeds from the stream: the instance's number itself would repeat random numbers drawn above
         of_x, of_noise = torch.randint(2**31, (2,), generator=generator).tolist()
-        return Instance.of(self.name, prior, operator, prior.sample(1, seed=of_x), of_noise)
+        return Instance.of(self.name, prior, operator, draw(prior, of_x), of_noise)
+
+
+def draw(prior: GaussianMixture, seed: int) -> Tensor:
+    """One draw of a mixture, (1, *E) float32, which is the same on every machine.
+
+    `GaussianMixture.sample` multiplies by eigenvectors, whose signs, and bases where eigenvalues are equal, differ
+    between LAPACK libraries.
+    Formula: mean + V sqrt(lambda) V' z, with the symmetric square root, which does not depend on the choice of V.
+    Arguments: prior; seed (int >= 0).
+    """
+    rng = RowRNG.rows(seed, 1, dtype=torch.float64)
+    k = int(torch.searchsorted(prior.weights.cumsum(0)[:-1], rng.uniform((1, 1))[0, 0], right=True))
+    of = min(k, len(prior.eigenvalues) - 1)
+    root, z = prior.eigenvalues[of].sqrt(), rng.normal((1, prior.means.shape[1]))[0]
+    spread = root * z if prior.basis is None else prior.basis[of] @ (root * (prior.basis[of].mT @ z))
+    return (prior.means[k] + spread).view(1, *prior.event_shape).float()
 
 
 @dataclass(frozen=True)

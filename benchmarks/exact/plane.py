@@ -11,7 +11,6 @@ from rich.progress import track
 from torch import Tensor
 
 from benchmarks.common.intervals import db, gain
-from benchmarks.common.ranks import ranks
 from benchmarks.exact.metrics import equally_weighted, responsibilities, sliced_wasserstein
 from benchmarks.exact.oracle import REFERENCES
 from benchmarks.exact.oracle_entries import EXACT, PRIOR
@@ -19,6 +18,7 @@ from benchmarks.exact.problems import two_moons
 from inverse import METHODS, solve
 from inverse.auto import serves
 from inverse.methods import Sampler
+from inverse.quality.ranks import ranks
 from operators import GaussianNoise, LinearMap
 from priors import VESDE, GaussianMixture
 

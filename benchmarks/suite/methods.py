@@ -92,7 +92,6 @@ OURS = ("inverse", "benchmarks", "priors", "operators")  # packages whose module
 USED = (
     "benchmarks.common.tv",
     "benchmarks.common.baselines",
-    "benchmarks.common.ranks",
     "benchmarks.suite.metrics",
     "inverse.quality",
     "inverse.gaussian",

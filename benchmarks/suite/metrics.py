@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.common.ranks import Ranks, ranks
 from benchmarks.suite.methods import source_of
 from benchmarks.suite.records import Scale
+from inverse.quality.ranks import Ranks, ranks
 from operators import Operator
 from priors import NoisyClassifier, RowRNG
 

@@ -15,22 +15,21 @@ from benchmarks.common.intervals import bootstrap
 from benchmarks.common.keys import key
 from benchmarks.common.problems import TASKS
 from benchmarks.common.provenance import RESULTS
-from benchmarks.common.ranks import LEVELS, Ranks, Uniformity, frequencies, ranks, uniformity
 from benchmarks.common.records import Records
 from benchmarks.trained.reconstruction import BLOCK, identity, solved
 from inverse import METHODS, Method, Solution, sample
+from inverse.app.calibration.draws import DRAWING
 from inverse.auto import resolve
-from inverse.grids import karras
-from inverse.guidance import MMPS, Unconditional
+from inverse.guidance import MMPS
 from inverse.methods import Sampler, composition
-from inverse.predictors import PREDICTORS, StochasticRungeKutta
+from inverse.predictors import PREDICTORS
+from inverse.quality.ranks import LEVELS, Ranks, Uniformity, frequencies, ranks, uniformity
 from operators import Operator
 from priors import GaussianMixture, Prior, RowRNG
 from priors.files import atomic
 
 TRUTHS = ("test", "prior")
 ACROSS = 7  # columns of the figure
-DRAWING = Method("draws", Unconditional(), StochasticRungeKutta(), (), karras, 100)  # of a prior without a closed form
 # truths, noise of the ranks and tests draw from streams of their own: a truth that shares noise with its samples is no
 # independent draw
 TRUTH_SEED, RANK_SEED, TEST_SEED = 10**6, 2 * 10**6, 3 * 10**6

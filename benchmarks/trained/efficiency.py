@@ -18,7 +18,6 @@ import priors
 from benchmarks.common.commands import Out, Seed, finish
 from benchmarks.common.keys import fingerprint, key
 from benchmarks.common.provenance import RESULTS
-from benchmarks.common.ranks import ranks
 from benchmarks.common.records import Records
 from benchmarks.suite.scores import crps
 from inverse import METHODS, Method, solve
@@ -26,6 +25,7 @@ from inverse.auto import NETWORK_VARIANTS, NETWORKS, measured_numbers
 from inverse.guidance import MMPS
 from inverse.methods import composition
 from inverse.quality import psnr
+from inverse.quality.ranks import ranks
 from operators import GaussianNoise, LinearOperator, Operator
 from priors import Prior, pictures
 from priors.data import floats

@@ -47,7 +47,7 @@ def run(folders: Mapping[str, Path], images: ImageSet, seed: int) -> list[dict[s
     rows = []
     for name, prior in loaded.items():
         counter = RowCount(prior)
-        bits = priors.bits_per_dim(counter, images.floats(), seed, batch_size=BATCH)
+        bits = priors.bits_per_dim(counter, images.floats(), seed, probe="rademacher", batch_size=BATCH)
         rows.append(
             {
                 "prior": name,

@@ -14,12 +14,12 @@ from benchmarks.common.commands import Out, Seed, finish
 from benchmarks.common.intervals import bootstrap
 from benchmarks.common.keys import code_behind, key
 from benchmarks.common.provenance import RESULTS, provenance, write_table
-from benchmarks.common.ranks import ranks
 from benchmarks.common.records import Records
 from benchmarks.common.tv import total_variation
 from benchmarks.suite.scores import crps
 from inverse import solve
 from inverse.quality import psnr, residual_chi2, ssim
+from inverse.quality.ranks import ranks
 from operators import Fourier, GaussianNoise, LinearOperator, NonCartesian
 from operators.nufft import nufft
 from operators.solvers import conjugate_gradients

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from inverse.app.calibrate_command import calibrate
 from inverse.app.options import (
     AntitheticOption,
     BatchOptions,
@@ -182,6 +183,9 @@ def batch(
             retry_failed=retry_failed, overwrite=overwrite, dry=dry,
         ),
     )  # fmt: skip
+
+
+app.command()(calibrate)
 
 
 @app.command()

@@ -99,3 +99,29 @@ class BatchOptions(ProblemOptions):
     backend: str
     device: str | None
     retry_failed: bool
+
+
+@dataclass(frozen=True)
+class CalibrateOptions:
+    """Options of `inverse calibrate`, by name."""
+
+    operator: str
+    prior: str
+    config: str | None
+    sigma: str
+    draws: int
+    samples: int
+    method: str
+    budget: str | None
+    steps: int | None
+    truths: Path | None
+    size: str | None
+    resize: bool
+    resolution: float | None
+    seed: int
+    out: Path
+    device: str
+    precision: str
+    processes: int
+    overwrite: bool
+    dry: bool

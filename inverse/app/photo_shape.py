@@ -61,6 +61,14 @@ def shape_behind(stated: Named, shape: tuple[int, ...], prior: Prior | None, siz
     return shape
 
 
+def sized(prior: Prior, size: str) -> Prior:
+    """A prior for pictures of --size.
+
+    Raises: ValueError for a size that it does not serve.
+    """
+    return prior.resized(_size(size, tuple(prior.event_shape), prior))
+
+
 def _unknown_size(stated: Named, shape: tuple[int, ...]) -> ValueError:
     return ValueError(
         f"operator {stated.text!r}: a measurement of shape {shape} does not determine the picture's size: give --size "

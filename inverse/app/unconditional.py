@@ -10,7 +10,7 @@ from inverse.app.figures import Column, drawing, gallery
 from inverse.app.tables import print_table
 from inverse.solve import sample as draw_prior
 from priors.data import ImageSet, rounded, write
-from priors.likelihood import T_MIN
+from priors.likelihood import EXACT_UP_TO, T_MIN
 from priors.terminal import explained, printable, say
 
 LIKELIHOOD_BATCH, MOST_ROWS = 16, 20  # images per batch; most images that are listed individually
@@ -47,5 +47,6 @@ def likelihood(
         rows = [{"image": name, "bits/dim": f"{b:.3f}"} for name, b in zip(names, bits.tolist(), strict=True)]
         print_table("likelihood", rows)
     error = f" +- {bits.std() / len(bits) ** 0.5:.3f} (standard error)" if len(bits) > 1 else ""
-    say(f"{bits.mean():.3f}{error} bits/dim of {len(bits)} images, by one probe each, seed {seed}")
+    how = "with an exact trace" if x[0].numel() <= EXACT_UP_TO else f"by one probe each, seed {seed}"
+    say(f"{bits.mean():.3f}{error} bits/dim of {len(bits)} images, {how}")
     say(f"p is the density at t = {T_MIN:g}, with noise {p.sde.sigma(T_MIN):.2g} on pixels in [0, 1]")

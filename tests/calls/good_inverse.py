@@ -50,6 +50,53 @@ def of_inverse() -> Iterator[Good]:
         functools.partial(inverse.sample, progress=False),
         {"prior": GAUSSIAN, "n_samples": 2, "method": "ode", "n_steps": 2, "seed": 0, "batch_size": None},
     )
+    yield Good(
+        "calibrate",
+        functools.partial(inverse.calibrate, method="ddrm", progress=False),  # a function raises errors of its own
+        {
+            "prior": GAUSSIAN,
+            "operator": op,
+            "n_draws": 2,
+            "n_samples": 2,
+            "n_steps": 2,
+            "seed": 0,
+            "statistics": {"first": lambda x: x[:, 0, 0, 0]},
+            "regions": {"upper": torch.arange(64).view(8, 8) < 32},
+            "truths": X,
+            "y": y,
+            "resolution": 0.0,
+            "false_alarm": 0.05,
+            "batch_size": None,
+            "budget": None,
+            "precision": "float32",
+            "processes": 1,
+            "overwrite": False,
+        },
+    )
+    conforming = {
+        "prior": GAUSSIAN,
+        "operator": op,
+        "truths": X,
+        "level": 0.5,
+        "guarantee": "average",
+        "delta": 0.1,
+        "n_samples": 2,
+        "n_steps": 2,
+        "seed": 0,
+        "y": y,
+        "regions": {"upper": torch.arange(64).view(8, 8) < 32},
+        "statistics": {"first": lambda x: x[:, 0, 0, 0]},
+        "batch_size": None,
+        "budget": None,
+        "precision": "float32",
+        "processes": 1,
+        "overwrite": False,
+    }
+    conform = functools.partial(inverse.conformal, method="ddrm", progress=False)
+    conformed = conform(**conforming)
+    yield Good("conformal", conform, conforming)
+    yield Good("interval", conformed.interval, {"solution": solution})
+    yield Good("interval_of", conformed.interval_of, {"solution": solution, "name": "upper"})
     draws = torch.rand(99, 1, 8, 8)
     yield Good(
         "examine",

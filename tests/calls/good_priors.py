@@ -15,6 +15,9 @@ from priors.training import TrainingConfig
 from tests.calls.good import GAUSSIAN, SMALL, G, Good, X
 from tests.cases import score_prior
 
+IMAGES = priors.Empirical(torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)), VESDE())
+PICTURES = priors.Empirical(torch.rand(4, 2, generator=torch.Generator().manual_seed(0)), VPSDE(), 0.1)
+
 
 def of_priors() -> Iterator[Good]:
     network = score_prior()
@@ -27,12 +30,13 @@ def of_priors() -> Iterator[Good]:
         for curve in ("alpha", "sigma", "f", "g2"):
             yield Good(f"{name}.{curve}", getattr(sde, curve), {"t": 0.5})
         yield Good(f"{name}.bridge", sde.bridge, {"t": 0.5, "s": 0.2})
-    for name, prior in {"Gaussian": GAUSSIAN, "ScorePrior": network}.items():
+    for name, prior in {"Gaussian": GAUSSIAN, "ScorePrior": network, "Empirical": IMAGES}.items():
         yield Good(f"{name}.score", prior.score, {"x": X, "t": 0.5})
         yield Good(f"{name}.denoise", prior.denoise, {"x": X, "t": 0.5})
         yield Good(f"{name}.denoise_vjp", prior.denoise_vjp, {"x": X, "t": 0.5})
         yield Good(f"log_density of {name}", priors.log_density_along, {"prior": prior, "x": X, "t": 0.5, "nodes": 2})
-    y = Masking(torch.ones(2), G, event_ndim=1).measure(torch.ones(1, 2))
+    pixels = Masking(torch.ones(2), G, event_ndim=1)
+    y = pixels.measure(torch.ones(1, 2))
     yield from (
         Good("VESDE", VESDE, {"sigma_min": 0.01, "sigma_max": 50.0}),
         Good("VPSDE", VPSDE, {"beta_min": 0.1, "beta_max": 20.0, "scale": 1.0}),
@@ -71,10 +75,19 @@ def of_priors() -> Iterator[Good]:
             priors.GaussianMixture,
             {"means": torch.zeros(1, 2), "covariances": torch.eye(2)[None], "weights": torch.ones(1), "sde": VESDE()},
         ),
+        Good(
+            "Empirical",
+            priors.Empirical,
+            {"images": torch.rand(4, 1, 8, 8), "sde": VESDE(), "bandwidth": 0.1},
+        ),
+        Good("nearest", PICTURES.nearest, {"x": torch.zeros(1, 2)}),
+        Good("sample of pictures", PICTURES.sample, {"n": 2, "seed": 0, "dtype": torch.float32}),
+        Good("posterior of pictures", PICTURES.posterior, {"operator": pixels, "y": y}),
+        Good("class_probabilities", PICTURES.posterior(pixels, y).class_probabilities, {"labels": [0, 1, 0, 1]}),
         Good("sample", SMALL.sample, {"n": 2, "seed": 0, "dtype": torch.float32}),
         Good("log_prob", SMALL.log_prob, {"x": torch.zeros(1, 2), "t": 0.5}),
-        Good("posterior", SMALL.posterior, {"operator": Masking(torch.ones(2), G, event_ndim=1), "y": y}),
-        Good("log_evidence", SMALL.log_evidence, {"operator": Masking(torch.ones(2), G, event_ndim=1), "y": y}),
+        Good("posterior", SMALL.posterior, {"operator": pixels, "y": y}),
+        Good("log_evidence", SMALL.log_evidence, {"operator": pixels, "y": y}),
         Good(
             "log_likelihood",
             priors.log_likelihood,
@@ -84,6 +97,7 @@ def of_priors() -> Iterator[Good]:
                 "seed": 0,
                 "probe": "exact",
                 "n_probes": 1,
+                "standard_error": False,
                 "rtol": 0.01,
                 "atol": 0.01,
                 "t_min": 1e-3,

@@ -89,7 +89,7 @@ CALLS = [
     ("log_likelihood, rtol nan", likelihood(rtol=NAN), "rtol = nan", "(0, 1)"),
     ("log_likelihood, atol a text", likelihood(atol="1e-5"), "atol = '1e-5'", "number"),
     ("log_likelihood, t_min 0", likelihood(t_min=0), "t_min = 0", "(0, 1)"),
-    ("log_likelihood, probe None", likelihood(probe=None), "probe = None", "rademacher"),
+    ("log_likelihood, probe 3", likelihood(probe=3), "probe = 3", "rademacher"),
     ("log_likelihood, n_probes True", likelihood(n_probes=True), "n_probes = True", "integer"),
     ("log_likelihood, seed nan", likelihood(seed=NAN), "seed = nan", "integer"),
     ("log_likelihood, x nan", likelihood(x=LATENT * NAN), "x", "nan"),

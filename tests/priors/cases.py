@@ -12,6 +12,7 @@ from priors import (
     VESDE,
     VPSDE,
     DataRange,
+    Empirical,
     GaussianMixture,
     NoisyClassifier,
     RectifiedFlowSDE,
@@ -49,6 +50,11 @@ def covariances(kind: str, k: int, d: int) -> Tensor:
 def mixture(sde: SDE, kind: str = "dense", k: int = 3, d: int = 3, **kwargs) -> GaussianMixture:
     weights = torch.arange(1, k + 1, dtype=F64)
     return GaussianMixture(1.5 * draws(k, d, seed=2), covariances(kind, k, d), weights, sde=sde, **kwargs)
+
+
+def data_set(sde: SDE, bandwidth: float = 0.0, n: int = 9, shape: tuple[int, ...] = (3,)) -> Empirical:
+    """A few pictures as a prior."""
+    return Empirical(1.5 * draws(n, *shape, seed=2), sde, bandwidth)
 
 
 class Matrix(nn.Module):

@@ -98,7 +98,7 @@ def test_hutchinson_has_a_mean_within_the_tolerance_of_the_closed_form():
     prior = gaussian(WIDE["vp"])
     x = prior.sample(4, dtype=F64)
     averaged = log_likelihood(prior, x, n_probes=16)
-    single = log_likelihood(prior, x.repeat_interleave(100, 0)).view(4, 100)
+    single = log_likelihood(prior, x.repeat_interleave(100, 0), probe="rademacher").view(4, 100)
     error = single.std(1) / 4  # of the mean of 16 probes
     assert ((averaged - prior.log_prob(x)).abs() < 4 * error + 1e-3 * BIT).all()
     assert (error > 0.001 * BIT).all()
@@ -107,8 +107,45 @@ def test_hutchinson_has_a_mean_within_the_tolerance_of_the_closed_form():
 def test_rademacher_is_exact_for_a_diagonal_matrix():
     prior = Gaussian(torch.zeros(3), torch.diag(torch.tensor([0.1, 1.0, 2.0])), sde=SDES["vp"])
     x = prior.sample(2, dtype=F64)
-    torch.testing.assert_close(log_likelihood(prior, x), log_likelihood(prior, x, probe="exact"))
-    assert (log_likelihood(prior, x, probe="gaussian") - log_likelihood(prior, x)).abs().max() > 0.1
+    signs = log_likelihood(prior, x, probe="rademacher")
+    torch.testing.assert_close(signs, log_likelihood(prior, x, probe="exact"))
+    assert (log_likelihood(prior, x, probe="gaussian") - signs).abs().max() > 0.1
+
+
+def test_the_trace_is_exact_up_to_64_dimensions_unless_probes_are_asked_for():
+    loose = {"rtol": 1e-2, "atol": 1e-2}
+    for d, exact in ((16, True), (64, True), (65, False)):
+        prior = gaussian(SDES["vp"], d)
+        x = prior.sample(2, dtype=F64)
+        found, signs = log_likelihood(prior, x, **loose), log_likelihood(prior, x, probe="rademacher", **loose)
+        assert torch.equal(found, log_likelihood(prior, x, probe="exact", **loose) if exact else signs)
+        assert torch.equal(log_likelihood(prior, x, n_probes=1, **loose), signs)
+        assert (signs - log_likelihood(prior, x, probe="exact", **loose)).abs().min() > 1e-2
+
+
+@pytest.mark.parametrize("probe", ["rademacher", "gaussian"])
+def test_the_standard_error_is_the_spread_between_seeds(probe):
+    """Of 200 rows that are one x with 8 probes each, the values differ by what each one states."""
+    prior, n = mixture(SDES["vp"], d=D), 200
+    x = prior.sample(1, dtype=F64).expand(n, D)
+    settings = {"probe": probe, "n_probes": 8, "rtol": 1e-3, "atol": 1e-3}
+    values, errors = log_likelihood(prior, x, 3, standard_error=True, **settings)
+    assert torch.equal(values, log_likelihood(prior, x, 3, **settings))
+    spread = float(values.std() / errors.square().mean().sqrt())
+    assert abs(spread - 1) < 4 * (1 / (2 * n) + 1 / (2 * 7 * n)) ** 0.5 * 1.5  # tails heavier than a Gaussian's
+    bits, bit_errors = bits_per_dim(prior, torch.zeros(4, D, dtype=F64), 3, standard_error=True, **settings)
+    assert torch.equal(bits, bits_per_dim(prior, torch.zeros(4, D, dtype=F64), 3, **settings))
+    nats = log_likelihood(prior, dequantise(torch.zeros(4, D, dtype=F64), 3), 3, standard_error=True, **settings)
+    torch.testing.assert_close(bit_errors, nats[1] / BIT)
+
+
+def test_an_exact_trace_has_no_standard_error_and_one_probe_does_not_know_its_own():
+    prior = gaussian(SDES["vp"])
+    x = prior.sample(2, dtype=F64)
+    values, errors = log_likelihood(prior, x, standard_error=True)
+    assert torch.equal(values, log_likelihood(prior, x)) and torch.equal(errors, torch.zeros(2, dtype=F64))
+    with pytest.raises(ValueError, match="n_probes of at least 2"):
+        log_likelihood(prior, x, probe="rademacher", standard_error=True)
 
 
 @pytest.mark.parametrize(
@@ -132,8 +169,8 @@ def test_a_row_is_the_same_whatever_shares_its_batch(probe):
 def test_a_network_s_rows_are_the_same_whatever_shares_their_batch():
     prior = score_prior()
     x = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    whole = bits_per_dim(prior, x, 2, dequantize=False, rtol=1e-3, atol=1e-3)
-    split = bits_per_dim(prior, x, 2, dequantize=False, rtol=1e-3, atol=1e-3, batch_size=1)
+    loose = {"dequantize": False, "probe": "rademacher", "rtol": 1e-3, "atol": 1e-3}
+    whole, split = (bits_per_dim(prior, x, 2, batch_size=size, **loose) for size in (None, 1))
     torch.testing.assert_close(split, whole, rtol=1e-4, atol=0)  # float32 sums of a batch of another size
 
 

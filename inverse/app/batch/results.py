@@ -113,6 +113,12 @@ class BatchResults:
         return True if done is None else bool(self._attributes(done)["calibrated"])
 
     @property
+    def seconds(self) -> float:
+        """Wall time of all finished units, added up over processes."""
+        done = [unit for unit in self._units if self._parts.path(unit).exists()]
+        return sum(float(self._attributes(unit)["seconds"]) for unit in done)
+
+    @property
     def status(self) -> Tensor:
         """Of every measurement: 0 not computed yet, 1 finished, 2 failed; (n,) int64."""
         found = torch.full((self.n,), MISSING)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.common.ranks import ranks
 from benchmarks.suite import metrics, perceptual
 from benchmarks.suite.metrics import METRICS, Judged, Missing, histogram, measure, metric
 from benchmarks.suite.records import Scale
 from benchmarks.suite.scores import crps, detail, interval_width, label_agreement
 from inverse.quality import psnr
+from inverse.quality.ranks import ranks
 from operators import Classifier, GaussianNoise, Masking
 
 SHAPE = (1, 9, 9)

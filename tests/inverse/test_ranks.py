@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from benchmarks.common.ranks import LEVELS, Ranks, frequencies, ranks, uniformity
 from benchmarks.exact.problems import smooth_covariance
+from inverse.quality.ranks import LEVELS, Ranks, frequencies, ranks, uniformity
 from operators import GaussianNoise, Masking
 from priors import VPSDE, Gaussian
 from tests.cases import normal
