@@ -100,7 +100,8 @@ def solve(
         bar = partial(_bar, ", ".join(map(str, unknown)), shown=flag("progress", progress))
         check_numbers(n_samples, n_steps, batch_size, seed)
         named = measurement_numbers(numbers, len(rows_of("y", y)))
-        return jointly(solver, prior, operator, y, unknown, n_samples, method, seed, first, antithetic, named, bar)
+        asked = (n_samples, method, seed, budget, first, antithetic)
+        return jointly(solver, prior, operator, y, unknown, *asked, named, bar)
     arguments = (n_samples, method, n_steps, seed, batch_size, budget, first, antithetic)
     choice, operator = checked(prior, operator, y, *arguments)
     n_samples, first = int(n_samples), int(first)  # of numpy's integers too

@@ -131,7 +131,7 @@ def test_the_joint_posterior_of_width_and_noise_is_that_of_quadrature(prior, pos
     operators_, y, evidence = posed
 
     def draw(operator, first, n):
-        return inverse.solve(prior, operator, y, n, "mmps", 10, first=first, progress=False)
+        return inverse.solve(prior, operator, y, n, "mmps", 10, first=first, progress=False, antithetic=True)
 
     found = infer(operators_, y, 64, draw).density
     axes = torch.linspace(0, 1, 41, dtype=F64)
@@ -191,7 +191,8 @@ BAD = [
     ({"unknown": {"sigma": (0.1, math.inf)}}, ValueError, "finite|expected"),
     ({"unknown": {"width": (0.1, 1)}}, ValueError, "lambda width"),
     ({"unknown": dict.fromkeys("abcd", (0.1, 1))}, ValueError, "at most 3"),
-    ({"unknown": GOOD, "method": "exact"}, ValueError, "weights its samples"),
+    ({"unknown": GOOD, "method": "exact"}, ValueError, "weight their samples"),
+    ({"unknown": GOOD, "budget": "exact"}, ValueError, "weight their samples"),
     ({"unknown": GOOD, "first": 2}, ValueError, "expected 0"),
     ({"unknown": GOOD, "antithetic": True, "n_samples": 3}, ValueError, "even"),
     ({"unknown": GOOD, "operator": 3}, TypeError, "a function"),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from inverse.quality import PoorFit
+from inverse.quality.scale import ImplausibleScale
 from inverse.solution import Solution
 from inverse.solve.unknown.family import Family
 from inverse.solve.unknown.grid import GridDensity
@@ -46,8 +47,8 @@ def infer(family: Family, y: Tensor, samples: int, draw: Draw, advance: Callable
     of p(x | y, theta) at some theta; log p(y | theta) is integrated from it by `Surrogate`. The next theta is the
     posterior mean so far, then where the estimate is least certain (`Search`).
     Source: Fisher 1925; Louis 1982; Gelman & Meng 1998 (path sampling).
-    Arguments: family; y (1, *M); samples: at each theta; draw: (operator, first, n) -> n posterior samples,
-    numbered from first; advance: called after each theta.
+    Arguments: family; y (1, *M); samples: at each theta; draw: (operator, first, n) -> n posterior samples of
+    equal weight, numbered from first, best in antithetic pairs; advance: called after each theta.
     Returns: `Inference`.
     Warns: UncertainParameters, where `NODES` values of theta did not suffice.
     Raises: ValueError for a noise without a density, and as ``draw``.
@@ -58,6 +59,7 @@ def infer(family: Family, y: Tensor, samples: int, draw: Draw, advance: Callable
         for u in search.proposals:
             with warnings.catch_warnings():  # the samples of a wrong theta need not explain y
                 warnings.simplefilter("ignore", PoorFit)
+                warnings.simplefilter("ignore", ImplausibleScale)
                 solution = draw(family.at(u), drawn, samples)
             drawn += samples
             found.append(_gradient(family, u, y, solution))
@@ -76,6 +78,6 @@ def infer(family: Family, y: Tensor, samples: int, draw: Draw, advance: Callable
 def _gradient(family: Family, u: Tensor, y: Tensor, solution: Solution) -> tuple[Tensor, Tensor]:
     """The mean over samples of the derivatives of log p(y | x) by u, and the variance of that mean, (d,) each."""
     slopes = family.slopes(u, y, solution.samples[0]).cpu()
-    w = torch.softmax(solution.log_weights[0].double(), 0).cpu()
-    mean, ess = w @ slopes, float(1 / w.square().sum())
-    return mean, w @ (slopes - mean).square() / max(ess - 1, 1e-6)
+    if solution.antithetic:
+        slopes = slopes.view(-1, 2, len(u)).mean(1)
+    return slopes.mean(0), slopes.var(0) / len(slopes)

@@ -32,6 +32,7 @@ def jointly(
     n_samples: int,
     method: str | Sampler,
     seed: int,
+    budget: str | None,
     first: int,
     antithetic: bool,
     numbers: list[int],
@@ -51,23 +52,15 @@ def jointly(
     if antithetic and n_samples % 2:
         raise ValueError(f"antithetic samples come in pairs: n_samples = {n_samples} must be an even number")
     known = METHODS.get(method) if isinstance(method, str) else method
-    if known is not None and known.weighted:
+    if budget == "exact" or (known is not None and known.weighted):
         raise ValueError(
-            f"method {known.name!r} weights its samples, and with unknown parameters each sample has its own operator: "
-            "take a method without weights, such as 'mmps' or 'ep', or 'auto'"
+            f"method {method if known is None else known.name!r}, budget {budget!r}: such methods weight their samples, "
+            "and with unknown parameters each sample has its own operator: take a method without weights, such as "
+            "'mmps' or 'ep', or 'auto'"
         )
+    at_each = CHEAP if prior.has_log_prob else SAMPLES
     found = [
-        _one(
-            solver,
-            operators,
-            y[b : b + 1],
-            n_samples,
-            seed,
-            antithetic,
-            number,
-            CHEAP if prior.has_log_prob else SAMPLES,
-            bar,
-        )
+        _one(solver, operators, y[b : b + 1], n_samples, seed, antithetic, number, at_each, bar)
         for b, number in enumerate(numbers)
     ]
     return replace(
@@ -97,7 +90,7 @@ def _one(
     spent = torch.zeros(3, dtype=torch.float64)  # evaluations, backward passes and seconds at all nodes
 
     def draw(operator: Operator, first: int, n: int) -> Solution:
-        solution = solver(operator, y, n_samples=n, first=first, numbers=[number])
+        solution = solver(operator, y, n_samples=n, first=first, numbers=[number], antithetic=True)
         spent.add_(torch.tensor([solution.nfe * n, solution.nvjp * n, solution.seconds]))
         return solution
 
