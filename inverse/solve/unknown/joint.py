@@ -54,9 +54,9 @@ def jointly(
     known = METHODS.get(method) if isinstance(method, str) else method
     if budget == "exact" or (known is not None and known.weighted):
         raise ValueError(
-            f"method {method if known is None else known.name!r}, budget {budget!r}: such methods weight their samples, "
-            "and with unknown parameters each sample has its own operator: take a method without weights, such as "
-            "'mmps' or 'ep', or 'auto'"
+            f"method {method if known is None else known.name!r}, budget {budget!r}: they weight their samples, and "
+            "with unknown parameters each has its own operator: take a method without weights, such as 'mmps' or "
+            "'ep', or 'auto'"
         )
     at_each = CHEAP if prior.has_log_prob else SAMPLES
     found = [
