@@ -112,7 +112,8 @@ def choose(
     known = (METHODS | VARIANTS).items()
     candidates = {name: m for name, m in known if serves(m, operator, differentiable, numbers)}
     if "generalized_linear" in operator.capabilities and not {"linear", "gaussian"} <= operator.capabilities:
-        return _not_gaussian(candidates, operator, numbers, n_samples, budget)
+        found = _not_gaussian(candidates, operator, numbers, n_samples, budget)
+        return found or _fallback(candidates, operator, budget, differentiable)
     if network and budget != "exact" and (found := _on_networks(operator, event_shape, budget, differentiable)):
         return found
     rows, nearest = (
@@ -144,6 +145,11 @@ def choose(
             + "; see benchmarks/results/oracle.json"
         )
         return Choice(candidates[name], steps, reason, details)
+    return _fallback(candidates, operator, budget, differentiable)
+
+
+def _fallback(candidates: dict[str, Sampler], operator: Operator, budget: str, differentiable: bool) -> Choice:
+    """The most exact method that serves, where nothing was measured. Raises: ValueError where none does."""
     for name in FALLBACK:
         if name in candidates:
             method = candidates[name]
@@ -158,19 +164,14 @@ def choose(
 
 def _not_gaussian(
     candidates: dict[str, Sampler], operator: Operator, numbers: int, n_samples: int, budget: str
-) -> Choice:
+) -> Choice | None:
     """Expectation propagation, weighted where a measurement has few numbers, with as many steps as the budget permits:
-    benchmarks/results/photons.md has the figures.
-
-    Raises: ValueError for a prior whose denoiser has no derivative.
+    benchmarks/results/photons.md has the figures. None: the denoiser has no derivative.
     """
     names = ("pivot-ep", "ep") if n_samples >= PARTICLES else ("ep",)
     method = next((candidates[name] for name in names if name in candidates), None)
     if method is None:
-        raise ValueError(
-            f"{type(operator.noise).__name__} needs the derivative of the prior's denoiser, and this one has none: let "
-            "the denoiser compute in torch and record gradients, or name method='daps'"
-        )
+        return None
     passes = 1 + (numbers if numbers <= EP.most else EP.steps)
     steps = max(LEAST_STEPS, min(method.n_steps, BUDGETS[budget] // passes))
     reason = "the nearest to exact posteriors of photon counts, for noise or a response that is not Gaussian and linear"
