@@ -208,3 +208,12 @@ def test_bad_unknowns_are_refused_before_any_evaluation(prior, changed, kind, te
     arguments = {"operator": blurred(0.7, 0.1), "y": Y} | changed
     with pytest.raises(kind, match=text):
         inverse.solve(prior, **arguments, progress=False)
+
+
+def test_parameters_that_y_does_not_determine_well_enough_warn(prior, monkeypatch):
+    """Few values of sigma, far from the posterior: a warning, not a wrong posterior in silence."""
+    monkeypatch.setattr("inverse.solve.unknown.inference.NODES", 3)
+    operator = operators.Identity(noise=GaussianNoise(1.0))
+    y = operator.with_noise(GaussianNoise(0.02)).measure(prior.sample(1, seed=5))
+    with pytest.warns(inverse.UncertainParameters, match="narrower ranges"):
+        inverse.solve(prior, operator, y, 1, "mmps", 5, progress=False, unknown={"sigma": (1e-4, 10.0)})

@@ -65,7 +65,7 @@ def infer(family: Family, y: Tensor, samples: int, draw: Draw, advance: Callable
             found.append(_gradient(family, u, y, solution))
             advance()
         search.add(*(torch.stack(values) for values in zip(*found, strict=True)))
-    if not search.ended and search.error > TOLERATED * AGREED:
+    if not search.ended and not (search.settled and search.error <= TOLERATED * AGREED):
         warnings.warn(
             f"the posterior of {', '.join(family.ranges)} is uncertain after {len(search.nodes)} values (error of "
             f"log p(y) {search.error:.2g} nats, expected {AGREED}): give narrower ranges",

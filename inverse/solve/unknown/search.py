@@ -23,10 +23,11 @@ class Search:
 
     Arguments: d: number of parameters.
     Attributes: nodes, gradients, variances (n, d): all so far; proposals (p, d): points for `add`; density: the current
-    estimate; error: of L, in nats.
+    estimate; error: of L, in nats; settled: whether a point lies near the density's mean.
     """
 
     density: GridDensity
+    settled: bool = False
 
     def __init__(self, d: int) -> None:
         self.nodes, self.gradients, self.variances = (torch.empty(0, d, dtype=torch.float64) for _ in range(3))
@@ -68,7 +69,8 @@ class Search:
         self.error = float(errors.max())
         away = self.nodes - mean
         away = (away * torch.linalg.solve(self.density.covariance, away.mT).mT).sum(1).sqrt()
-        if float(away.min()) > AWAY:
+        self.settled = float(away.min()) <= AWAY
+        if not self.settled:
             return mean[None]
         enough = int((away < WITHIN).sum()) >= 3 * len(mean) + 3
         if enough and self.error <= AGREED:
