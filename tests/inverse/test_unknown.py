@@ -1,6 +1,7 @@
 """Unknown parameters of a measurement: against quadrature of the closed-form evidence of a Gaussian prior."""
 
 import math
+import sys
 from functools import partial
 
 import pytest
@@ -212,7 +213,7 @@ def test_bad_unknowns_are_refused_before_any_evaluation(prior, changed, kind, te
 
 def test_parameters_that_y_does_not_determine_well_enough_warn(prior, monkeypatch):
     """Few values of sigma, far from the posterior: a warning, not a wrong posterior in silence."""
-    monkeypatch.setattr("inverse.solve.unknown.inference.NODES", 3)
+    monkeypatch.setattr(sys.modules["inverse.solve.unknown.inference"], "NODES", 3)
     operator = operators.Identity(noise=GaussianNoise(1.0))
     y = operator.with_noise(GaussianNoise(0.02)).measure(prior.sample(1, seed=5))
     with pytest.warns(inverse.UncertainParameters, match="narrower ranges"):
