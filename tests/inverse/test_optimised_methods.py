@@ -5,12 +5,12 @@ from itertools import pairwise
 import pytest
 import torch
 
-from inverse import METHODS, Method
+from inverse import METHODS, Method, solve
 from inverse.grids import TimeTravel, karras, uniform
 from inverse.guidance import DAPS, TMPD, REDDiff, Replacement
 from inverse.predictors import Ancestral, Travelling
 from operators import GaussianNoise, LinearMap, Masking, Operator
-from priors import Evaluations, Gaussian
+from priors import VESDE, Evaluations, Gaussian
 from priors.ode import decode
 from tests.cases import F64, SDES, draw, gaussian, level, normal, rotated
 
@@ -168,6 +168,16 @@ def test_daps_scales_with_a_nonlinear_operator():
     prior, x0 = gaussian(SDES["vp"], D), torch.tensor([[0.5, -0.5, 3.0, 0.0]], dtype=F64)
     posterior = DAPS().posterior(prior, Curved(GaussianNoise(0.1)), x0)
     assert 2.8**2 <= float(posterior._largest(x0)) <= 1.3 * 2.8**2
+
+
+def test_daps_draws_too_widely_where_nothing_was_measured():
+    """The paper's N(D_ode, r^2) adds variance that D_ode already has: 1.33 times the standard deviation, of a prior
+    whose other half is measured. docs/methods.md says so."""
+    prior = Gaussian(torch.zeros(16), 0.05 * torch.eye(16), VESDE(0.01, 50.0))
+    operator = LinearMap(torch.eye(16)[:8], GaussianNoise(0.05))
+    y = operator.measure(prior.sample(1, seed=0), seed=1)
+    samples = solve(prior, operator, y, 200, "daps", 100, progress=False).samples[0]
+    assert 1.2 < float(samples[:, 8:].std()) / 0.05**0.5 < 1.45
 
 
 def test_daps_takes_an_exact_measurement_as_nearly_exact():
