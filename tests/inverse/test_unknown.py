@@ -169,11 +169,41 @@ def test_samples_with_an_unknown_noise_level(prior, tmp_path):
     assert torch.equal(inverse.Solution.load(tmp_path / "run.h5").unknown["sigma"], sigma)
 
 
+def test_an_unknown_peak_of_photon_counts(prior):
+    """y = count / peak has the density peak * P(count): without the factor the least peak would always win."""
+    operator = operators.Identity(noise=PoissonNoise(1.0))
+    y = operator.with_noise(PoissonNoise(40.0)).measure(0.5 + 0 * prior.sample(1), seed=1)
+    x = torch.full((1, 1, SIDE, SIDE), 0.5)
+    peaks = torch.logspace(0.5, 3, 60)
+    found = [float(log_likelihood(operator.with_noise(PoissonNoise(float(p))), y, x)) for p in peaks]
+    assert 25 < float(peaks[torch.tensor(found).argmax()]) < 60
+
+
+def test_operators_with_parameters_of_each_measurement(prior):
+    masks = torch.rand(2, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(2)) < 0.7
+    operator = operators.Masking(masks, noise=GaussianNoise(0.1))
+    y = operator.measure(prior.sample(2, seed=3), seed=0)
+    asked = partial(inverse.solve, prior, n_samples=2, method="mmps", n_steps=12, progress=False)
+    both = asked(operator, y, unknown={"sigma": (0.02, 0.5)})
+    alone = operators.Masking(masks[1], noise=GaussianNoise(0.1))
+    one = asked(alone, y[1:], unknown={"sigma": (0.02, 0.5)}, numbers=[1])
+    assert torch.allclose(both.unknown["sigma"][1], one.unknown["sigma"][0], rtol=0.02)  # rounding, over 32 fits
+
+
+@pytest.mark.filterwarnings("ignore::inverse.PoorFit")
+def test_a_method_without_the_right_spread_warns(prior):
+    operator = operators.Identity(noise=GaussianNoise(0.1))
+    y = operator.measure(prior.sample(1, seed=3), seed=0)
+    with pytest.warns(inverse.UncertainParameters, match="'ddrm' do not have the posterior's spread"):
+        inverse.solve(prior, operator, y, 2, "ddrm", 5, progress=False, unknown={"sigma": (0.02, 0.5)})
+
+
 def test_the_log_likelihood_is_the_operators_own():
     x = torch.rand(3, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    for operator in (blurred(0.7, 0.1), Blur(kernel(0.7), noise=PoissonNoise(20.0))):
+    for operator, factor in ((blurred(0.7, 0.1), 0.0), (Blur(kernel(0.7), noise=PoissonNoise(20.0)), math.log(20.0))):
         y = operator.measure(x[:1])
-        assert torch.allclose(log_likelihood(operator, y, x).float(), operator.log_likelihood(y, x), rtol=1e-5)
+        right = operator.log_likelihood(y, x) + y.numel() * factor
+        assert torch.allclose(log_likelihood(operator, y, x).float(), right, rtol=1e-5)
 
 
 def test_ranges_are_quantiles():
@@ -188,9 +218,12 @@ BAD = [
     ({"unknown": {}}, TypeError, "expected names of parameters"),
     ({"unknown": ["sigma"]}, TypeError, "expected names of parameters"),
     ({"unknown": {"sigma": 0.1}}, TypeError, "a pair"),
+    ({"unknown": {"sigma": (0.0, 0.1)}}, ValueError, "a range above 0"),
+    ({"unknown": {"width": (0.1, 1)}, "operator": lambda sigma: blurred(0.5, sigma)}, TypeError, "arguments width"),
+    ({"unknown": GOOD, "y": Y[:0]}, ValueError, "at least one measurement"),
     ({"unknown": {"sigma": (0.2, 0.1)}}, ValueError, "low < high"),
     ({"unknown": {"sigma": (0.1, math.inf)}}, ValueError, "finite|expected"),
-    ({"unknown": {"width": (0.1, 1)}}, ValueError, "lambda width"),
+    ({"unknown": {"width": (0.1, 1)}}, ValueError, "gaussian_kernel"),
     ({"unknown": dict.fromkeys("abcd", (0.1, 1))}, ValueError, "at most 3"),
     ({"unknown": GOOD, "method": "exact"}, ValueError, "weight their samples"),
     ({"unknown": GOOD, "budget": "exact"}, ValueError, "weight their samples"),

@@ -1,5 +1,6 @@
 """Operators with unknown parameters: from the values of these to an operator."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,11 +34,13 @@ Make = Callable[..., Operator]
 class Family:
     """Operators by the position of their parameters in the unit cube, where the prior of these is uniform.
 
-    Attributes: make: an operator from the parameters, by name; ranges: of each parameter.
+    Attributes: make: an operator from the parameters, by name; ranges: of each parameter; row: which of the
+    measurements, where the operators' own parameters differ between these.
     """
 
     make: Make
     ranges: dict[str, Range]
+    row: int = 0
 
     def values(self, u: Tensor) -> dict[str, float]:
         """The parameters at u (d,)."""
@@ -52,7 +55,7 @@ class Family:
         operator = self.make(**values)
         if not isinstance(operator, Operator):
             raise TypeError(f"operator({values}) returned {type(operator).__name__}: expected an operators.Operator")
-        return operator
+        return operator if operator.batch is None else operator.rows(torch.tensor([self.row]))
 
     def slopes(self, u: Tensor, y: Tensor, x: Tensor) -> Tensor:
         """Derivatives of log p(y | x) by u, (K, d), as difference quotients; y (1, *M), x (K, *E)."""
@@ -77,13 +80,26 @@ def family(operator: Operator | Make, ranges: dict[str, Range]) -> Family:
                 f"operator of type {type(operator).__name__}: expected an operators.Operator, or with unknown "
                 "parameters a function of them that returns one"
             )
+        try:
+            inspect.signature(operator).bind(**dict.fromkeys(ranges))
+        except TypeError as error:
+            raise TypeError(
+                f"operator: expected a function with the keyword arguments {', '.join(ranges)}, as in unknown: {error}"
+            ) from None
+        except ValueError:  # a function without a signature
+            pass
         return Family(operator, ranges)
     known = NOISES.get(type(operator.noise), ())
     if foreign := [name for name in ranges if name not in known]:
         raise ValueError(
             f"unknown: {foreign[0]!r} is no parameter of {type(operator.noise).__name__}, which has "
             f"{', '.join(known) or 'none that can be unknown'}; give a function of the unknown parameters as the "
-            f"operator, such as lambda {foreign[0]}: operators.Blur.gaussian({foreign[0]})"
+            "operator, such as lambda width: operators.Blur(gaussian_kernel(width, 15))"
+        )
+    if low := [name for name, spread in ranges.items() if spread.low <= 0]:
+        raise ValueError(
+            f"unknown: {low[0]} from {ranges[low[0]].low:g}: expected a range above 0, as this parameter of "
+            f"{type(operator.noise).__name__} is positive"
         )
     kept = {name: getattr(operator.noise, name) for name in known if name not in ranges}
 
@@ -96,14 +112,20 @@ def family(operator: Operator | Make, ranges: dict[str, Range]) -> Family:
 def log_likelihood(operator: Operator, y: Tensor, x: Tensor) -> Tensor:
     """log p(y | x), (K,), double precision but for the forward model: differences of parameters change it little.
 
+    Of photon counts: of the density of y = count / peak, which is the count's probability times the peak.
     Arguments: operator; y (1, *M); x (K, *E).
     Raises: ValueError for a noise without a density, such as sigma = 0.
     """
     operator = operator.at(tuple(x.shape[1:]))
+    if operator.batch is not None:
+        operator = operator.rows(torch.zeros(len(x), dtype=torch.long))
     with torch.no_grad():
         clean = operator(x)
         measured, exact = (v.double() if v.is_floating_point() else v for v in (y, clean))
         log_prob = operator.noise.log_prob(measured.expand(len(x), *y.shape[1:]), exact)
+        noise = getattr(operator.noise, "link", operator).noise  # of counts behind an entrywise function
+        if isinstance(noise, PoissonNoise):
+            log_prob = log_prob + noise.aligned("peak", exact).log()
     support = operator.support
     if support is not None:
         log_prob = torch.where(support, log_prob, 0)

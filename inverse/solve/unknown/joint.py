@@ -1,5 +1,6 @@
 """Samples of a picture together with unknown parameters of its measurement."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import reduce
@@ -9,9 +10,10 @@ import torch
 from torch import Tensor
 
 from inverse.methods import METHODS, Sampler
+from inverse.quality.scale import ImplausibleScale
 from inverse.solution import Solution
 from inverse.solve.unknown.family import Family, Make, family
-from inverse.solve.unknown.inference import NODES, infer
+from inverse.solve.unknown.inference import NODES, UncertainParameters, infer
 from inverse.solve.unknown.ranges import ranges
 from operators import Operator
 from priors import Prior, RowRNG
@@ -47,6 +49,8 @@ def jointly(
     """
     spread = ranges(unknown)
     operators = family(operator, spread)
+    if len(y) == 0:
+        raise ValueError(f"y of shape {tuple(y.shape)}: expected at least one measurement")
     if first != 0:
         raise ValueError(f"first = {first}: expected 0 with unknown parameters, whose draws belong to one solve")
     if antithetic and n_samples % 2:
@@ -60,7 +64,7 @@ def jointly(
         )
     at_each = CHEAP if prior.has_log_prob else SAMPLES
     found = [
-        _one(solver, operators, y[b : b + 1], n_samples, seed, antithetic, number, at_each, bar)
+        _one(solver, replace(operators, row=b), y[b : b + 1], n_samples, seed, antithetic, number, at_each, bar)
         for b, number in enumerate(numbers)
     ]
     return replace(
@@ -101,12 +105,23 @@ def _one(
     own = inference.density.draw(n_samples // group, rng).repeat_interleave(group, 0)
     draws = torch.cat([own, inference.density.draw(DRAWS, rng)])
     parts = []
-    with bar(n_samples // group) as advance:
+    with bar(n_samples // group) as advance, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         for k in range(0, n_samples, group):
             operator = operators.at(own[k])
             parts.append(solver(operator, y, n_samples=group, first=k, numbers=[number], antithetic=antithetic))
             advance()
+    for category, message in {w.category: w.message for w in reversed(caught)}.items():  # of each kind the first
+        if not (category is ImplausibleScale and "peak" in operators.ranges):  # fractions of counts are expected
+            warnings.warn(message, category, stacklevel=4)
     whole = reduce(Solution.followed_by, parts)
+    if not whole.calibrated:
+        warnings.warn(
+            f"samples of {whole.method!r} do not have the posterior's spread, on which unknown parameters depend: take "
+            "'mmps' or 'ep', if these serve",
+            UncertainParameters,
+            stacklevel=4,
+        )
     thetas = [operators.values(u) for u in draws]
     return replace(
         whole,
