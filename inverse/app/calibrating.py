@@ -18,6 +18,7 @@ from inverse.methods import METHODS
 from inverse.plan import plan, span
 from operators import Operator
 from priors import Prior
+from priors.arguments import count
 from priors.files import atomic
 from priors.terminal import console, explained, printable, say
 
@@ -28,6 +29,9 @@ def run(asked: CalibrateOptions) -> None:
     Raises: typer.Exit with status 1 where a test fails, 2 after an error, whose reason was printed.
     """
     with explained():
+        count("--draws", asked.draws, 2)
+        count("--samples", asked.samples)
+        count("--processes", asked.processes)
         prior, operator = posed(asked)
         truths = _truths(asked, prior)
         n = asked.draws if truths is None else len(truths)

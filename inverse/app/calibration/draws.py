@@ -237,6 +237,11 @@ def _kept(prior: Prior, given: Pairs, s: Settings, cost: Cost, work: Path) -> It
 
 def _foreign(prior: Prior, given: Pairs, s: Settings, method: Foreign) -> Iterator[Solution]:
     name = getattr(method, "__name__", type(method).__name__)
+    if s.work is not None and not name.isidentifier():  # a lambda: others would have the same name
+        raise ValueError(
+            f"method {name}: a function is known in work by its name, and this one has none: define it with def, and "
+            "give another function another name or folder"
+        )
     shape = (s.n_samples, *given.truths.shape[1:])
     for b in range(len(given.y)):
         y, seed = given.y[b : b + 1], stream(stream(s.seed, SAMPLES), b)
@@ -250,7 +255,10 @@ def _foreign(prior: Prior, given: Pairs, s: Settings, method: Foreign) -> Iterat
             continue
         start = time.perf_counter()
         found = method(*moved(prior.device, operator, y), s.n_samples, seed)
-        if not isinstance(found, Solution):
+        if isinstance(found, Solution):
+            if (returned := tuple(found.samples.shape)) != (1, *shape):
+                raise ValueError(f"method {name!r} returned samples {returned} in a Solution: expected {(1, *shape)}")
+        else:
             x = found.detach().cpu() if isinstance(found, Tensor) else found
             if not isinstance(x, Tensor) or tuple(x.shape) != shape:
                 given_ = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__

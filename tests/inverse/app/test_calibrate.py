@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import inverse
-from inverse import Calibration, Solution, calibrate
+from inverse import Calibration, Solution, calibrate, solve
 from inverse.app.calibration import draws
 from inverse.app.calibration.quantities import DATA, DENSITY, INTENSITY, LIKELIHOOD, MEAN, RANDOM, SCORE, backprojected
 from operators import Blur, Classifier, GaussianNoise, LinearMap, Masking, PhaseRetrieval
@@ -313,6 +313,20 @@ def test_bad_arguments_are_refused(changed, word):
     given = {"prior": PRIOR, "operator": OPERATOR, "method": Sampler(), "n_draws": 3, "n_samples": 4, "progress": False}
     with pytest.raises((ValueError, TypeError), match=word):
         calibrate(**(given | changed))
+
+
+def test_a_function_without_a_name_is_not_kept(tmp_path):
+    """Two lambdas would share the solves of the first."""
+    with pytest.raises(ValueError, match="define it with def"):
+        calibrate(PRIOR, OPERATOR, lambda op, y, n, seed: torch.zeros(n, 4), 3, 4, work=tmp_path, progress=False)
+
+
+def test_a_solution_of_another_shape_is_refused():
+    def few(op, y, n, seed):
+        return solve(PRIOR, op, y, n - 1, "mmps", 2, progress=False)
+
+    with pytest.raises(ValueError, match="in a Solution: expected"):
+        calibrate(PRIOR, OPERATOR, few, 3, 4, progress=False)
 
 
 def test_it_is_public():

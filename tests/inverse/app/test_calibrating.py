@@ -83,7 +83,8 @@ def test_a_size_that_the_prior_does_not_serve():
         (("--operator", "sharpen"), "sharpen"),
         (("--operator", "masking:keep=0.5", "--sigma", "loud"), "sigma = 'loud'"),
         (("--operator", "masking:keep=0.5", "--truths", "none.h5"), "none.h5"),
-        (("--operator", "masking:keep=0.5", "--draws", "1"), "n_draws"),
+        (("--operator", "masking:keep=0.5", "--draws", "1", "--dry"), "--draws = 1"),
+        (("--operator", "masking:keep=0.5", "--processes", "0", "--dry"), "--processes = 0"),
     ],
 )
 def test_bad_words_are_refused(words, said):
