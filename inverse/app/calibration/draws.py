@@ -237,7 +237,7 @@ def _kept(prior: Prior, given: Pairs, s: Settings, cost: Cost, work: Path) -> It
 
 def _foreign(prior: Prior, given: Pairs, s: Settings, method: Foreign) -> Iterator[Solution]:
     name = getattr(method, "__name__", type(method).__name__)
-    if s.work is not None and not name.isidentifier():  # a lambda: others would have the same name
+    if s.work is not None and name == "<lambda>":  # others would have the same name
         raise ValueError(
             f"method {name}: a function is known in work by its name, and this one has none: define it with def, and "
             "give another function another name or folder"
