@@ -13,6 +13,7 @@ import priors
 from inverse.solve.unknown import LogUniform, Uniform, infer
 from inverse.solve.unknown.family import family, log_likelihood
 from inverse.solve.unknown.grid import GridDensity
+from inverse.solve.unknown.inference import Effort
 from inverse.solve.unknown.ranges import ranges
 from inverse.solve.unknown.search import Search
 from inverse.solve.unknown.surrogate import Surrogate
@@ -38,6 +39,12 @@ def prior():
     covariance = 0.05 * torch.exp(-torch.cdist(at, at) / 2)
     mean = torch.full((SIDE**2,), 0.5)
     return priors.Gaussian(mean, covariance.float(), sde=priors.VPSDE(), event_shape=(1, SIDE, SIDE))
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """A rough posterior of the parameters, in a second."""
+    monkeypatch.setattr(sys.modules["inverse.solve.unknown.joint"], "FORMULA", Effort(32, 10, 1.0))
 
 
 def log_evidence(prior, operator, y):
@@ -134,7 +141,7 @@ def test_the_joint_posterior_of_width_and_noise_is_that_of_quadrature(prior, pos
     def draw(operator, first, n):
         return inverse.solve(prior, operator, y, n, "mmps", 10, first=first, progress=False, antithetic=True)
 
-    found = infer(operators_, y, 64, draw).density
+    found = infer(operators_, y, Effort(64, 32, 0.3), draw).density
     axes = torch.linspace(0, 1, 41, dtype=F64)
     points = torch.cartesian_prod(axes, axes)
     p = torch.softmax(evidence(points), 0)
@@ -145,7 +152,7 @@ def test_the_joint_posterior_of_width_and_noise_is_that_of_quadrature(prior, pos
     assert bool(((found.std / std).log().abs() < 0.35).all())
 
 
-def test_samples_with_an_unknown_noise_level(prior, tmp_path):
+def test_samples_with_an_unknown_noise_level(prior, quick, tmp_path):
     """Each sample belongs to a draw of sigma; a measurement solved alone is the same; a file keeps the draws."""
     operator = operators.Identity(noise=GaussianNoise(1.0))
     x = prior.sample(2, seed=5)
@@ -179,7 +186,7 @@ def test_an_unknown_peak_of_photon_counts(prior):
     assert 25 < float(peaks[torch.tensor(found).argmax()]) < 60
 
 
-def test_operators_with_parameters_of_each_measurement(prior):
+def test_operators_with_parameters_of_each_measurement(prior, quick):
     masks = torch.rand(2, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(2)) < 0.7
     operator = operators.Masking(masks, noise=GaussianNoise(0.1))
     y = operator.measure(prior.sample(2, seed=3), seed=0)
@@ -191,7 +198,7 @@ def test_operators_with_parameters_of_each_measurement(prior):
 
 
 @pytest.mark.filterwarnings("ignore::inverse.PoorFit")
-def test_a_method_without_the_right_spread_warns(prior):
+def test_a_method_without_the_right_spread_warns(prior, quick):
     operator = operators.Identity(noise=GaussianNoise(0.1))
     y = operator.measure(prior.sample(1, seed=3), seed=0)
     with pytest.warns(inverse.UncertainParameters, match="'ddrm' do not have the posterior's spread"):
@@ -246,7 +253,7 @@ def test_bad_unknowns_are_refused_before_any_evaluation(prior, changed, kind, te
 
 def test_parameters_that_y_does_not_determine_well_enough_warn(prior, monkeypatch):
     """Few values of sigma, far from the posterior: a warning, not a wrong posterior in silence."""
-    monkeypatch.setattr(sys.modules["inverse.solve.unknown.inference"], "NODES", 3)
+    monkeypatch.setattr(sys.modules["inverse.solve.unknown.joint"], "FORMULA", Effort(8, 3, 0.3))
     operator = operators.Identity(noise=GaussianNoise(1.0))
     y = operator.with_noise(GaussianNoise(0.02)).measure(prior.sample(1, seed=5))
     with pytest.warns(inverse.UncertainParameters, match="narrower ranges"):

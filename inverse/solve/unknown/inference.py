@@ -12,11 +12,26 @@ from inverse.quality.scale import ImplausibleScale
 from inverse.solution import Solution
 from inverse.solve.unknown.family import Family
 from inverse.solve.unknown.grid import GridDensity
-from inverse.solve.unknown.search import AGREED, Search
+from inverse.solve.unknown.search import Search
 from operators import Operator
 
-NODES = 32  # most values of the parameters at which posterior samples are drawn
 TOLERATED = 2.0  # errors this much larger than the one aimed at are not reported
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is spent on unknown parameters.
+
+    Attributes: samples: at each value of the parameters; nodes: most values; agreed: error of log p(y), in nats, at
+    which their posterior counts as known.
+    """
+
+    samples: int
+    nodes: int
+    agreed: float
+
+
+NETWORK, FORMULA = Effort(8, 32, 0.3), Effort(96, 64, 0.15)  # of priors that are networks, and that have a formula
 
 Draw = Callable[[Operator, int, int], Solution]
 
@@ -40,35 +55,37 @@ class Inference:
     error: float
 
 
-def infer(family: Family, y: Tensor, samples: int, draw: Draw, advance: Callable[[], None] = lambda: None) -> Inference:
+def infer(
+    family: Family, y: Tensor, effort: Effort, draw: Draw, advance: Callable[[], None] = lambda: None
+) -> Inference:
     """p(theta | y) of the parameters theta of a family of operators, with x integrated out.
 
     Formula: d log p(y | theta) / d theta = E[d log p(y | x, theta) / d theta | y, theta], Fisher's identity, by samples
     of p(x | y, theta) at some theta; log p(y | theta) is integrated from it by `Surrogate`. The next theta is the
     posterior mean so far, then where the estimate is least certain (`Search`).
     Source: Fisher 1925; Louis 1982; Gelman & Meng 1998 (path sampling).
-    Arguments: family; y (1, *M); samples: at each theta; draw: (operator, first, n) -> n posterior samples of
+    Arguments: family; y (1, *M); effort; draw: (operator, first, n) -> n posterior samples of
     equal weight, numbered from first, best in antithetic pairs; advance: called after each theta.
     Returns: `Inference`.
-    Warns: UncertainParameters, where `NODES` values of theta did not suffice.
+    Warns: UncertainParameters, where the values of theta that the effort allows did not suffice.
     Raises: ValueError for a noise without a density, and as ``draw``.
     """
-    search, drawn = Search(len(family.ranges)), 0
-    while not search.ended and len(search.nodes) < NODES:
+    search, drawn = Search(len(family.ranges), effort.agreed), 0
+    while not search.ended and len(search.nodes) < effort.nodes:
         found = []
         for u in search.proposals:
             with warnings.catch_warnings():  # the samples of a wrong theta need not explain y
                 warnings.simplefilter("ignore", PoorFit)
                 warnings.simplefilter("ignore", ImplausibleScale)
-                solution = draw(family.at(u), drawn, samples)
-            drawn += samples
+                solution = draw(family.at(u), drawn, effort.samples)
+            drawn += effort.samples
             found.append(_gradient(family, u, y, solution))
             advance()
         search.add(*(torch.stack(values) for values in zip(*found, strict=True)))
-    if not search.ended and not (search.settled and search.error <= TOLERATED * AGREED):
+    if not search.ended and not (search.settled and search.error <= TOLERATED * effort.agreed):
         warnings.warn(
             f"the posterior of {', '.join(family.ranges)} is uncertain after {len(search.nodes)} values (error of "
-            f"log p(y) {search.error:.2g} nats, expected {AGREED}): give narrower ranges",
+            f"log p(y) {search.error:.2g} nats, expected {effort.agreed}): give narrower ranges",
             UncertainParameters,
             stacklevel=2,
         )

@@ -13,13 +13,12 @@ from inverse.methods import METHODS, Sampler
 from inverse.quality.scale import ImplausibleScale
 from inverse.solution import Solution
 from inverse.solve.unknown.family import Family, Make, family
-from inverse.solve.unknown.inference import NODES, UncertainParameters, infer
+from inverse.solve.unknown.inference import FORMULA, NETWORK, Effort, UncertainParameters, infer
 from inverse.solve.unknown.ranges import ranges
 from operators import Operator
 from priors import Prior, RowRNG
 
 DRAWS = 1000  # of the parameters, besides those of the samples
-SAMPLES, CHEAP = 8, 64  # at each value of the parameters: of networks, and of priors with a formula
 STREAM = 2**62  # of the random numbers of the parameters; those of samples count from 0
 
 Solve = Callable[..., Solution]  # (operator, y, n_samples=, first=, numbers=, antithetic=)
@@ -62,9 +61,9 @@ def jointly(
             "with unknown parameters each has its own operator: take a method without weights, such as 'mmps' or "
             "'ep', or 'auto'"
         )
-    at_each = CHEAP if prior.has_log_prob else SAMPLES
+    effort = FORMULA if prior.has_log_prob else NETWORK
     found = [
-        _one(solver, replace(operators, row=b), y[b : b + 1], n_samples, seed, antithetic, number, at_each, bar)
+        _one(solver, replace(operators, row=b), y[b : b + 1], n_samples, seed, antithetic, number, effort, bar)
         for b, number in enumerate(numbers)
     ]
     return replace(
@@ -87,7 +86,7 @@ def _one(
     seed: int,
     antithetic: bool,
     number: int,
-    at_each: int,
+    effort: Effort,
     bar: Callable[[int], Any],
 ) -> Solution:
     """Of one measurement y (1, *M)."""
@@ -98,8 +97,8 @@ def _one(
         spent.add_(torch.tensor([solution.nfe * n, solution.nvjp * n, solution.seconds]))
         return solution
 
-    with bar(NODES) as advance:
-        inference = infer(operators, y, at_each, draw, advance)
+    with bar(effort.nodes) as advance:
+        inference = infer(operators, y, effort, draw, advance)
     rng = RowRNG(seed, [(number, STREAM)], dtype=torch.float64)
     group = 2 if antithetic else 1
     own = inference.density.draw(n_samples // group, rng).repeat_interleave(group, 0)

@@ -6,7 +6,6 @@ from torch import Tensor
 from inverse.solve.unknown.grid import GridDensity
 from inverse.solve.unknown.surrogate import Surrogate
 
-AGREED = 0.3  # nats: error of log p(y) at which the posterior counts as known; see `_error`
 RADIUS = 4.0  # of the region of the surrogate, in standard deviations
 NEAR = 1.5  # radii of the region within which points count
 AWAY = 1.0  # standard deviations from the mean within which a point must lie
@@ -21,7 +20,7 @@ class Search:
     density is lowered (`_doubt`), so that it stays near the points, as in a trust region. The next point is
     the mean, then one standard deviation from it where the surrogate is least certain.
 
-    Arguments: d: number of parameters.
+    Arguments: d: number of parameters; agreed: error of L, in nats, at which the density counts as known.
     Attributes: nodes, gradients, variances (n, d): all so far; proposals (p, d): points for `add`; density: the current
     estimate; error: of L, in nats; settled: whether a point lies near the density's mean.
     """
@@ -29,7 +28,8 @@ class Search:
     density: GridDensity
     settled: bool = False
 
-    def __init__(self, d: int) -> None:
+    def __init__(self, d: int, agreed: float = 0.3) -> None:
+        self.agreed = agreed
         self.nodes, self.gradients, self.variances = (torch.empty(0, d, dtype=torch.float64) for _ in range(3))
         center, steps = torch.full((d,), 0.5, dtype=torch.float64), torch.eye(d, dtype=torch.float64) / 3
         self.proposals = torch.cat([center[None], center + steps, center - steps])
@@ -73,7 +73,7 @@ class Search:
         if not self.settled:
             return mean[None]
         enough = int((away < WITHIN).sum()) >= 3 * len(mean) + 3
-        if enough and self.error <= AGREED:
+        if enough and self.error <= self.agreed:
             return mean.new_empty(0, len(mean))
         chosen = steps[errors.argmax()][None] if enough else steps
         ends = torch.cat([mean + k * chosen for k in SPREAD]).clamp(0, 1)
