@@ -8,6 +8,7 @@ from inverse.solve.unknown.surrogate import Surrogate
 
 RADIUS = 4.0  # of the region of the surrogate, in standard deviations
 NEAR = 1.5  # radii of the region within which points count
+NEGLIGIBLE = 20.0  # nats below the largest density
 AWAY = 1.0  # standard deviations from the mean within which a point must lie
 WITHIN = 3.0  # and within which some more must
 SPREAD = (-2.2, -1.1, 1.1, 2.2)  # standard deviations from the mean at which further points are
@@ -35,6 +36,7 @@ class Search:
         self.proposals = torch.cat([center[None], center + steps, center - steps])
         self.error = float("inf")
         self._region = center, center
+        self._last: Surrogate | None = None
 
     @property
     def ended(self) -> bool:
@@ -57,9 +59,15 @@ class Search:
         away = ((self.nodes - center).abs() / radius).max(1).values
         grown = max(1.0, float(away.sort().values[min(len(away), len(center) + 2) - 1]) / NEAR)
         near = away <= NEAR * grown
+        if self._last is not None:  # points of negligible density would only bend the surrogate
+            values = self._last(self.nodes)
+            values = torch.where(near, values, -torch.inf)
+            enough = values.sort(descending=True).values[min(len(values), 3 * len(center) + 3) - 1]
+            near = near & (values >= torch.minimum(enough, values.max() - NEGLIGIBLE))
         pooled = self.variances[near].mean(0)  # the variances of few samples are uncertain themselves
         variances = (self.variances[near] + pooled) / 2
-        return Surrogate(center, grown * radius, self.nodes[near], self.gradients[near], variances)
+        self._last = Surrogate(center, grown * radius, self.nodes[near], self.gradients[near], variances)
+        return self._last
 
     def _propose(self, surrogate: Surrogate) -> Tensor:
         mean, std = self.density.mean, self.density.std
