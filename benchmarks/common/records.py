@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import arrays as files
 from benchmarks.common.keys import digest
+from priors import sealed as files
 from priors.files import FileError, regular
 
 FORMAT = "inverse-bench arrays 1"

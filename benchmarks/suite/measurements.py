@@ -12,12 +12,11 @@ from torch import Tensor
 
 import operators
 import priors
-from benchmarks.common import arrays
 from benchmarks.common.problems import Problem
 from benchmarks.suite.images import images_of
 from benchmarks.suite.problems import Spec
 from operators import GaussianNoise, Operator, PoissonNoise
-from priors import Prior
+from priors import Prior, sealed
 from priors.files import reading
 from priors.hdf5 import checksum
 from priors.threads import one_thread
@@ -99,7 +98,7 @@ def identity(spec: Spec, problem: Problem) -> str:
 def write(spec: Spec, problem: Problem, path: str | Path) -> None:
     """Write a measurement set to HDF5, atomically: compressed in chunks of one image, with its specification inside."""
     attributes = {"problem": json.dumps(asdict(spec), sort_keys=True), "units": UNITS}
-    arrays.write(Path(path), FORMAT, numbers(problem), attributes)
+    sealed.write(Path(path), FORMAT, numbers(problem), attributes)
 
 
 def read(path: str | Path, spec: Spec, prior: Prior) -> Problem:
@@ -111,7 +110,7 @@ def read(path: str | Path, spec: Spec, prior: Prior) -> Problem:
     """
     missing = "make them with `inverse-bench measure CONFIG --out FOLDER`"
     path, event_shape = Path(path), tuple(prior.event_shape)
-    attributes, found, _ = arrays.read(path, FORMAT, "measurements", REMEDY, missing)
+    attributes, found, _ = sealed.read(path, FORMAT, "measurements", REMEDY, missing)
     with reading(path, "measurements", REMEDY):
         theirs = Spec(**json.loads(attributes["problem"]))
     _check_same(path, spec, theirs, found, event_shape)

@@ -11,14 +11,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from benchmarks.common import arrays
 from benchmarks.common.records import FORMAT, Records
 from benchmarks.suite import problems
 from inverse import Solution
 from inverse.app.fastmri import read_scan
 from inverse.app.reconstruction import read_reconstruction, write_reconstruction
 from operators.kernels import read_kernel
-from priors import data, load, pictures
+from priors import data, load, pictures, sealed
 from priors.checkpoints import read_card
 from priors.files import DAMAGED, FREE, TEMPORARY, FileError, atomic, check_size, reading
 from priors.importers import score_sde
@@ -136,7 +135,7 @@ READERS = {
     "npz": lambda path: data.read(path), "pictures": pictures.read, "card": lambda path: read_card(path.parent),
     "checkpoint": lambda path: load(path.parent), "recipe": lambda path: read_recipe(str(path)),
     "benchmark": problems.read, "records": Records, "kernel": read_kernel,
-    "arrays": lambda path: arrays.read(path, FORMAT, "file of arrays", ""),
+    "arrays": lambda path: sealed.read(path, FORMAT, "file of arrays", ""),
     "official": lambda path: score_sde.read(path, True),
 }  # fmt: skip
 NAMES = {"npz": "a.npz", "card": "card.json", "checkpoint": "card.json", "recipe": "a.toml", "kernel": "a.npy"}

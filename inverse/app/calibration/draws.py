@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 from torch import Tensor
@@ -26,13 +25,13 @@ from inverse.solve import sample
 from inverse.solve.checks import check_numbers, check_prior
 from operators import Operator
 from operators.batching import device_of
-from priors import Prior
+from priors import Prior, sealed
 from priors.arguments import count, finite, flag, rows
-from priors.files import FileError, atomic
-from priors.hdf5 import SEAL, checksum, opened
+from priors.files import FileError
 
 # (operator, y (1, *M), n_samples, seed) -> samples (K, *E), or a Solution of one measurement
 Foreign = Callable[[Operator, Tensor, int, int], "Tensor | Solution"]
+FORMAT = "inverse truths 1"
 DRAWING = Method("draws", Unconditional(), StochasticRungeKutta(), (), karras, 100)  # of a prior without a closed form
 TRUTHS, NOISE, SAMPLES, RANKS, TESTS = range(5)  # streams: a truth that shares noise with its samples is no truth
 
@@ -183,22 +182,17 @@ def _drawn(prior: Prior, n: int, settings: Settings) -> Tensor:
         return held[:n]
     drawn = sample(prior, n, DRAWING, seed=seed, batch_size=settings.batch_size, progress=settings.progress).cpu()
     if path is not None:
-        with atomic(path) as temporary, h5py.File(temporary, "w") as file:
-            file.create_dataset("truths", data=drawn.numpy(), compression="gzip")
-            file.attrs.update(facts | {SEAL: checksum(facts, {"truths": drawn.numpy()})})
+        sealed.write(path, FORMAT, {"truths": drawn.numpy()}, facts)
     return drawn
 
 
 def _read(path: Path, facts: dict[str, Any]) -> Tensor | None:
     """Truths that were drawn before; None where there are none, or those of another problem, or a damaged file."""
     try:
-        with opened(path, "file of truths") as file:
-            values, told = file.array("truths", "f"), file.attrs
+        told, arrays, _ = sealed.read(path, FORMAT, "file of truths", "they are drawn again")
     except (FileNotFoundError, FileError):
         return None
-    seal = told.pop(SEAL, "")
-    same = {name: told.get(name) for name in facts} == facts and seal == checksum(facts, {"truths": values})
-    return torch.from_numpy(values) if same else None
+    return torch.from_numpy(arrays["truths"]) if told == facts else None
 
 
 def _solved(prior: Prior, given: Pairs, s: Settings, cost: Cost) -> Iterator[Solution]:

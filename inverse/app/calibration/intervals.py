@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
 import torch
 from torch import Tensor
 
@@ -18,14 +17,14 @@ from inverse.methods import Sampler
 from inverse.quality.risk import averaged, confident, fewest, split
 from inverse.solution import Solution, UncalibratedSpread
 from operators import Operator
-from priors import Prior
+from priors import Prior, sealed
 from priors.arguments import choice, count, number, place
-from priors.files import FileError, atomic, hdf5_path
-from priors.hdf5 import SEAL, checksum, opened
+from priors.files import hdf5_path
 from priors.modes import own_modes
 from priors.wording import Concise
 
 FORMAT = "inverse conformal 1"
+REMEDY = "calibrate again; expected a file by Conformal.save"
 GUARANTEES = ("average", "confident")
 PLAIN = ("factor", "factors", "level", "guarantee", "delta", "floor", "n", "n_samples", "method", "before")
 WHOLE = "whole"
@@ -105,12 +104,8 @@ class Conformal(Concise):
         """
         path = hdf5_path(path, "calibration")
         told = {name: getattr(self, name) for name in PLAIN} | {"regions": list(self.regions)}
-        attrs = {"format": FORMAT, "facts": json.dumps(told)}
         arrays = {f"region-{i:04d}": mask.numpy() for i, mask in enumerate(self.regions.values())}
-        with atomic(path) as temporary, h5py.File(temporary, "w") as file:
-            for name, mask in arrays.items():
-                file.create_dataset(name, data=mask, compression="gzip")
-            file.attrs.update(attrs | {SEAL: checksum(attrs, arrays)})
+        sealed.write(path, FORMAT, arrays, {"facts": json.dumps(told)})
 
     @classmethod
     def load(cls, path: str | Path, statistics: Mapping[str, Statistic] | None = None) -> "Conformal":
@@ -119,15 +114,10 @@ class Conformal(Concise):
         Arguments: path; statistics: name -> function, of those that it has.
         Raises: FileNotFoundError; ValueError for a damaged or foreign file.
         """
-        with opened(path, "conformal calibration", "calibrate again; expected a file by Conformal.save") as file:
-            attrs = file.attrs
-            arrays = {name: file.array(name, "b") for name in file.datasets()}
-            told: dict[str, Any] = json.loads(str(attrs["facts"]))
-            seal = attrs.pop(SEAL, "")
-            if attrs.get("format") != FORMAT or seal != checksum(attrs, arrays):
-                raise FileError(f"{path}: its content does not match its checksum: calibrate again")
-            masks = {name: torch.from_numpy(arrays[f"region-{i:04d}"]) for i, name in enumerate(told.pop("regions"))}
-            return cls(**told, regions=masks, statistics=by_name("statistics", statistics))
+        attrs, arrays, _ = sealed.read(Path(path), FORMAT, "conformal calibration", REMEDY)
+        told: dict[str, Any] = json.loads(str(attrs["facts"]))
+        masks = {name: torch.from_numpy(arrays[f"region-{i:04d}"]) for i, name in enumerate(told.pop("regions"))}
+        return cls(**told, regions=masks, statistics=by_name("statistics", statistics))
 
     def _check(self, solution: Solution) -> None:
         if not isinstance(solution, Solution):

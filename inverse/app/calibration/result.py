@@ -6,19 +6,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
 import torch
 from torch import Tensor
 
 from inverse.app.calibration import drawing
 from inverse.app.calibration.quantities import FAMILIES, MEAN, POINTS
 from inverse.quality.bands import binomial_interval, ecdf_band, holm
+from priors import sealed
 from priors.arguments import choice
-from priors.files import FileError, atomic, hdf5_path
-from priors.hdf5 import SEAL, checksum, opened
+from priors.files import hdf5_path
 from priors.wording import Concise
 
 FORMAT = "inverse calibration 1"
+REMEDY = "calibrate again; expected a file by Calibration.save"
 PLAIN = (
     "accuracy",
     "n_draws",
@@ -159,12 +159,8 @@ class Calibration(Concise):
         path = hdf5_path(path, "calibration")
         plain = {name: getattr(self, name) for name in PLAIN}
         told = plain | {"p_values": self.p_values, "ranks": list(self.ranks), "histograms": list(self.histograms)}
-        attrs = {"format": FORMAT, "facts": json.dumps(told)}
         arrays = {f"{kind}-{i:04d}": value.numpy() for kind, i, value in self._arrays()}
-        with atomic(path) as temporary, h5py.File(temporary, "w") as file:
-            for name, values in arrays.items():
-                file.create_dataset(name, data=values)
-            file.attrs.update(attrs | {SEAL: checksum(attrs, arrays)})
+        sealed.write(path, FORMAT, arrays, {"facts": json.dumps(told)})
 
     @classmethod
     def load(cls, path: str | Path) -> "Calibration":
@@ -172,18 +168,13 @@ class Calibration(Concise):
 
         Raises: FileNotFoundError; ValueError for a damaged or foreign file.
         """
-        with opened(path, "calibration", "calibrate again; expected a file by Calibration.save") as file:
-            attrs = file.attrs
-            arrays = {name: file.array(name, "f") for name in file.datasets()}
-            told: dict[str, Any] = json.loads(str(attrs["facts"]))
-            seal = attrs.pop(SEAL, "")
-            if attrs.get("format") != FORMAT or seal != checksum(attrs, arrays):
-                raise FileError(f"{path}: its content does not match its checksum: calibrate again")
-            kept = {
-                kind: {name: torch.from_numpy(arrays[f"{kind}-{i:04d}"]) for i, name in enumerate(told.pop(kind))}
-                for kind in ("ranks", "histograms")
-            }
-            return cls(**kept, **told)
+        attrs, arrays, _ = sealed.read(Path(path), FORMAT, "calibration", REMEDY)
+        told: dict[str, Any] = json.loads(str(attrs["facts"]))
+        kept = {
+            kind: {name: torch.from_numpy(arrays[f"{kind}-{i:04d}"]) for i, name in enumerate(told.pop(kind))}
+            for kind in ("ranks", "histograms")
+        }
+        return cls(**kept, **told)
 
     def _arrays(self) -> list[tuple[str, int, Tensor]]:
         kinds = {"ranks": self.ranks, "histograms": self.histograms}
