@@ -82,14 +82,19 @@ def computes_in(prior: Prior, method: Sampler, precision: str) -> Prior:
 
 def check_antithetic(method: Sampler, n_samples: int, first: int = 0) -> None:
     """Refuse what cannot be drawn in antithetic pairs, by a ValueError; arguments as `solve`."""
-    if n_samples % 2 or first % 2:
-        raise ValueError(
-            f"antithetic samples come in pairs: n_samples = {n_samples} and first = {first} must be even numbers"
-        )
+    check_pairs(n_samples, first)
     if method.weighted:
         raise ValueError(
             f"method {method.name!r} weights its samples as independent draws: antithetic pairs are not; leave "
             f"antithetic out, or take a method without weights, such as {'mmps' if method.differentiates else 'ddrm'!r}"
+        )
+
+
+def check_pairs(n_samples: int, first: int = 0) -> None:
+    """Refuse, by a ValueError, numbers of samples that are not pairs; arguments as `solve`."""
+    if n_samples % 2 or first % 2:
+        raise ValueError(
+            f"antithetic samples come in pairs: n_samples = {n_samples} and first = {first} must be even numbers"
         )
 
 

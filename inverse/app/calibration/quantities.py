@@ -14,6 +14,7 @@ from inverse.solve import ELEMENTS_PER_BATCH
 from operators import Operator
 from priors import Prior, RowRNG
 from priors.arguments import number
+from priors.moments import SecondMoments
 
 Statistic = Callable[[Tensor], Tensor]  # (N, *E) -> (N,)
 PIXELS, LOWEST = 64, 6  # pixels; lowest cosines a side, or that many squared projections
@@ -84,10 +85,9 @@ class Quantities:
 
     def _values(self, x: Tensor, operator: Operator, y: Tensor) -> dict[str, Tensor]:
         flat = x.flatten(1).double()
-        picture = x.mean(1, keepdim=True) if x.ndim == 4 else x
         found = {
             "pixels": flat[:, self._pixels],
-            self._slow: frequencies(picture.double(), LOWEST),
+            self._slow: _lowest(x, LOWEST),
             INTENSITY: flat.mean(1, keepdim=True),
         }
         found |= {
@@ -146,20 +146,24 @@ class Quantities:
 
     def _random(self, rng: RowRNG) -> Tensor:
         """A point that knows nothing of the draw: of the Gaussian of the prior's moments, or of uniform noise."""
-        moments = self.prior.moments if self.prior.decoder is None else None
-        if moments is not None and tuple(moments.mean.shape) == self.event_shape:
+        moments = self._moments
+        if moments is not None:
             return moments.to(torch.device("cpu")).draw(1, rng)[0]
         return rng.uniform((1, *self.event_shape))[0]
 
     def _middle(self) -> Tensor:
+        moments = self._moments
+        return torch.full(self.event_shape, 0.5) if moments is None else moments.mean.cpu().float()
+
+    @property
+    def _moments(self) -> SecondMoments | None:
+        """The prior's, where they are of the pictures that are compared."""
         moments = self.prior.moments if self.prior.decoder is None else None
-        if moments is not None and tuple(moments.mean.shape) == self.event_shape:
-            return moments.mean.cpu().float()
-        return torch.full(self.event_shape, 0.5)
+        return moments if moments is not None and tuple(moments.mean.shape) == self.event_shape else None
 
     def _features(self, values: dict[str, Tensor], members: Tensor) -> Tensor:
         """(K + 1, f): the coarsest frequencies and all single numbers."""
-        coarse = _coarse(members)
+        coarse = _lowest(members, COARSE)
         single = [v for name, v in values.items() if name not in FAMILIES]
         return torch.cat([coarse, *single], 1)
 
@@ -257,14 +261,15 @@ def checked_resolution(resolution: float | None, prior: Prior) -> float:
     return least_noise(prior) if resolution is None else number("resolution", resolution, "[0, inf)", "in data units")
 
 
-def _coarse(x: Tensor) -> Tensor:
+def _lowest(x: Tensor, n: int) -> Tensor:
+    """The lowest n x n cosines of pictures, their channels averaged, or n^2 projections of others."""
     picture = x.mean(1, keepdim=True) if x.ndim == 4 else x
-    return frequencies(picture.double(), COARSE)
+    return frequencies(picture.double(), n)
 
 
 def _given(y: Tensor, point: Tensor | None) -> Tensor:
     if point is not None:
-        return _coarse(point[None])[0]
+        return _lowest(point[None], COARSE)[0]
     return frequencies(y.reshape(1, -1).double(), COARSE)[0]
 
 

@@ -12,11 +12,13 @@ from torch import Tensor
 from inverse.methods import METHODS, Sampler
 from inverse.quality.scale import ImplausibleScale
 from inverse.solution import Solution
+from inverse.solve.checks import check_pairs
 from inverse.solve.unknown.family import Family, Make, family
 from inverse.solve.unknown.inference import FORMULA, NETWORK, Effort, UncertainParameters, infer
 from inverse.solve.unknown.ranges import ranges
 from operators import Operator
 from priors import Prior, RowRNG
+from priors.arguments import flag
 
 DRAWS = 1000  # of the parameters, besides those of the samples
 STREAM = 2**62  # of the random numbers of the parameters; those of samples count from 0
@@ -52,8 +54,8 @@ def jointly(
         raise ValueError(f"y of shape {tuple(y.shape)}: expected at least one measurement")
     if first != 0:
         raise ValueError(f"first = {first}: expected 0 with unknown parameters, whose draws belong to one solve")
-    if antithetic and n_samples % 2:
-        raise ValueError(f"antithetic samples come in pairs: n_samples = {n_samples} must be an even number")
+    if flag("antithetic", antithetic):
+        check_pairs(n_samples)
     known = METHODS.get(method) if isinstance(method, str) else method
     if budget == "exact" or (known is not None and known.weighted):
         raise ValueError(
