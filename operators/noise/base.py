@@ -38,6 +38,11 @@ class Noise(Batched, ABC):
     def log_prob(self, y: Tensor, clean: Tensor) -> Tensor:
         """log p(y | clean) entry by entry, in y's shape, nats."""
 
+    def log_density(self, y: Tensor, clean: Tensor) -> Tensor:
+        """log p(y | clean) as a density of y itself, entry by entry, in y's shape, nats: comparable between values of
+        the noise's own parameters. `log_prob`, unless that is a probability of counts."""
+        return self.log_prob(y, clean)
+
     @abstractmethod
     def variance(self, clean: Tensor) -> Tensor:
         """Var[encode(y) | clean], entry by entry, in clean's shape."""

@@ -33,6 +33,9 @@ class LinkedNoise(Noise):
     def log_prob(self, y: Tensor, clean: Tensor) -> Tensor:
         return self.link.noise.log_prob(y, self.link(clean))
 
+    def log_density(self, y: Tensor, clean: Tensor) -> Tensor:
+        return self.link.noise.log_density(y, self.link(clean))
+
     def mean(self, clean: Tensor) -> Tensor:
         return self.link.noise.mean(self.link(clean))
 

@@ -48,6 +48,10 @@ class PoissonNoise(Noise):
         rate, k = peak * clean, peak * y
         return k * log_rate(rate) - rate.clamp(min=LEAST_RATE) - torch.lgamma(k + 1)
 
+    def log_density(self, y: Tensor, clean: Tensor) -> Tensor:
+        """As `Noise.log_density`: y = count / peak has the density peak * P(count)."""
+        return self.log_prob(y, clean) + self.aligned("peak", clean).log()
+
     def variance(self, clean: Tensor) -> Tensor:
         return clean / self.aligned("peak", clean)
 

@@ -112,7 +112,7 @@ def family(operator: Operator | Make, ranges: dict[str, Range]) -> Family:
 def log_likelihood(operator: Operator, y: Tensor, x: Tensor) -> Tensor:
     """log p(y | x), (K,), double precision but for the forward model: differences of parameters change it little.
 
-    Of photon counts: of the density of y = count / peak, which is the count's probability times the peak.
+    Of the density of y (`Noise.log_density`), so that values of the noise's parameters can be compared.
     Arguments: operator; y (1, *M); x (K, *E).
     Raises: ValueError for a noise without a density, such as sigma = 0.
     """
@@ -122,10 +122,7 @@ def log_likelihood(operator: Operator, y: Tensor, x: Tensor) -> Tensor:
     with torch.no_grad():
         clean = operator(x)
         measured, exact = (v.double() if v.is_floating_point() else v for v in (y, clean))
-        log_prob = operator.noise.log_prob(measured.expand(len(x), *y.shape[1:]), exact)
-        noise = getattr(operator.noise, "link", operator).noise  # of counts behind an entrywise function
-        if isinstance(noise, PoissonNoise):
-            log_prob = log_prob + noise.aligned("peak", exact).log()
+        log_prob = operator.noise.log_density(measured.expand(len(x), *y.shape[1:]), exact)
     support = operator.support
     if support is not None:
         log_prob = torch.where(support, log_prob, 0)
