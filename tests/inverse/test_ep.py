@@ -63,7 +63,7 @@ def expected(prior: Gaussian, operator: LinearMap, y, x, t):
     alpha, sigma = float(prior.sde.alpha(t)), float(prior.sde.sigma(t))
     gain = alpha * COVARIANCE @ torch.linalg.inv(alpha**2 * COVARIANCE + sigma**2 * torch.eye(2, dtype=F64))
     mean, covariance = MEAN + gain @ (x[0].double() - alpha * MEAN), COVARIANCE - alpha * gain @ COVARIANCE
-    ends = [mean[i] + covariance[i, i].sqrt() * torch.linspace(-9, 9, 1501, dtype=F64) for i in (0, 1)]
+    ends = [mean[i] + covariance[i, i].sqrt() * torch.linspace(-9, 9, 501, dtype=F64) for i in (0, 1)]
     grid = torch.cartesian_prod(*ends)
     log_p = torch.distributions.MultivariateNormal(mean, covariance).log_prob(grid)
     clean = operator(grid.to(F64))

@@ -68,7 +68,7 @@ def test_expected_slopes_are_the_slopes_of_the_evidence(prior, posed):
     """Fisher's identity, by exact posterior draws."""
     operators_, y, evidence = posed
     u = torch.tensor([0.6, 0.5], dtype=F64)
-    x = prior.posterior(operators_.at(u), y).sample(4000, seed=0)
+    x = prior.posterior(operators_.at(u), y).sample(8000, seed=0)
     slopes = operators_.slopes(u, y, x.float())
     step = 1e-4 * torch.eye(2, dtype=F64)
     right = (evidence(u + step) - evidence(u - step)) / 2e-4
