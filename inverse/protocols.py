@@ -192,6 +192,10 @@ class Guidance(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
+    def caution(self, operator: Operator) -> str:
+        """Why its samples are known to be poor for this operator (with its `event_shape`), and what to use; else ""."""
+        return ""
+
     @abstractmethod
     def posterior(self, prior: Prior, operator: Operator | None, y: Tensor | None, rng: RNG | None = None) -> Posterior:
         """The prior given y (N, *M), one row per sample; operator: of those rows. Both None: no measurement. rng

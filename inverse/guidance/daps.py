@@ -1,5 +1,6 @@
 """DAPS: decoupled annealing. Each level draws an image anew and noises it to the next."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from inverse.protocols import RNG, Guidance, Posterior, StatefulPosterior
 from inverse.types import Gaussian, Memory
-from operators import Operator
+from operators import LinearOperator, Operator
 from priors import Prior
 from priors.arguments import settings
 from priors.base import expand
@@ -43,6 +44,22 @@ class DAPS(Guidance):
 
     def __post_init__(self) -> None:
         settings(self, ode_steps=1, langevin_steps=1, lr="(0, 2)", tau="(0, inf)")
+
+    def caution(self, operator: Operator) -> str:
+        """Of linear operators that measure fewer numbers than the picture has: N(D_ode, r^2) adds variance that D_ode
+        already has, and only y removes it."""
+        if not isinstance(operator, LinearOperator) or operator.event_shape is None:
+            return ""
+        measured = math.prod(operator.known_shape(operator.event_shape))
+        if operator.support is not None:
+            measured *= float(operator.support.double().mean())
+        if measured >= math.prod(operator.event_shape):
+            return ""
+        return (
+            "daps draws too widely where a linear operator does not determine the picture: 1.3 times for a Gaussian "
+            "prior, up to several times for networks, so that the mean of a few samples can be worse than the "
+            "pseudo-inverse; for Gaussian noise use 'mmps', or 'diffpir' for a denoiser without a derivative"
+        )
 
     def posterior(self, prior: Prior, operator: Operator | None, y: Tensor | None, rng: RNG | None = None) -> Posterior:
         return DAPSPosterior(prior, operator, y, self, rng)

@@ -177,6 +177,10 @@ class Method(Concise, Sampler):
         """Whether the spread of its samples was measured to be right (`Guidance`)."""
         return self.guidance.calibrated
 
+    def caution(self, operator: Operator) -> str:
+        """As `Guidance.caution`."""
+        return self.guidance.caution(operator)
+
     @property
     def evidence(self) -> bool:
         """Whether its weights estimate log p(y)."""

@@ -74,6 +74,10 @@ class Sampler(ABC):
     @abstractmethod
     def citation(self) -> str: ...
 
+    def caution(self, operator: Operator) -> str:
+        """As `Guidance.caution`."""
+        return ""
+
     @property
     def conditional(self) -> bool:
         return True

@@ -34,7 +34,7 @@ RECORDED: dict[str, Callable[[Any], Any]] = {  # attributes in HDF5
 
 
 class UncalibratedSpread(UserWarning):
-    """The standard deviation of samples of a method whose spread is not known to be that of the posterior."""
+    """The spread of a method's samples is not known to be that of the posterior, or known not to be."""
 
 
 @dataclass(frozen=True, repr=False)

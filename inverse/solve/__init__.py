@@ -16,7 +16,7 @@ from inverse.auto import alternative
 from inverse.methods import METHODS, Sampler
 from inverse.quality import PoorFit, misfits
 from inverse.quality.scale import ImplausibleScale, implausible
-from inverse.solution import Solution
+from inverse.solution import Solution, UncalibratedSpread
 from inverse.solve.checks import as_taken, check_numbers, check_prior, checked, computes_in, measurement_numbers
 from inverse.solve.unknown import Range, jointly
 from inverse.solve.unknown.family import Make
@@ -89,7 +89,7 @@ def solve(
     (`Solution.check`) warn by `UnreliableWeights`, and samples whose residual no posterior has by `PoorFit`
     (`inverse.quality.misfits`; `inverse.examine` looks closer);
     a y of another size than the operator makes of pictures in [0, 1], such as in 0..255 or -1..1, by
-    `inverse.ImplausibleScale`.
+    `inverse.ImplausibleScale`; a method that is known to draw too widely for this operator by `UncalibratedSpread`.
     Raises: TypeError or ValueError, before the prior is evaluated, for a y that the operator cannot have made, numbers
     out of range, a method that the operator or the prior cannot serve, or a y that requires a gradient; NonFiniteState
     where a state stops being finite.
@@ -117,6 +117,8 @@ def solve(
     n_steps = n_steps or choice.n_steps
     if progress and choice.reason:
         Console(stderr=True).print(f"auto: {chosen.name}, {n_steps} steps: {choice.reason}", highlight=False)
+    if caution := chosen.caution(operator):
+        warnings.warn(caution, UncalibratedSpread, stacklevel=3)
     computing = computes_in(prior, chosen, precision)
     state, counter = _run(computing, operator, y, rows, streams, chosen, n_steps, seed, batch_size, progress)
     log_w = state.log_w.view(len(y), n_samples)

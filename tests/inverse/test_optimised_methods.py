@@ -1,11 +1,12 @@
 """Methods that optimise, anneal or travel back in time: RED-diff, DAPS, TMPD, RePaint, each against its own formula."""
 
+import warnings
 from itertools import pairwise
 
 import pytest
 import torch
 
-from inverse import METHODS, Method, solve
+from inverse import METHODS, Method, UncalibratedSpread, solve
 from inverse.grids import TimeTravel, karras, uniform
 from inverse.guidance import DAPS, TMPD, REDDiff, Replacement
 from inverse.predictors import Ancestral, Travelling
@@ -178,6 +179,20 @@ def test_daps_draws_too_widely_where_nothing_was_measured():
     y = operator.measure(prior.sample(1, seed=0), seed=1)
     samples = solve(prior, operator, y, 200, "daps", 100, progress=False).samples[0]
     assert 1.2 < float(samples[:, 8:].std()) / 0.05**0.5 < 1.45
+
+
+@pytest.mark.parametrize(("operator", "cautious"), [
+    (LinearMap(torch.eye(16)[:8]), True),
+    (Masking(torch.arange(16) % 2), True),
+    (LinearMap(torch.eye(16)), False),
+    (Curved(GaussianNoise(0.1)), False),
+])  # fmt: skip
+def test_daps_warns_where_nothing_was_measured(operator, cautious):
+    prior, operator = Gaussian(torch.zeros(16), 0.05 * torch.eye(16), VESDE()), operator.with_noise(GaussianNoise(0.1))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        solve(prior, operator, operator.measure(torch.zeros(1, 16), seed=0), 1, "daps", 2, progress=False)
+    assert any(w.category is UncalibratedSpread and "too widely" in str(w.message) for w in caught) == cautious
 
 
 def test_daps_takes_an_exact_measurement_as_nearly_exact():
