@@ -241,8 +241,8 @@ def run_matrix(
         f"One picture of each shipped prior ({SIZE} pixels a side where any size is served), one measurement, "
         f"{SAMPLES} samples ({MORE} where these are silent and wrong), every method at its defaults, but `exact` in "
         f"{DEAR['exact'][1]} steps on pictures of {DEAR['exact'][0]} pixels, and not on priors of a fixed size. Right: "
-        f"finite, chi^2 in {POOR[0]:g} to {POOR[1]:g} where the noise is Gaussian, and PSNR of the "
-        "mean, corrected for the number of samples, at least that of the pseudo-inverse (in brackets), up to a standard error. "
+        f"finite, chi^2 in {POOR[0]:g} to {POOR[1]:g} where the noise is Gaussian, and PSNR of the mean, "
+        "corrected for the number of samples, at least the pseudo-inverse's (in brackets), up to its standard error. "
         "Warned of: by `PoorFit`, `UnreliableWeights` or `UncalibratedSpread`; stopped: `NonFiniteState`. "
         f"Finished: {len(found)} of {len(chosen)} cells, those without a problem or not served included."
     )
