@@ -73,16 +73,6 @@ def networks() -> list[dict[str, Any]]:
     return json.loads(NETWORKS.read_text()) if NETWORKS.exists() else []
 
 
-def measured_numbers(operator: Operator, event_shape: tuple[int, ...]) -> int:
-    """How many numbers one measurement of an event of shape E has, without those outside the support."""
-    operator = operator.at(event_shape)
-    shape = operator.known_shape(event_shape)
-    if operator.support is None:
-        return prod(shape)
-    support = operator.support
-    return max(1, round(support.float().mean().item() * prod(shape)))
-
-
 def choose(
     operator: Operator,
     event_shape: tuple[int, ...],
@@ -184,7 +174,7 @@ def _on_networks(operator: Operator, event_shape: tuple[int, ...], budget: str, 
         return None
     numbers, known = prod(operator.known_shape(event_shape)), METHODS | NETWORK_VARIANTS
     rows = _nearest(networks(), "values", prod(event_shape), SAME)
-    rows = _nearest(rows, "measured", measured_numbers(operator, event_shape), log(4))
+    rows = _nearest(rows, "measured", operator.measured_numbers(event_shape), log(4))
     found: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for row in rows:
         if serves(known[row["candidate"]], operator, differentiable, numbers):
@@ -244,7 +234,7 @@ def _alike(
     operator: Operator, event_shape: tuple[int, ...], n: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The evidence on problems of about as many measurements as are nearest, and on the nearest alone."""
-    m = measured_numbers(operator, event_shape)
+    m = operator.measured_numbers(event_shape)
     counts: dict[str, set[int]] = {}
     for row in evidence():
         counts.setdefault(row["problem"], set()).add(row["samples"])

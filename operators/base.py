@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
@@ -248,6 +249,12 @@ class Operator(Differentiated, ABC):
     def known_shape(self, event_shape: Shape) -> Shape:
         """`measurement_shape`, cached: it is slow for a large image."""
         return self._found.get(event_shape, lambda: self.measurement_shape(event_shape))
+
+    def measured_numbers(self, event_shape: Shape) -> int:
+        """How many numbers a measurement of an event of shape E has, without those outside the support; at least 1."""
+        at = self.at(event_shape)
+        share = 1.0 if at.support is None else at.support.float().mean().item()
+        return max(1, round(share * math.prod(at.known_shape(event_shape))))
 
     def _check_home(self, what: str, x: Tensor) -> None:
         """Refuse rows on a device other than the operator's, or in a number other than its parameters are for."""

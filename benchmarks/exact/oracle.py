@@ -19,7 +19,6 @@ from benchmarks.exact import metrics, oracle_problems, problems
 from benchmarks.exact.oracle_entries import Entry, Exact, PriorDraws, Theirs, ours, theirs
 from benchmarks.exact.oracle_problems import Family, Instance
 from benchmarks.peers import PEERS
-from inverse.auto import measured_numbers
 
 REFERENCES = 4  # exact sets that each set is compared with
 TUNING = (1000, 1001, 1002)  # instances for tuning peers; reported ones start at 0
@@ -173,7 +172,7 @@ def described(unit: Unit) -> dict:
     family, capabilities = unit.family, sorted(_first(unit.family).operator.capabilities)
     first = _first(family)
     about = {"problem": family.name, "title": family.title, "capabilities": capabilities, "method": unit.entry.name}
-    about["measured"] = measured_numbers(first.operator, first.prior.event_shape)
+    about["measured"] = first.operator.measured_numbers(first.prior.event_shape)
     return about | unit.entry.facts | {"instance": unit.number, "samples": unit.n}
 
 

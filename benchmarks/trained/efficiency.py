@@ -21,7 +21,7 @@ from benchmarks.common.provenance import RESULTS
 from benchmarks.common.records import Records
 from benchmarks.suite.scores import crps
 from inverse import METHODS, Method, solve
-from inverse.auto import NETWORK_VARIANTS, NETWORKS, measured_numbers
+from inverse.auto import NETWORK_VARIANTS, NETWORKS
 from inverse.guidance import MMPS
 from inverse.methods import composition
 from inverse.quality import psnr
@@ -171,7 +171,7 @@ def run(
         truth = crops(scene.prior, shape[-1], scene.images, data)
         for title, make in scene.operators.items():
             operator, records = make(shape), [[] for _ in settings]
-            sizes = {"values": prod(shape), "measured": measured_numbers(operator, shape)}
+            sizes = {"values": prod(shape), "measured": operator.measured_numbers(shape)}
             for image in range(scene.images):
                 for setting, record in zip(settings, records, strict=True):
                     facts = {"prior": fingerprint(prior), "task": title, "shape": shape, "image": image}

@@ -48,12 +48,10 @@ class DAPS(Guidance):
     def caution(self, operator: Operator) -> str:
         """Of linear operators that measure fewer numbers than the picture has: N(D_ode, r^2) adds variance that D_ode
         already has, and only y removes it."""
-        if not isinstance(operator, LinearOperator) or operator.event_shape is None:
+        shape = operator.event_shape
+        if not isinstance(operator, LinearOperator) or shape is None:
             return ""
-        measured = math.prod(operator.known_shape(operator.event_shape))
-        if operator.support is not None:
-            measured *= float(operator.support.double().mean())
-        if measured >= math.prod(operator.event_shape):
+        if operator.measured_numbers(shape) >= math.prod(shape):
             return ""
         return (
             "daps draws too widely where a linear operator does not determine the picture: 1.3 times for a Gaussian "

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from inverse import METHODS, auto, solve
-from inverse.auto import BUDGETS, NETWORK_VARIANTS, VARIANTS, choose, measured_numbers
+from inverse.auto import BUDGETS, NETWORK_VARIANTS, VARIANTS, choose
 from operators import Blur, GaussianNoise, LinearMap, Masking
 from priors import load
 from tests.cases import SDES, picture
@@ -138,7 +138,7 @@ def test_the_shipped_evidence_is_of_methods_that_are(monkeypatch):
 
 
 def test_numbers_of_a_measurement():
-    assert measured_numbers(MASK, SHAPE) == 32 and measured_numbers(FEW, SHAPE) == 2
+    assert MASK.measured_numbers(SHAPE) == 32 and FEW.measured_numbers(SHAPE) == 2
 
 
 def test_the_reason_is_told(capfd):
