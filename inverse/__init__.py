@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from inverse.quality.scale import ImplausibleScale
     from inverse.solution import Solution, UncalibratedSpread
     from inverse.solve import sample, solve
+    from inverse.solve.mean import PosteriorMean, posterior_mean
     from inverse.solve.unknown import LogUniform, UncertainParameters, Uniform
     from inverse.types import NonFiniteState
     from inverse.weights import UnreliableWeights
@@ -32,6 +33,7 @@ else:
             "quality.scale": ["ImplausibleScale"],
             "solution": ["Solution", "UncalibratedSpread"],
             "solve": ["sample", "solve"],
+            "solve.mean": ["PosteriorMean", "posterior_mean"],
             "solve.unknown": ["LogUniform", "UncertainParameters", "Uniform"],
             "types": ["NonFiniteState"],
             "weights": ["UnreliableWeights"],
@@ -52,6 +54,7 @@ __all__ = [
     "NonFiniteState",
     "Plan",
     "PoorFit",
+    "PosteriorMean",
     "Solution",
     "UncalibratedSpread",
     "UncertainParameters",
@@ -61,6 +64,7 @@ __all__ = [
     "conformal",
     "examine",
     "plan",
+    "posterior_mean",
     "sample",
     "solve",
     "solve_batch",
