@@ -96,7 +96,8 @@ def choose(
     Raises: ValueError for an unknown budget, or where no method serves the operator.
     """
     if not isinstance(budget, str) or budget not in BUDGETS:
-        raise ValueError(f"budget {budget!r:.60}: expected one of {sorted(BUDGETS)}")
+        seconds = "; for seconds: plan = inverse.plan(..., budget=60.0), then solve(..., plan.method, plan.n_steps)"
+        raise ValueError(f"budget {budget!r:.60}: expected one of {sorted(BUDGETS)}{seconds}")
     numbers = prod(operator.known_shape(event_shape))
     known = (METHODS | VARIANTS).items()
     candidates = {name: m for name, m in known if serves(m, operator, differentiable, numbers)}

@@ -3,7 +3,9 @@
 import math
 import warnings
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,9 +18,12 @@ from inverse.solve import rows_at_once, solve
 from inverse.solve.checks import as_taken, check_derivatives, checked, computes_in
 from operators import Operator
 from priors import Prior
+from priors.arguments import number
 from priors.modes import own_modes
 from priors.wording import Concise
 
+LEAST = 5  # steps in a budget of seconds
+REPLANS = 4
 OWN = 11_000_000  # bytes used by torch's libraries, independent of the size (`inverse-bench run plan`)
 
 
@@ -84,7 +89,7 @@ def plan(
     n_steps: int | None = None,
     seed: int = 0,
     batch_size: int | None = None,
-    budget: str | None = None,
+    budget: str | float | None = None,
     antithetic: bool = False,
     precision: str = "float32",
 ) -> Plan:
@@ -99,10 +104,22 @@ def plan(
     Counts are exact, except for methods whose work depends on the data, such as particles that are resampled when
     needed, and for methods with many steps, which are extrapolated from the first ones. Operators that do not support
     smaller pictures are applied to the picture itself.
-    Arguments: as `solve`; y (B, *M).
+    Arguments: as `solve`; y (B, *M); budget: also a number of seconds (> 0) for the whole solve on this machine, of any
+    method. The plan is then that of the method's defaults, those of the balanced budget for "auto", if need be with
+    fewer steps, down to 5. `solve` takes no seconds, since its samples must not depend on the machine.
     Returns: `Plan`.
-    Raises: TypeError and ValueError as `solve`, before the prior is evaluated.
+    Raises: TypeError and ValueError as `solve`, before the prior is evaluated; ValueError for seconds with n_steps, and
+    where 5 steps take longer.
     """
+    if isinstance(budget, int | float):
+        seconds = number("budget", budget, "(0, inf)", "seconds, or a name such as 'fast'")
+        if n_steps is not None:
+            raise ValueError(f"budget of {seconds:g} seconds with n_steps = {n_steps}: give one of them")
+        planned = partial(
+            plan, prior, operator, y, n_samples, seed=seed, batch_size=batch_size, antithetic=antithetic,
+            precision=precision,
+        )  # fmt: skip
+        return _within(seconds, planned, method)
     given = (prior, operator, y, n_samples, method, n_steps, seed, batch_size, budget, 0, antithetic)
     choice, operator = checked(*given, derivatives=False)
     n_steps, y = n_steps or choice.n_steps, as_taken(operator, y)
@@ -131,6 +148,31 @@ def plan(
         OWN + round(kept * rows / n + network.bytes) + 4 * len(y) * n_samples * math.prod(prior.event_shape),
         antithetic,
     )
+
+
+def _within(seconds: float, planned: Callable[..., Plan], method: str | Sampler) -> Plan:
+    """The plan of a method at its defaults, or with as many steps as these seconds permit. Raises: ValueError where
+    even 5 steps take longer."""
+    found = planned(method=method)
+    steps, reason = found.n_steps, found.reason
+    for _ in range(REPLANS):  # time is not quite proportional to steps
+        if found.seconds <= seconds:
+            return found if found.n_steps == steps else replace(found, reason=_fewer(reason, found.n_steps, seconds))
+        fewer = min(found.n_steps - 1, int(found.n_steps * seconds / found.seconds))
+        if fewer < LEAST:
+            break
+        found = planned(method=found.method, n_steps=fewer)
+    least = planned(method=found.method, n_steps=LEAST) if found.n_steps > LEAST else found
+    if least.seconds <= seconds:
+        return replace(least, reason=_fewer(reason, LEAST, seconds))
+    raise ValueError(
+        f"budget of {seconds:g} seconds: {LEAST} steps of {least.method.name}, the fewest, take {span(least.seconds)} "
+        f"for {least.n_samples} samples; take fewer samples, a smaller picture or a longer budget"
+    )
+
+
+def _fewer(reason: str, n_steps: int, seconds: float) -> str:
+    return "; ".join([*filter(None, [reason]), f"{n_steps} steps, fewer than the default, to take {seconds:g} seconds"])
 
 
 def span(seconds: float) -> str:

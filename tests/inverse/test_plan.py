@@ -8,7 +8,7 @@ import torch
 import priors
 from inverse import METHODS, plan, solve
 from inverse.costs import rehearsal, work
-from inverse.costs.evaluation import activations
+from inverse.costs.evaluation import Evaluation, activations
 from inverse.costs.rehearsal import Scene, smaller
 from inverse.costs.work import scaled
 from inverse.plan import OWN, counted, span
@@ -222,6 +222,39 @@ def test_refusals_come_before_any_evaluation(changed, fragment):
     given = {"prior": Untouched(score_prior()), "operator": OPERATOR, "y": Y, "n_steps": 3} | changed
     with pytest.raises(ValueError, match=fragment):
         plan(**given)
+
+
+@pytest.fixture
+def clockwork(monkeypatch):
+    """An evaluation takes a second of the plan, a backward pass two, and nothing else takes time."""
+    module = importlib.import_module("inverse.plan")
+    monkeypatch.setattr(module, "evaluation", lambda prior, rows, derivative: Evaluation(1.0, 2.0, 0.0))
+    monkeypatch.setattr(module, "_rest", lambda *_: (0.0, 0.0))
+
+
+@pytest.mark.parametrize("method", ["auto", "mmps", "pigdm", "ddrm"])
+def test_seconds_buy_steps(clockwork, method):
+    given = (score_prior(), OPERATOR, Y, 2, method)
+    default = plan(*given)
+    for part in (2.0, 0.7):
+        found = plan(*given, budget=part * default.seconds)
+        assert found.seconds <= part * default.seconds
+        assert found.method.name == default.method.name
+        assert found.n_steps == default.n_steps if part > 1 else 0.7 * part < found.n_steps / default.n_steps < part
+        assert ("fewer than the default" in found.reason) == (part < 1)
+    with pytest.raises(ValueError, match=r"5 steps of .*, the fewest"):
+        plan(*given, budget=2.0)
+    solved = solve(*given[:4], plan(*given, budget=0.7 * default.seconds).method, found.n_steps, progress=False)
+    assert solved.nfe + 2 * solved.nvjp == pytest.approx(found.seconds)
+
+
+def test_seconds_are_for_plans_alone():
+    given = (score_prior(), OPERATOR, Y)
+    with pytest.raises(ValueError, match=r"plan = inverse.plan\(..., budget=60.0\)"):
+        solve(*given, budget=60.0, progress=False)
+    for wrong in ({"budget": 0.0}, {"budget": float("nan")}, {"budget": 60.0, "n_steps": 4}):
+        with pytest.raises(ValueError, match="budget"):
+            plan(*given, **wrong)
 
 
 @pytest.mark.parametrize(
