@@ -75,7 +75,7 @@ def posterior_mean(
     found = solve(*given, FIRST, *how, antithetic=True, precision=precision)
     drawn = FIRST
     while True:
-        reached = _error(found)
+        reached = relative_error(found)
         wanted = 2 * math.ceil(drawn / 2 * (float(reached.max()) / error) ** 2)
         if wanted <= drawn or drawn == most:
             return PosteriorMean(found.mean, reached, drawn, found)
@@ -84,7 +84,7 @@ def posterior_mean(
         drawn += more
 
 
-def _error(found: Solution) -> Tensor:
+def relative_error(found: Solution) -> Tensor:
     """The relative standard error of the mean of antithetic pairs, (B,)."""
     a, b = found.samples[:, ::2].double(), found.samples[:, 1::2].double()
     sums, differences = ((a + b) / 2).var(1).flatten(1).mean(1), ((a - b) / 2).square().mean(1).flatten(1).mean(1)
