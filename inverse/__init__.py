@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from inverse.app.batch import BatchResults, solve_batch
     from inverse.app.calibration import Calibration, CalibrationTest, Conformal, calibrate, conformal
     from inverse.app.deepinv import to_deepinv
+    from inverse.app.mean import PosteriorMean, posterior_mean
     from inverse.examination import Examination, examine
     from inverse.methods import METHODS, Method
     from inverse.plan import Plan, plan
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from inverse.quality.scale import ImplausibleScale
     from inverse.solution import Solution, UncalibratedSpread
     from inverse.solve import sample, solve
-    from inverse.solve.mean import PosteriorMean, posterior_mean
     from inverse.solve.unknown import LogUniform, UncertainParameters, Uniform
     from inverse.types import NonFiniteState
     from inverse.weights import UnreliableWeights
@@ -26,6 +26,7 @@ else:
             "app.batch": ["BatchResults", "solve_batch"],
             "app.calibration": ["Calibration", "CalibrationTest", "Conformal", "calibrate", "conformal"],
             "app.deepinv": ["to_deepinv"],
+            "app.mean": ["PosteriorMean", "posterior_mean"],
             "examination": ["Examination", "examine"],
             "methods": ["METHODS", "Method"],
             "plan": ["Plan", "plan"],
@@ -33,7 +34,6 @@ else:
             "quality.scale": ["ImplausibleScale"],
             "solution": ["Solution", "UncalibratedSpread"],
             "solve": ["sample", "solve"],
-            "solve.mean": ["PosteriorMean", "posterior_mean"],
             "solve.unknown": ["LogUniform", "UncertainParameters", "Uniform"],
             "types": ["NonFiniteState"],
             "weights": ["UnreliableWeights"],

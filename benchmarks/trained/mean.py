@@ -17,7 +17,7 @@ from benchmarks.common.records import Records
 from benchmarks.trained.efficiency import SCENES, Scene, crops
 from inverse import posterior_mean, solve
 from inverse.quality import psnr
-from inverse.solve import mean as estimator
+from inverse.app import mean as estimator
 from operators import Operator
 from priors import Prior
 
