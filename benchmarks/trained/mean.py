@@ -16,8 +16,8 @@ from benchmarks.common.provenance import RESULTS
 from benchmarks.common.records import Records
 from benchmarks.trained.efficiency import SCENES, Scene, crops
 from inverse import posterior_mean, solve
-from inverse.quality import psnr
 from inverse.app import mean as estimator
+from inverse.quality import psnr
 from operators import Operator
 from priors import Prior
 
