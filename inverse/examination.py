@@ -1,13 +1,13 @@
 """All checks of the samples of a solution at once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from inverse.auto import alternative
 from inverse.methods import METHODS
-from inverse.quality import misfit, predictive_p, prior_predictive_p, residual_chi2
+from inverse.quality import Agreement, agreement, misfit, predictive_p, prior_predictive_p, residual_chi2
 from inverse.solution import Solution
 from operators import Operator
 from priors import Prior
@@ -16,6 +16,8 @@ from priors.wording import Concise
 
 EXTREME = 0.01  # p-value below which to warn; for residuals also above 1 - EXTREME
 SLIGHT = 0.1  # deviation of chi^2 from 1 that is never reported
+APART = 0.25  # posterior standard deviations between means, above which the mean is not certain
+UNEQUAL = 1.25  # ratio of spreads beyond which intervals are not certain
 FEWEST_DRAWS = 99  # of the prior: with fewer, the p-value, at least 1 / (n + 1), cannot be below .01
 
 
@@ -25,8 +27,9 @@ class Examination(Concise):
 
     Attributes: chi2 (B,): mean squared residual of the samples relative to the noise variance, about 1; predictive_p
     (B,): p-value of the residual; ess (B,): effective sample size; lineages (B,) of particles; prior_p (B,): whether
-    the prior covers y; each None if it is not available; warnings: per measurement, sentences with the fault and a
-    remedy.
+    the prior covers y; agreement with another solution (`inverse.quality.Agreement`); each None if it is not
+    available; warnings: per measurement, sentences with the fault and a remedy; summary: per measurement, a line for
+    each check and one for each conclusion, the mean, intervals and modes: whether the checks support it.
     """
 
     chi2: Tensor | None
@@ -34,22 +37,31 @@ class Examination(Concise):
     ess: Tensor
     lineages: Tensor | None
     prior_p: Tensor | None
+    agreement: Agreement | None
     warnings: list[list[str]]
+    summary: list[str] = field(repr=False)
 
 
 def examine(
-    solution: Solution, operator: Operator, y: Tensor, prior: Prior | None = None, draws: Tensor | None = None
+    solution: Solution,
+    operator: Operator,
+    y: Tensor,
+    prior: Prior | None = None,
+    draws: Tensor | None = None,
+    other: Solution | None = None,
 ) -> Examination:
-    """Check samples: residuals, weights, lineages, and whether the prior covers the measurement.
+    """Check samples: residuals, weights, lineages, whether the prior covers y, and whether another solution agrees.
 
-    These checks cannot detect a posterior that is too narrow, or a mode that no sample came near.
+    Without another solution these checks cannot detect a posterior that is too narrow or shares of modes that are
+    wrong, and never a mode that no sample came near. ``print(examine(...).summary[0])`` shows all on one screen.
     Source: see `inverse.quality.residual_chi2`, `predictive_p`, `prior_predictive_p`, `Solution.check`.
     Arguments: solution; operator and y (B, *M) of the solve; prior and draws (n, *E): 99 or more of its samples, from
     `inverse.sample` (or pictures like its training set), to test whether the prior covers y; this needs `Prior.moments`
-    and a linear operator.
+    and a linear operator; other: a solution for the same measurements by another method, or another seed, with which
+    to compare (`inverse.quality.agreement`). Weighted samples are compared by as many draws as they are worth.
     Returns: `Examination`.
     Raises: ValueError for another number of measurements, a prior without draws or draws without a prior, and as
-    `prior_predictive_p`.
+    `prior_predictive_p` and `agreement`.
     """
     for name, value, kind in (("solution", solution, Solution), ("operator", operator, Operator), ("y", y, Tensor)):
         if not isinstance(value, kind):
@@ -79,15 +91,67 @@ def examine(
     found = [[text] if text else [] for text in solution.check()]
     used = METHODS.get(solution.method)  # if it differentiates the denoiser, the denoiser is differentiable
     differentiable = prior.differentiable if prior is not None else used is not None and used.differentiates
-    other = alternative(operator, tuple(solution.samples.shape[2:]), solution.method, differentiable)
+    instead = alternative(operator, tuple(solution.samples.shape[2:]), solution.method, differentiable)
     for b, texts in enumerate(found):
         # in a large picture with many values, the p-value is extreme for negligible residuals
         if predicted is not None and chi2 is not None:
-            text = misfit(float(chi2[b]), float(predicted[b]), (1 - SLIGHT, 1 + SLIGHT), EXTREME, other)
+            text = misfit(float(chi2[b]), float(predicted[b]), (1 - SLIGHT, 1 + SLIGHT), EXTREME, instead)
             texts += [text] if text else []
         if covered is not None and covered[b] <= EXTREME:
             texts.append(
                 f"the prior does not cover y (p = {float(covered[b]):.2g}): almost no sample of the prior has a "
                 "measurement as far from the mean; use another prior, or check the units"
             )
-    return Examination(chi2, predicted, solution.ess, solution.lineages, covered, found)
+    agreed = None if other is None else _agreement(solution, other)
+    if agreed is not None and other is not None:
+        for b in torch.nonzero(agreed.p_value <= EXTREME).flatten().tolist():
+            found[b].append(
+                f"{solution.method} and {other.method} disagree (p = {float(agreed.p_value[b]):.2g}): means are "
+                f"{float(agreed.mean[b]):.2f} standard deviations apart, spreads {float(agreed.spread[b]):.2f} to 1; "
+                "at least one does not sample the posterior: compare with 'exact', or with more steps"
+            )
+    result = Examination(chi2, predicted, solution.ess, solution.lineages, covered, agreed, found, [])
+    return replace(result, summary=[_summary(result, solution, other, b) for b in range(len(y))])
+
+
+def _agreement(solution: Solution, other: Solution) -> Agreement:
+    if not isinstance(other, Solution):
+        raise TypeError(f"other of type {type(other).__name__}: expected an inverse.Solution")
+    block = 2 if solution.antithetic or other.antithetic else 1
+    return agreement(*(_equally_weighted(s, block) for s in (solution, other)), block=block)
+
+
+def _equally_weighted(solution: Solution, block: int) -> Tensor:
+    """The samples, or as many draws of weighted ones as these are worth."""
+    if not bool(solution.log_weights.any()):
+        return solution.samples
+    worth = int(solution.ess.min()) // block * block
+    if worth < 4 * block:
+        raise ValueError(f"weighted samples worth {float(solution.ess.min()):.1f}: expected at least {4 * block}")
+    return solution.resample(worth)
+
+
+def _summary(found: Examination, solution: Solution, other: Solution | None, b: int) -> str:
+    """One line per check and conclusion of measurement b."""
+    n = solution.samples.shape[1]
+    lines = {"samples": f"{n} of {solution.method}, worth {float(found.ess[b]):.0f} equally weighted ones"}
+    if found.chi2 is not None and found.predictive_p is not None:
+        lines["residuals"] = f"chi^2 {float(found.chi2[b]):.2f}, 1 expected (p = {float(found.predictive_p[b]):.2g})"
+    if found.prior_p is not None:
+        lines["prior"] = f"covers y with p = {float(found.prior_p[b]):.2g}"
+    apart, ratio, p = 0.0, 1.0, 1.0
+    if found.agreement is not None and other is not None:
+        apart, ratio, p = (float(x[b]) for x in (found.agreement.mean, found.agreement.spread, found.agreement.p_value))
+        lines[other.method if other.method != solution.method else "other seed"] = (
+            f"mean {apart:.2f} standard deviations away, spread 1 to {ratio:.2f} (p = {p:.2g})"
+        )
+    sound, compared = not found.warnings[b], found.agreement is not None
+    intervals = solution.calibrated and 1 / UNEQUAL <= ratio <= UNEQUAL
+    conclusions = {
+        "mean": "supported" if sound and apart <= APART else "in doubt",
+        "intervals": "supported" if sound and intervals else "in doubt",
+        "modes": ("no disagreement seen" if compared else "not tested: give another solution") if sound else "in doubt",
+    }
+    lines |= conclusions | {f"warning {i}": text for i, text in enumerate(found.warnings[b], 1)}
+    width = max(map(len, lines))
+    return "\n".join(f"{name:>{width}}  {text}" for name, text in lines.items())

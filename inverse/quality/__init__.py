@@ -1,5 +1,6 @@
 """Measures of an estimate against the truth, and checks of samples against y: residuals, p-values, scale."""
 
+from inverse.quality.comparison import Agreement, agreement
 from inverse.quality.measures import psnr, ssim
 from inverse.quality.residuals import (
     FLOORS,
@@ -18,8 +19,10 @@ __all__ = [
     "FLOORS",
     "POOR",
     "RARE",
+    "Agreement",
     "ImplausibleScale",
     "PoorFit",
+    "agreement",
     "implausible",
     "misfit",
     "misfits",

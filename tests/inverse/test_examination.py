@@ -105,3 +105,37 @@ def test_a_slight_misfit_of_many_numbers_is_not_complained_of():
             found.predictive_p is not None and float(found.predictive_p[0]) < 1e-4 and len(found.warnings[0]) == count
         )
     assert "10 % larger than sigma_y" in found.warnings[0][0] and "1.1 times" in found.warnings[0][0]
+
+
+def test_another_solution_agrees_or_does_not(posed):
+    _, operator, y, samples, _ = posed
+    first, second = solution(samples[:, :100]), solution(samples[:, 100:])
+    found = examine(first, operator, y, other=second)
+    assert sum("disagree" in text for texts in found.warnings for text in texts) <= 2
+    assert "supported" in found.summary[0] and "no disagreement seen" in found.summary[0]
+    mean = samples.mean(1, keepdim=True)
+    narrow = solution((mean + 0.5 * (samples - mean))[:, 100:])
+    wrong = examine(narrow, operator, y, other=first)
+    assert all(any("disagree" in text for text in texts) for texts in wrong.warnings)
+    assert float(wrong.agreement.spread.mean()) == pytest.approx(0.5, abs=0.03)
+    assert "supported" not in wrong.summary[0] and "intervals  in doubt" in wrong.summary[0]
+
+
+def test_without_another_solution_modes_are_not_tested(posed):
+    _, operator, y, samples, _ = posed
+    text = examine(solution(samples), operator, y).summary[0]
+    assert "modes  not tested" in text and "residuals  chi^2" in text
+    assert "intervals  in doubt" in examine(solution(samples, calibrated=False), operator, y).summary[0]
+
+
+def test_weighted_samples_are_compared_by_what_they_are_worth(posed):
+    _, operator, y, samples, _ = posed
+    log_weights = torch.randn(B, 100, generator=torch.Generator().manual_seed(0))
+    found = examine(solution(samples[:, :100], log_weights), operator, y, other=solution(samples[:, 100:]))
+    assert sum("disagree" in text for texts in found.warnings for text in texts) <= 3
+    few = torch.zeros(B, 100)
+    few[:, 0] = 50.0
+    with pytest.raises(ValueError, match=r"worth 1\.0"):
+        examine(solution(samples[:, :100], few), operator, y, other=solution(samples[:, 100:]))
+    with pytest.raises(TypeError, match=r"expected an inverse\.Solution"):
+        examine(solution(samples), operator, y, other=samples)
