@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any, Self
 
 import torch
@@ -47,6 +48,10 @@ class Batched(nn.Module):
             value = value.squeeze(0)
         self.register_buffer(name, value)
         self._event_ndims[name] = event_ndim
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """`.to`, `.double` and the like; of complex buffers part by part, since a real dtype would drop the second."""
+        return super()._apply(lambda t: _by_parts(fn, t) if t.is_complex() else fn(t), recurse)
 
     def aligned(self, name: str, x: Tensor) -> Tensor:
         """The buffer `name` in x's dtype, broadcastable to x (N, ...): a batch axis is put opposite x's own."""
@@ -170,3 +175,14 @@ def shallow(module: Any, index: Tensor | None = None) -> Any:
             buffer = getattr(module, name)
             twin._buffers[name] = buffer[index.to(buffer.device)]
     return twin
+
+
+def _by_parts(fn: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
+    """fn of the real and imaginary part of a complex tensor.
+
+    Raises: TypeError for a dtype that has no complex one.
+    """
+    parts = fn(torch.view_as_real(value))
+    if parts.dtype not in (torch.float16, torch.float32, torch.float64):
+        raise TypeError(f"complex parameters in {parts.dtype}: expected float32 or float64")
+    return torch.view_as_complex(parts.contiguous())

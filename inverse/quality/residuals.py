@@ -40,11 +40,14 @@ def residual_chi2(operator: Operator, y: Tensor, x: Tensor) -> Tensor:
     return _mean_square(operator, y - clean, variance).to(y)
 
 
-def misfit(chi2: float, p: float, allowed: tuple[float, float], rare: float, method: str = "") -> str:
+def misfit(
+    chi2: float, p: float, allowed: tuple[float, float], rare: float, method: str = "", gaussian: bool = True
+) -> str:
     """A message on an implausible chi^2, with remedies; empty if it is in ``allowed`` or not that rare.
 
     Arguments: chi2; p: probability of a larger chi^2, as `predictive_p`; allowed: smallest and largest plausible chi^2;
-    rare: p-value below which chance is excluded (above one minus it on the other side); method: another one to try.
+    rare: p-value below which chance is excluded (above one minus it on the other side); method: another one to try;
+    gaussian: whether the noise has a sigma_y.
     """
     other = f"method {method!r}" if method else ""
     figures = f"chi^2 {chi2:.3g}, p = {p:.2g}"
@@ -55,8 +58,9 @@ def misfit(chi2: float, p: float, allowed: tuple[float, float], rare: float, met
                 f"{chi2**0.5:.3g} times the stated one would fit; or the operator is slightly wrong, or more steps "
                 "(n_steps) are needed" + (other and f", or {other}")
             )
+        cause = "sigma_y is too small" if gaussian else "there is more noise than stated"
         return (
-            f"no sample explains y ({figures}): sigma_y is too small, the operator is wrong, the prior does not "
+            f"no sample explains y ({figures}): {cause}, the operator is wrong, the prior does not "
             "cover the picture, or the method failed: try more steps (n_steps)" + (other and f", or {other}")
         )
     if chi2 < allowed[0] and p > 1 - rare:
@@ -109,7 +113,7 @@ def misfits(
     m = _measured(operator, y).flatten(1).sum(1).double()
     chi2 = torch.where(m > 0, chi2, 1.0)  # nothing was measured, so everything explains it
     tail = torch.special.gammaincc(m / 2, (m * chi2 / 2).nan_to_num(torch.inf, torch.inf))
-    return [misfit(c, p, allowed, RARE, method) for c, p in zip(chi2.tolist(), tail.tolist(), strict=True)]
+    return [misfit(c, p, allowed, RARE, method, gaussian) for c, p in zip(chi2.tolist(), tail.tolist(), strict=True)]
 
 
 def predictive_p(operator: Operator, y: Tensor, samples: Tensor, log_weights: Tensor | None = None) -> Tensor:

@@ -108,7 +108,7 @@ def solve(
     flag("progress", progress)
     named = measurement_numbers(numbers, len(y))
     y = as_taken(operator, y)
-    _warn_of(implausible(prior, operator, y), ImplausibleScale)
+    _warn_of(implausible(prior, operator, y), ImplausibleScale, named)
     rows = torch.arange(len(y)).repeat_interleave(n_samples)
     keys = [(b, k) for b in named for k in range(first, first + n_samples)]
     streams = [((b, k // 2), k % 2 == 1) if antithetic else ((b, k), False) for b, k in keys]
@@ -143,7 +143,7 @@ def solve(
         numbers=torch.tensor(named, device=prior.device) if numbers is not None else None,
     )
     if chosen.weighted:
-        _warn_of(solution.check(), UnreliableWeights)
+        _warn_of(solution.check(), UnreliableWeights, named)
     sde = prior.sde
     floor = float(sde.sigma(sde.t_min) / sde.alpha(sde.t_min))
     fit = misfits(operator, y, events, log_w, floor)
@@ -151,7 +151,7 @@ def solve(
         differentiable = chosen.differentiates or prior.differentiable
         other = alternative(operator, tuple(prior.event_shape), chosen.name, differentiable)
         fit = misfits(operator, y, events, log_w, floor, other)
-    _warn_of(fit, PoorFit)
+    _warn_of(fit, PoorFit, named)
     return solution
 
 
@@ -244,9 +244,9 @@ def _pictures(prior: Prior, events: Tensor) -> Tensor:
     return torch.cat([prior.pictures(part) for part in events.split(max(1, ELEMENTS_PER_BATCH // events[0].numel()))])
 
 
-def _warn_of(checked: list[str], category: type[Warning]) -> None:
-    """Once for all measurements whose weights or residuals are unreliable."""
-    found = [f"measurement {b}: {text}" for b, text in enumerate(checked) if text]
+def _warn_of(checked: list[str], category: type[Warning], named: list[int]) -> None:
+    """Once for all measurements, of these numbers, whose weights or residuals are unreliable."""
+    found = [f"measurement {b}: {text}" for b, text in zip(named, checked, strict=True) if text]
     if found:
         see = "" if category is ImplausibleScale else ", see inverse.examine"
         more = f" (and {len(found) - 1} more{see})" if len(found) > 1 else ""

@@ -98,6 +98,12 @@ def test_labels_are_not_judged():
     assert misfits(operator, torch.tensor([1]), torch.zeros(1, 2, 4), EQUAL) == [""]
 
 
+def test_counts_have_no_sigma_y():
+    operator, samples = Masking(torch.ones(4, 4), noise=PoissonNoise(100.0)), torch.full((1, 2, 1, 4, 4), 0.2)
+    (text,) = misfits(operator, torch.full((1, 1, 4, 4), 0.9), samples, EQUAL)
+    assert "more noise than stated" in text and "sigma_y" not in text
+
+
 def test_unmeasured_numbers_do_not_count():
     mask = torch.zeros(1, 8, 8)
     mask[0, :4] = 1

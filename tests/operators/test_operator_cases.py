@@ -1,6 +1,7 @@
 """Every registered operator, against the public self-test."""
 
 import pytest
+import torch
 from operator_cases import ALL, CASES, uniform
 
 import operators
@@ -18,6 +19,25 @@ def test_check(case):
         {"adjoint", "pinv"} if "linear" in case.make().capabilities else {"vjp"}
     )
     assert expected <= set(report)
+
+
+CASTABLE = [(label, case) for label, case in ALL if "fixed to single precision" not in label]
+
+
+@pytest.mark.parametrize("case", [case for _, case in CASTABLE], ids=[label for label, _ in CASTABLE])
+def test_in_double_precision_it_measures_the_same(case):
+    """Also with complex parameters, whose imaginary parts a cast to a real dtype would drop."""
+    x = uniform(case.make().batch or 2, *case.event_shape)
+    clean, double = case.make()(x), case.make().to(torch.float64)
+    torch.testing.assert_close(double(x.double()), clean.double(), rtol=1e-4, atol=1e-5)
+    complex_ = {name for name, value in case.make().named_buffers() if value.is_complex()}
+    assert all(value.dtype == torch.complex128 for name, value in double.named_buffers() if name in complex_)
+
+
+def test_complex_parameters_have_no_low_precision():
+    maps = operators.Fourier.cartesian((1, 8, 8), 2, coils=2)
+    with pytest.raises(TypeError, match="expected float32 or float64"):
+        maps.to(torch.bfloat16)
 
 
 @pytest.mark.parametrize("case", [case for _, case in ALL], ids=[label for label, _ in ALL])

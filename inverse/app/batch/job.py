@@ -1,6 +1,5 @@
 """A batch: its measurements, how they are solved, and the units that its work is divided into."""
 
-import re
 import warnings
 from collections.abc import Callable
 from copy import deepcopy
@@ -128,7 +127,7 @@ class Job:
                 self.prior, operator, arrays["y"], s.n_samples, s.method, s.n_steps, s.seed, s.batch_size,
                 progress=False, antithetic=s.antithetic, numbers=range(unit.start, unit.end), precision=s.precision,
             )  # fmt: skip
-        told = [_renumbered(str(w.message), unit.start) for w in caught if issubclass(w.category, UserWarning)]
+        told = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
         return replace(solution, reason=s.reason), list(dict.fromkeys(told))
 
 
@@ -148,8 +147,3 @@ def operator_of(given: Operator | MakeOperator, arrays: dict[str, Tensor], start
 def block_of(method: Sampler, event_shape: tuple[int, ...], n_samples: int, batch_size: int | None) -> int:
     """How many measurements a unit has by default: one batch of `inverse.solve`, so that a kill loses little."""
     return max(1, rows_at_once(method, event_shape, n_samples, batch_size) // n_samples)
-
-
-def _renumbered(text: str, start: int) -> str:
-    """A warning about a measurement of a block, with its number in the whole batch."""
-    return re.sub(r"\bmeasurement (\d+)\b", lambda found: f"measurement {int(found[1]) + start}", text)
