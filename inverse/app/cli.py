@@ -259,7 +259,7 @@ def scan(
             help="HDF5 as of fastMRI: kspace (slices, H, W) or (slices, coils, H, W); mask, sensitivity; or ISMRMRD"
         ),
     ],
-    prior: Annotated[str, typer.Option(help="name of a shipped prior or a checkpoint folder")] = "brain-mri",
+    prior: Annotated[str, typer.Option(help="a shipped name or a checkpoint folder; auto: brain-mri or -224")] = "auto",
     out: Annotated[Path, typer.Option(help="output folder")] = Path("reconstruction"),
     slices: Annotated[str | None, typer.Option(help="slices to solve, such as 0,3,5-9; default: all")] = None,
     rows: Annotated[

@@ -34,6 +34,7 @@ from priors.terminal import say
 
 SHOWN = 3  # samples in a picture
 CALIBRATION, LEAST_COLUMNS = 0.08, 5  # fully sampled middle columns of --accelerate: fraction of all, and at least
+SMALL, LARGE, SMALL_BELOW = "brain-mri", "brain-mri-224", 80  # priors of slices of 64 pixels, and of 96 to 256
 UNITS = 0.05  # relative difference in scale up to which a reference counts as being in the same units
 
 
@@ -52,8 +53,10 @@ def scan(
         raise ValueError(f"--pattern {pattern!r}: expected one of {', '.join(get_args(Kind))}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", KSpaceWarning)  # every slice is checked again when it is solved
-        total = _reader(file)(file, [0]).total
-    numbers = range(total) if slices is None else _numbers(slices, total)
+        first = _reader(file)(file, [0])
+    numbers = range(first.total) if slices is None else _numbers(slices, first.total)
+    if prior == "auto":
+        prior = SMALL if max(rows or first.size[0], first.size[1]) < SMALL_BELOW else LARGE
     p = priors.load(prior, device=device)
     if len(p.event_shape) != 3 or p.event_shape[0] not in (1, 2):
         raise ValueError(

@@ -208,3 +208,14 @@ def test_numbers_of_slices():
     for text in ("", "a", "3-1", "-1", "1-", "9"):
         with pytest.raises(ValueError, match="--slices"):
             _numbers(text, 9)
+
+
+@pytest.mark.parametrize(("size", "name"), [((40, 37), "brain-mri"), ((128, 100), "brain-mri-224")])
+def test_the_size_decides_the_prior(tmp_path, size, name):
+    y, x = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in size), indexing="ij")
+    picture = (0.8 * torch.sigmoid(10 * (0.7 - y**2 - x**2)))[None, None]
+    scanner = Fourier.cartesian((1, *size), 2, noise=GaussianNoise(0.02))
+    path = write(tmp_path / "scan.h5", to_complex(scanner.measure(picture, seed=0)))
+    result = call(path, "--out", tmp_path / "o", "--dry", "--samples", 2)
+    assert result.exit_code == 0, result.output
+    assert f"; {name}, 2 samples" in result.output
