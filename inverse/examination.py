@@ -10,6 +10,7 @@ from inverse.methods import METHODS
 from inverse.quality import Agreement, agreement, misfit, predictive_p, prior_predictive_p, residual_chi2
 from inverse.solution import Solution
 from operators import Operator
+from operators.kspace import paired
 from priors import Prior
 from priors.arguments import rows
 from priors.wording import Concise
@@ -74,6 +75,7 @@ def examine(
         raise ValueError("y without axes: expected (B, *M), one measurement per solution")
     if len(y) != len(solution.samples):
         raise ValueError(f"{len(y)} measurements and a solution of {len(solution.samples)}: expected the same number")
+    y = paired(y, operator.complex_axis)
     if (prior is None) != (draws is None):
         raise ValueError("a prior without draws, or draws without a prior: expected both, or neither")
     if draws is not None and len(draws) < FEWEST_DRAWS:

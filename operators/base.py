@@ -40,6 +40,7 @@ class Operator(Differentiated, ABC):
     """
 
     structure: frozenset[str] = frozenset({"differentiable"})  # capabilities that do not depend on the noise
+    complex_axis: int | None = None  # of y, where it has the real and the imaginary part of a complex measurement
     event_shape: Shape | None
 
     # Set by composition.py, to avoid a circular import.

@@ -38,6 +38,7 @@ class Composition(Operator):
             if not isinstance(part, Operator):
                 raise TypeError(f"Composition: {name} of type {type(part).__name__}: expected an operators.Operator")
         self.outer, self.inner = outer, inner
+        self.complex_axis = outer.complex_axis
         self.structure = outer.structure & inner.structure & {"differentiable", "linear"}
 
     def __repr__(self) -> str:

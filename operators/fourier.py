@@ -45,6 +45,7 @@ class Fourier(LinearOperator):
 
     mask: Tensor
     maps: Tensor
+    complex_axis = -3
 
     def __new__(
         cls, mask: Any = None, sensitivities: Any = None, phase: Any = None, noise: Any = None, channels: int = 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -29,6 +31,14 @@ def to_channels(z: Tensor) -> Tensor:
 def to_complex(y: Tensor) -> Tensor:
     """Real (..., 2, H, W) -> complex (..., H, W), the inverse of `to_channels`."""
     return torch.complex(y[..., 0, :, :], y[..., 1, :, :])
+
+
+def paired(y: Any, axis: int | None) -> Any:
+    """Complex tensors with their real and imaginary part stacked at an axis (`Operator.complex_axis`); all else, and
+    everything where the axis is None, as it is."""
+    if axis is None or not isinstance(y, Tensor) or not y.is_complex():
+        return y
+    return torch.stack((y.real, y.imag), axis)
 
 
 def mirrored(z: Tensor) -> Tensor:

@@ -48,6 +48,7 @@ class NonCartesian(LinearOperator):
     """
 
     maps: Tensor
+    complex_axis = -2
 
     def __init__(
         self,

@@ -54,8 +54,9 @@ def solve(
     Formula: the reverse-time SDE of the prior with the score grad log p_t(x_t) + grad log p_t(y | x_t), the second term
     by ``method``.
     Source: Song et al. 2021, section 5, and the method's own paper (`Solution.cite`).
-    Arguments: prior; operator; y (B, *M): measurements in the operator's units; n_samples K per measurement; method: a
-    name in METHODS, "auto" (what was measured to be nearest to exact posteriors, see `inverse.auto`) or a `Method`;
+    Arguments: prior; operator; y (B, *M): measurements in the operator's units, k-space also as complex numbers;
+    n_samples K per measurement; method: a name in METHODS, "auto" (what was measured to be nearest to exact posteriors,
+    see `inverse.auto`) or a `Method`;
     n_steps (default: the method's); seed (int >= 0): sample k of measurement b is the same whatever the batch size or
     device; batch_size: rows at a time; progress: a bar, and the reason of "auto"; budget of "auto": "fast" (30
     evaluations and backward passes per sample), "balanced" (100, the default) or "exact"; first (int >= 0): the number

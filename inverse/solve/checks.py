@@ -11,6 +11,7 @@ from inverse.auto import Choice, resolve
 from inverse.methods import METHODS, Sampler
 from operators import Decoder, Operator
 from operators.batching import device_of
+from operators.kspace import paired
 from priors import Prior
 from priors.arguments import choice, count, flag, sequence
 from priors.arguments import seed as seeded
@@ -60,7 +61,7 @@ def checked(
     chosen = resolve(method, operator, event_shape, n_samples, budget, able, network)
     if antithetic:
         check_antithetic(chosen.method, n_samples, first)
-    operator.validate_y(y, event_shape)
+    operator.validate_y(paired(y, operator.complex_axis), event_shape)
     if derivatives:
         check_derivatives(operator, chosen.method, event_shape)
     return chosen, operator
@@ -136,7 +137,9 @@ def check_derivatives(operator: Operator, method: Sampler, event_shape: tuple[in
 
 
 def as_taken(operator: Operator, y: Tensor) -> Tensor:
-    """y as the engine takes it: float32 unless a label, and 0 where nothing was measured, whatever stood there."""
+    """y as the engine takes it: float32 unless a label, complex numbers as two channels, and 0 where nothing was
+    measured, whatever stood there."""
+    y = paired(y, operator.complex_axis)
     if not y.is_floating_point():
         return y
     support = operator.support

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+import inverse
+import operators
 import priors
 from inverse import METHODS, Solution, solve
 from operators import GaussianNoise, Masking, Operator
@@ -120,3 +122,26 @@ def test_an_operator_without_a_derivative():
     operator, y = Numpy(GaussianNoise(0.1)), torch.rand(1, 1, 8, 8)
     with pytest.raises(ValueError, match=r"Numpy\.forward has no gradient.*vjp\(x, v\)"):
         solve(Untouchable((1, 8, 8)), operator, y, method="dps", **STEPS)
+
+
+@pytest.mark.parametrize("kind", ["Fourier", "coils", "NonCartesian", "Composition"])
+def test_complex_kspace_is_taken_as_pairs(kind):
+    """The same samples, plan and examination as from real and imaginary parts as two channels."""
+    shape, noise = (1, 8, 8), GaussianNoise(0.1)
+    operator = operators.Fourier.cartesian(shape, 2, noise=noise, coils=2 if kind == "coils" else None)
+    if kind == "NonCartesian":
+        operator = operators.NonCartesian.radial(shape, 4, noise=noise)
+    if kind == "Composition":
+        operator = operator @ operators.Blur.gaussian(0.6)
+    prior = priors.Gaussian(torch.full((64,), 0.5), 0.05 * torch.eye(64), priors.VPSDE(), event_shape=shape)
+    y = operator.measure(prior.sample(2, seed=0).float(), seed=1)
+    axis = y.ndim + operator.complex_axis
+    parts = y.unbind(axis)
+    given = (4, "mmps", 4)
+    pairs, numbers = (solve(prior, operator, v, *given, progress=False) for v in (y, torch.complex(*parts)))
+    assert torch.equal(pairs.samples, numbers.samples)
+    assert inverse.plan(prior, operator, torch.complex(*parts), *given).nfe == pairs.nfe
+    torch.testing.assert_close(*(inverse.examine(pairs, operator, v).chi2 for v in (y, torch.complex(*parts))))
+    with pytest.raises(TypeError, match="complex64"):
+        masking = Masking(torch.ones(8, 8), noise=noise)
+        solve(prior, masking, torch.complex(*(2 * [torch.zeros(1, *shape)])), *given, progress=False)
