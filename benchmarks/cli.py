@@ -34,6 +34,7 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
     "matrix": "benchmarks.trained.matrix:run_matrix",
     "large": "benchmarks.trained.large:run_large",
     "mean": "benchmarks.trained.mean:run_mean",
+    "learning": "benchmarks.trained.learning:run_learning",
     "plan": "benchmarks.trained.plan_accuracy:run_plan",
     "precision": "benchmarks.trained.precision:run_precision",
     "noncartesian": "benchmarks.trained.noncartesian:run_noncartesian",

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from inverse.app.batch import BatchResults, solve_batch
     from inverse.app.calibration import Calibration, CalibrationTest, Conformal, calibrate, conformal
     from inverse.app.deepinv import to_deepinv
+    from inverse.app.learning import learn_gaussian, learn_prior
     from inverse.app.mean import PosteriorMean, posterior_mean
     from inverse.examination import Examination, examine
     from inverse.methods import METHODS, Method
@@ -26,6 +27,7 @@ else:
             "app.batch": ["BatchResults", "solve_batch"],
             "app.calibration": ["Calibration", "CalibrationTest", "Conformal", "calibrate", "conformal"],
             "app.deepinv": ["to_deepinv"],
+            "app.learning": ["learn_gaussian", "learn_prior"],
             "app.mean": ["PosteriorMean", "posterior_mean"],
             "examination": ["Examination", "examine"],
             "methods": ["METHODS", "Method"],
@@ -63,6 +65,8 @@ __all__ = [
     "calibrate",
     "conformal",
     "examine",
+    "learn_gaussian",
+    "learn_prior",
     "plan",
     "posterior_mean",
     "sample",

@@ -39,7 +39,7 @@ APP = (  # inside `inverse.app`, likewise; files of one room may use each other
     {"files"},
     {"deepinv", "devices", "figures", "kspace_checks", "mean", "noise_text", "options", "tables"},
     {"batch", "fastmri"},
-    {"calibration"},
+    {"calibration", "learning"},
     {"raw", "reconstruction", "scan_noise"},
     {"demo", "page", "scan"},
     {"arguments"},
