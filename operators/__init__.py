@@ -14,6 +14,7 @@ from .decoder import Decoder, Linearization
 from .downsampling import Downsampling
 from .estimation import estimate_sigma
 from .exam import OperatorCheckError
+from .fan_beam import FanBeam
 from .fourier import Fourier
 from .grayscale import Grayscale
 from .identity import Identity
@@ -44,6 +45,7 @@ __all__ = [
     "CompressedSensing",
     "Decoder",
     "Downsampling",
+    "FanBeam",
     "Fourier",
     "GaussianNoise",
     "Grayscale",

@@ -345,6 +345,7 @@ LONG = (
     "tied, subvp",
     "VaryingBlur.pinv",
     "Radon.pinv",
+    "FanBeam.pinv",
 )
 
 
