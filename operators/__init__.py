@@ -33,9 +33,11 @@ from .solvers import NotConverged
 from .svd import SVDOperator
 from .transmission import Transmission, attenuation
 from .varying_blur import VaryingBlur
+from .volumes import AlongAxis, Slicewise
 
 __all__ = [
     "JPEG",
+    "AlongAxis",
     "Bayer",
     "Blur",
     "BridgedPhysics",
@@ -68,6 +70,7 @@ __all__ = [
     "RicianNoise",
     "SVDOperator",
     "Saturation",
+    "Slicewise",
     "SpeckleNoise",
     "Stack",
     "Transmission",

@@ -100,6 +100,9 @@ def of_operators() -> Iterator[Good]:
             operators.FanBeam.astra,
             {"size": 8, "angles": [0.1, 0.2], "source": 20.0, "detector": 10.0, "detectors": 12, "spacing": 1.0},
         ),
+        Good("Slicewise", operators.Slicewise, {"operator": operators.Radon(6, 8, noise=G), "axis": 0}),
+        Good("AlongAxis", operators.AlongAxis, {"matrix": torch.eye(4)[:2], "axis": 1, "noise": G}),
+        Good("AlongAxis.gaussian", operators.AlongAxis.gaussian, {"depth": 4, "sigma": 1.0, "every": 2, "axis": 0}),
         Good("Radon.skimage", operators.Radon.skimage, {"size": 8, "angles": 6, "circle": True, "noise": G}),
         Good("Radon.sparse_view", operators.Radon.sparse_view, {"size": 8, "views": 6, "noise": G}),
         Good(
