@@ -65,7 +65,7 @@ class FanBeam(Tomography):
         angles: Angles,
         source: float,
         detector: float = 0.0,
-        size: int | Size | None = None,
+        size: int | tuple[int, int] | None = None,
         detectors: int | None = None,
         spacing: float | None = None,
         noise: Noise | None = None,
@@ -90,7 +90,7 @@ class FanBeam(Tomography):
     @classmethod
     def astra(
         cls,
-        size: int | Size,
+        size: int | tuple[int, int],
         angles: Angles,
         source: float,
         detector: float,

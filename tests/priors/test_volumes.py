@@ -5,7 +5,21 @@ import torch
 
 import priors
 from inverse import sample, solve
-from operators import AlongAxis, Blur, GaussianNoise, Identity, LinearMap, Masking, Slicewise
+from operators import (
+    AlongAxis,
+    Blur,
+    FanBeam,
+    GaussianNoise,
+    Identity,
+    LinearMap,
+    Masking,
+    PoissonNoise,
+    Resize,
+    Saturation,
+    Slicewise,
+    Transmission,
+    check,
+)
 from priors import Slices
 from tests.cases import SDES
 
@@ -133,6 +147,24 @@ def test_a_network_by_slices():
     near = coupled.denoise(x, 0.5)
     assert near.diff(dim=2).norm() < 0.7 * found.diff(dim=2).norm()
     torch.testing.assert_close(near.mean(2), found.mean(2), atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        Identity(G),
+        Masking((torch.arange(60) % 3 > 0).view(3, 4, 5), G),
+        Masking((torch.arange(120) % 7 > 0).view(2, 3, 4, 5), G, event_ndim=4),
+        LinearMap(torch.linspace(-1, 1, 360).view(3, 120), G, event_shape=(2, 3, 4, 5)),
+        Saturation(2.0, softness=0.1, noise=G),
+        Transmission(PoissonNoise(100.0)),
+        Slicewise(Resize(2.0, noise=G), 1),
+        Transmission(PoissonNoise(100.0)) @ Slicewise(FanBeam(3, 12.0)),
+    ],
+    ids=lambda operator: type(operator).__name__,
+)
+def test_operators_take_volumes(operator):
+    check(operator, (2, 3, 4, 5))
 
 
 @pytest.mark.parametrize(
