@@ -38,6 +38,7 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
     "plan": "benchmarks.trained.plan_accuracy:run_plan",
     "precision": "benchmarks.trained.precision:run_precision",
     "noncartesian": "benchmarks.trained.noncartesian:run_noncartesian",
+    "volumes": "benchmarks.trained.volumes:run_volumes",
     "efficiency": "benchmarks.trained.efficiency:run_efficiency",
     "batch": "benchmarks.trained.batch_jobs:run_batch",
     "batches": "benchmarks.trained.batches:run_batches",

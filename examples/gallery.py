@@ -52,6 +52,7 @@ OPERATORS: dict[str, Callable[[], Picture]] = {
         "mmps",
     ),
     "downsampling": lambda: ("natural", operators.Downsampling(3, noise=NOISE), "mmps"),
+    "fan_beam": lambda: ("ct", operators.FanBeam(30, 2.0 * SIDE, SIDE, SIDE, noise=GaussianNoise(0.1)), "mmps"),
     "fourier": lambda: (
         "brain-mri",
         operators.Fourier.cartesian((1, 64, 64), acceleration=3, seed=0, noise=NOISE),

@@ -14,6 +14,7 @@ from .decoder import Decoder, Linearization
 from .downsampling import Downsampling
 from .estimation import estimate_sigma
 from .exam import OperatorCheckError
+from .fan_beam import FanBeam
 from .fourier import Fourier
 from .grayscale import Grayscale
 from .identity import Identity
@@ -32,9 +33,11 @@ from .solvers import NotConverged
 from .svd import SVDOperator
 from .transmission import Transmission, attenuation
 from .varying_blur import VaryingBlur
+from .volumes import AlongAxis, Slicewise
 
 __all__ = [
     "JPEG",
+    "AlongAxis",
     "Bayer",
     "Blur",
     "BridgedPhysics",
@@ -44,6 +47,7 @@ __all__ = [
     "CompressedSensing",
     "Decoder",
     "Downsampling",
+    "FanBeam",
     "Fourier",
     "GaussianNoise",
     "Grayscale",
@@ -66,6 +70,7 @@ __all__ = [
     "RicianNoise",
     "SVDOperator",
     "Saturation",
+    "Slicewise",
     "SpeckleNoise",
     "Stack",
     "Transmission",

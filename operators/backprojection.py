@@ -1,9 +1,9 @@
-"""Filtered back-projection for parallel-beam CT: the ramp filter, the angular weights and the back-projection."""
+"""Filtered back-projection for CT: the ramp filter, the weights of views and rays, and the back-projection."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -38,38 +38,74 @@ def ramp(length: int, window: str) -> Tensor:
     return torch.fft.rfft(kernel).real * WINDOWS[window](torch.fft.rfftfreq(length, dtype=torch.float64))
 
 
-def shares(angles: Tensor) -> Tensor:
+def filtered(y: Tensor, response: Tensor) -> Tensor:
+    """y (..., detectors) filtered along the detectors, padded by zeros so that the convolution does not wrap around.
+
+    Arguments: response: of the filter, (detectors + 1,), as of `ramp(2 * detectors, window)`.
+    """
+    n = y.shape[-1]
+    return torch.fft.irfft(torch.fft.rfft(y, n=2 * n) * response.to(y), n=2 * n)[..., :n]
+
+
+def shares(angles: Tensor, turn: float = 180.0) -> Tensor:
     """The angular weight of every view, radians: half the gap to each of its neighbours.
 
     A gap above three times the next largest is a missing wedge and is counted as the next largest gap.
 
     Arguments:
-        angles: degrees, (views,); those 180 apart are the same view.
+        angles: degrees, (views,); turn: those so many degrees apart are the same view.
     """
-    theta, order = (angles.double() % 180).sort()
-    gaps = torch.cat([theta[1:], theta[:1] + 180]) - theta
+    theta, order = (angles.double() % turn).sort()
+    gaps = torch.cat([theta[1:], theta[:1] + turn]) - theta
     widest = gaps.topk(min(2, len(gaps))).values
     if widest[0] > 3 * widest[-1]:
         gaps = gaps.clamp(max=float(widest[-1]))
     return torch.empty_like(gaps).scatter_(0, order, (gaps + gaps.roll(1)) / 2).deg2rad()
 
 
-def back_project(y: Tensor, angles: Tensor, size: int, centre: float, origin: tuple[float, float]) -> Tensor:
-    """Back-projection: the sum over views of the value at each pixel's detector position, linearly interpolated; 0
-    beyond the detectors.
+def redundancy(angles: Tensor, gamma: Tensor) -> Tensor:
+    """Weights (views, detectors) that count every line of a divergent beam once, of the rays that run along it.
+
+    Formula: w(a, g) = c(a) / (c(a) + c(a + pi - 2 g)): the ray of view a at the angle g meets its opposite there. c is
+    1 over a whole turn; where views are missing it falls to 0 at the first and the last as cos^2.
+    Source: Noo, Defrise, Clackdoyle & Kudo 2002; Parker 1982.
+
+    Arguments: angles: degrees, (views,); gamma: of the rays to that from the source to the axis of rotation, radians.
+    """
+    theta = angles.double() % 360
+    ordered = theta.sort().values
+    gaps = torch.cat([ordered[1:], ordered[:1] + 360]) - ordered
+    widest = gaps.topk(min(2, len(gaps)))
+    wide, usual = float(widest.values[0]), float(widest.values[-1])
+    if len(gaps) < 2 or wide <= 3 * usual:
+        return theta.new_full((len(angles), len(gamma)), 0.5)
+    start = float((ordered.roll(-1))[widest.indices[0]]) - usual / 2
+    span = 360 - wide + usual
+    taper = max(abs(span - 180) / 2, usual)
+
+    def c(degrees: Tensor) -> Tensor:
+        inside = (degrees - start) % 360
+        edge = torch.minimum(inside, span - inside).clamp(0, taper) / taper
+        return torch.sin(edge * (math.pi / 2)) ** 2
+
+    seen, opposite = c(theta)[:, None], c(theta[:, None] + 180 - 2 * gamma.rad2deg())
+    return seen / (seen + opposite).clamp_min(1e-12)
+
+
+def back_project(y: Tensor, places: Iterable[tuple[Tensor, Tensor | float]], size: tuple[int, int]) -> Tensor:
+    """Back-projection: the weighted sum over views of the value at each pixel's detector position, linearly
+    interpolated; 0 beyond the detectors.
 
     Arguments:
         y: (N, C, views, detectors).
-        angles: degrees, (views,).
-        size: n, of the images (N, C, n, n).
-        centre: detector that sees the axis of rotation, origin: that axis in the image (row, column); pixels.
+        places: of every view, the position on the detectors of every pixel, in detectors from the first, (H, W); and
+            its weight there.
+        size: (H, W) of the images.
     """
-    pixels, detectors = torch.arange(size, dtype=torch.float64), y.shape[-1]
-    down, across = pixels[:, None] - origin[0], pixels - origin[1]
-    x = y.new_zeros(*y.shape[:2], size * size)
-    for view, angle in zip(F.pad(y, (1, 1)).unbind(2), angles.double().deg2rad().tolist(), strict=True):
-        s = across * math.cos(angle) - down * math.sin(angle)
-        place = (s.flatten() + centre + 1).clamp(0, detectors + 1)  # index 0 is padding
+    detectors, x = y.shape[-1], y.new_zeros(*y.shape[:2], size[0] * size[1])
+    for view, (place, weight) in zip(F.pad(y, (1, 1)).unbind(2), places, strict=True):
+        place = (place.flatten() + 1).clamp(0, detectors + 1)  # index 0 is padding
         low = place.floor().clamp(max=detectors)
-        x += torch.lerp(view[..., low.long()], view[..., low.long() + 1], (place - low).to(y))
-    return x.view(*y.shape[:2], size, size)
+        found = torch.lerp(view[..., low.long()], view[..., low.long() + 1], (place - low).to(y))
+        x += found if isinstance(weight, float) and weight == 1 else torch.as_tensor(weight).flatten().to(y) * found
+    return x.view(*y.shape[:2], *size)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from typing import Any
 
@@ -11,34 +10,51 @@ from torch import Tensor
 from torch.autograd import Function
 
 
-def joseph(angles: Tensor, size: int, detectors: int, pixel: float, centre: float, origin: tuple[float, float]) -> Any:
-    """The system matrix by Joseph's method, as scipy CSR (views * detectors, size * size), float64.
+def joseph(angles: Tensor, s: Tensor, size: tuple[int, int], pixel: float, origin: tuple[float, float]) -> Any:
+    """The system matrix by Joseph's method, as scipy CSR (views * detectors, H * W), float64.
 
-    Arguments: angles in degrees; centre and origin: the axis of rotation, see `Radon`.
+    Arguments:
+        angles, s: of the rays u cos(angle) + v sin(angle) = s, (views, detectors); angles in radians, s in pixels.
+        size: (H, W) of the image.
+        pixel: the line integral through one pixel of value 1.
+        origin: (row, column) of u = v = 0.
     """
-    from scipy.sparse import csr_array
+    from scipy.sparse import coo_array
 
-    s = torch.arange(detectors, dtype=torch.float64)[:, None] - centre
-    line = torch.arange(size)[:, None]
-    weights, pixels, counts = [], [], []
-    for angle in angles.double().deg2rad().tolist():
-        cos, sin = math.cos(angle), math.sin(angle)
-        steep = abs(cos) >= abs(sin)  # the ray crosses each row once, otherwise each column
-        major, slope = (cos, sin / cos) if steep else (-sin, cos / sin)
-        along, across_at = origin if steep else origin[::-1]
-        place = s / major + slope * (line.T - along) + across_at  # (detectors, size): where rays cross the lines
-        low = place.floor()
-        across = torch.stack([low, low + 1], -1).long()
-        weight = torch.stack([low + 1 - place, place - low], -1) * (pixel / abs(major))
-        seen = (across >= 0) & (across < size) & (weight > 0)
-        weights.append(weight[seen])
-        pixels.append((line * size + across if steep else across * size + line)[seen].int())
-        counts.append(seen.sum((1, 2)))
-    ends = torch.cat([torch.zeros(1, dtype=torch.int64), torch.cat(counts).cumsum(0)]).int()
-    arrays = (torch.cat(weights).numpy(), torch.cat(pixels).numpy(), ends.numpy())
-    matrix = csr_array(arrays, shape=(len(ends) - 1, size**2))
+    (height, width), (row, column) = size, origin
+    entries: list[tuple[Tensor, Tensor, Tensor]] = []
+    for view, (angle, at) in enumerate(zip(angles.double(), s.double(), strict=True)):
+        cos, sin = angle.cos(), angle.sin()
+        steep = cos.abs() >= sin.abs()  # such rays cross each row once, the others each column
+        for ray in steep.nonzero(), (~steep).nonzero():
+            if not len(ray):
+                continue
+            if steep[ray[0]]:
+                weight, line, across = _crossings(at[ray], cos[ray], sin[ray], height, width, row, column)
+                places = line * width + across
+            else:
+                weight, line, across = _crossings(at[ray], -sin[ray], -cos[ray], width, height, column, row)
+                places = across * width + line
+            seen = weight > 0
+            rays = (view * len(angle) + ray[..., None]).int().expand(seen.shape)
+            entries.append((pixel * weight[seen], rays[seen], places[seen]))
+    weights, rays, places = (torch.cat(part).numpy() for part in zip(*entries, strict=True))
+    matrix = coo_array((weights, (rays, places)), shape=(angles.numel(), height * width)).tocsr()
     matrix.sort_indices()
     return matrix
+
+
+def _crossings(
+    at: Tensor, major: Tensor, minor: Tensor, lines: int, spots: int, along: float, across: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Where rays cross lines of pixels: weights, lines, and the two nearest pixels of the line, (rays, lines, 2)."""
+    line = torch.arange(lines, dtype=torch.int32)
+    place = at / major + minor / major * (line - along) + across
+    low = place.floor()
+    near = torch.stack([low, low + 1], -1)
+    weight = torch.stack([low + 1 - place, place - low], -1) / major.abs()[..., None]
+    weight = torch.where((near >= 0) & (near < spots), weight, 0)  # nothing is outside
+    return weight, line[:, None], near.clamp(0, spots - 1).int()
 
 
 def as_torch(matrix: Any, like: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from priors.spectrum import Spectrum, StationaryMoments
     from priors.tiling import Tiled
     from priors.units import Units
+    from priors.volumes import Slices
 else:
     __getattr__, __dir__ = attach(
         __name__,
@@ -51,6 +52,7 @@ else:
             "spectrum": ["Spectrum", "StationaryMoments"],
             "tiling": ["Tiled"],
             "units": ["Units"],
+            "volumes": ["Slices"],
         },
     )
 
@@ -71,6 +73,7 @@ __all__ = [
     "RectifiedFlowSDE",
     "RowRNG",
     "ScorePrior",
+    "Slices",
     "Spectrum",
     "StationaryMoments",
     "SubVPSDE",

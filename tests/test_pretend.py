@@ -22,7 +22,7 @@ from inverse.population import SMC
 from inverse.predictors import PREDICTORS
 from inverse.weights import RESAMPLINGS
 from operators import GaussianNoise, LinearMap, Masking
-from priors import Gaussian, Latent, Moments, Tiled
+from priors import Gaussian, Latent, Moments, Slices, Tiled
 from priors.nets import NETWORKS
 from priors.sde import SDES as EVERY_SDE
 from tests.calls.good_inverse import of_inverse
@@ -317,6 +317,7 @@ TRAINED = {
     "velocity": lambda: priors.from_velocity(Velocity(), event_shape=(1, 8, 8), range=priors.DataRange()),
     "latent": lambda: Latent(score_prior(), None, nn.Upsample(scale_factor=2)),
     "tiled": lambda: Tiled(priors.load("natural-grey").resized((1, 40, 40)), 16),
+    "slices": lambda: Slices(score_prior(), 3, coupling=0.1),
     "other sde": lambda: score_prior().with_sde(SDES["flow"]),
     "natural": lambda: priors.load("natural-grey").resized((1, 16, 16)),
 }
@@ -345,6 +346,7 @@ LONG = (
     "tied, subvp",
     "VaryingBlur.pinv",
     "Radon.pinv",
+    "FanBeam.pinv",
 )
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from benchmarks.common import baselines, tv
 from benchmarks.suite.methods import Answer, Row, method
 from inverse.gaussian import Wiener
-from operators import Blur, Fourier, LinearOperator, Masking, Radon
+from operators import Blur, FanBeam, Fourier, LinearOperator, Masking, Radon
 
 
 class Estimate(Row):
@@ -91,7 +91,7 @@ class ZeroFilled(Estimate):
 
 @method("fbp")
 class FilteredBackProjection(Estimate):
-    """Filtered back-projection of a sinogram (`Radon.fbp`).
+    """Filtered back-projection of a sinogram (`Radon.fbp`, `FanBeam.fbp`).
 
     Arguments: name; filter: see there.
     """
@@ -101,13 +101,13 @@ class FilteredBackProjection(Estimate):
         self.filter = filter
 
     def serves(self, operator, prior):
-        return isinstance(operator, Radon)
+        return isinstance(operator, Radon | FanBeam)
 
     def facts(self, operator, prior, n_samples):
         return {"steps": 1, "filter": self.filter}
 
     def run(self, prior, operator, y, n_samples, seed):
-        assert isinstance(operator, Radon)
+        assert isinstance(operator, Radon | FanBeam)
         return Answer(operator.at(prior.event_shape).fbp(y, self.filter))
 
 

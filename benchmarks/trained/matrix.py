@@ -53,6 +53,7 @@ OPERATORS: dict[str, Callable[[Shape], Operator | None]] = {
     "noncartesian": lambda shape: (
         operators.NonCartesian.radial(shape, 2 * max(shape), noise=GaussianNoise(0.02)) if shape[0] == 1 else None
     ),
+    "fan_beam": lambda shape: operators.FanBeam(20, 2.0 * max(shape), noise=GaussianNoise(0.1)),
     "radon": lambda shape: operators.Radon(20, noise=GaussianNoise(0.1)) if shape[1] == shape[2] else None,
     "transmission": lambda shape: operators.Transmission(PoissonNoise(1000.0)),
     "compressed_sensing": lambda shape: operators.CompressedSensing(0.3, noise=GaussianNoise(0.02)),

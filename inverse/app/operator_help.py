@@ -32,6 +32,11 @@ EXAMPLES = {  # two each: a picture that is degraded here, and an existing measu
         "photo.png --operator downsampling:factor=4",
         "small.png --measured --operator downsampling:factor=4 --sigma 0.01",
     ),
+    "fan_beam": (
+        "slice.png --operator fan_beam:angles=60,source=100 --prior ct",
+        "sinogram.npy --measured --operator fan_beam:angles=60,source=100,detector=50,size=32,pixel=1,offset=0,"
+        "curved=false --prior ct --sigma 0.5",
+    ),
     "fourier": (
         "brain.png --operator fourier.cartesian:acceleration=4 --prior brain-mri --resize",
         "kspace.npy --measured --operator fourier:mask=mask.npy --prior brain-mri --size 64x64 --sigma 0.02",

@@ -19,6 +19,7 @@ def linear_operators() -> dict[str, Any]:
         "Downsampling": operators.Downsampling(2, G),
         "Resize": operators.Resize(2.0, noise=G),
         "Radon": operators.Radon(6, 8, noise=G),
+        "FanBeam": operators.FanBeam(6, 20.0, noise=G),
         "LinearMap": operators.LinearMap(torch.eye(64), G, (1, 8, 8)),
         "Fourier": operators.Fourier(MASK, noise=G),
         "NonCartesian": operators.NonCartesian.radial((1, 8, 8), 4, noise=G),
@@ -67,6 +68,8 @@ def of_operators() -> Iterator[Good]:
     labels = torch.tensor([0, 1])
     yield Good("noisy_log_likelihood", classifier.noisy_log_likelihood, {"y": labels, "x": X, "t": torch.tensor(0.5)})
     yield Good("fbp", linear_operators()["Radon"].fbp, {"y": linear_operators()["Radon"](X), "filter": "ramp"})
+    fan = linear_operators()["FanBeam"].at((1, 8, 8))
+    yield Good("FanBeam.fbp", fan.fbp, {"y": fan(X), "filter": "hann"})
     transmission = other_operators()["Transmission"]
     yield Good("line_integrals", transmission.line_integrals, {"y": transmission(X)})
     yield from (
@@ -85,6 +88,21 @@ def of_operators() -> Iterator[Good]:
         Good("JPEG", operators.JPEG, {"quality": 50, "subsampling": "4:2:0", "noise": G, "rounding": "smooth"}),
         Good("Radon", operators.Radon, {"angles": 6, "size": 8, "detectors": 12, "noise": G, "pixel": 1.0}),
         Good("Radon's axis", operators.Radon, {"angles": 6, "centre": 3.0, "origin": (4.0, 4.0), "unit": "degrees"}),
+        Good("FanBeam", operators.FanBeam, {"angles": 6, "source": 20.0, "detector": 10.0, "size": 8, "detectors": 12}),
+        Good("FanBeam, oblong", operators.FanBeam, {"angles": 6, "source": 20.0, "size": (8, 6), "spacing": 1.5}),
+        Good(
+            "FanBeam's arc",
+            operators.FanBeam,
+            {"angles": 6, "source": 20.0, "centre": 3.0, "origin": (4.0, 4.0), "offset": 1.0, "curved": True},
+        ),
+        Good(
+            "FanBeam.astra",
+            operators.FanBeam.astra,
+            {"size": 8, "angles": [0.1, 0.2], "source": 20.0, "detector": 10.0, "detectors": 12, "spacing": 1.0},
+        ),
+        Good("Slicewise", operators.Slicewise, {"operator": operators.Radon(6, 8, noise=G), "axis": 0}),
+        Good("AlongAxis", operators.AlongAxis, {"matrix": torch.eye(4)[:2], "axis": 1, "noise": G}),
+        Good("AlongAxis.gaussian", operators.AlongAxis.gaussian, {"depth": 4, "sigma": 1.0, "every": 2, "axis": 0}),
         Good("Radon.skimage", operators.Radon.skimage, {"size": 8, "angles": 6, "circle": True, "noise": G}),
         Good("Radon.sparse_view", operators.Radon.sparse_view, {"size": 8, "views": 6, "noise": G}),
         Good(

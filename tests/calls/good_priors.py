@@ -65,6 +65,7 @@ def of_priors() -> Iterator[Good]:
         Good("with_sde", network.with_sde, {"sde": VPSDE()}),
         Good("resized", network.resized, {"event_shape": (1, 8, 8)}),
         Good("Tiled", priors.Tiled, {"prior": priors.load("natural-grey"), "tile": 8}),
+        Good("Slices", priors.Slices, {"prior": network, "depth": 3, "axis": 0, "coupling": 0.1}),
         Good(
             "Gaussian",
             priors.Gaussian,

@@ -120,6 +120,18 @@ CASES: dict[str, list[Case]] = {
         Case("sigma per entry", lambda: operators.Radon(2, 6, noise=G(0.1 + uniform(2, 10), event_ndim=2)), (1, 6, 6)),
         Case("photons", lambda: operators.Radon(4, noise=PoissonNoise(30.0)), (1, 5, 5)),
     ],
+    "fan_beam": [
+        Case("default", lambda: operators.FanBeam(7, 15.0, noise=G(0.1)), (1, 7, 7)),
+        Case("oblong, shifted", lambda: operators.FanBeam(5, 9.0, 4.0, (6, 5), offset=0.7, noise=G(0.1)), IMAGE),
+        Case(
+            "arc, few detectors",
+            lambda: operators.FanBeam([0, 40.5, 200], 20.0, 5.0, None, 6, 2.0, G(0.1), 0.5, 2.2, curved=True),
+            (1, 5, 8),
+        ),
+        Case("batched", lambda: operators.FanBeam(4, 12.0, noise=G(torch.tensor([0.1, 0.2]))), (2, 5, 5)),
+        Case("noiseless", lambda: operators.FanBeam(3, 12.0), (1, 6, 6)),
+        Case("photons", lambda: operators.FanBeam(4, 12.0, noise=PoissonNoise(30.0)), (1, 5, 5)),
+    ],
     "transmission": [
         Case("photons", lambda: operators.Transmission(PoissonNoise(100.0)), (1, 4, 3)),
         Case("offset", lambda: operators.Transmission(G(0.01), 0.2 * uniform(4, 3)), (1, 4, 3)),
@@ -271,6 +283,29 @@ MADE_OF_OTHERS = [
         "photons through a picture",
         lambda: operators.Transmission(PoissonNoise(200.0), 0.1) @ operators.Radon(4, pixel=0.2),
         (1, 5, 5),
+    ),
+    Case("slicewise", lambda: operators.Slicewise(operators.Masking(mask(5, 4), noise=G(0.1))), (2, 3, 5, 4)),
+    Case("slicewise along W", lambda: operators.Slicewise(operators.Blur(peaked(3, 3), noise=G(0.1)), 2), (1, 6, 5, 3)),
+    Case(
+        "slicewise, batched",
+        lambda: operators.Slicewise(operators.Masking(mask(2, 1, 5, 4), noise=G(torch.tensor([0.1, 0.2]))), 1),
+        (1, 5, 3, 4),
+    ),
+    Case(
+        "slices of counts",
+        lambda: operators.Slicewise(operators.FanBeam(3, 12.0, noise=PoissonNoise(30.0))),
+        (1, 2, 5, 4),
+    ),
+    Case("slices of phases", lambda: operators.Slicewise(operators.PhaseRetrieval(noise=G(0.1))), (1, 2, 5, 4)),
+    Case("along D", lambda: operators.AlongAxis.gaussian(5, 0.8, 2, noise=G(0.1)), (2, 5, 3, 4)),
+    Case("along W", lambda: operators.AlongAxis(uniform(4, 3), 2, G(torch.tensor([0.1, 0.2]))), (1, 2, 4, 3)),
+    Case("along H, noiseless", lambda: operators.AlongAxis(uniform(2, 4), 1), (1, 2, 4, 3)),
+    Case(
+        "blur in three dimensions",
+        lambda: (
+            operators.Slicewise(operators.Blur(peaked(3, 3), noise=G(0.1))) @ operators.AlongAxis.gaussian(4, 0.6, 2)
+        ),
+        (1, 4, 5, 6),
     ),
     Case("down @ blur", lambda: operators.Downsampling(2, noise=G(0.1)) @ operators.Blur(peaked(3, 3)), (3, 6, 4)),
     Case("classifier @ gray", lambda: operators.Classifier(TinyClassifier(30, 4)) @ operators.Grayscale(), IMAGE),

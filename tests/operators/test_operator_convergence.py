@@ -69,6 +69,7 @@ LARGER = {  # 250 steps in single precision ended at a residual of 4e-4 to 7e-2 
     "mirrored motion": lambda: operators.Blur.motion(15, 1, boundary="reflect", noise=GaussianNoise(1e-2)),
     "four coils": lambda: operators.Fourier(mask(1, 24), smooth_sensitivities(4, (24, 24)), noise=GaussianNoise(3e-3)),
     "radon": lambda: operators.Radon(60, noise=GaussianNoise(0.1)),
+    "fan beam": lambda: operators.FanBeam(60, 40.0, noise=GaussianNoise(0.1)),
 }
 
 

@@ -24,6 +24,7 @@ ANY_SIZE = {  # operators of pictures of any size, and two event shapes
     "user's": (lambda: Half(G), (1, 17, 18), (1, 17, 17)),  # of one measurement shape
     "resize": (lambda: operators.Resize(4.0, noise=G), (1, 17, 19), (1, 20, 20)),  # of one measurement shape
     "radon": (lambda: operators.Radon(4, detectors=12, noise=G), (1, 7, 7), (1, 8, 8)),  # of one measurement shape
+    "fan beam": (lambda: operators.FanBeam(4, 20.0, detectors=12, noise=G), (1, 7, 6), (1, 8, 8)),
     "circular blur": (lambda: operators.Blur(peaked(3, 3), noise=G), (1, 7, 8), (1, 8, 8)),
     "valid blur": (lambda: operators.Blur(peaked(3, 3), "valid", noise=G), (1, 7, 8), (1, 8, 8)),
     "compressed": (lambda: operators.CompressedSensing(0.5, noise=G), (1, 4, 6), (1, 5, 5)),  # of one measurement shape

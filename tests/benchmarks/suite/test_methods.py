@@ -11,7 +11,7 @@ from benchmarks.suite import classical, measurements, methods
 from benchmarks.suite.methods import ROWS, Row, find, method
 from benchmarks.suite.problems import Spec
 from inverse import METHODS
-from operators import Blur, Fourier, GaussianNoise, Masking, PoissonNoise, Radon
+from operators import Blur, FanBeam, Fourier, GaussianNoise, Masking, PoissonNoise, Radon
 from operators.coils import smooth_sensitivities
 
 from .conftest import SHAPE
@@ -85,6 +85,7 @@ def test_classical_rows_serve_what_they_can(posed):
         (Blur.gaussian(1.0, "reflect", noise=noise), LINEAR),
         (Blur(torch.ones(2, 1, 2, 2) / 4, noise=noise), LINEAR),
         (Radon(5, noise=noise), LINEAR | {"fbp"}),
+        (FanBeam(5, 30.0, noise=noise), LINEAR | {"fbp"}),
         (Fourier(torch.ones(8, 8), noise=noise), LINEAR | {"zero-filled"}),
         (Blur.gaussian(1.0), {"pinv", "wiener"}),  # no level: nothing to weigh by
     ]

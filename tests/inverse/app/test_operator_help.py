@@ -39,7 +39,8 @@ def measured(text: str, file: str) -> None:
     """A measurement by this operator in a file, as an instrument would have made it."""
     found = named(text, measured=True)
     shapes = {
-        "fourier": (1, 64, 64), "radon": (1, 32, 32), "transmission": (1, 32, 32), "classifier": (1, 28, 28),
+        "fan_beam": (1, 32, 32), "fourier": (1, 64, 64), "radon": (1, 32, 32), "transmission": (1, 32, 32),
+        "classifier": (1, 28, 28),
         "linear": (1, 28, 28), "noncartesian": (1, 64, 64), "phase_retrieval": (1, 28, 28),
     }  # fmt: skip
     shape = shapes.get(found.name, (3, 64, 80) if found.name == "blur" else (3, 32, 40))
