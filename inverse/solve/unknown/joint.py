@@ -13,6 +13,7 @@ from inverse.methods import METHODS, Sampler
 from inverse.quality.scale import ImplausibleScale
 from inverse.solution import Solution
 from inverse.solve.checks import check_pairs
+from inverse.solve.unknown.doubts import doubts
 from inverse.solve.unknown.family import Family, Make, family
 from inverse.solve.unknown.inference import FORMULA, NETWORK, Effort, UncertainParameters, infer
 from inverse.solve.unknown.ranges import ranges
@@ -56,18 +57,18 @@ def jointly(
         raise ValueError(f"first = {first}: expected 0 with unknown parameters, whose draws belong to one solve")
     if flag("antithetic", antithetic):
         check_pairs(n_samples)
-    known = METHODS.get(method) if isinstance(method, str) else method
-    if budget == "exact" or (known is not None and known.weighted):
-        raise ValueError(
-            f"method {method if known is None else known.name!r}, budget {budget!r}: they weight their samples, and "
-            "with unknown parameters each has its own operator: take a method without weights, such as 'mmps' or "
-            "'ep', or 'auto'"
-        )
-    effort = FORMULA if prior.has_log_prob else NETWORK
+    check_method(method, budget)
+    spent = effort(prior)
     found = [
-        _one(solver, replace(operators, row=b), y[b : b + 1], n_samples, seed, antithetic, number, effort, bar)
+        _one(solver, replace(operators, row=b), y[b : b + 1], n_samples, seed, antithetic, number, spent, bar)
         for b, number in enumerate(numbers)
     ]
+    unknown = {name: torch.cat([(one.unknown or {})[name] for one in found]) for name in spread}
+    doubted: dict[str, None] = {}
+    for b in range(len(found)):
+        doubted |= dict.fromkeys(doubts(spread, {name: draws[b] for name, draws in unknown.items()}))
+    for text in doubted:
+        warnings.warn(text, UncertainParameters, stacklevel=3)
     return replace(
         found[0],
         samples=torch.cat([one.samples for one in found]),
@@ -76,8 +77,24 @@ def jointly(
         nfe=round(sum(one.nfe for one in found) / len(found)),
         nvjp=round(sum(one.nvjp for one in found) / len(found)),
         numbers=torch.tensor(numbers, device=y.device),
-        unknown={name: torch.cat([(one.unknown or {})[name] for one in found]) for name in spread},
+        unknown=unknown,
     )
+
+
+def effort(prior: Prior) -> Effort:
+    """How much is spent on unknown parameters with a prior."""
+    return FORMULA if prior.has_log_prob else NETWORK
+
+
+def check_method(method: str | Sampler, budget: str | None) -> None:
+    """Refuse, by a ValueError, what weights its samples; arguments as `inverse.solve`."""
+    known = METHODS.get(method) if isinstance(method, str) else method
+    if budget == "exact" or (known is not None and known.weighted):
+        raise ValueError(
+            f"method {method if known is None else known.name!r}, budget {budget!r}: they weight their samples, and "
+            "with unknown parameters each has its own operator: take a method without weights, such as 'mmps' or "
+            "'ep', or 'auto'"
+        )
 
 
 def _one(
