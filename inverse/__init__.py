@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from inverse.quality.scale import ImplausibleScale
     from inverse.solution import Solution, UncalibratedSpread
     from inverse.solve import sample, solve
+    from inverse.solve.evidence import Comparison, Evidence, compare, log_evidence
     from inverse.solve.unknown import LogUniform, UncertainParameters, Uniform
     from inverse.types import NonFiniteState
     from inverse.weights import UnreliableWeights
@@ -32,6 +33,7 @@ else:
             "quality.scale": ["ImplausibleScale"],
             "solution": ["Solution", "UncalibratedSpread"],
             "solve": ["sample", "solve"],
+            "solve.evidence": ["Comparison", "Evidence", "compare", "log_evidence"],
             "solve.unknown": ["LogUniform", "UncertainParameters", "Uniform"],
             "types": ["NonFiniteState"],
             "weights": ["UnreliableWeights"],
@@ -44,7 +46,9 @@ __all__ = [
     "BatchResults",
     "Calibration",
     "CalibrationTest",
+    "Comparison",
     "Conformal",
+    "Evidence",
     "Examination",
     "ImplausibleScale",
     "LogUniform",
@@ -58,8 +62,10 @@ __all__ = [
     "Uniform",
     "UnreliableWeights",
     "calibrate",
+    "compare",
     "conformal",
     "examine",
+    "log_evidence",
     "plan",
     "sample",
     "solve",

@@ -45,7 +45,7 @@ APP = (  # inside `inverse.app`, likewise; files of one room may use each other
     {"arguments"},
     {"operator_values"},
     {"operator_text"},
-    {"photo_shape"},
+    {"photo_shape", "unknown_text"},
     {"operator_help", "photo", "series"},
     {"batching", "calibrating", "listings", "solving", "unconditional"},
     {"calibrate_command"},

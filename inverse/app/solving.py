@@ -16,7 +16,7 @@ from inverse.app.files.volume import Volume
 from inverse.app.options import SolveOptions
 from inverse.app.page import page_of, write_folder
 from inverse.app.photo import Problem, draw, finished, inferred, pictures_in, pose
-from inverse.app.unknown_text import words
+from inverse.app.unknown_text import OF_BLUR, words
 from inverse.examination import FEWEST_DRAWS, Examination, examine
 from inverse.methods import Sampler
 from inverse.plan import Decision, Plan, decide, span
@@ -126,6 +126,8 @@ def _solve_one(image: Path, out: Path, asked: SolveOptions, picture: Decoded | N
             write_folder(out, title, solution, problem.y, problem.truth, figures, kept, problem.dtype)
     for name, text in found.items():
         say(f"{name}: {text}", "bold")
+    if found.keys() & OF_BLUR.keys():
+        say("the interval of a blur is too narrow on photographs, which have a blur of their own: see docs/unknown.md")
     if problem.truth is not None:
         say(f"PSNR of the posterior mean: {psnr(solution.mean, problem.truth).item():.2f} dB")
     say(

@@ -245,7 +245,7 @@ def words(name: str, draws: Any) -> str:
     digits = max(2, min(6, 2 - _magnitude(high - low) + _magnitude(max(abs(low), abs(high)))))
     shown = [f"{value:.{digits}g}" for value in (middle, low, high)]
     more = f" ({255 * middle:.2g} of 255 levels)" if name == "sigma" else ""
-    return f"{shown[0]} {unit(name)}".rstrip() + f"{more}; with probability 90 % between {shown[1]} and {shown[2]}"
+    return f"{shown[0]} {unit(name)}".rstrip() + f"{more}; 90 % interval {shown[1]} to {shown[2]}"
 
 
 def _magnitude(value: float) -> int:

@@ -90,7 +90,7 @@ class Noise(Batched, ABC):
         """Where the density that `tilted` integrates is large, if there is a formula for it; None: it is searched."""
         return None
 
-    def replaced(self, **values: float) -> Self:
+    def replaced(self, **values: float | Tensor) -> Self:
         """This noise with other values of some of its `inferable` parameters.
 
         Raises: ValueError for other names, and as the constructor.
@@ -101,7 +101,7 @@ class Noise(Batched, ABC):
                 + (" or ".join(self.inferable) or "none; a noise of your own names its own in `inferable`")
             )
         kept = {name: getattr(self, name) for name in self.inferable if name not in values}
-        axes = max((self._event_ndims.get(name, 0) for name in kept), default=0)
+        axes = max((self._event_ndims.get(name, 0) for name in self.inferable), default=0)
         return type(self)(**kept, **values, **({"event_ndim": axes} if axes else {}))
 
     def encode(self, y: Tensor, clean: Tensor) -> Tensor:

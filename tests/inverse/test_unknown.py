@@ -227,6 +227,15 @@ def test_operators_with_parameters_of_each_measurement(prior, quick):
 
 
 @pytest.mark.filterwarnings("ignore::inverse.PoorFit")
+def test_auto_takes_no_method_that_weights_its_samples(quick):
+    """Of few values, "auto" is `pivot` elsewhere."""
+    prior = priors.Gaussian(torch.zeros(2), torch.eye(2), sde=priors.VPSDE())
+    operator = operators.LinearMap(torch.eye(2), noise=GaussianNoise(1.0))
+    found = inverse.solve(prior, operator, torch.zeros(1, 2), 2, progress=False, unknown={"sigma": (0.1, 1.0)})
+    assert found.method == "mmps"
+
+
+@pytest.mark.filterwarnings("ignore::inverse.PoorFit")
 def test_a_method_without_the_right_spread_warns(prior, quick):
     operator = operators.Identity(noise=GaussianNoise(0.1))
     y = operator.measure(prior.sample(1, seed=3), seed=0)

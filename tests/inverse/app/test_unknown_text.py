@@ -122,9 +122,9 @@ def test_a_picture_that_is_degraded_here_has_no_unknown_parameters():
 
 def test_a_posterior_in_words():
     draws = torch.linspace(1.4, 1.6, 1001)
-    assert words("width", draws) == "1.5 pixels; with probability 90 % between 1.41 and 1.59"
-    assert words("sigma", draws / 100).startswith("0.015 of the white of the picture (3.8 of 255 levels); with")
-    assert words("gain", draws).startswith("1.5; with")
+    assert words("width", draws) == "1.5 pixels; 90 % interval 1.41 to 1.59"
+    assert words("sigma", draws / 100).startswith("0.015 of the white of the picture (3.8 of 255 levels); 90 %")
+    assert words("gain", draws).startswith("1.5; 90 %")
 
 
 # whole runs ----------------------------------------------------------------------------------------------------------
