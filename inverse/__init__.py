@@ -8,14 +8,15 @@ if TYPE_CHECKING:
     from inverse.app.batch import BatchResults, solve_batch
     from inverse.app.calibration import Calibration, CalibrationTest, Conformal, calibrate, conformal
     from inverse.app.deepinv import to_deepinv
+    from inverse.app.evidence import Comparison, Evidence, compare, log_evidence
     from inverse.examination import Examination, examine
     from inverse.methods import METHODS, Method
     from inverse.plan import Plan, plan
     from inverse.quality import PoorFit
+    from inverse.quality.instrument import DoubtfulInstrument
     from inverse.quality.scale import ImplausibleScale
     from inverse.solution import Solution, UncalibratedSpread
     from inverse.solve import sample, solve
-    from inverse.solve.evidence import Comparison, Evidence, compare, log_evidence
     from inverse.solve.unknown import LogUniform, UncertainParameters, Uniform
     from inverse.types import NonFiniteState
     from inverse.weights import UnreliableWeights
@@ -26,14 +27,15 @@ else:
             "app.batch": ["BatchResults", "solve_batch"],
             "app.calibration": ["Calibration", "CalibrationTest", "Conformal", "calibrate", "conformal"],
             "app.deepinv": ["to_deepinv"],
+            "app.evidence": ["Comparison", "Evidence", "compare", "log_evidence"],
             "examination": ["Examination", "examine"],
             "methods": ["METHODS", "Method"],
             "plan": ["Plan", "plan"],
             "quality": ["PoorFit"],
+            "quality.instrument": ["DoubtfulInstrument"],
             "quality.scale": ["ImplausibleScale"],
             "solution": ["Solution", "UncalibratedSpread"],
             "solve": ["sample", "solve"],
-            "solve.evidence": ["Comparison", "Evidence", "compare", "log_evidence"],
             "solve.unknown": ["LogUniform", "UncertainParameters", "Uniform"],
             "types": ["NonFiniteState"],
             "weights": ["UnreliableWeights"],
@@ -48,6 +50,7 @@ __all__ = [
     "CalibrationTest",
     "Comparison",
     "Conformal",
+    "DoubtfulInstrument",
     "Evidence",
     "Examination",
     "ImplausibleScale",

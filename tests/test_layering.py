@@ -37,7 +37,7 @@ LEVELS = (  # inside `inverse`: a room imports from the levels above it in this 
 )
 APP = (  # inside `inverse.app`, likewise; files of one room may use each other
     {"files"},
-    {"deepinv", "devices", "figures", "kspace_checks", "noise_text", "options", "tables"},
+    {"deepinv", "devices", "evidence", "figures", "kspace_checks", "noise_text", "options", "tables"},
     {"batch", "fastmri"},
     {"calibration"},
     {"raw", "reconstruction", "scan_noise"},

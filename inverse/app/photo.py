@@ -22,6 +22,7 @@ from inverse.costs.evaluation import activations
 from inverse.methods import composition
 from inverse.plan import Decision, Plan
 from inverse.quality import PoorFit
+from inverse.quality.instrument import DoubtfulInstrument
 from inverse.solution import Solution
 from inverse.solve.unknown import Range
 from inverse.solve.unknown.family import Make
@@ -247,6 +248,8 @@ def draw(
         given = (problem.prior, *measured, n, chosen.method, chosen.n_steps, seed, chosen.rows)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PoorFit)  # the command line examines all samples at the end
+            if solution is not None:  # once
+                warnings.simplefilter("ignore", DoubtfulInstrument)
             more = solve_there(
                 *given, progress=progress, first=done, antithetic=chosen.antithetic,
                 numbers=[problem.number] if problem.number else None, unknown=problem.unknown,

@@ -22,6 +22,7 @@ from inverse.methods import Sampler
 from inverse.plan import Decision, Plan, decide, span
 from inverse.plan import plan as make_plan
 from inverse.quality import psnr
+from inverse.quality.instrument import doubtful
 from inverse.solution import Solution
 from inverse.solve.checks import computes_in
 from inverse.solve.unknown import check_method, doubts, effort
@@ -117,7 +118,8 @@ def _solve_one(image: Path, out: Path, asked: SolveOptions, picture: Decoded | N
         checked = _examined(solution, problem)
         cautions = checked.warnings[0]
         found = {name: words(name, draws[0]) for name, draws in (solution.unknown or {}).items()}
-        before = [*filter(None, [problem.caution]), *_doubts(solution, problem)]  # printed already
+        about = doubtful(problem.operator, problem.y)
+        before = [*filter(None, [problem.caution, *about]), *_doubts(solution, problem)]  # printed already
         kept = [*before, *cautions]
         figures = _figures(solution, problem, chosen, checked) | problem.facts | {"command": command}
         figures = found | figures | found  # first, and in place of what was not known

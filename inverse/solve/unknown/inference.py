@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from inverse.quality import PoorFit
+from inverse.quality.instrument import DoubtfulInstrument
 from inverse.quality.scale import ImplausibleScale
 from inverse.solution import Solution
 from inverse.solve.unknown.doubts import undetermined
@@ -78,6 +79,7 @@ def infer(
             with warnings.catch_warnings():  # the samples of a wrong theta need not explain y
                 warnings.simplefilter("ignore", PoorFit)
                 warnings.simplefilter("ignore", ImplausibleScale)
+                warnings.simplefilter("ignore", DoubtfulInstrument)
                 solution = draw(family.at(u), drawn, effort.samples)
             drawn += effort.samples
             found.append(_gradient(family, u, y, solution))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from inverse.methods import Sampler
 from inverse.quality import PoorFit
+from inverse.quality.instrument import DoubtfulInstrument
 from inverse.quality.scale import ImplausibleScale
 from inverse.solution import Solution, UncalibratedSpread
 from inverse.solve import solve
@@ -222,6 +223,7 @@ def _solved(problem: _Problem, scale: float, first: int, n: int, solver: Solve) 
     with warnings.catch_warnings():  # at a level, or for a wrong candidate, samples need not explain y
         warnings.simplefilter("ignore", PoorFit)
         warnings.simplefilter("ignore", ImplausibleScale)
+        warnings.simplefilter("ignore", DoubtfulInstrument)
         return solver(
             problem.prior, problem.at(scale), problem.y, n_samples=n, first=first, numbers=[problem.number],
             antithetic=True,
