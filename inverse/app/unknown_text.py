@@ -136,7 +136,9 @@ def _range(name: str, text: str, operator: str) -> Range | tuple[float, float]:
     found = RANGE.fullmatch(text)
     if text and found is None:
         raise ValueError(f"--unknown {name}={text}: expected a range {name}=LOW:HIGH, such as {_example(name)}")
-    if found is None and (known is None or (name in OF_BLUR and not operator.startswith("blur"))):
+    if found is None and name in OF_BLUR and not operator.startswith("blur"):
+        raise ValueError(f"--unknown {name}: {known.what if known else name} belongs to --operator blur, written so")
+    if found is None and known is None:
         raise ValueError(f"--unknown {name}: it has no default range; give {name}=LOW:HIGH")
     low, high = (float(v) for v in found.groups()) if found else (known.low, known.high) if known else (0.0, 1.0)
     if not low < high:

@@ -42,6 +42,18 @@ def test_the_evidence_of_a_gaussian_prior_is_that_of_the_closed_form(d, n_sample
     assert abs(float(found.value - exact(prior, operator, y))) < 3.5 * float(found.std)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("d", "most"), [(8, 0.5), (80, 0.9)])
+def test_errors_in_nats(d, most):
+    """The figures of docs/unknown.md."""
+    errors = []
+    for seed in range(6):
+        prior, operator, y = posed(d, d // 2, 100 + seed)
+        found = log_evidence(prior, operator, y, 64, 16, "mmps", seed=seed)
+        errors.append(float(found.value - exact(prior, operator, y)))
+    assert math.sqrt(sum(e**2 for e in errors) / len(errors)) < most
+
+
 def test_standard_errors_are_those_of_repetitions():
     prior, operator, y = posed(4, 3)
     found = [log_evidence(prior, operator, y, 8, 4, "mmps", 5, seed=seed) for seed in range(8)]
