@@ -158,8 +158,8 @@ def compare(
 ) -> Comparison:
     """Which prior and operator explain a measurement best: log p(y) of each, by `log_evidence`.
 
-    Arguments: prior, operator: candidates by name, such as {"sharp": ..., "blurred": ...}, or one for all candidates;
-    the others as `log_evidence`. The candidates are all pairs.
+    Arguments: prior, operator: candidates by name, such as {"sharp": ..., "blurred": ...}, or one for all candidates; y
+    (B, *M); the others as `log_evidence`. The candidates are all pairs.
     Returns: `Comparison`.
     Warns, raises: as `log_evidence`.
     """
