@@ -8,12 +8,14 @@ if TYPE_CHECKING:
     from inverse.app.batch import BatchResults, solve_batch
     from inverse.app.calibration import Calibration, CalibrationTest, Conformal, calibrate, conformal
     from inverse.app.deepinv import to_deepinv
+    from inverse.app.evidence import Comparison, Evidence, compare, log_evidence
     from inverse.app.learning import learn_gaussian, learn_prior
     from inverse.app.mean import PosteriorMean, posterior_mean
     from inverse.examination import Examination, examine
     from inverse.methods import METHODS, Method
     from inverse.plan import Plan, plan
     from inverse.quality import PoorFit
+    from inverse.quality.instrument import DoubtfulInstrument
     from inverse.quality.scale import ImplausibleScale
     from inverse.solution import Solution, UncalibratedSpread
     from inverse.solve import sample, solve
@@ -27,12 +29,14 @@ else:
             "app.batch": ["BatchResults", "solve_batch"],
             "app.calibration": ["Calibration", "CalibrationTest", "Conformal", "calibrate", "conformal"],
             "app.deepinv": ["to_deepinv"],
+            "app.evidence": ["Comparison", "Evidence", "compare", "log_evidence"],
             "app.learning": ["learn_gaussian", "learn_prior"],
             "app.mean": ["PosteriorMean", "posterior_mean"],
             "examination": ["Examination", "examine"],
             "methods": ["METHODS", "Method"],
             "plan": ["Plan", "plan"],
             "quality": ["PoorFit"],
+            "quality.instrument": ["DoubtfulInstrument"],
             "quality.scale": ["ImplausibleScale"],
             "solution": ["Solution", "UncalibratedSpread"],
             "solve": ["sample", "solve"],
@@ -48,7 +52,10 @@ __all__ = [
     "BatchResults",
     "Calibration",
     "CalibrationTest",
+    "Comparison",
     "Conformal",
+    "DoubtfulInstrument",
+    "Evidence",
     "Examination",
     "ImplausibleScale",
     "LogUniform",
@@ -63,10 +70,12 @@ __all__ = [
     "Uniform",
     "UnreliableWeights",
     "calibrate",
+    "compare",
     "conformal",
     "examine",
     "learn_gaussian",
     "learn_prior",
+    "log_evidence",
     "plan",
     "posterior_mean",
     "sample",

@@ -37,7 +37,7 @@ LEVELS = (  # inside `inverse`: a room imports from the levels above it in this 
 )
 APP = (  # inside `inverse.app`, likewise; files of one room may use each other
     {"files"},
-    {"deepinv", "devices", "figures", "kspace_checks", "mean", "noise_text", "options", "tables"},
+    {"deepinv", "devices", "evidence", "figures", "kspace_checks", "mean", "noise_text", "options", "tables"},
     {"batch", "fastmri"},
     {"calibration", "learning"},
     {"raw", "reconstruction", "scan_noise"},
@@ -45,7 +45,7 @@ APP = (  # inside `inverse.app`, likewise; files of one room may use each other
     {"arguments"},
     {"operator_values"},
     {"operator_text"},
-    {"photo_shape"},
+    {"photo_shape", "unknown_text"},
     {"operator_help", "photo", "series"},
     {"batching", "calibrating", "listings", "solving", "unconditional"},
     {"calibrate_command"},

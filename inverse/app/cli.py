@@ -19,8 +19,11 @@ from inverse.app.options import (
     RangeOption,
     SeedOption,
     SigmaOption,
+    SizeOption,
     SolveOptions,
+    SomePriorOption,
     StepsOption,
+    UnknownOption,
     WindowOption,
 )
 from priors.terminal import explained, say
@@ -78,9 +81,8 @@ def solve(
         ),
     ],
     sigma: SigmaOption = None,
-    prior: Annotated[
-        str | None, typer.Option("--prior", help="as for the other commands; default: chosen by the picture's size")
-    ] = None,
+    unknown: UnknownOption = None,
+    prior: SomePriorOption = None,
     config: ConfigOption = None,
     samples: int = 4,
     method: str = "auto",
@@ -91,10 +93,7 @@ def solve(
     out: OutOption = Path("solution"),
     measured: Annotated[bool, typer.Option(help="the file is the measurement y, not an image to degrade")] = False,
     resize: Annotated[bool, typer.Option(help="resize the image to the prior's size")] = False,
-    size: Annotated[
-        str | None,
-        typer.Option(help="HEIGHTxWIDTH or CHANNELSxHEIGHTxWIDTH of the image, if y does not determine it"),
-    ] = None,
+    size: SizeOption = None,
     tile: Annotated[
         int | None, typer.Option(help="tile size in pixels, to save memory; default: no tiles if --memory is enough")
     ] = None,
@@ -120,7 +119,7 @@ def solve(
             operator=operator, sigma=sigma, prior=prior, config=config, samples=samples, method=method, budget=budget,
             steps=steps, antithetic=antithetic, seed=seed, measured=measured, resize=resize, size=size, tile=tile,
             memory=memory, device=device, precision=precision, dry=dry, why=why, overwrite=overwrite,
-            range=range_, window=window,
+            range=range_, window=window, unknown=tuple(unknown or ()),
         ),
     )  # fmt: skip
 
@@ -136,9 +135,7 @@ def batch(
     ],
     operator: Annotated[str, typer.Option(help="as for `inverse solve --measured`; without what the file has")],
     out: Annotated[Path, typer.Option("--out", help="results, RESULTS.h5; parts are in RESULTS.parts beside it")],
-    prior: Annotated[
-        str | None, typer.Option("--prior", help="as for the other commands; default: chosen by the picture's size")
-    ] = None,
+    prior: SomePriorOption = None,
     config: ConfigOption = None,
     sigma: Annotated[
         str | None,
@@ -150,10 +147,7 @@ def batch(
     steps: StepsOption = None,
     antithetic: AntitheticOption = False,
     seed: SeedOption = 0,
-    size: Annotated[
-        str | None,
-        typer.Option(help="HEIGHTxWIDTH or CHANNELSxHEIGHTxWIDTH of the image, if y does not determine it"),
-    ] = None,
+    size: SizeOption = None,
     precision: PrecisionOption = "float32",
     keep_samples: Annotated[
         bool, typer.Option("--keep-samples", help="store all samples, not only statistics")

@@ -1,8 +1,24 @@
-"""Noise that is not Gaussian, from the text of a command line."""
+"""The noise of a command line: a number, estimated, or a noise that is not Gaussian."""
 
+import math
 from collections.abc import Callable
+from pathlib import Path
 
-from operators import Noise, PoissonGaussianNoise, PoissonNoise, RicianNoise, SpeckleNoise
+from torch import Tensor
+
+from operators import (
+    Noise,
+    Operator,
+    PoissonGaussianNoise,
+    PoissonNoise,
+    RicianNoise,
+    SpeckleNoise,
+    estimate_sigma,
+)
+from operators.estimation import rounding_level
+from priors.rounding import Rounding, rounding
+
+AT_FLOOR = 1.1  # times the rounding of JPEG: an estimate below this is reported as rounding alone
 
 NOISES: dict[str, tuple[Callable[..., Noise], str]] = {  # name -> class and its numbers
     "poisson": (PoissonNoise, "PEAK"),
@@ -35,3 +51,35 @@ def read_noise(text: str) -> Noise:
 
 def _example(numbers: str) -> str:
     return ",".join({"PEAK": "100", "SIGMA": "0.05", "LOOKS": "4"}[number] for number in numbers.split(","))
+
+
+def estimated_level(path: Path, y: Tensor, operator: Operator, read: bool = False) -> tuple[float, str]:
+    """Sigma by `operators.estimate_sigma`, at least the rounding error of the file; and a description of its source.
+
+    JPEG removes the fine detail that the estimate is based on, so its rounding error is added to the estimate.
+    """
+    file = Rounding(0.0, "its values") if read or path.suffix.lower() == ".npy" else rounding(path)
+    floor = file.level or rounding_level(y).item()
+    found = estimate_sigma(y, operator, 0.0 if file.hides else floor).item()
+    found = math.hypot(found, floor) if file.hides else found
+    if not found > 0:
+        raise ValueError(f"{path}: neither noise nor rounding was found: give --sigma a number, in units of y")
+    at_floor = found <= floor * (AT_FLOOR if file.hides else 1 + 1e-6)  # y is in single precision
+    how = f"the rounding of {file.text}" if at_floor else "estimated from smooth regions of the measurement"
+    how += f" and the rounding of {file.text}" if file.hides and not at_floor else ""
+    return float(f"{found:.4g}"), how
+
+
+def level_of(sigma: str | float) -> float:
+    """The standard deviation of a text.
+
+    Raises: ValueError for what is no number.
+    """
+    try:
+        return float(sigma)
+    except ValueError:
+        raise ValueError(
+            f"sigma = {sigma!r}: expected a number in units of y, auto with --measured, or one of "
+            + ", ".join(f"{name}:{numbers}" for name, (_, numbers) in NOISES.items())
+            + "; to infer it pass --unknown sigma, with a range as in --unknown sigma=0.005:0.1"
+        ) from None

@@ -22,6 +22,7 @@ from operators import GaussianNoise, Operator
 SHORT = {  # (name, short key): the constructor and its argument
     ("masking", "box"): ("box", "size"),
     ("blur", "sigma"): ("gaussian", "sigma_px"),
+    ("blur", "width"): ("gaussian", "sigma_px"),
     ("blur", "motion"): ("motion", "size"),
 }
 NUMBERS = {"int", "float", "bool", "tuple", "None"}  # annotations of arguments that take no string
@@ -29,6 +30,7 @@ PATHS = ("file", "path")  # keys whose value is a file name, taken literally
 GIVEN = ("event_shape", "noise")  # set by the picture and by --sigma, not in the text
 COMPUTATIONAL = {"event_ndim", "boundary", "truncate", "nodes", "rounding", "softness", "channels"}  # keep defaults
 WRITABLE = (bool, int, float, str, tuple)  # defaults that can be written in --operator
+UNKNOWN = ("?", "auto", "unknown")  # values that people try in place of a number
 BLUR = 1.5  # pixels: default width of a Gaussian blur
 KINDS = (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)
 
@@ -239,7 +241,10 @@ def _incomplete(text: str, forms: dict[str, Callable[..., Any]], values: Iterabl
     listed = ", or ".join(f"{form} lacks {' and '.join(_lacking(f, values, measured))}" for form, f in forms.items())
     why = "with --measured, arguments that describe the instrument have no default; " if measured else ""
     head = next(iter(forms)).partition(".")[0]
-    return ValueError(f"operator {text!r} lacks arguments: {listed}; {why}for examples, run inverse operators {head}")
+    other = "; or infer it: --unknown width, radius, or length,angle" if measured and head == "blur" else ""
+    return ValueError(
+        f"operator {text!r} lacks arguments: {listed}; {why}for examples, run inverse operators {head}{other}"
+    )
 
 
 def _check_keys(found: Named, choices: dict[str, Callable[..., Any]], pairs: dict[str, str]) -> None:
@@ -260,7 +265,12 @@ def _check_keys(found: Named, choices: dict[str, Callable[..., Any]], pairs: dic
             isinstance(value, str)
             and set(re.findall(r"\w+", inspect.formatannotation(known[key].annotation))) <= NUMBERS
         ):
-            raise ValueError(f"operator {found.text!r}: {key}={value}: expected a number, such as masking:keep=0.3")
+            asked = ""
+            if value in UNKNOWN or re.fullmatch(r"[-+.\de]+(:|\.\.)[-+.\de]+", value):
+                asked = f"; for what you do not know, omit {key} and pass --unknown, such as --unknown width=0.5:4"
+            raise ValueError(
+                f"operator {found.text!r}: {key}={value}: expected a number, such as masking:keep=0.3{asked}"
+            )
 
 
 def _is_file(found: Named, key: str) -> bool:

@@ -39,6 +39,22 @@ SigmaOption = Annotated[
         "speckle:LOOKS; default: estimated (auto) with --measured, otherwise .05"
     ),
 ]
+UnknownOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--unknown",
+        metavar="NAME[=LOW:HIGH]",
+        help="with --measured, infer a parameter: sigma, peak or looks of the noise; width, radius, or length and "
+        "angle of --operator blur; another number of the operator, with LOW:HIGH. Several: separate by commas",
+    ),
+]
+SomePriorOption = Annotated[
+    str | None, typer.Option("--prior", help="as for the other commands; default: chosen by the picture's size")
+]
+SizeOption = Annotated[
+    str | None,
+    typer.Option(help="HEIGHTxWIDTH or CHANNELSxHEIGHTxWIDTH of the image, if y does not determine it"),
+]
 RangeOption = Annotated[
     tuple[float, float] | None,
     typer.Option("--range", metavar="LOW HIGH", help="black and white of NIfTI, FITS, DICOM or TIFF, in its units"),
@@ -86,6 +102,7 @@ class SolveOptions(ProblemOptions):
     why: bool
     range: tuple[float, float] | None = None
     window: str | None = None
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

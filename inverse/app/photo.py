@@ -3,7 +3,7 @@
 import hashlib
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,24 +14,25 @@ from torch import Tensor
 import priors
 from inverse.app.arguments import as_event, measured_picture, read_measurement
 from inverse.app.devices import solve_there
-from inverse.app.noise_text import NOISES, is_noise, read_noise
+from inverse.app.noise_text import estimated_level, is_noise, level_of, read_noise
 from inverse.app.operator_text import named
 from inverse.app.photo_shape import check_shape, prior_for, shape_behind
+from inverse.app.unknown_text import unknowns
 from inverse.costs.evaluation import activations
 from inverse.methods import composition
 from inverse.plan import Decision, Plan
 from inverse.quality import PoorFit
+from inverse.quality.instrument import DoubtfulInstrument
 from inverse.solution import Solution
-from operators import Masking, Operator, estimate_sigma
-from operators.estimation import rounding_level
+from inverse.solve.unknown import Range
+from inverse.solve.unknown.family import Make
+from operators import Masking, Operator
 from priors import Prior, ScorePrior, Tiled
 from priors.decoding import Decoded, decode
-from priors.rounding import Rounding, rounding
 from priors.terminal import printable
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".jp2", ".avif")
 SIGMA, TILE = 0.05, 512  # default noise level for a picture that is degraded here; tile size in pixels
-AT_FLOOR = 1.1  # times the rounding of JPEG: an estimate below this is reported as rounding alone
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,9 @@ class Problem:
     Attributes: prior; operator; y (1, *M); truth (1, *E), or None for an existing measurement; sigma; facts:
     descriptions of picture, prior, operator, sigma and tiles for the user; identity: what the samples depend on besides
     the tensors of prior and operator, y and sigma; dtype: of the picture's file, such as "uint16"; caution: if the
-    operator was drawn at random; number: of the measurement among others, such as that of a slice.
+    operator was drawn at random; number: of the measurement among others, such as that of a slice;
+    unknown: ranges of the parameters that are not known, of which ``make`` is the operator (``operator`` is that in the
+    middle of the ranges).
     """
 
     prior: Prior
@@ -54,6 +57,8 @@ class Problem:
     dtype: str = "uint8"
     caution: str = ""
     number: int = 0
+    unknown: dict[str, Range] | None = None
+    make: Make | None = None
 
     def key(self, chosen: Plan | Decision, seed: int) -> str:
         """A key of the problem: a hash of all that its samples depend on, except their number."""
@@ -96,6 +101,7 @@ def pose(
     device: str | None = None,
     picture: Decoded | None = None,
     number: int = 0,
+    unknown: Sequence[str] = (),
 ) -> Problem:
     """The problem of a command line. Choices made here are described in `Problem.facts`.
 
@@ -106,7 +112,7 @@ def pose(
     size; tile: tile size in pixels, None for no tiles if ``memory`` (bytes) suffices; size: of the image, HEIGHTxWIDTH
     or CHANNELSxHEIGHTxWIDTH, None if operator or prior determine it; device: of the prior, everything else is on the
     CPU; picture: the file's content, if it was read before; number: of the measurement among others, which have noise
-    of their own.
+    of their own; unknown: texts of --unknown (see `inverse.app.unknown_text.unknowns`).
     Raises: FileNotFoundError; ValueError for input that cannot be read, is inconsistent, or does not allow an estimate.
     """
     if not measured and path.suffix.lower() == ".npy":
@@ -116,7 +122,8 @@ def pose(
         raise ValueError(
             f"{what} requires --measured: without it the measurement is simulated, and --sigma takes a number"
         )
-    stated = named(operator, measured)
+    inferred = unknowns(unknown, operator, sigma, measured) if unknown else None
+    stated = inferred.stated if inferred else named(operator, measured)
     read = picture is not None
     picture = picture or (None if path.suffix.lower() == ".npy" else decode(path).opaque())
     given = _given(path, picture, measured or read)
@@ -132,18 +139,22 @@ def pose(
     p = p or priors.load(name, config=config, device=device)
     if not resize and p.least_size is not None:  # the prior serves any size
         p = p.resized((p.event_shape[0], *shape[1:]))
-    estimated, other = measured and sigma in (None, "auto"), is_noise(sigma)
-    level = 1.0 if estimated or other else _number(SIGMA if sigma is None else sigma)
+    free = inferred.noise if inferred else None  # a noise with unknown parameters
+    other = free or (read_noise(sigma) if sigma and is_noise(sigma) else None)
+    estimated = measured and sigma in (None, "auto") and free is None
+    level = 1.0 if estimated or other else level_of(SIGMA if sigma is None else sigma)
     op = stated.build(level, p.event_shape)
-    op = op.with_noise(read_noise(sigma)) if other and sigma else op
+    op = op.with_noise(other) if other else op
     if measured:
         check_shape(path, given, op, p.event_shape)
         op.validate_y(given, tuple(p.event_shape))
     how = "as requested" if sigma else "the default for a simulated measurement: set it by --sigma"
-    if "gaussian" not in op.noise.capabilities:
+    if free:
+        level, how = 0.0, f"inferred, with {type(free).__name__}"
+    elif "gaussian" not in op.noise.capabilities:
         level, how = 0.0, f"none: the noise is {op.noise!r}"
     elif estimated:
-        level, how = _estimated(path, given, op, read)
+        level, how = estimated_level(path, given, op, read)
         op = stated.build(level, p.event_shape)
     truth = None if measured or picture is None else as_event(picture, p.event_shape, resize)
     y = given if truth is None else op.measure(truth, seed=seed + number)
@@ -153,15 +164,31 @@ def pose(
         "picture": "; ".join([_described(file, given, p.event_shape, measured), *notes]),
         "prior": f"{name}, {why}; pictures of {' x '.join(map(str, p.event_shape[1:]))} pixels",
         "operator": f"{operator}: {stated.used()}; {_numbers(op, y)}",
-        "sigma": f"{level:.4g}, {how}",
+        "sigma": how if free else f"{level:.4g}, {how}",
         "tiles": tiles,
     }
+    if inferred:
+        facts["inferred"] = "; ".join(inferred.texts())
     facts = {name: printable(text) for name, text in facts.items()}
     identity = (name, config, tuple(p.event_shape), stated.identity, p.tile if isinstance(p, Tiled) else None)
     identity += (number,) if number else ()
     identity += (repr(op.noise),) if other else ()
     dtype = "uint8" if picture is None else picture.values.dtype.name
-    return Problem(p, op, y, truth, level, facts, identity, dtype, stated.caution if measured else "", number)
+    caution = stated.caution if measured else ""
+    posed = Problem(p, op, y, truth, level, facts, identity, dtype, caution, number)
+    if inferred is None:
+        return posed
+    make = inferred.operator(stated, op.noise, tuple(p.event_shape))
+    identity = (*identity, tuple(inferred.ranges.items()))
+    return replace(posed, identity=identity, unknown=inferred.ranges, make=make)
+
+
+def inferred(problem: Problem, solution: Solution) -> Problem:
+    """The problem with the operator at the medians of the unknown parameters; itself if there are none."""
+    if problem.make is None or solution.unknown is None:
+        return problem
+    medians = {name: float(draws[0].double().median()) for name, draws in solution.unknown.items()}
+    return replace(problem, operator=problem.make(**medians), sigma=medians.get("sigma", problem.sigma))
 
 
 def _numbers(operator: Operator, y: Tensor) -> str:
@@ -213,54 +240,32 @@ def draw(
     solution = finished(problem, chosen, seed, path)
     while (done := 0 if solution is None else solution.samples.shape[1]) < chosen.n_samples:
         n = chosen.n_samples - done
-        if not chosen.method.weighted:
+        if problem.unknown:  # their draws belong to one solve
+            n, done = chosen.n_samples, 0
+        elif not chosen.method.weighted:
             n = min(n, max(2, chosen.rows - chosen.rows % 2) if chosen.antithetic else chosen.rows)
-        given = (problem.prior, problem.operator, problem.y, n, chosen.method, chosen.n_steps, seed, chosen.rows)
+        measured = (problem.make or problem.operator, problem.y)
+        given = (problem.prior, *measured, n, chosen.method, chosen.n_steps, seed, chosen.rows)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PoorFit)  # the command line examines all samples at the end
+            if solution is not None:  # once
+                warnings.simplefilter("ignore", DoubtfulInstrument)
             more = solve_there(
                 *given, progress=progress, first=done, antithetic=chosen.antithetic,
-                numbers=[problem.number] if problem.number else None,
+                numbers=[problem.number] if problem.number else None, unknown=problem.unknown,
             )  # fmt: skip
         more = replace(more, reason=chosen.reason)
-        solution = more if solution is None else solution.followed_by(more)
+        solution = more if solution is None or problem.unknown else solution.followed_by(more)
         held = {"y": problem.y, "mean": solution.mean}
         if solution.samples.shape[1] > 1:
             held["std"] = solution.std
         if problem.truth is not None:
             held["truth"] = problem.truth
-        told = {**problem.facts, "sigma_y": problem.sigma, "key": problem.key(chosen, seed)}
+        told = {**problem.facts, "sigma_y": inferred(problem, solution).sigma, "key": problem.key(chosen, seed)}
         solution.save(path, {**held, **told, **(facts or {})})
         on_samples(solution.samples.shape[1])
     assert solution is not None
     return solution
-
-
-def _estimated(path: Path, y: Tensor, operator: Operator, read: bool = False) -> tuple[float, str]:
-    """Sigma by `operators.estimate_sigma`, at least the rounding error of the file; and a description of its source.
-
-    JPEG removes the fine detail that the estimate is based on, so its rounding error is added to the estimate.
-    """
-    file = Rounding(0.0, "its values") if read or path.suffix.lower() == ".npy" else rounding(path)
-    floor = file.level or rounding_level(y).item()
-    found = estimate_sigma(y, operator, 0.0 if file.hides else floor).item()
-    found = math.hypot(found, floor) if file.hides else found
-    if not found > 0:
-        raise ValueError(f"{path}: neither noise nor rounding was found: give --sigma a number, in units of y")
-    at_floor = found <= floor * (AT_FLOOR if file.hides else 1 + 1e-6)  # y is in single precision
-    how = f"the rounding of {file.text}" if at_floor else "estimated from smooth regions of the measurement"
-    how += f" and the rounding of {file.text}" if file.hides and not at_floor else ""
-    return float(f"{found:.4g}"), how
-
-
-def _number(sigma: str | float) -> float:
-    try:
-        return float(sigma)
-    except ValueError:
-        raise ValueError(
-            f"sigma = {sigma!r}: expected a number in units of y, auto with --measured, or one of "
-            + ", ".join(f"{name}:{numbers}" for name, (_, numbers) in NOISES.items())
-        ) from None
 
 
 def _described(name: str, given: Tensor, event_shape: tuple[int, ...], measured: bool) -> str:

@@ -11,6 +11,7 @@ from inverse.app.devices import solve_there
 from inverse.app.fastmri import Problem
 from inverse.auto import VARIANTS
 from inverse.quality import PoorFit
+from inverse.quality.instrument import DoubtfulInstrument
 from inverse.quality.scale import ImplausibleScale
 from operators import GaussianNoise
 from operators.kspace import radius
@@ -56,7 +57,7 @@ def with_errors(problem: Problem, prior: Prior, seed: int = 0, number: int = 0) 
     for k in range(MOST_PILOTS):
         posed = _with_variances(problem, v, band, given)
         with warnings.catch_warnings():
-            for known in (PoorFit, ImplausibleScale):  # only relevant for the final solve
+            for known in (PoorFit, ImplausibleScale, DoubtfulInstrument):  # only relevant for the final solve
                 warnings.simplefilter("ignore", known)
             pilot = solve_there(
                 prior, posed.operator, posed.y, PILOT_SAMPLES, PILOT, PILOT.n_steps, seed + k, progress=False,

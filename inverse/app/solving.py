@@ -15,16 +15,21 @@ from inverse.app.figures import drawing
 from inverse.app.files.volume import Volume
 from inverse.app.options import SolveOptions
 from inverse.app.page import page_of, write_folder
-from inverse.app.photo import Problem, draw, finished, pictures_in, pose
+from inverse.app.photo import Problem, draw, finished, inferred, pictures_in, pose
+from inverse.app.unknown_text import OF_BLUR, words
 from inverse.examination import FEWEST_DRAWS, Examination, examine
 from inverse.methods import Sampler
 from inverse.plan import Decision, Plan, decide, span
 from inverse.plan import plan as make_plan
 from inverse.quality import psnr
+from inverse.quality.instrument import doubtful
 from inverse.solution import Solution
 from inverse.solve.checks import computes_in
+from inverse.solve.unknown import check_method, doubts, effort
 from priors.decoded import Decoded
 from priors.terminal import console, explained, printable, say
+
+NODES = (10, 32)  # values of unknown parameters that are tried, in general
 
 
 def solve(image: Path, out: Path, asked: SolveOptions) -> None:
@@ -77,19 +82,22 @@ def _solve_one(image: Path, out: Path, asked: SolveOptions, picture: Decoded | N
     with explained():
         problem = pose(
             image, asked.operator, asked.sigma, asked.prior, asked.config, asked.seed, asked.measured, asked.resize,
-            asked.tile, asked.memory * 1e9, asked.size, asked.device, picture, number,
+            asked.tile, asked.memory * 1e9, asked.size, asked.device, picture, number, asked.unknown,
         )  # fmt: skip
         if picture is not None:
             series.check_field(problem.operator, image)
         posed = (problem.prior, *moved(problem.prior.device, problem.operator, problem.y))
         given = (*posed, asked.samples, asked.method, asked.steps, asked.seed, None, asked.budget)
         decided = decide(*given, asked.antithetic)
+        if problem.unknown:
+            check_method(decided.method, asked.budget)
         problem = _computing(problem, decided.method, asked.precision)
         given = (problem.prior, *given[1:])
         if asked.overwrite and not asked.dry:
             file.unlink(missing_ok=True)
         held = None if asked.overwrite else finished(problem, decided, asked.seed, file)
     done = 0 if held is None else held.samples.shape[1]
+    done *= not problem.unknown or done >= asked.samples  # samples of unknown parameters are drawn in one solve
     why = {"why": decided.details} if asked.why and decided.details else {}
     _show(problem.facts | {"method": _method(decided)} | why)  # before the plan, which takes a moment
     if done >= asked.samples and page_of(out, file):
@@ -97,7 +105,7 @@ def _solve_one(image: Path, out: Path, asked: SolveOptions, picture: Decoded | N
         return
     with explained():
         chosen = make_plan(*given, asked.antithetic)
-    _show(_told(chosen, done, out))
+    _show(_told(chosen, done, out) | _inferring(problem, chosen))
     if asked.dry:
         return
     with explained():
@@ -106,18 +114,27 @@ def _solve_one(image: Path, out: Path, asked: SolveOptions, picture: Decoded | N
             problem, chosen, asked.seed, file, {"command": command}, console.is_terminal,
             on_samples=lambda n: say(f"{n} of {asked.samples} samples in {file}"),
         )  # fmt: skip
+        problem = inferred(problem, solution)
         checked = _examined(solution, problem)
         cautions = checked.warnings[0]
-        kept = [*filter(None, [problem.caution]), *cautions]  # the first was printed before
+        found = {name: words(name, draws[0]) for name, draws in (solution.unknown or {}).items()}
+        about = doubtful(problem.operator, problem.y)
+        before = [*filter(None, [problem.caution, *about]), *_doubts(solution, problem)]  # printed already
+        kept = [*before, *cautions]
         figures = _figures(solution, problem, chosen, checked) | problem.facts | {"command": command}
+        figures = found | figures | found  # first, and in place of what was not known
         with drawing(out):
             title = printable(f"{picture.name if picture else image.name}: {asked.operator}")
             write_folder(out, title, solution, problem.y, problem.truth, figures, kept, problem.dtype)
+    for name, text in found.items():
+        say(f"{name}: {text}", "bold")
+    if found.keys() & OF_BLUR.keys():
+        say("the interval of a blur is too narrow on photographs, which have a blur of their own: see docs/unknown.md")
     if problem.truth is not None:
         say(f"PSNR of the posterior mean: {psnr(solution.mean, problem.truth).item():.2f} dB")
     say(
         f"{solution.nfe} evaluations + {solution.nvjp} backward passes per sample, {span(solution.seconds)} "
-        f"(estimated: {span(chosen.seconds)}); see {out / 'index.html'}"
+        f"(estimated: {_time(problem, chosen)}); see {out / 'index.html'}"
     )
     say(f"method: {solution.cite()}")
     for text in cautions:
@@ -151,6 +168,28 @@ def _told(chosen: Plan, done: int, out: Path) -> dict[str, str]:
     }
 
 
+def _time(problem: Problem, chosen: Plan, left: float = 1.0) -> str:
+    """The predicted time of all samples, or of a share of them; with unknown parameters an interval."""
+    if problem.unknown is None:
+        return span(chosen.seconds * left)
+    each = chosen.seconds / chosen.n_samples
+    few, many = (each * (n * effort(problem.prior).samples + chosen.n_samples) for n in NODES)
+    return f"{span(few)} to {span(many)}"
+
+
+def _inferring(problem: Problem, chosen: Plan) -> dict[str, str]:
+    if problem.unknown is None:
+        return {}
+    names, each = ", ".join(problem.unknown), effort(problem.prior).samples
+    before = f"{NODES[0]} to {NODES[1]} values of {names}, with {each} samples for each, come first"
+    return {"time": f"about {_time(problem, chosen)}: {before}"}
+
+
+def _doubts(solution: Solution, problem: Problem) -> list[str]:
+    draws = {name: each[0] for name, each in (solution.unknown or {}).items()}
+    return doubts(problem.unknown, draws) if problem.unknown else []
+
+
 def _method(chosen: Plan | Decision) -> str:
     steps = f"{chosen.method.name}, {chosen.n_steps} steps"
     return f"{steps}; chosen: {chosen.reason}" if chosen.reason else f"{steps}, as requested"
@@ -169,7 +208,7 @@ def _figures(solution: Solution, problem: Problem, chosen: Plan, checked: Examin
         found["standard deviation"] = f"{solution.std.mean().item():.4f} per pixel, on average"
     return found | {
         "cost per sample": f"{solution.nfe} evaluations of the prior, {solution.nvjp} backward passes",
-        "time": f"{span(solution.seconds)} for all samples; estimated before: {span(chosen.seconds)}",
+        "time": f"{span(solution.seconds)} for all samples; estimated before: {_time(problem, chosen)}",
         "method": _method(chosen),
         "paper": solution.cite(),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ class Noise(Batched, ABC):
 
     noiseless: bool = False  # y equals clean, so there is no density
     least: float = -math.inf  # the smallest clean value that this noise can have
+    inferable: tuple[str, ...] = ()  # positive arguments of the constructor that `solve(unknown=...)` can infer
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -88,6 +89,20 @@ class Noise(Batched, ABC):
     def center(self, y: Tensor, mean: Tensor, variance: Tensor) -> Center | None:
         """Where the density that `tilted` integrates is large, if there is a formula for it; None: it is searched."""
         return None
+
+    def replaced(self, **values: float | Tensor) -> Self:
+        """This noise with other values of some of its `inferable` parameters.
+
+        Raises: ValueError for other names, and as the constructor.
+        """
+        if foreign := sorted(values.keys() - set(self.inferable)):
+            raise ValueError(
+                f"{type(self).__name__} has no parameter {foreign[0]!r} that can be unknown: expected "
+                + (" or ".join(self.inferable) or "none; a noise of your own names its own in `inferable`")
+            )
+        kept = {name: getattr(self, name) for name in self.inferable if name not in values}
+        axes = max((self._event_ndims.get(name, 0) for name in self.inferable), default=0)
+        return type(self)(**kept, **values, **({"event_ndim": axes} if axes else {}))
 
     def encode(self, y: Tensor, clean: Tensor) -> Tensor:
         """y in clean's shape: y itself, or one-hot labels. `mean` and `variance` are those of the encoded y."""

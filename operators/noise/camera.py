@@ -36,6 +36,7 @@ class PoissonGaussianNoise(Noise):
 
     peak: Tensor
     sigma: Tensor
+    inferable = ("peak", "sigma")
     least = 0.0
 
     def __init__(self, peak: float | Tensor, sigma: float | Tensor, event_ndim: int | None = None) -> None:

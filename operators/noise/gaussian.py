@@ -27,6 +27,7 @@ class GaussianNoise(Noise):
     """
 
     sigma: Tensor
+    inferable = ("sigma",)
 
     def __init__(self, sigma: float | Tensor, event_ndim: int | None = None) -> None:
         super().__init__()

@@ -26,6 +26,7 @@ class PoissonNoise(Noise):
     """
 
     peak: Tensor
+    inferable = ("peak",)
     least = 0.0
 
     def __init__(self, peak: float | Tensor, event_ndim: int | None = None) -> None:

@@ -27,6 +27,7 @@ class RicianNoise(Noise):
     """
 
     sigma: Tensor
+    inferable = ("sigma",)
     least = 0.0
 
     def __init__(self, sigma: float | Tensor, event_ndim: int | None = None) -> None:

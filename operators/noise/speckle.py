@@ -28,6 +28,7 @@ class SpeckleNoise(Noise):
     """
 
     looks: Tensor
+    inferable = ("looks",)
     least = LEAST
 
     def __init__(self, looks: float | Tensor, event_ndim: int | None = None) -> None:

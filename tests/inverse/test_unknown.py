@@ -68,7 +68,7 @@ def test_expected_slopes_are_the_slopes_of_the_evidence(prior, posed):
     """Fisher's identity, by exact posterior draws."""
     operators_, y, evidence = posed
     u = torch.tensor([0.6, 0.5], dtype=F64)
-    x = prior.posterior(operators_.at(u), y).sample(8000, seed=0)
+    x = prior.posterior(operators_.at(u), y).sample(10_000, seed=0)
     slopes = operators_.slopes(u, y, x.float())
     step = 1e-4 * torch.eye(2, dtype=F64)
     right = (evidence(u + step) - evidence(u - step)) / 2e-4
@@ -186,6 +186,35 @@ def test_an_unknown_peak_of_photon_counts(prior):
     assert 25 < float(peaks[torch.tensor(found).argmax()]) < 60
 
 
+class Laplace(operators.Noise):
+    """A noise of another package."""
+
+    inferable = ("scale",)
+
+    def __init__(self, scale):
+        super().__init__()
+        self.batched_buffer("scale", torch.as_tensor(scale), 0)
+
+    def sample(self, clean, generator):
+        u = torch.rand(clean.shape, generator=generator) - 0.5
+        return clean - self.scale * u.sign() * torch.log1p(-2 * u.abs())
+
+    def log_prob(self, y, clean):
+        return -(y - clean).abs() / self.scale - (2 * self.scale).log()
+
+    def variance(self, clean):
+        return (2 * self.scale**2).expand_as(clean)
+
+
+def test_the_level_of_a_noise_of_another_package_can_be_unknown(prior, quick):
+    operator = operators.Identity(noise=Laplace(0.1))
+    y = operator.with_noise(Laplace(0.3)).measure(prior.sample(1, seed=5), 0)
+    asked = partial(inverse.solve, prior, n_samples=2, method="ep", n_steps=8, progress=False)
+    scale = asked(operator, y, unknown={"scale": (0.05, 2.0)}).unknown["scale"].log()
+    assert float((scale.mean() - math.log(0.3)).abs()) < 3 * float(scale.std())
+    assert float(scale.std()) < 0.5
+
+
 def test_operators_with_parameters_of_each_measurement(prior, quick):
     masks = torch.rand(2, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(2)) < 0.7
     operator = operators.Masking(masks, noise=GaussianNoise(0.1))
@@ -195,6 +224,15 @@ def test_operators_with_parameters_of_each_measurement(prior, quick):
     alone = operators.Masking(masks[1], noise=GaussianNoise(0.1))
     one = asked(alone, y[1:], unknown={"sigma": (0.02, 0.5)}, numbers=[1])
     assert torch.allclose(both.unknown["sigma"][1], one.unknown["sigma"][0], rtol=0.02)  # rounding, over 32 fits
+
+
+@pytest.mark.filterwarnings("ignore::inverse.PoorFit")
+def test_auto_takes_no_method_that_weights_its_samples(quick):
+    """Of few values, "auto" is `pivot` elsewhere."""
+    prior = priors.Gaussian(torch.zeros(2), torch.eye(2), sde=priors.VPSDE())
+    operator = operators.LinearMap(torch.eye(2), noise=GaussianNoise(1.0))
+    found = inverse.solve(prior, operator, torch.zeros(1, 2), 2, progress=False, unknown={"sigma": (0.1, 1.0)})
+    assert found.method == "mmps"
 
 
 @pytest.mark.filterwarnings("ignore::inverse.PoorFit")

@@ -8,23 +8,8 @@ import torch
 from torch import Tensor
 
 from inverse.solve.unknown.ranges import Range
-from operators import (
-    GaussianNoise,
-    Noise,
-    Operator,
-    PoissonGaussianNoise,
-    PoissonNoise,
-    RicianNoise,
-    SpeckleNoise,
-)
+from operators import Operator
 
-NOISES: dict[type[Noise], tuple[str, ...]] = {  # what can be unknown of the noise of any operator
-    GaussianNoise: ("sigma",),
-    PoissonNoise: ("peak",),
-    PoissonGaussianNoise: ("peak", "sigma"),
-    RicianNoise: ("sigma",),
-    SpeckleNoise: ("looks",),
-}
 STEP = 1e-3  # of the unit cube, of a difference quotient
 
 Make = Callable[..., Operator]
@@ -89,7 +74,7 @@ def family(operator: Operator | Make, ranges: dict[str, Range]) -> Family:
         except ValueError:  # a function without a signature
             pass
         return Family(operator, ranges)
-    known = NOISES.get(type(operator.noise), ())
+    known = operator.noise.inferable
     if foreign := [name for name in ranges if name not in known]:
         raise ValueError(
             f"unknown: {foreign[0]!r} is no parameter of {type(operator.noise).__name__}, which has "
@@ -101,10 +86,9 @@ def family(operator: Operator | Make, ranges: dict[str, Range]) -> Family:
             f"unknown: {low[0]} from {ranges[low[0]].low:g}: expected a range above 0, as this parameter of "
             f"{type(operator.noise).__name__} is positive"
         )
-    kept = {name: getattr(operator.noise, name) for name in known if name not in ranges}
 
     def make(**values: float) -> Operator:
-        return operator.with_noise(type(operator.noise)(**kept, **values))
+        return operator.with_noise(operator.noise.replaced(**values))
 
     return Family(make, ranges)
 

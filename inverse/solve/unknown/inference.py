@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from inverse.quality import PoorFit
+from inverse.quality.instrument import DoubtfulInstrument
 from inverse.quality.scale import ImplausibleScale
 from inverse.solution import Solution
+from inverse.solve.unknown.doubts import undetermined
 from inverse.solve.unknown.family import Family
 from inverse.solve.unknown.grid import GridDensity
 from inverse.solve.unknown.search import Search
@@ -77,15 +79,23 @@ def infer(
             with warnings.catch_warnings():  # the samples of a wrong theta need not explain y
                 warnings.simplefilter("ignore", PoorFit)
                 warnings.simplefilter("ignore", ImplausibleScale)
+                warnings.simplefilter("ignore", DoubtfulInstrument)
                 solution = draw(family.at(u), drawn, effort.samples)
             drawn += effort.samples
             found.append(_gradient(family, u, y, solution))
             advance()
         search.add(*(torch.stack(values) for values in zip(*found, strict=True)))
     if not search.ended and not (search.settled and search.error <= TOLERATED * effort.agreed):
+        free = undetermined(list(family.ranges), search.density.covariance)
+        if search.settled and free:
+            remedy = f"y hardly determines {' and '.join(free)}; give {'one' if free[1:] else 'its value'} if you can"
+        elif search.settled:
+            remedy = "its intervals are approximate"
+        else:
+            remedy = "its maximum was not reached; give narrower ranges"
         warnings.warn(
             f"the posterior of {', '.join(family.ranges)} is uncertain after {len(search.nodes)} values (error of "
-            f"log p(y) {search.error:.2g} nats, expected {effort.agreed}): give narrower ranges",
+            f"log p(y) {search.error:.2g} nats, expected {effort.agreed}): {remedy}",
             UncertainParameters,
             stacklevel=2,
         )

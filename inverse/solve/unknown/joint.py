@@ -3,16 +3,18 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from inverse.auto import resolve, serves
 from inverse.methods import METHODS, Sampler
 from inverse.quality.scale import ImplausibleScale
 from inverse.solution import Solution
-from inverse.solve.checks import check_pairs
+from inverse.solve.checks import check_pairs, through
+from inverse.solve.unknown.doubts import doubts
 from inverse.solve.unknown.family import Family, Make, family
 from inverse.solve.unknown.inference import FORMULA, NETWORK, Effort, UncertainParameters, infer
 from inverse.solve.unknown.ranges import ranges
@@ -21,6 +23,7 @@ from priors import Prior, RowRNG
 from priors.arguments import flag
 
 DRAWS = 1000  # of the parameters, besides those of the samples
+MANY = 1000  # samples: "auto" takes methods that weight them only where there are many
 STREAM = 2**62  # of the random numbers of the parameters; those of samples count from 0
 
 Solve = Callable[..., Solution]  # (operator, y, n_samples=, first=, numbers=, antithetic=)
@@ -56,18 +59,20 @@ def jointly(
         raise ValueError(f"first = {first}: expected 0 with unknown parameters, whose draws belong to one solve")
     if flag("antithetic", antithetic):
         check_pairs(n_samples)
-    known = METHODS.get(method) if isinstance(method, str) else method
-    if budget == "exact" or (known is not None and known.weighted):
-        raise ValueError(
-            f"method {method if known is None else known.name!r}, budget {budget!r}: they weight their samples, and "
-            "with unknown parameters each has its own operator: take a method without weights, such as 'mmps' or "
-            "'ep', or 'auto'"
-        )
-    effort = FORMULA if prior.has_log_prob else NETWORK
+    check_method(method, budget)
+    spent = effort(prior)
+    middle = operators.at(torch.full((len(spread),), 0.5))
+    solver = partial(solver, **unweighted(prior, middle, method, budget))
     found = [
-        _one(solver, replace(operators, row=b), y[b : b + 1], n_samples, seed, antithetic, number, effort, bar)
+        _one(solver, replace(operators, row=b), y[b : b + 1], n_samples, seed, antithetic, number, spent, bar)
         for b, number in enumerate(numbers)
     ]
+    unknown = {name: torch.cat([(one.unknown or {})[name] for one in found]) for name in spread}
+    doubted: dict[str, None] = {}
+    for b in range(len(found)):
+        doubted |= dict.fromkeys(doubts(spread, {name: draws[b] for name, draws in unknown.items()}))
+    for text in doubted:
+        warnings.warn(text, UncertainParameters, stacklevel=4)
     return replace(
         found[0],
         samples=torch.cat([one.samples for one in found]),
@@ -76,8 +81,36 @@ def jointly(
         nfe=round(sum(one.nfe for one in found) / len(found)),
         nvjp=round(sum(one.nvjp for one in found) / len(found)),
         numbers=torch.tensor(numbers, device=y.device),
-        unknown={name: torch.cat([(one.unknown or {})[name] for one in found]) for name in spread},
+        unknown=unknown,
     )
+
+
+def effort(prior: Prior) -> Effort:
+    """How much is spent on unknown parameters with a prior."""
+    return FORMULA if prior.has_log_prob else NETWORK
+
+
+def check_method(method: str | Sampler, budget: str | None) -> None:
+    """Refuse, by a ValueError, what weights its samples; arguments as `inverse.solve`."""
+    known = METHODS.get(method) if isinstance(method, str) else method
+    if budget == "exact" or (known is not None and known.weighted):
+        raise ValueError(
+            f"method {method if known is None else known.name!r}, budget {budget!r}: they weight their samples, and "
+            "with unknown parameters each has its own operator: take a method without weights, such as 'mmps' or "
+            "'ep', or 'auto'"
+        )
+
+
+def unweighted(prior: Prior, operator: Operator, method: str | Sampler, budget: str | None) -> dict[str, Any]:
+    """Arguments of `solve` in place of "auto", where that would choose a method that weights its samples."""
+    if method != "auto":
+        return {}
+    event_shape = tuple(prior.event_shape)
+    operator = through(prior, operator).at(event_shape)
+    able = prior.differentiable
+    chosen = resolve(method, operator, event_shape, MANY, budget, able, not prior.has_log_prob)
+    names = [name for name in ("mmps", "ep") if serves(METHODS[name], operator, able)]
+    return {"method": names[0], "budget": None} if chosen.method.weighted and names else {}
 
 
 def _one(
@@ -114,14 +147,14 @@ def _one(
             advance()
     for category, message in {w.category: w.message for w in reversed(caught)}.items():  # of each kind the first
         if not (category is ImplausibleScale and "peak" in operators.ranges):  # fractions of counts are expected
-            warnings.warn(message, category, stacklevel=4)
+            warnings.warn(message, category, stacklevel=5)
     whole = reduce(Solution.followed_by, parts)
     if not whole.calibrated:
         warnings.warn(
             f"samples of {whole.method!r} do not have the posterior's spread, on which unknown parameters depend: take "
             "'mmps' or 'ep', if these serve",
             UncertainParameters,
-            stacklevel=4,
+            stacklevel=5,
         )
     thetas = [operators.values(u) for u in draws]
     return replace(

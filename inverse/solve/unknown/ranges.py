@@ -26,6 +26,10 @@ class Uniform:
         """The quantile u in [0, 1]."""
         return self.low + u * (self.high - self.low)
 
+    def place(self, value: float) -> float:
+        """u of a value, the inverse of `at`."""
+        return (value - self.low) / (self.high - self.low)
+
 
 @dataclass(frozen=True)
 class LogUniform:
@@ -45,6 +49,10 @@ class LogUniform:
     def at(self, u: float) -> float:
         """The quantile u in [0, 1]."""
         return self.low * (self.high / self.low) ** u
+
+    def place(self, value: float) -> float:
+        """u of a value, the inverse of `at`."""
+        return math.log(value / self.low) / math.log(self.high / self.low)
 
 
 Range = Uniform | LogUniform

@@ -1,0 +1,54 @@
+"""Signs in y and the operator that the instrument is not the one that was meant: saturated pixels, kernels' sums."""
+
+import torch
+from torch import Tensor
+
+from operators import Blur, Operator
+
+SHARE, FEWEST = 0.01, 16  # of the entries at the largest value, and their number, from which y counts as clipped
+PILE = 4  # times as many entries as at the next lower value
+VALUES = 16  # distinct ones: with fewer, y is a drawing
+UNIT = 0.01  # deviation of a kernel's sum from 1
+
+
+class DoubtfulInstrument(UserWarning):
+    """y has saturated pixels that the operator does not know of, or a kernel does not sum to 1."""
+
+
+def doubtful(operator: Operator, y: Tensor) -> list[str]:
+    """Messages on measurements y (B, *M), B strings: clipped at their largest value, or by a kernel of another sum.
+
+    Arguments: operator, of events of known shape; y, 0 where nothing was measured.
+    """
+    texts = [[text] if text else [] for text in [_kernel(operator)] * len(y)]
+    if {"linear", "gaussian"} <= operator.capabilities and y.is_floating_point():
+        support = operator.support
+        seen = torch.ones_like(y, dtype=torch.bool) if support is None else support.expand(y.shape)
+        for found, values, there in zip(texts, y, seen, strict=True):
+            found += _clipped(values[there])
+    return ["; ".join(found) for found in texts]
+
+
+def _clipped(values: Tensor) -> list[str]:
+    levels, counts = values.unique(return_counts=True)
+    if len(levels) < VALUES:
+        return []
+    most, next_ = int(counts[-1]), int(counts[-2])
+    if most < max(FEWEST, SHARE * len(values), PILE * next_):
+        return []
+    top = float(levels[-1])
+    return [
+        f"{most / len(values):.1%} of y are exactly at its largest value, {top:.4g}, as saturated pixels are: leave "
+        f"them out by a mask, or take operators.Saturation(gain=1, limit={top:.4g}, noise=...) @ operator"
+    ]
+
+
+def _kernel(operator: Operator) -> str:
+    sums = [part.kernel.sum((-2, -1)) for part in operator.modules() if isinstance(part, Blur)]
+    wrong = next((s for each in sums for s in each.flatten().tolist() if abs(s - 1) > UNIT), None)
+    if wrong is None:
+        return ""
+    return (
+        f"the kernel of the blur sums to {wrong:.4g}, so that y is {wrong:.4g} times as bright as the picture: "
+        "normalise it with kernel / kernel.sum(), unless the instrument does this"
+    )

@@ -1,0 +1,70 @@
+"""Saturated pixels and kernels that do not sum to 1."""
+
+import pytest
+import torch
+
+import priors
+from inverse import DoubtfulInstrument, solve
+from inverse.quality.instrument import doubtful
+from operators import Blur, GaussianNoise, Identity, Masking, PoissonNoise, Saturation
+from operators.kernels import gaussian_kernel
+
+SHAPE = (1, 24, 24)
+NOISE = GaussianNoise(0.05)
+
+
+def photo(seed=0, brightness=0.5):
+    ramp = torch.linspace(0, 1, 24).expand(1, *SHAPE) - 0.5 + brightness
+    return ramp + 0.05 * torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(seed))
+
+
+def eight_bits(y):
+    return (255 * y.clamp(0, 1)).round() / 255
+
+
+@pytest.mark.parametrize("operator", [Identity(NOISE), Blur(gaussian_kernel(1.0, 5), "reflect", NOISE)])
+def test_saturated_pixels_are_counted(operator):
+    y = eight_bits(photo(brightness=0.9))
+    (text,) = doubtful(operator, y)
+    share = float((y == 1).float().mean())
+    assert share > 0.2 and f"{share:.1%} of y are exactly at its largest value, 1," in text and "Saturation" in text
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        photo(),
+        eight_bits(0.4 * photo() + 0.2),
+        torch.full((1, *SHAPE), 0.5),
+        (photo() > 0.5).float(),
+        photo(brightness=2.0),
+    ],
+)
+def test_other_measurements_are_not_doubted(y):
+    assert doubtful(Identity(NOISE), y) == [""]
+
+
+def test_unmeasured_pixels_and_what_clips_itself_do_not_count():
+    y = eight_bits(photo(brightness=0.9))
+    mask = y[0] < 1
+    masked = torch.where(mask, y, 0.0)
+    assert doubtful(Masking(mask, noise=NOISE), masked) == [""]
+    assert doubtful(Saturation(1.0, noise=NOISE), y) == [""]
+    assert doubtful(Identity(PoissonNoise(50.0)), y) == [""]
+
+
+@pytest.mark.parametrize(("factor", "warned"), [(1.0, False), (0.5, True), (255.0, True)])
+def test_kernels_of_another_sum(factor, warned):
+    operator = Blur(factor * gaussian_kernel(1.0, 5), "reflect", NOISE)
+    for one in (operator, Masking(torch.ones(SHAPE, dtype=torch.bool)) @ operator):
+        (text,) = doubtful(one, factor * photo())
+        assert (f"sums to {factor:.4g}" in text and "kernel / kernel.sum()" in text) == warned
+
+
+def test_a_solve_warns_once_for_all_measurements():
+    prior = priors.Gaussian(torch.zeros(SHAPE).flatten(), 0.1 * torch.eye(576), sde=priors.VPSDE(), event_shape=SHAPE)
+    y = eight_bits(torch.cat([photo(0, 0.9), photo(1, 0.9), photo(2)]))
+    with pytest.warns(DoubtfulInstrument) as caught:
+        solve(prior, Identity(NOISE), y, 1, "ddrm", 2, progress=False)
+    found = [str(w.message) for w in caught if w.category is DoubtfulInstrument]
+    assert len(found) == 1 and found[0].startswith("measurement 0: ") and found[0].endswith("(and 1 more)")
