@@ -8,11 +8,9 @@ import torch
 from torch import Tensor
 
 from .base import Noise, intensities, positive
-from .quadrature import Center
+from .quadrature import beyond_stirling, nonnegative_mean
 
 LEAST_RATE = 1e-6  # counts
-FLOOR = 0.1  # standard deviations, the least mean of a gamma law; of .02, .05, .1 and .2 .05 and .1 were best for ep
-LARGE = 100.0  # from which the next term of Stirling's formula is below 1e-8
 
 
 class PoissonNoise(Noise):
@@ -66,9 +64,8 @@ class PoissonNoise(Noise):
         with few counts would be too large.
         """
         peak, m = self.aligned("peak", y), nonnegative_mean(mean, variance)
-        total = m + peak * variance
-        found = m * (m / total) + variance / total * (peak * y)
-        return found, variance / total * found
+        found, gain = given_count(peak * y, m, variance, peak)
+        return found, gain * found
 
     def log_marginal(self, y: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         """In closed form, the negative binomial distribution of the counts; as `Noise.log_marginal`, with the gamma law
@@ -82,9 +79,12 @@ class PoissonNoise(Noise):
             raise ValueError(f"y: counts cannot be negative, given {y.min():.4g}; y = count / peak")
 
 
-def nonnegative_mean(mean: Tensor, variance: Tensor) -> Tensor:
-    """The mean of a gamma law in place of N(mean, variance): the same, but at least a tenth of a standard deviation."""
-    return torch.maximum(mean, FLOOR * variance.sqrt())
+def given_count(k: Tensor, mean: Tensor, variance: Tensor, peak: Tensor) -> tuple[Tensor, Tensor]:
+    """g (a + k) and g = 1 / (b + peak), the mean given k counts of a u with the law Gamma(a, rate b) of this mean and
+    variance, and its slope in k."""
+    total = mean + peak * variance
+    gain = variance / total
+    return mean * (mean / total) + gain * k, gain
 
 
 def log_negative_binomial(k: Tensor, rate: Tensor, variance: Tensor) -> Tensor:
@@ -95,27 +95,9 @@ def log_negative_binomial(k: Tensor, rate: Tensor, variance: Tensor) -> Tensor:
     """
     variance = torch.maximum(variance, 1e-20 * rate**2)
     a = rate * (rate / variance)
-    found = (rate * (rate / (rate + variance)) + variance / (rate + variance) * k).log()  # (a + k) / (b + 1)
+    found = given_count(k, rate, variance, torch.ones_like(rate))[0].log()  # of (a + k) / (b + 1)
     leading = (a - 0.5) * torch.log1p(k / a) - a * torch.log1p(variance / rate)
-    return leading + k * found - k - torch.lgamma(k + 1) + _beyond_stirling(a + k) - _beyond_stirling(a)
-
-
-def _beyond_stirling(a: Tensor) -> Tensor:
-    """log Gamma(a) - (a - 1/2) log a + a - log(2 pi) / 2."""
-    low = a.clamp(max=LARGE)
-    exact = torch.lgamma(low) - (low - 0.5) * low.log() + low - 0.5 * math.log(2 * math.pi)
-    return torch.where(a < LARGE, exact, 1 / (12 * a))
-
-
-def mode_of_counts(k: Tensor, mean: Tensor, variance: Tensor, peak: Tensor) -> Center:
-    """The mode of u^k exp(-peak u) N(u; mean, variance), a quadratic equation, and the width there."""
-    b = mean - peak * variance
-    root = (b**2 + 4 * k * variance).sqrt()
-    mode = torch.where(b > 0, 0.5 * (root + b), 2 * k * variance / (root - b).clamp_min(1e-300))
-    slope = torch.where(k > 0, 0.0, (mode - b) / variance)  # at the boundary, for no counts and b < 0
-    curvature = 1 / variance + torch.where(k > 0, k / mode.clamp_min(1e-150) ** 2, 0.0)
-    width = (curvature + slope**2).rsqrt()
-    return Center(mode, width, 8 + 8 * (1 + k).rsqrt())
+    return leading + k * found - k - torch.lgamma(k + 1) + beyond_stirling(a + k) - beyond_stirling(a)
 
 
 def log_rate(rate: Tensor) -> Tensor:
