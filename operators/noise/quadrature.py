@@ -59,15 +59,15 @@ def gamma_moments(
     """Mean and variance of Gamma(u) exp(log_likelihood(u)), and the log of its integral, (N, *M) each, for a gamma law
     of this mean and variance.
 
-    Formula: with t = log(u / mean) and a = mean^2 / variance, the law of t is proportional to exp(a (t - e^t)), which
+    Formula: with w = log(u / mean) and a = mean^2 / variance, the law of w is proportional to exp(a (w - e^w)), which
     is smooth where that of u has a pole at 0. Gauss-Legendre quadrature with 48 nodes on an interval that is narrowed
-    as in `tilted_moments`. Below the first interval, likelihood and e^t count as constant.
+    as in `tilted_moments`. Below the first interval, likelihood and e^w count as constant.
     Arguments: as of `tilted_moments`; mean > 0.
     """
     a = mean * (mean / variance)
 
-    def log_p(t: Tensor) -> Tensor:
-        return a * (t - torch.expm1(t)) + log_likelihood(mean * t.exp())
+    def log_p(w: Tensor) -> Tensor:
+        return a * (w - torch.expm1(w)) + log_likelihood(mean * w.exp())
 
     high = torch.log1p(10 * a.rsqrt() + 16 / a)
     end = torch.maximum(high - DECADES * math.log(10), -8 * a.rsqrt() - 20 / a)
