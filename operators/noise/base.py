@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..arguments import count, tensor
 from ..batching import Batched
-from .quadrature import Center, log_marginal, tilted_moments
+from .quadrature import tilted_moments
 
 ROUNDING = 1e-4  # relative to the largest entry: a clean measurement this little below 0 counts as 0
 
@@ -77,18 +77,14 @@ class Noise(Batched, ABC):
         By numerical integration over u >= `least`. Source: Minka 2001 (expectation propagation asks for these).
         Arguments: y, mean and variance (N, *M), double precision.
         """
-        return tilted_moments(lambda u: self.log_prob(y, u), mean, variance, self.least, self.center(y, mean, variance))
+        return tilted_moments(lambda u: self.log_prob(y, u), mean, variance, self.least)[:2]
 
     def log_marginal(self, y: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         """log of the integral of N(u; mean, variance) p(y | u) over u >= `least`, entry by entry, (N, *M) nats.
 
         Arguments: as of `tilted`.
         """
-        return log_marginal(lambda u: self.log_prob(y, u), mean, variance, self.least, self.center(y, mean, variance))
-
-    def center(self, y: Tensor, mean: Tensor, variance: Tensor) -> Center | None:
-        """Where the density that `tilted` integrates is large, if there is a formula for it; None: it is searched."""
-        return None
+        return tilted_moments(lambda u: self.log_prob(y, u), mean, variance, self.least)[2]
 
     def replaced(self, **values: float | Tensor) -> Self:
         """This noise with other values of some of its `inferable` parameters.

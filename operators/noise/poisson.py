@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .base import Noise, intensities, positive
-from .quadrature import Center, tilted_moments
+from .quadrature import beyond_stirling, nonnegative_mean
 
 LEAST_RATE = 1e-6  # counts
 
@@ -57,17 +57,22 @@ class PoissonNoise(Noise):
         return clean / self.aligned("peak", clean)
 
     def tilted(self, y: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-        """As `Noise.tilted`, without the terms of `log_prob` that do not depend on the rate."""
-        peak = self.aligned("peak", y)
-        k = peak * y
-        return tilted_moments(
-            lambda u: torch.special.xlogy(k, u) - peak * u, mean, variance, self.least, self.center(y, mean, variance)
-        )
+        """In closed form; as `Noise.tilted`, with a gamma law of u in place of a Gaussian one, which counts below 0.
 
-    def center(self, y: Tensor, mean: Tensor, variance: Tensor) -> Center:
-        """The mode of u^k exp(-peak u) N(u; mean, variance), a quadratic equation, and the width there."""
-        peak = self.aligned("peak", y)
-        return mode_of_counts(peak * y, mean, variance, peak)
+        Formula: u ~ Gamma(a, rate b) with mean m = a / b and variance v = a / b^2, given k counts, is Gamma(a + k,
+        b + peak), of mean E = (m^2 + v k) / (m + peak v) and variance v E / (m + peak v). See `nonnegative_mean` for m.
+        Cutting the Gaussian at 0 would count u >= 0 as measured, once more for every entry: the sum of many entries
+        with few counts would be too large.
+        """
+        peak, m = self.aligned("peak", y), nonnegative_mean(mean, variance)
+        found, gain = given_count(peak * y, m, variance, peak)
+        return found, gain * found
+
+    def log_marginal(self, y: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        """In closed form, the negative binomial distribution of the counts; as `Noise.log_marginal`, with the gamma law
+        of `tilted`."""
+        peak, m = self.aligned("peak", y), nonnegative_mean(mean, variance)
+        return log_negative_binomial(peak * y, peak * m, peak**2 * variance)
 
     def validate(self, y: Tensor, measurement_shape: tuple[int, ...]) -> None:
         super().validate(y, measurement_shape)
@@ -75,15 +80,25 @@ class PoissonNoise(Noise):
             raise ValueError(f"y: counts cannot be negative, given {y.min():.4g}; y = count / peak")
 
 
-def mode_of_counts(k: Tensor, mean: Tensor, variance: Tensor, peak: Tensor) -> Center:
-    """The mode of u^k exp(-peak u) N(u; mean, variance), a quadratic equation, and the width there."""
-    b = mean - peak * variance
-    root = (b**2 + 4 * k * variance).sqrt()
-    mode = torch.where(b > 0, 0.5 * (root + b), 2 * k * variance / (root - b).clamp_min(1e-300))
-    slope = torch.where(k > 0, 0.0, (mode - b) / variance)  # at the boundary, for no counts and b < 0
-    curvature = 1 / variance + torch.where(k > 0, k / mode.clamp_min(1e-150) ** 2, 0.0)
-    width = (curvature + slope**2).rsqrt()
-    return Center(mode, width, 8 + 8 * (1 + k).rsqrt())
+def given_count(k: Tensor, mean: Tensor, variance: Tensor, peak: Tensor) -> tuple[Tensor, Tensor]:
+    """g (a + k) and g = 1 / (b + peak), the mean given k counts of a u with the law Gamma(a, rate b) of this mean and
+    variance, and its slope in k."""
+    total = mean + peak * variance
+    gain = variance / total
+    return mean * (mean / total) + gain * k, gain
+
+
+def log_negative_binomial(k: Tensor, rate: Tensor, variance: Tensor) -> Tensor:
+    """log of the probability of k counts whose rate has a gamma law of this mean and variance.
+
+    Formula: log Gamma(a + k) / (Gamma(a) k!) + a log(b / (b + 1)) - k log(b + 1), a = rate^2 / variance and b = rate /
+    variance, with Stirling's formula for both gamma functions: their difference is small for large a.
+    """
+    variance = torch.maximum(variance, 1e-20 * rate**2)
+    a = rate * (rate / variance)
+    found = given_count(k, rate, variance, torch.ones_like(rate))[0].log()  # of (a + k) / (b + 1)
+    leading = (a - 0.5) * torch.log1p(k / a) - a * torch.log1p(variance / rate)
+    return leading + k * found - k - torch.lgamma(k + 1) + beyond_stirling(a + k) - beyond_stirling(a)
 
 
 def log_rate(rate: Tensor) -> Tensor:

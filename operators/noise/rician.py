@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .base import Noise, positive
+from .quadrature import gamma_moments, nonnegative_mean
 
 
 class RicianNoise(Noise):
@@ -55,6 +56,15 @@ class RicianNoise(Noise):
     def variance(self, clean: Tensor) -> Tensor:
         wide = clean.double()
         return (2 * self.aligned("sigma", wide) ** 2 + wide**2 - self.mean(wide) ** 2).to(clean)
+
+    def tilted(self, y: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """As `Noise.tilted`, with a gamma law of u (`PoissonNoise.tilted` has the reason)."""
+        found, around, _ = gamma_moments(lambda u: self.log_prob(y, u), nonnegative_mean(mean, variance), variance)
+        return found, around
+
+    def log_marginal(self, y: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        """As `Noise.log_marginal`, with the gamma law of `tilted`."""
+        return gamma_moments(lambda u: self.log_prob(y, u), nonnegative_mean(mean, variance), variance)[2]
 
     def validate(self, y: Tensor, measurement_shape: tuple[int, ...]) -> None:
         super().validate(y, measurement_shape)
