@@ -50,8 +50,11 @@ class Batched(nn.Module):
         self._event_ndims[name] = event_ndim
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """`.to`, `.double` and the like; of complex buffers part by part, since a real dtype would drop the second."""
-        return super()._apply(lambda t: _by_parts(fn, t) if t.is_complex() else fn(t), recurse)
+        """`.to`, `.double` and the like; of complex buffers part by part, since a real dtype would drop the second.
+        Modules of others inside are left to themselves."""
+        for child in self.children() if recurse else ():
+            child._apply(fn)
+        return super()._apply(lambda t: _by_parts(fn, t) if t.is_complex() else fn(t), recurse=False)
 
     def aligned(self, name: str, x: Tensor) -> Tensor:
         """The buffer `name` in x's dtype, broadcastable to x (N, ...): a batch axis is put opposite x's own."""

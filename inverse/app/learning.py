@@ -43,8 +43,8 @@ def learn_gaussian(
     Formula: expectation maximisation. E: of each measurement K = C A'(A C A' + S)^-1, m = mu + K (y - A mu) and V = C -
     K A C; M: mu = average of m, C = average of V + (m - mu)(m - mu)'. Every step increases the likelihood.
     Source: Dempster, Laird & Rubin 1977; Rozet et al. 2024, appendix, for masks and blurs.
-    Arguments: operator (linear, Gaussian noise), y: as `inverse.solve_batch`, with different operators for different
-    measurements where one alone does not determine a picture; sde (SDE) of the prior that is returned; event_shape E,
+    Arguments: operator (linear, Gaussian noise), y (n, *M): as `inverse.solve_batch`, with different operators for
+    different measurements where one alone does not determine a picture; sde (SDE) of the prior that is returned; event_shape E,
     default the operator's; steps (int >= 1).
     Returns: `priors.Gaussian` with events E.
     Raises: ValueError for other operators, and pictures of more than 1,600 values.
@@ -86,8 +86,8 @@ def learn_prior(
     trained on them, which starts from the last round's. The first prior is `learn_gaussian`.
     Source: Rozet, Andry, Lanusse & Louppe 2024, "Learning diffusion priors from observations by expectation
     maximization".
-    Arguments: recipe: a training recipe (a TOML file, a name in priors/configs, or the dict); operator and y: as
-    `inverse.solve_batch`; out: a folder, with the samples and the checkpoint of each round; a call that was killed
+    Arguments: recipe: a training recipe (a TOML file, a name in priors/configs, or the dict); operator and y (n, *M):
+    as `inverse.solve_batch`; out: a folder, with the samples and the checkpoint of each round; a call that was killed
     continues there; event_shape E, default the operator's; rounds (int >= 1) of a network; start: the first prior
     instead, such as one of similar pictures, needed for pictures of more than 1,600 values; n_samples per measurement;
     method, n_steps, budget: of the solves; minutes and steps: of each training, in place of the recipe's; seed;
