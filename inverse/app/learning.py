@@ -44,8 +44,8 @@ def learn_gaussian(
     K A C; M: mu = average of m, C = average of V + (m - mu)(m - mu)'. Every step increases the likelihood.
     Source: Dempster, Laird & Rubin 1977; Rozet et al. 2024, appendix, for masks and blurs.
     Arguments: operator (linear, Gaussian noise), y (n, *M): as `inverse.solve_batch`, with different operators for
-    different measurements where one alone does not determine a picture; sde (SDE) of the prior that is returned; event_shape E,
-    default the operator's; steps (int >= 1).
+    different measurements where one alone does not determine a picture; sde (SDE) of the prior that is returned;
+    event_shape E, default the operator's; steps (int >= 1).
     Returns: `priors.Gaussian` with events E.
     Raises: ValueError for other operators, and pictures of more than 1,600 values.
     """
