@@ -119,6 +119,11 @@ def examine(
 def _agreement(solution: Solution, other: Solution) -> Agreement:
     if not isinstance(other, Solution):
         raise TypeError(f"other of type {type(other).__name__}: expected an inverse.Solution")
+    if solution.seed == other.seed:
+        raise ValueError(
+            f"both solutions have seed {solution.seed}: they share their random numbers, and agree for that reason; "
+            "solve with another seed, such as seed=1"
+        )
     block = 2 if solution.antithetic or other.antithetic else 1
     return agreement(*(_equally_weighted(s, block) for s in (solution, other)), block=block)
 

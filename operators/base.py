@@ -281,6 +281,9 @@ class Operator(Differentiated, ABC):
         """
         event_shape = shape("event_shape", event_shape)
         op = self.at(event_shape)
+        if self.complex_axis is not None and isinstance(y, Tensor) and y.is_complex():
+            parts = f"torch.stack((y.real, y.imag), {self.complex_axis})"
+            raise TypeError(f"y: expected a floating tensor, given {y.dtype}; {parts} has its parts as two channels")
         op.noise.validate(y, op.known_shape(event_shape))
         if self.batch not in (None, len(y)):
             raise ValueError(

@@ -39,7 +39,8 @@ class FanBeam(Tomography):
         source: distance from the source to the axis of rotation, pixels. The source must be outside the picture.
         detector: distance from the axis to the detectors, pixels; 0: detectors and spacing are as seen at the axis.
         size: n or (H, W), pixels; None: any, and `adjoint` needs `operator.at`.
-        detectors: their number; None: as many as cover the image in every view.
+        detectors: their number; None: as many as cover the image in every view
+            if `centre` is their middle.
         spacing: between detectors, pixels, along the arc if curved; None: one pixel at the axis, (source + detector) /
             source.
         noise: in units of y.

@@ -41,7 +41,8 @@ class Radon(Geometries, Tomography):
     Arguments:
         angles: (views,), in `unit`; or the number of views, evenly spaced over half a turn.
         size: n, pixels; None: any.
-        detectors: their number, one pixel apart; None: as many as cover the image in every view.
+        detectors: their number, one pixel apart; None: as many as cover the image in every view
+            if `centre` is their middle.
         noise: in units of y.
         pixel: p, the line integral through one pixel of value 1: 1 for y in [image unit x pixel]; the pixel's length
             for [image unit x length]; that times the attenuation of value 1 for a dimensionless y (see `attenuation`).

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from rich.console import Console
 
-console = Console(markup=False, highlight=False)  # paths and names may look like markup
+console = Console(markup=False, highlight=False, emoji=False)  # paths and names may look like markup
 MENDABLE = (ValueError, TypeError, OSError, ArithmeticError)
 
 

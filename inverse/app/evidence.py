@@ -22,6 +22,7 @@ from inverse.solve.checks import check_numbers, check_pairs, check_prior
 from inverse.solve.unknown import check_method
 from inverse.solve.unknown.joint import Solve, unweighted
 from operators import Operator
+from operators.kspace import paired
 from priors import Prior, RowRNG
 from priors.arguments import count, rows
 from priors.wording import Concise
@@ -175,7 +176,8 @@ def compare(
     for b in range(len(rows("y", y))):
         row = torch.tensor([b])
         problems = [
-            _Problem(p, op if op.batch is None else op.rows(row), y[b : b + 1], b) for p, op in candidates.values()
+            _Problem(p, op if op.batch is None else op.rows(row), paired(y[b : b + 1], op.complex_axis), b)
+            for p, op in candidates.values()
         ]
         solvers = [partial(solver, **unweighted(one.prior, one.operator, method, None)) for one in problems]
         far = [_far(one, draw, n_samples, levels) for one, draw in zip(problems, solvers, strict=True)]
@@ -205,6 +207,8 @@ def _candidates(
     operators = operator if isinstance(operator, Mapping) else {"": operator}
     if not priors or not operators:
         raise ValueError("no candidates: expected at least one prior and one operator, such as {'sharp': operator}")
+    if wrong := [name for name in (*priors, *operators) if not isinstance(name, str)]:
+        raise TypeError(f"a candidate's name {wrong[0]!r}: expected a string, such as {{'sharp': operator}}")
     for p in priors.values():
         check_prior(p)
     for name, op in operators.items():

@@ -1,5 +1,6 @@
 """A prior from measurements alone: expectation maximisation, of a Gaussian in closed form and then of a network."""
 
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from operators import LinearOperator, Operator
 from priors import SDE, Gaussian, Prior, ScorePrior, checkpoints
 from priors.arguments import count
 from priors.data import ImageSet, rounded
+from priors.files import atomic
+from priors.parsing import read_json
 from priors.recipes import checked as checked_recipe
 from priors.recipes import made, objective, read_recipe
 from priors.runs import hardware
@@ -25,6 +28,7 @@ from priors.training import STATE, Trainer, TrainingConfig
 
 LARGEST = 1600  # values of a picture whose covariance is stored
 BLOCK = 256  # measurements that are read at once
+SETTINGS = "learning.json"
 FLOOR = 1e-6  # least eigenvalue of the covariance, relative to the mean
 
 Shape = tuple[int, ...]
@@ -53,6 +57,7 @@ def learn_gaussian(
     d = math.prod(shape)
     if d > LARGEST:
         raise ValueError(f"pictures of {d} values: expected at most {LARGEST}, as a covariance has {d} x {d} numbers")
+    _one_each(operator, source)
     parts = list(_parts(operator, source, shape))
     mean, covariance = _first_guess(parts, d)
     for _ in range(count("steps", steps)):
@@ -94,17 +99,18 @@ def learn_prior(
     processes: of the solves; device: of the training.
     Pictures have values in [0, 1], to which samples are clamped.
     Returns: the last round's prior, as ``priors.load(out / "round-4" / "prior")``.
-    Raises: TypeError and ValueError as `solve_batch` and for a recipe that is wrong or has [crops]; RuntimeError if
-    solves failed.
+    Raises: TypeError and ValueError as `solve_batch`, for a recipe that is wrong or has [crops], and for a folder of
+    other settings; RuntimeError if solves failed.
     """
     recipe = read_recipe(recipe) if isinstance(recipe, str) else checked_recipe(recipe)
-    if "crops" in recipe:
-        raise ValueError("the recipe has [crops]: remove it, as the samples have one size")
+    if not isinstance(start, Prior | None):
+        raise TypeError(f"start of type {type(start).__name__}: expected a priors.Prior, such as priors.load(...)")
     overrides = {k: v for k, v in {"minutes": minutes, "steps": steps, "seed": seed}.items() if v is not None}
     recipe = recipe | {"training": recipe["training"] | overrides}
-    made("training", TrainingConfig, recipe["training"])
     source, out = source_of(y), Path(out)
     shape = _shape(operator, event_shape or (None if start is None else tuple(start.event_shape)))
+    _checked(recipe, operator, source, shape, n_samples, device)
+    _same(out, recipe, seed, n_samples)
     prior = start
     for number in range(1, count("rounds", rounds) + 1):
         folder = out / f"round-{number}"
@@ -156,7 +162,8 @@ def _parts(operator: Operator | MakeOperator, source: Source, shape: Shape) -> I
     for begin in range(0, len(source), BLOCK):
         end = min(begin + BLOCK, len(source))
         arrays = source.read(begin, end)
-        block = operator_of(operator, arrays, begin, end)
+        block = operator_of(operator, arrays, begin, end).at(shape)
+        block.validate_y(arrays["y"], shape)
         if not isinstance(block, LinearOperator) or "gaussian" not in block.capabilities:
             raise ValueError(
                 f"{type(block).__name__} with {block.noise!r}: expected a linear operator with Gaussian noise; give "
@@ -165,7 +172,7 @@ def _parts(operator: Operator | MakeOperator, source: Source, shape: Shape) -> I
         y = arrays["y"]
         for j in [None] if block.batch is None else range(len(y)):
             rows = torch.zeros(d, dtype=torch.long) if j is None else torch.full((d,), j)
-            one = (block if j is None else block.rows(rows)).at(shape)
+            one = block if j is None else block.rows(rows)
             matrix = one(torch.eye(d).view(d, *shape)).double()
             seen = y if j is None else y[j : j + 1]
             measured = one.support
@@ -207,6 +214,62 @@ def _step(parts: list[Parts], mean: Tensor, covariance: Tensor) -> tuple[Tensor,
     values, basis = torch.linalg.eigh(spread / n - torch.outer(shift, shift))
     values = values.clamp_min(FLOOR * float(values.mean()))
     return mean + shift, (basis * values) @ basis.T, log_p
+
+
+def _one_each(operator: Operator | MakeOperator, source: Source) -> None:
+    """Refuse parameters for another number of measurements."""
+    if isinstance(operator, Operator) and operator.batch not in (None, len(source)):
+        raise ValueError(
+            f"the operator's parameters are for {operator.batch} measurements, and there are {len(source)}: give as "
+            "many of both"
+        )
+
+
+def _checked(
+    recipe: dict[str, Any], operator: Operator | MakeOperator, source: Source, shape: Shape, n_samples: int, device: str
+) -> None:
+    """Refuse what a training would refuse, before anything is solved."""
+    _one_each(operator, source)
+    if recipe["kind"] != "prior":
+        raise ValueError(f"a recipe of kind {recipe['kind']!r}: expected 'prior'")
+    if "crops" in recipe:
+        raise ValueError("the recipe has [crops]: remove it, as the samples have one size")
+    config = made("training", TrainingConfig, recipe["training"])
+    few, found = config.held_out + config.batch_size, len(source) * count("n_samples", n_samples)
+    if found < few:
+        raise ValueError(
+            f"{found} samples: too few for held_out = {config.held_out} and a batch of {config.batch_size}; lower "
+            "these in [training], or give more measurements or n_samples"
+        )
+    with torch.random.fork_rng(devices=[]):
+        objective(recipe, ImageSet(torch.zeros(1, *shape, dtype=torch.uint16)))
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device = {device!r}: expected one that torch has here, such as 'cpu'") from error
+
+
+def _same(out: Path, recipe: dict[str, Any], seed: int, n_samples: int) -> None:
+    """Refuse a folder of other settings; a new folder gets a note of these."""
+    path = out / SETTINGS
+    given = json.loads(json.dumps({"recipe": recipe, "seed": seed, "n_samples": n_samples}))
+    if path.exists():
+        known = read_json(path, "settings of learn_prior", "remove the folder")
+        flat, before = (
+            {f"{a}.{b}": v for a, of in (d["recipe"] | d).items() if isinstance(of, dict) for b, v in of.items()}
+            | {a: v for a, v in (d["recipe"] | d).items() if not isinstance(v, dict)}
+            for d in (given, known)
+        )
+        keys = sorted(flat.keys() | before.keys())
+        if differing := [key for key in keys if not key.startswith("recipe.") and flat.get(key) != before.get(key)]:
+            raise ValueError(
+                f"{out} was made with other settings, {', '.join(differing)}: give another folder, or the settings as "
+                "they were"
+            )
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(given, indent=1) + "\n")
 
 
 def _shape(operator: Operator | MakeOperator, given: Shape | None) -> Shape:

@@ -1,13 +1,14 @@
 """The posterior mean alone, with its standard error: the quickest single picture."""
 
 import math
+import warnings
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from inverse.methods import Sampler
-from inverse.solution import Solution
+from inverse.solution import Solution, UncalibratedSpread
 from inverse.solve import solve
 from inverse.solve.checks import checked
 from operators import Operator
@@ -56,6 +57,8 @@ def posterior_mean(
     posterior mean: .3 costs .37 dB, .1 costs .04 dB. Two pairs know their own error to about a factor of 2 for one
     number, and to a few percent for a picture, over whose values it is averaged.
     Source: Hammersley & Morton 1956 (antithetic variates).
+    The error is that of few samples alone. A method that does not sample the posterior has one of its own, of which
+    `UncalibratedSpread` warns.
     Arguments: as `solve`; error (float > 0): the largest relative standard error; most (even int >= 4): the most
     samples. Methods that weight their samples, which "auto" may take for priors with a known density, draw ``most``
     independent ones at once.
@@ -69,14 +72,22 @@ def posterior_mean(
     given = (prior, operator, y)
     choice, _ = checked(*given, most, method, n_steps, seed, batch_size, budget, 0, False)
     how = (choice.method, n_steps or choice.n_steps, seed, batch_size, progress)
+    if not (choice.method.calibrated or choice.method.weighted):
+        warnings.warn(
+            f"the error of a mean of {choice.method.name!r} samples does not contain the method's own, which can be "
+            "larger than the posterior's standard deviation; use 'mmps' or 'auto' where they serve",
+            UncalibratedSpread,
+            stacklevel=2,
+        )
     if choice.method.weighted:
         found = solve(*given, most, *how, precision=precision)
-        return PosteriorMean(found.mean, found.ess.rsqrt(), most, found)
+        worth = found.ess if found.lineages is None else torch.minimum(found.ess, found.lineages.to(found.ess))
+        return PosteriorMean(found.mean, worth.rsqrt(), most, found)
     found = solve(*given, FIRST, *how, antithetic=True, precision=precision)
     drawn = FIRST
     while True:
         reached = relative_error(found)
-        wanted = 2 * math.ceil(drawn / 2 * (float(reached.max()) / error) ** 2)
+        wanted = 2 * math.ceil(drawn / 2 * min(float(reached.max()) / error, 1e6) ** 2)
         if wanted <= drawn or drawn == most:
             return PosteriorMean(found.mean, reached, drawn, found)
         more = min(wanted, most) - drawn

@@ -40,7 +40,7 @@ def agreement(first: Tensor, second: Tensor, block: int = 1, replicas: int = REP
     2 for antithetic pairs, which are then permuted together and count as one in the distance of the means; replicas
     (int >= 1); seed of the permutations.
     Returns: `Agreement`; a p-value is at least 1 / (replicas + 1).
-    Raises: ValueError for shapes that do not fit or too few samples.
+    Raises: ValueError for shapes that do not fit, too few samples and entries that are not finite.
     """
     rows("first", first)
     rows("second", second)
@@ -54,8 +54,10 @@ def agreement(first: Tensor, second: Tensor, block: int = 1, replicas: int = REP
     if min(sizes) < 4 * block or any(size % block for size in sizes):
         raise ValueError(
             f"{sizes[0]} and {sizes[1]} samples: expected at least {4 * block} of each"
-            + (f", in blocks of {block}" if block > 1 else "")
+            + (f", and multiples of {block}, as samples come in blocks" if block > 1 else "")
         )
+    if not all(bool(x.isfinite().all()) for x in (first, second)):
+        raise ValueError("samples have entries that are nan or infinite: leave these samples out")
     a, b = (x.flatten(2).double() for x in (first, second))
     (mean_a, var_a, error_a), (mean_b, var_b, error_b) = (_moments(x, block) for x in (a, b))
     spread = (var_a + var_b).mean(1) / 2

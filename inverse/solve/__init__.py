@@ -24,6 +24,7 @@ from inverse.solve.unknown.family import Make
 from inverse.types import State
 from inverse.weights import UnreliableWeights, lineages, log_mean_error
 from operators import Operator
+from operators.kspace import paired
 from priors import Evaluations, Prior, RowRNG
 from priors.arguments import flag
 from priors.arguments import rows as rows_of
@@ -91,14 +92,15 @@ def solve(
     (`Solution.check`) warn by `UnreliableWeights`, and samples whose residual no posterior has by `PoorFit`
     (`inverse.quality.misfits`; `inverse.examine` looks closer);
     a y of another size than the operator makes of pictures in [0, 1], such as in 0..255 or -1..1, by
-    `inverse.ImplausibleScale`; a method that is known to draw too widely for this operator by `UncalibratedSpread`.
-    `inverse.ImplausibleScale`; saturated pixels that the operator does not know of, and a kernel that does not sum
-    to 1, by `inverse.DoubtfulInstrument`.
+    `inverse.ImplausibleScale`; a method that is known to draw too widely for this operator by `UncalibratedSpread`;
+    saturated pixels that the operator does not know of, and a kernel that does not sum to 1, by
+    `inverse.DoubtfulInstrument`.
     Raises: TypeError or ValueError, before the prior is evaluated, for a y that the operator cannot have made, numbers
     out of range, a method that the operator or the prior cannot serve, or a y that requires a gradient; NonFiniteState
     where a state stops being finite.
     """
     if unknown is not None:
+        y = paired(y, operator.complex_axis if isinstance(operator, Operator) else None)
         solver = partial(solve, prior, method=method, n_steps=n_steps, seed=seed, batch_size=batch_size, progress=False)
         solver = partial(solver, budget=budget, precision=precision)
         bar = partial(_bar, ", ".join(map(str, unknown)), shown=flag("progress", progress))

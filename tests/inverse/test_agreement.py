@@ -51,8 +51,13 @@ def test_shares_of_modes_are_seen():
     (((1, 8, 4), (2, 8, 4)), 1, "the same measurements"),
     (((1, 8, 4), (1, 8, 5)), 1, "the same measurements"),
     (((1, 3, 4), (1, 8, 4)), 1, "at least 4"),
-    (((1, 9, 4), (1, 8, 4)), 2, "blocks of 2"),
+    (((1, 9, 4), (1, 8, 4)), 2, "multiples of 2"),
 ])  # fmt: skip
 def test_refused(shapes, block, message):
     with pytest.raises(ValueError, match=message):
         agreement(*(torch.zeros(shape) for shape in shapes), block=block)
+
+
+def test_samples_that_are_not_finite_are_refused():
+    with pytest.raises(ValueError, match="nan or infinite"):
+        agreement(torch.full((1, 8, 4), torch.nan), torch.zeros(1, 8, 4))

@@ -22,9 +22,9 @@ def posed():
     return prior, operator, y, samples, prior.sample(400, seed=4).float()
 
 
-def solution(samples, log_weights=None, **fields):
+def solution(samples, log_weights=None, seed=0, **fields):
     log_weights = torch.zeros(samples.shape[:2]) if log_weights is None else log_weights
-    return Solution(samples, log_weights, "exact draws", 0, 0, 0.0, 0, **fields)
+    return Solution(samples, log_weights, "exact draws", 0, 0, 0.0, seed, **fields)
 
 
 def test_right_samples_of_a_right_prior_pass(posed):
@@ -109,16 +109,23 @@ def test_a_slight_misfit_of_many_numbers_is_not_complained_of():
 
 def test_another_solution_agrees_or_does_not(posed):
     _, operator, y, samples, _ = posed
-    first, second = solution(samples[:, :100]), solution(samples[:, 100:])
+    first, second = solution(samples[:, :100]), solution(samples[:, 100:], seed=1)
     found = examine(first, operator, y, other=second)
     assert sum("disagree" in text for texts in found.warnings for text in texts) <= 2
     assert "supported" in found.summary[0] and "no disagreement seen" in found.summary[0]
     mean = samples.mean(1, keepdim=True)
-    narrow = solution((mean + 0.5 * (samples - mean))[:, 100:])
+    narrow = solution((mean + 0.5 * (samples - mean))[:, 100:], seed=1)
     wrong = examine(narrow, operator, y, other=first)
     assert all(any("disagree" in text for text in texts) for texts in wrong.warnings)
     assert float(wrong.agreement.spread.mean()) == pytest.approx(0.5, abs=0.03)
     assert "supported" not in wrong.summary[0] and "intervals  in doubt" in wrong.summary[0]
+
+
+def test_two_solutions_with_one_seed_are_not_compared(posed):
+    """They share their random numbers, whatever their methods."""
+    _, operator, y, samples, _ = posed
+    with pytest.raises(ValueError, match="both solutions have seed 0"):
+        examine(solution(samples[:, :100]), operator, y, other=solution(samples[:, 100:]))
 
 
 def test_without_another_solution_modes_are_not_tested(posed):
@@ -131,11 +138,11 @@ def test_without_another_solution_modes_are_not_tested(posed):
 def test_weighted_samples_are_compared_by_what_they_are_worth(posed):
     _, operator, y, samples, _ = posed
     log_weights = torch.randn(B, 100, generator=torch.Generator().manual_seed(0))
-    found = examine(solution(samples[:, :100], log_weights), operator, y, other=solution(samples[:, 100:]))
+    found = examine(solution(samples[:, :100], log_weights), operator, y, other=solution(samples[:, 100:], seed=1))
     assert sum("disagree" in text for texts in found.warnings for text in texts) <= 3
     few = torch.zeros(B, 100)
     few[:, 0] = 50.0
     with pytest.raises(ValueError, match=r"worth 1\.0"):
-        examine(solution(samples[:, :100], few), operator, y, other=solution(samples[:, 100:]))
+        examine(solution(samples[:, :100], few), operator, y, other=solution(samples[:, 100:], seed=1))
     with pytest.raises(TypeError, match=r"expected an inverse\.Solution"):
         examine(solution(samples), operator, y, other=samples)

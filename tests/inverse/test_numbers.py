@@ -142,6 +142,8 @@ def test_complex_kspace_is_taken_as_pairs(kind):
     assert torch.equal(pairs.samples, numbers.samples)
     assert inverse.plan(prior, operator, torch.complex(*parts), *given).nfe == pairs.nfe
     torch.testing.assert_close(*(inverse.examine(pairs, operator, v).chi2 for v in (y, torch.complex(*parts))))
+    with pytest.raises(TypeError, match=f"imag\\), {operator.complex_axis}\\)"):
+        operator.validate_y(torch.complex(*parts), shape)
     with pytest.raises(TypeError, match="complex64"):
         masking = Masking(torch.ones(8, 8), noise=noise)
         solve(prior, masking, torch.complex(*(2 * [torch.zeros(1, *shape)])), *given, progress=False)

@@ -93,6 +93,35 @@ def test_rounds_of_a_network(posed, tmp_path):
     assert loaded.event_shape == SHAPE and loaded.moments is not None
 
 
+def test_a_folder_belongs_to_its_settings(posed, tmp_path):
+    """Refused before anything is written; the first call as it was goes on."""
+    operator, y = posed[0].rows(torch.arange(40)), posed[1][:40]
+    how = {"n_steps": 3, "method": "mmps", "progress": False, "rounds": 1}
+    first = learn_prior(RECIPE, operator, y, tmp_path, **how)
+    for changed in ({"licence": "other"}, {"training": RECIPE["training"] | {"steps": 5}}, {"range": {"shift": 0.3}}):
+        with pytest.raises(ValueError, match=r"made with other settings, .*: give another folder"):
+            learn_prior(RECIPE | changed, operator, y, tmp_path, **how)
+    again = learn_prior(RECIPE, operator, y, tmp_path, **how)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(("changed", "error", "message"), [
+    ({"recipe": RECIPE | {"kind": "classifier"}}, ValueError, "expected 'prior'"),
+    ({"recipe": RECIPE | {"training": RECIPE["training"] | {"held_out": 90}}}, ValueError, "too few for held_out = 90"),
+    ({"recipe": RECIPE | {"network": RECIPE["network"] | {"image_channels": 3}}}, ValueError, "image_channels"),
+    ({"device": "tpu"}, ValueError, "'tpu'"),
+    ({"start": "x"}, TypeError, r"expected a priors\.Prior"),
+    ({"y": torch.zeros(39, *SHAPE)}, ValueError, "for 40 measurements, and there are 39"),
+    ({"y": torch.zeros(40, *SHAPE, dtype=torch.long)}, TypeError, "floating"),
+    ({"y": torch.full((40, *SHAPE), torch.nan)}, ValueError, "nan"),
+])  # fmt: skip
+def test_refused_before_anything_is_solved(posed, tmp_path, changed, error, message):
+    given = {"recipe": RECIPE, "operator": posed[0].rows(torch.arange(40)), "y": posed[1][:40], "out": tmp_path}
+    with pytest.raises(error, match=message):
+        learn_prior(**(given | changed), rounds=1, progress=False)
+    assert not (tmp_path / "round-1").exists()
+
+
 def test_refused(posed, truth, tmp_path):
     operator, y = posed
     with pytest.raises(ValueError, match="linear operator with Gaussian noise"):
