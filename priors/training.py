@@ -54,11 +54,7 @@ class Trainer:
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         if config.batch_size % self.world:
             raise ValueError(f"batch_size {config.batch_size} is not divisible by the {self.world} processes")
-        if len(data) < config.held_out + config.batch_size:
-            raise ValueError(
-                f"{len(data)} images: too few for held_out = {config.held_out} and one batch of {config.batch_size}; "
-                "lower these in [training], or use more images"
-            )
+        config.check_size(len(data))
         self.config, self.out, self.notes = config, Path(out), notes or {}
         self.device = torch.device(device)
         self.held_out, self.data = data[-config.held_out :].measured(), data[: -config.held_out]

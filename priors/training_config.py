@@ -43,6 +43,14 @@ class TrainingConfig:
         if self.steps == 0 and self.minutes == 0:
             raise ValueError("neither steps nor minutes is positive: set one of them")
 
+    def check_size(self, n: int) -> None:
+        """Refuse, by a ValueError, n images that are too few."""
+        if n < self.held_out + self.batch_size:
+            raise ValueError(
+                f"{n} images: too few for held_out = {self.held_out} and one batch of {self.batch_size}; "
+                "lower these in [training], or use more images"
+            )
+
     def progress(self, step: int, seconds: float) -> float:
         """The finished fraction of the run, in [0, 1]."""
         by_steps = step / self.steps if self.steps > 0 else 0.0

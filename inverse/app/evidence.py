@@ -98,9 +98,9 @@ class _Problem:
         with torch.no_grad():
             clean = torch.cat([operator(one[None]) for one in x]).double()
         there = torch.ones_like(y) if operator.support is None else operator.support.double().expand_as(y)
-        top = noise.log_density(y, y) * there
-        fall = (noise.log_density(y, y) - noise.log_density(y.expand_as(clean), clean)) * there
-        return fall.flatten(1).sum(1).cpu(), -float(top.sum()), int(there.sum())
+        top = noise.log_density(y, y)
+        fall = (top - noise.log_density(y.expand_as(clean), clean)) * there
+        return fall.flatten(1).sum(1).cpu(), -float((top * there).sum()), int(there.sum())
 
 
 @dataclass(frozen=True)

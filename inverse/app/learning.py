@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from inverse.app.batch import solve_batch
-from inverse.app.batch.job import MakeOperator, operator_of
+from inverse.app.batch.job import MakeOperator, check_one_each, operator_of
 from inverse.app.batch.sources import Source, source_of
 from inverse.methods import Sampler
 from operators import LinearOperator, Operator
@@ -57,7 +57,7 @@ def learn_gaussian(
     d = math.prod(shape)
     if d > LARGEST:
         raise ValueError(f"pictures of {d} values: expected at most {LARGEST}, as a covariance has {d} x {d} numbers")
-    _one_each(operator, source)
+    check_one_each(operator, source)
     parts = list(_parts(operator, source, shape))
     mean, covariance = _first_guess(parts, d)
     for _ in range(count("steps", steps)):
@@ -110,7 +110,7 @@ def learn_prior(
     source, out = source_of(y), Path(out)
     shape = _shape(operator, event_shape or (None if start is None else tuple(start.event_shape)))
     _checked(recipe, operator, source, shape, n_samples, device)
-    _same(out, recipe, seed, n_samples)
+    _same(out, recipe | {"seed": seed, "n_samples": n_samples})
     prior = start
     for number in range(1, count("rounds", rounds) + 1):
         folder = out / f"round-{number}"
@@ -216,31 +216,17 @@ def _step(parts: list[Parts], mean: Tensor, covariance: Tensor) -> tuple[Tensor,
     return mean + shift, (basis * values) @ basis.T, log_p
 
 
-def _one_each(operator: Operator | MakeOperator, source: Source) -> None:
-    """Refuse parameters for another number of measurements."""
-    if isinstance(operator, Operator) and operator.batch not in (None, len(source)):
-        raise ValueError(
-            f"the operator's parameters are for {operator.batch} measurements, and there are {len(source)}: give as "
-            "many of both"
-        )
-
-
 def _checked(
     recipe: dict[str, Any], operator: Operator | MakeOperator, source: Source, shape: Shape, n_samples: int, device: str
 ) -> None:
     """Refuse what a training would refuse, before anything is solved."""
-    _one_each(operator, source)
+    check_one_each(operator, source)
     if recipe["kind"] != "prior":
         raise ValueError(f"a recipe of kind {recipe['kind']!r}: expected 'prior'")
     if "crops" in recipe:
         raise ValueError("the recipe has [crops]: remove it, as the samples have one size")
     config = made("training", TrainingConfig, recipe["training"])
-    few, found = config.held_out + config.batch_size, len(source) * count("n_samples", n_samples)
-    if found < few:
-        raise ValueError(
-            f"{found} samples: too few for held_out = {config.held_out} and a batch of {config.batch_size}; lower "
-            "these in [training], or give more measurements or n_samples"
-        )
+    config.check_size(len(source) * count("n_samples", n_samples))
     with torch.random.fork_rng(devices=[]):
         objective(recipe, ImageSet(torch.zeros(1, *shape, dtype=torch.uint16)))
     try:
@@ -249,19 +235,13 @@ def _checked(
         raise ValueError(f"device = {device!r}: expected one that torch has here, such as 'cpu'") from error
 
 
-def _same(out: Path, recipe: dict[str, Any], seed: int, n_samples: int) -> None:
+def _same(out: Path, settings: dict[str, Any]) -> None:
     """Refuse a folder of other settings; a new folder gets a note of these."""
     path = out / SETTINGS
-    given = json.loads(json.dumps({"recipe": recipe, "seed": seed, "n_samples": n_samples}))
+    settings = json.loads(json.dumps(settings))  # as they are read
     if path.exists():
-        known = read_json(path, "settings of learn_prior", "remove the folder")
-        flat, before = (
-            {f"{a}.{b}": v for a, of in (d["recipe"] | d).items() if isinstance(of, dict) for b, v in of.items()}
-            | {a: v for a, v in (d["recipe"] | d).items() if not isinstance(v, dict)}
-            for d in (given, known)
-        )
-        keys = sorted(flat.keys() | before.keys())
-        if differing := [key for key in keys if not key.startswith("recipe.") and flat.get(key) != before.get(key)]:
+        given, known = _flat(settings), _flat(read_json(path, "settings of learn_prior", "remove the folder"))
+        if differing := [key for key in sorted(given.keys() | known.keys()) if given.get(key) != known.get(key)]:
             raise ValueError(
                 f"{out} was made with other settings, {', '.join(differing)}: give another folder, or the settings as "
                 "they were"
@@ -269,7 +249,13 @@ def _same(out: Path, recipe: dict[str, Any], seed: int, n_samples: int) -> None:
         return
     out.mkdir(parents=True, exist_ok=True)
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(given, indent=1) + "\n")
+        temporary.write_text(json.dumps(settings, indent=1) + "\n")
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """The entries of sections by "section.name", and the others."""
+    sections = {name: value if isinstance(value, dict) else {"": value} for name, value in settings.items()}
+    return {f"{a}.{b}".rstrip("."): value for a, section in sections.items() for b, value in section.items()}
 
 
 def _shape(operator: Operator | MakeOperator, given: Shape | None) -> Shape:

@@ -97,7 +97,8 @@ def _solve_one(image: Path, out: Path, asked: SolveOptions, picture: Decoded | N
             file.unlink(missing_ok=True)
         held = None if asked.overwrite else finished(problem, decided, asked.seed, file)
     done = 0 if held is None else held.samples.shape[1]
-    done *= not problem.unknown or done >= asked.samples  # samples of unknown parameters are drawn in one solve
+    if problem.unknown and done < asked.samples:
+        done = 0  # samples of unknown parameters are drawn in one solve
     why = {"why": decided.details} if asked.why and decided.details else {}
     _show(problem.facts | {"method": _method(decided)} | why)  # before the plan, which takes a moment
     if done >= asked.samples and page_of(out, file):

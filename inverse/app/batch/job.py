@@ -131,6 +131,14 @@ class Job:
         return replace(solution, reason=s.reason), list(dict.fromkeys(told))
 
 
+def check_one_each(operator: Operator | MakeOperator, source: Source) -> None:
+    """Refuse, by a ValueError, an operator with parameters for another number of measurements."""
+    if isinstance(operator, Operator) and operator.batch not in (None, len(source)):
+        raise ValueError(
+            f"the operator's parameters are for {operator.batch} measurements, and there are {len(source)}"
+        )
+
+
 def operator_of(given: Operator | MakeOperator, arrays: dict[str, Tensor], start: int, end: int) -> Operator:
     """The operator of a block of measurements.
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from inverse.app.batch import on_ray, pool
-from inverse.app.batch.job import Job, MakeOperator, Settings, block_of, operator_of
+from inverse.app.batch.job import Job, MakeOperator, Settings, block_of, check_one_each, operator_of
 from inverse.app.batch.parts import Parts
 from inverse.app.batch.results import BatchResults
 from inverse.app.batch.sources import Source, source_of
@@ -88,10 +88,7 @@ def solve_batch(
             f"operator of type {type(operator).__name__}: expected an operators.Operator, or a function of arrays"
         )
     source = source_of(y)
-    if isinstance(operator, Operator) and operator.batch not in (None, len(source)):
-        raise ValueError(
-            f"the operator's parameters are for {operator.batch} measurements, and there are {len(source)}"
-        )
+    check_one_each(operator, source)
     first = _first(prior, operator, source, 1 if block is None else min(count("block", block), len(source)))
     given = (n_samples, method, n_steps, seed, batch_size, budget, antithetic)
     decided = decide(prior, *first, *given)
