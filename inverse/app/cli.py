@@ -23,6 +23,7 @@ from inverse.app.options import (
     SolveOptions,
     SomePriorOption,
     StepsOption,
+    TimeOption,
     UnknownOption,
     WindowOption,
 )
@@ -86,7 +87,7 @@ def solve(
     config: ConfigOption = None,
     samples: int = 4,
     method: str = "auto",
-    budget: Annotated[str | None, typer.Option(help="with --method auto: fast, balanced or exact")] = None,
+    budget: TimeOption = None,
     steps: StepsOption = None,
     antithetic: AntitheticOption = False,
     seed: SeedOption = 0,
@@ -269,7 +270,7 @@ def scan(
     pattern: Annotated[str, typer.Option(help="with --accelerate: variable, equispaced or uniform")] = "variable",
     samples: Annotated[int, typer.Option(min=1, help="posterior samples per slice")] = 8,
     method: Annotated[str, typer.Option(help="see `inverse methods`")] = "auto",
-    budget: Annotated[str | None, typer.Option(help="with --method auto: fast, balanced or exact")] = None,
+    budget: TimeOption = None,
     steps: Annotated[int | None, typer.Option(min=1, help="number of steps; default: that of the method")] = None,
     antithetic: AntitheticOption = False,
     sigma: Annotated[

@@ -14,6 +14,7 @@ from inverse.app.figures import Column, gallery
 from inverse.solution import Solution
 from priors.data import rounded
 from priors.files import atomic
+from priors.png import write_png
 
 TEMPLATES = Path(__file__).parent / "templates"
 LARGEST, LOSSLESS = 1024, 2**16  # on the page: longest side in pixels; pixels up to which images stay lossless PNG
@@ -55,13 +56,16 @@ def write_folder(
     figures: dict[str, str],
     cautions: list[str],
     dtype: str = "uint8",
+    form: str = "",
 ) -> None:
     """Write mean.png, std.png (with its scale), sample-K.png, measurement.png and truth.png where these are pictures,
     solution.png (the contact sheet) and index.html, which is self-contained.
 
-    PNG files have 8 bits. For input pictures of 16 bits or floating point, mean.tif and sample-K.tif have that format.
+    PNG files have 8 bits. If the input picture was a PNG of 16 bits, mean.png and sample-K.png have 16 bits; for other
+    pictures of 16 bits or floating point, mean.tif and sample-K.tif are written too, of that type.
     Arguments: out (folder); title; solution of one measurement; y (1, *M); truth (1, *E) or None; figures: label ->
-    text on the page; cautions: warnings about the samples; dtype: of the input picture's file.
+    text on the page; cautions: warnings about the samples; dtype, form: of the input picture's file,
+    such as "uint16" and ".png".
     Nothing is written for events that are not pictures.
     """
     samples, cells = solution.samples[0], {"mean": solution.mean[0]}
@@ -77,7 +81,7 @@ def write_folder(
         _save(out / f"{picture.name.replace(' ', '-')}.png", picture.pixels)
     if dtype == "uint16" or dtype.startswith("float"):
         for name, x in {"mean": solution.mean[0], **{f"sample-{k}": x for k, x in enumerate(samples, 1)}}.items():
-            _save_deep(out / f"{name}.tif", x, dtype)
+            _save_deep(out / name, x, dtype, form)
     kept = ["truth", "measurement", *(f"sample {k}" for k in range(1, SHEET + 1)), "mean"]
     columns = [Column(name, cells[name][None]) for name in kept if name in cells]
     if len(samples) > 1:
@@ -108,14 +112,18 @@ def _save(path: Path, pixels: np.ndarray) -> None:
         Image.fromarray(pixels).save(temporary, "png")
 
 
-def _save_deep(path: Path, picture: Tensor, dtype: str) -> None:
-    """(C, H, W) in image units as a TIFF of 16 bits, or of floating point without clipping."""
+def _save_deep(path: Path, picture: Tensor, dtype: str, form: str) -> None:
+    """(C, H, W) in image units, as a PNG of 16 bits, or as a TIFF of 16 bits or of floating point without clipping;
+    path without its ending."""
     import tifffile
 
     x = picture.detach().cpu()
     pixels = (rounded(x, torch.uint16) if dtype == "uint16" else x.float()).permute(1, 2, 0).numpy()
     grey = pixels.shape[2] == 1
-    with atomic(path) as temporary:
+    if dtype == "uint16" and form == ".png":
+        write_png(path.with_name(f"{path.name}.png"), pixels)
+        return
+    with atomic(path.with_name(f"{path.name}.tif")) as temporary:
         tifffile.imwrite(temporary, pixels[..., 0] if grey else pixels, photometric="minisblack" if grey else "rgb")
 
 

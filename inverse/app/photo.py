@@ -14,7 +14,7 @@ from torch import Tensor
 import priors
 from inverse.app.arguments import as_event, measured_picture, read_measurement
 from inverse.app.devices import solve_there
-from inverse.app.noise_text import estimated_level, is_noise, level_of, read_noise
+from inverse.app.noise_text import described, estimated_level, is_noise, level_of, read_noise
 from inverse.app.operator_text import named
 from inverse.app.photo_shape import check_shape, prior_for, shape_behind
 from inverse.app.unknown_text import unknowns
@@ -152,7 +152,7 @@ def pose(
     if free:
         level, how = 0.0, f"inferred, with {type(free).__name__}"
     elif "gaussian" not in op.noise.capabilities:
-        level, how = 0.0, f"none: the noise is {op.noise!r}"
+        level = 0.0
     elif estimated:
         level, how = estimated_level(path, given, op, read)
         op = stated.build(level, p.event_shape)
@@ -164,7 +164,7 @@ def pose(
         "picture": "; ".join([_described(file, given, p.event_shape, measured), *notes]),
         "prior": f"{name}, {why}; pictures of {' x '.join(map(str, p.event_shape[1:]))} pixels",
         "operator": f"{operator}: {stated.used()}; {_numbers(op, y)}",
-        "sigma": how if free else f"{level:.4g}, {how}",
+        **_noise(op, level, how, free is not None),
         "tiles": tiles,
     }
     if inferred:
@@ -181,6 +181,13 @@ def pose(
     make = inferred.operator(stated, op.noise, tuple(p.event_shape))
     identity = (*identity, tuple(inferred.ranges.items()))
     return replace(posed, identity=identity, unknown=inferred.ranges, make=make)
+
+
+def _noise(operator: Operator, level: float, how: str, free: bool) -> dict[str, str]:
+    """What is printed of the noise: its standard deviation, or a description of one that has no single level."""
+    if "gaussian" not in operator.noise.capabilities:
+        return {"noise": how if free else described(operator.noise)}
+    return {"sigma": how if free else f"{level:.4g}, {how}"}
 
 
 def inferred(problem: Problem, solution: Solution) -> Problem:

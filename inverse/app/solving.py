@@ -10,6 +10,7 @@ from rich.text import Text
 
 import priors
 from inverse.app import series
+from inverse.app.budget import seconds_of
 from inverse.app.devices import moved
 from inverse.app.figures import drawing
 from inverse.app.files.volume import Volume
@@ -29,6 +30,7 @@ from inverse.solve.unknown import check_method, doubts, effort
 from priors.decoded import Decoded
 from priors.terminal import console, explained, printable, say
 
+STEPS = "n_steps"  # the attribute of a file: a second run within seconds must not choose another number
 NODES = (10, 32)  # values of unknown parameters that are tried, in general
 
 
@@ -86,33 +88,41 @@ def _solve_one(image: Path, out: Path, asked: SolveOptions, picture: Decoded | N
         )  # fmt: skip
         if picture is not None:
             series.check_field(problem.operator, image)
-        posed = (problem.prior, *moved(problem.prior.device, problem.operator, problem.y))
-        given = (*posed, asked.samples, asked.method, asked.steps, asked.seed, None, asked.budget)
-        decided = decide(*given, asked.antithetic)
-        if problem.unknown:
-            check_method(decided.method, asked.budget)
-        problem = _computing(problem, decided.method, asked.precision)
-        given = (problem.prior, *given[1:])
+        seconds, chosen = _seconds(asked), None
         if asked.overwrite and not asked.dry:
             file.unlink(missing_ok=True)
+        steps = asked.steps if seconds is None or asked.overwrite else _steps_of(file)
+        measured = moved(problem.prior.device, problem.operator, problem.y)
+        given = (asked.samples, asked.method, steps, asked.seed, None)
+        budget = None if seconds else asked.budget
+        decided = decide(problem.prior, *measured, *given, budget, asked.antithetic)
+        if problem.unknown:
+            check_method(decided.method, budget)
+        problem = _computing(problem, decided.method, asked.precision)
+        given = (problem.prior, *measured, *given)
+        if seconds and steps is None:
+            _show(problem.facts)
+            chosen = make_plan(*given, seconds, asked.antithetic)
+            decided = replace(decided, n_steps=chosen.n_steps, reason=chosen.reason)
         held = None if asked.overwrite else finished(problem, decided, asked.seed, file)
     done = 0 if held is None else held.samples.shape[1]
     if problem.unknown and done < asked.samples:
         done = 0  # samples of unknown parameters are drawn in one solve
     why = {"why": decided.details} if asked.why and decided.details else {}
-    _show(problem.facts | {"method": _method(decided)} | why)  # before the plan, which takes a moment
+    shown = {} if chosen else problem.facts
+    _show(shown | {"method": _method(decided)} | why)  # before the plan, which takes a moment
     if done >= asked.samples and page_of(out, file):
         _show({"samples": f"{asked.samples} requested, {done} already in {file}: nothing to do"})
         return
     with explained():
-        chosen = make_plan(*given, asked.antithetic)
+        chosen = chosen or make_plan(*given, budget, asked.antithetic)
     _show(_told(chosen, done, out) | _inferring(problem, chosen))
     if asked.dry:
         return
     with explained():
         command = printable(shlex.join(["inverse", *sys.argv[1:]]))
         solution = draw(
-            problem, chosen, asked.seed, file, {"command": command}, console.is_terminal,
+            problem, chosen, asked.seed, file, {"command": command, STEPS: chosen.n_steps}, console.is_terminal,
             on_samples=lambda n: say(f"{n} of {asked.samples} samples in {file}"),
         )  # fmt: skip
         problem = inferred(problem, solution)
@@ -126,7 +136,8 @@ def _solve_one(image: Path, out: Path, asked: SolveOptions, picture: Decoded | N
         figures = found | figures | found  # first, and in place of what was not known
         with drawing(out):
             title = printable(f"{picture.name if picture else image.name}: {asked.operator}")
-            write_folder(out, title, solution, problem.y, problem.truth, figures, kept, problem.dtype)
+            form = image.suffix.lower()
+            write_folder(out, title, solution, problem.y, problem.truth, figures, kept, problem.dtype, form)
     for name, text in found.items():
         say(f"{name}: {text}", "bold")
     if found.keys() & OF_BLUR.keys():
@@ -140,6 +151,21 @@ def _solve_one(image: Path, out: Path, asked: SolveOptions, picture: Decoded | N
     say(f"method: {solution.cite()}")
     for text in cautions:
         say(f"caution: {text}", "yellow")
+
+
+def _seconds(asked: SolveOptions) -> float | None:
+    """The time of --budget, if that is one. Raises: ValueError with options that it replaces."""
+    seconds = seconds_of(asked.budget)
+    if seconds and (asked.unknown or asked.steps is not None):
+        other = "--unknown: give --steps" if asked.unknown else f"--steps {asked.steps}: give one of them"
+        raise ValueError(f"--budget {asked.budget} with {other}")
+    return seconds
+
+
+def _steps_of(file: Path) -> int | None:
+    """The number of steps of samples in a file, which others must have too; None without a file."""
+    held = Solution.fact(file, STEPS)
+    return None if held is None else int(held)
 
 
 def _computing(problem: Problem, method: Sampler, precision: str) -> Problem:
