@@ -281,8 +281,8 @@ def scan(
     precision: PrecisionOption = "auto",
     dry: Annotated[bool, typer.Option(help="print the plan and its estimated time, then exit")] = False,
 ) -> None:
-    """Reconstruct an MRI scan: posterior samples of every slice. Finished slices are skipped, so that an interrupted
-    run can be resumed; a larger --samples adds samples to the folder."""
+    """Reconstruct an MRI scan: posterior samples of every slice, with a page of each. Finished slices are skipped, so
+    that an interrupted run can be resumed; a larger --samples adds samples to the folder."""
     from inverse.app import scan
 
     scan.scan(

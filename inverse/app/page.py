@@ -76,7 +76,7 @@ def write_folder(
     if truth is not None:
         cells = {"truth": truth[0]} | cells
     cells |= {f"sample {k}": x for k, x in enumerate(samples, 1)}
-    shown = [Picture(name, _pixels(cell)) for name, cell in cells.items()]
+    shown = [Picture(name, pixels_of(cell)) for name, cell in cells.items()]
     for picture in shown:
         _save(out / f"{picture.name.replace(' ', '-')}.png", picture.pixels)
     if dtype == "uint16" or dtype.startswith("float"):
@@ -89,17 +89,35 @@ def write_folder(
         top = max(float(std.max()), 1e-12)
         _draw_std(out / "std.png", std, top)
         note = f"black is 0, white the maximum, {top:.3g}; averaged over channels"
-        shown.insert(-len(samples), Picture("std", _magma(std / top), note))
+        shown.insert(-len(samples), Picture("std", magma(std / top), note))
         columns.append(Column("std", solution.std, spread=True))
     gallery(out / "solution.png", {title: columns})
-    page = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True).get_template("solution.html")
     height, width = samples.shape[2:]
-    facts = {"title": title, "pictures": shown, "figures": figures, "cautions": cautions}
-    with atomic(out / "index.html") as temporary:
+    write_page(out / "index.html", title, shown, figures, cautions, size=(height, width))
+
+
+def write_page(
+    path: Path,
+    title: str,
+    shown: list[Picture],
+    figures: dict[str, str],
+    cautions: list[str],
+    links: dict[str, str] | None = None,
+    size: tuple[int, int] | None = None,
+) -> None:
+    """Write a self-contained HTML page that shows one picture at a time, or two beside each other.
+
+    Arguments: path; title; shown: pictures; figures: label -> text; cautions; links: name of a picture -> address of
+    its own page; size: height and width of the place of a picture, default that of the first.
+    """
+    page = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True).get_template("solution.html")
+    height, width = size or shown[0].pixels.shape[:2]
+    facts = {"title": title, "pictures": shown, "figures": figures, "cautions": cautions, "links": links or {}}
+    with atomic(path) as temporary:
         temporary.write_text(page.render(width=width, height=height, **facts), encoding="utf-8")
 
 
-def _pixels(picture: Tensor) -> np.ndarray:
+def pixels_of(picture: Tensor) -> np.ndarray:
     """(C, H, W) in image units, C 1 or 3 -> uint8 (H, W) or (H, W, 3)."""
     pixels = rounded(picture.detach().cpu(), torch.uint8).permute(1, 2, 0).numpy()
     return pixels[..., 0] if pixels.shape[2] == 1 else pixels
@@ -127,7 +145,7 @@ def _save_deep(path: Path, picture: Tensor, dtype: str, form: str) -> None:
         tifffile.imwrite(temporary, pixels[..., 0] if grey else pixels, photometric="minisblack" if grey else "rgb")
 
 
-def _magma(share: np.ndarray) -> np.ndarray:
+def magma(share: np.ndarray) -> np.ndarray:
     from matplotlib import colormaps
 
     return colormaps["magma"](share, bytes=True)[..., :3].copy()
