@@ -70,8 +70,9 @@ def solve(
     image: Annotated[
         Path,
         typer.Argument(
-            help="a PNG, JPEG or TIFF, or a folder of them; NIfTI, FITS, DICOM (a file, or the folder of a series), a "
-            "TIFF stack; with --measured, measurements: the same or .npy (1, *M)"
+            help="a PNG, JPEG or TIFF, or a folder of them; a stack: TIFF, .npy or HDF5 (N, H, W) or (N, H, W, 3); "
+            "NIfTI, FITS, DICOM (a file, or the folder of a series); with --measured, measurements: the same or .npy "
+            "(N, *M)"
         ),
     ],
     operator: Annotated[

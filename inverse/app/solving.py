@@ -2,11 +2,14 @@
 
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import typer
 from rich.text import Text
+from torch import Tensor
 
 import priors
 from inverse.app import series
@@ -16,7 +19,8 @@ from inverse.app.figures import drawing
 from inverse.app.files.volume import Volume
 from inverse.app.options import SolveOptions
 from inverse.app.page import page_of, write_folder
-from inverse.app.photo import Problem, draw, finished, inferred, pictures_in, pose
+from inverse.app.photo import Problem, draw, finished, inferred, pose
+from inverse.app.stack import Stack, opened_stack, pictures_in
 from inverse.app.unknown_text import OF_BLUR, words
 from inverse.examination import FEWEST_DRAWS, Examination, examine
 from inverse.methods import Sampler
@@ -35,58 +39,99 @@ NODES = (10, 32)  # values of unknown parameters that are tried, in general
 
 
 def solve(image: Path, out: Path, asked: SolveOptions) -> None:
-    """Solve for a picture, or for each picture of a folder into its own subfolder; a failure does not stop the others.
+    """Solve for a picture, or for each picture of a folder or a stack into its own subfolder; a failure does not stop
+    the others.
 
     Raises: typer.Exit with status 2 after a failure, whose reason was printed.
     """
     with explained():
-        volume = series.opened(image, asked.range is not None or asked.window is not None)
-        if volume is not None:
-            _solve_volume(volume, out, asked)
-            return
-        if asked.range is not None or asked.window is not None:
-            raise ValueError(f"{image}: --range and --window are for NIfTI, FITS, DICOM and TIFF files; omit them")
-        paths = pictures_in(image, asked.measured) if image.is_dir() else [image]
+        series_there = image.is_dir() and series.is_series(image)
+        paths = pictures_in(image, asked.measured) if image.is_dir() and not series_there else None
+    if paths is None:
+        _solve_file(image, out, asked)
+        return
+    each = {path.name: (lambda path=path: _solve_file(path, out / path.name, asked)) for path in paths}
+    _solve_each(each)
+
+
+def _solve_each(each: dict[str, Callable[[], None]]) -> None:
+    """Solve one after the other, by name, and report those that failed at the end."""
     failed = []
-    for path in paths:
-        if image.is_dir():
-            say(f"{path.name}:", "bold")
+    for name, solve_it in each.items():
+        if len(each) > 1:
+            say(f"{name}:", "bold")
         try:
-            _solve_one(path, out / path.name if image.is_dir() else out, asked)
+            solve_it()
         except typer.Exit:  # the reason was printed
-            failed.append(path.name)
+            failed.append(name)
     if failed:
-        if image.is_dir():
-            say(f"error: {len(failed)} of {len(paths)} failed: {', '.join(failed)}", "red")
+        if len(each) > 1:
+            say(f"error: {len(failed)} of {len(each)} failed: {', '.join(failed)}", "red")
         raise typer.Exit(2)
+
+
+def _solve_file(path: Path, out: Path, asked: SolveOptions) -> None:
+    """Solve for the picture or measurement of a file, or for each of its slices or pictures."""
+    scaled = asked.range is not None or asked.window is not None
+    with explained():
+        stack = None if scaled else opened_stack(path, asked.measured)
+        volume = series.opened(path, scaled) if stack is None else None
+        if volume is None and scaled:
+            raise ValueError(f"{path}: --range and --window are for NIfTI, FITS, DICOM and TIFF files; omit them")
+    if volume is not None:
+        _solve_volume(volume, out, asked)
+    elif stack is not None:
+        _solve_stack(stack, out, asked)
+    else:
+        _solve_one(path, out, asked)
+
+
+def _solve_stack(stack: Stack, out: Path, asked: SolveOptions) -> None:
+    """Solve for every picture of a stack into a subfolder, each with its own noise."""
+
+    def solve_page(number: int, folder: Path) -> None:
+        with explained():
+            page = stack.read(number)
+        _solve_one(stack.path, folder, asked, page, number)
+
+    if stack.count == 1:
+        solve_page(0, out)
+        return
+    _show({"file": f"{stack.path.name}: {stack.count} {stack.what}s"})
+    folders = [out / f"{stack.what}-{n:03d}" for n in range(stack.count)]
+    _solve_each({stack.name(n): partial(solve_page, n, folder) for n, folder in enumerate(folders)})
 
 
 def _solve_volume(volume: Volume, out: Path, asked: SolveOptions) -> None:
     """Solve for every slice into a subfolder, as its own measurement, and write the results in the file's format."""
-    units = priors.load(asked.prior, config=asked.config).units if asked.window == "prior" and asked.prior else None
-    black, white, how = series.scale(volume, asked.range, asked.window, units)
-    shown = series.pictures(volume, black, white, how)
+    with explained():
+        units = priors.load(asked.prior, config=asked.config).units if asked.window == "prior" and asked.prior else None
+        black, white, how = series.scale(volume, asked.range, asked.window, units)
+        shown = series.pictures(volume, black, white, how)
     folders = [out / f"slice-{n:03d}" for n in range(len(shown))]
     _show({"file": f"{volume.path.name}, {volume.kind}: {len(shown)} slices", "range": how})
-    for n, (picture, folder) in enumerate(zip(shown, folders, strict=True)):
-        if len(shown) > 1:
-            say(f"{picture.name}:", "bold")
-        _solve_one(volume.path, folder, asked, picture, n)
+    each = enumerate(zip(shown, folders, strict=True))
+    _solve_each({one.name: partial(_solve_one, volume.path, folder, asked, one, n, True) for n, (one, folder) in each})
     if asked.dry:
         return
-    paths = series.write(volume, out, [Solution.load(folder / "solution.h5") for folder in folders], black, white)
+    with explained():
+        solved = [Solution.load(folder / "solution.h5") for folder in folders]
+        paths = series.write(volume, out, solved, black, white)
     say(f"mean, standard deviation and samples in the format of {volume.path.name}: {', '.join(map(str, paths))}")
 
 
-def _solve_one(image: Path, out: Path, asked: SolveOptions, picture: Decoded | None = None, number: int = 0) -> None:
-    """Solve for one picture or measurement, or for a slice that was read, into a folder."""
+def _solve_one(
+    image: Path, out: Path, asked: SolveOptions, picture: Decoded | Tensor | None = None, number: int = 0,
+    is_slice: bool = False,
+) -> None:  # fmt: skip
+    """Solve for one picture or measurement, or for one of a stack or volume that was read, into a folder."""
     file = out / "solution.h5"
     with explained():
         problem = pose(
             image, asked.operator, asked.sigma, asked.prior, asked.config, asked.seed, asked.measured, asked.resize,
             asked.tile, asked.memory * 1e9, asked.size, asked.device, picture, number, asked.unknown,
         )  # fmt: skip
-        if picture is not None:
+        if is_slice:
             series.check_field(problem.operator, image)
         seconds, chosen = _seconds(asked), None
         if asked.overwrite and not asked.dry:
@@ -135,7 +180,8 @@ def _solve_one(image: Path, out: Path, asked: SolveOptions, picture: Decoded | N
         figures = _figures(solution, problem, chosen, checked) | problem.facts | {"command": command}
         figures = found | figures | found  # first, and in place of what was not known
         with drawing(out):
-            title = printable(f"{picture.name if picture else image.name}: {asked.operator}")
+            name = picture.name if isinstance(picture, Decoded) else image.name
+            title = printable(f"{name}: {asked.operator}")
             form = image.suffix.lower()
             write_folder(out, title, solution, problem.y, problem.truth, figures, kept, problem.dtype, form)
     for name, text in found.items():
