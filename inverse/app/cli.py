@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from inverse.app.calibrate_command import calibrate
+from inverse.app.learn_command import learn
 from inverse.app.options import (
     AntitheticOption,
     BatchOptions,
@@ -182,6 +183,7 @@ def batch(
 
 
 app.command()(calibrate)
+app.command()(learn)
 
 
 @app.command()

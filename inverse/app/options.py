@@ -150,3 +150,20 @@ class CalibrateOptions:
     processes: int
     overwrite: bool
     dry: bool
+
+
+@dataclass(frozen=True)
+class LearnOptions:
+    """Options of `inverse learn`, by name."""
+
+    operator: str
+    recipe: str | None
+    start: str | None
+    rounds: int
+    minutes: float | None
+    sigma: str | None
+    samples: int
+    size: str | None
+    seed: int
+    processes: int
+    device: str

@@ -58,8 +58,8 @@ def opened_stack(path: Path, measured: bool) -> Stack | None:
     """The pictures in an .npy or HDF5 file, or in a TIFF of several pages; None for files of one picture.
 
     Arguments: path; measured: they are measurements, of an .npy file (N, *M) or the dataset "y" (N, *M) of an HDF5
-    file. Otherwise arrays are grey (N, H, W) or (N, 1, H, W), or colour (N, H, W, 3) or (N, 3, H, W), in [0, 1] or
-    integers of 8 or 16 bits; in HDF5 the dataset "images", or the only one with so many axes.
+    file. Otherwise arrays of N > 1 pictures are grey (N, H, W) or (N, 1, H, W), or colour (N, H, W, 3) or (N, 3, H, W),
+    in [0, 1] or integers of 8 or 16 bits; in HDF5 the dataset "images", or the only one with so many axes.
     Raises: FileNotFoundError; ValueError for other files.
     """
     name = path.suffix.lower()
@@ -70,7 +70,13 @@ def opened_stack(path: Path, measured: bool) -> Stack | None:
     if measured:
         return _of_measurements(path)
     if name == ".npy":
-        return _of_array(path, read_npy(path, "pictures"))
+        stack = _of_array(path, read_npy(path, "pictures"))
+        if stack.count == 1:  # the form of a measurement (1, *M), which would be taken for a picture
+            raise ValueError(
+                f"{path} is an array, not a picture or a stack of several: pass --measured if it is the measurement y, "
+                "or save the picture as PNG or TIFF"
+            )
+        return stack
     with opened(path, "stack of pictures", f"expected a dataset {IMAGES!r}, {FORMS}") as file:
         return _of_array(path, file.array(_dataset(file)))
 

@@ -36,9 +36,7 @@ def written(path, values):
         ("a.npy", BYTES, BYTES / 255),
         ("a.npy", BYTES.transpose(0, 3, 1, 2), BYTES / 255),
         ("a.npy", GREY[:, None] / 255, GREY / 255),
-        ("a.npy", BYTES[0], BYTES[:1] / 255),
-        ("a.npy", GREY[0], GREY[:1] / 255),
-        ("a.npy", GREY[:1], GREY[:1] / 255),
+        ("a.h5", BYTES[:1], BYTES[:1] / 255),
         ("a.npy", GREY > 99, 1.0 * (GREY > 99)),
         ("a.h5", GREY, GREY / 255),
         ("a.h5", BYTES.transpose(0, 3, 1, 2), BYTES / 255),
@@ -58,6 +56,9 @@ def test_every_form_is_read_in_image_units(tmp_path, name, values, expected):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        (BYTES[0], "pass --measured"),
+        (GREY[0], "pass --measured"),
+        (GREY[:1], "pass --measured"),
         (GREY[:3], "three grey pictures or the channels of one"),
         (np.zeros((2, 3, 9, 3), np.uint8), "both its second and its last axis"),
         (np.zeros((2, 5, 9, 7), np.uint8), r"grey \(N, H, W\)"),
@@ -108,8 +109,9 @@ def test_a_bad_page_does_not_stop_the_others_and_a_second_call_goes_on(prior, tm
     assert again.exit_code == 0 and again.output.count("1 of them already finished") == 3, again.output
     for name, x in zip(folders, first, strict=True):
         assert torch.equal(Solution.load(tmp_path / "o" / name / "solution.h5").samples[:, :1], x)
-    np.save(tmp_path / "one.npy", pages[:1])
-    alone = call("solve", tmp_path / "one.npy", *prior, "--samples", 1, "--out", tmp_path / "alone")
+    with h5py.File(tmp_path / "one.h5", "w") as file:
+        file["images"] = pages[:1]
+    alone = call("solve", tmp_path / "one.h5", *prior, "--samples", 1, "--out", tmp_path / "alone")
     assert alone.exit_code == 0, alone.output
     assert torch.equal(Solution.load(tmp_path / "alone" / "solution.h5").samples, first[0])
 
