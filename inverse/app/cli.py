@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from inverse.app.batch_command import batch
 from inverse.app.calibrate_command import calibrate
+from inverse.app.early import present
 from inverse.app.learn_command import learn
 from inverse.app.options import (
     AntitheticOption,
-    BatchOptions,
     ConfigOption,
     DeviceOption,
     OutOption,
@@ -113,6 +114,8 @@ def solve(
 
     Prints the plan and its estimated time first. If interrupted, the same command resumes from the finished samples.
     """
+    with explained():
+        present(image, "measurement" if measured and image.suffix.lower() == ".npy" else "image")
     from inverse.app import solving
 
     solving.solve(
@@ -127,61 +130,7 @@ def solve(
     )  # fmt: skip
 
 
-@app.command()
-def batch(
-    measurements: Annotated[
-        Path,
-        typer.Argument(
-            help="HDF5 with y (n, *M), and with n entries each what differs between measurements: sigma, or arguments "
-            "of the operator such as mask; or .npy (n, *M)"
-        ),
-    ],
-    operator: Annotated[str, typer.Option(help="as for `inverse solve --measured`; without what the file has")],
-    out: Annotated[Path, typer.Option("--out", help="results, RESULTS.h5; parts are in RESULTS.parts beside it")],
-    prior: SomePriorOption = None,
-    config: ConfigOption = None,
-    sigma: Annotated[
-        str | None,
-        typer.Option(help="standard deviation of the noise, or auto; default: the file's, or estimated from each y"),
-    ] = None,
-    samples: Annotated[int, typer.Option(help="posterior samples of each measurement")] = 8,
-    method: str = "auto",
-    budget: Annotated[str | None, typer.Option(help="with --method auto: fast, balanced or exact")] = None,
-    steps: StepsOption = None,
-    antithetic: AntitheticOption = False,
-    seed: SeedOption = 0,
-    size: SizeOption = None,
-    precision: PrecisionOption = "float32",
-    keep_samples: Annotated[
-        bool, typer.Option("--keep-samples", help="store all samples, not only statistics")
-    ] = False,
-    quantiles: Annotated[str, typer.Option(help="probabilities, separated by commas")] = "0.05,0.5,0.95",
-    block: Annotated[int | None, typer.Option(help="measurements in a unit of work; default: a batch of solve")] = None,
-    processes: Annotated[int, typer.Option(help="on this machine, of one thread each; or start by torchrun")] = 1,
-    backend: Annotated[str, typer.Option(help="processes, or ray")] = "processes",
-    device: Annotated[str | None, typer.Option("--device", help="cpu, mps, or cuda: a GPU for each process")] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="compute failed units again")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace results of another problem")] = False,
-    dry: Annotated[bool, typer.Option(help="print the estimated time, then exit")] = False,
-) -> None:
-    """Mean, standard deviation and quantiles of the posteriors of many measurements, by any number of processes.
-
-    If interrupted or killed, the same command computes what is missing.
-    """
-    from inverse.app import batching
-
-    batching.batch(
-        measurements,
-        out,
-        BatchOptions(
-            operator=operator, sigma=sigma, prior=prior, config=config, samples=samples, method=method, budget=budget,
-            steps=steps, antithetic=antithetic, seed=seed, size=size, precision=precision, keep_samples=keep_samples,
-            quantiles=batching.levels(quantiles), block=block, processes=processes, backend=backend, device=device,
-            retry_failed=retry_failed, overwrite=overwrite, dry=dry,
-        ),
-    )  # fmt: skip
-
-
+app.command()(batch)
 app.command()(calibrate)
 app.command()(learn)
 
@@ -217,6 +166,9 @@ def likelihood(
     device: DeviceOption = "cpu",
 ) -> None:
     """Bits per dimension of 8-bit images under a prior, by its probability flow ODE."""
+    with explained():
+        for file in files:
+            present(file, "image set" if file.suffix in (".h5", ".hdf5", ".npz") else "image")
     from inverse.app import unconditional
 
     unconditional.likelihood(files, prior, config, images, split, seed, resize, device)
@@ -286,6 +238,7 @@ def scan(
 ) -> None:
     """Reconstruct an MRI scan: posterior samples of every slice, with a page of each. Finished slices are skipped, so
     that an interrupted run can be resumed; a larger --samples adds samples to the folder."""
+    present(file, "scan")
     from inverse.app import scan
 
     scan.scan(

@@ -1,11 +1,13 @@
-"""`inverse learn`: its options."""
+"""The command `inverse learn`: its options."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from inverse.app.early import present
 from inverse.app.options import LearnOptions, SeedOption, SizeOption
+from priors.terminal import explained
 
 
 def learn(
@@ -42,6 +44,8 @@ def learn(
 
     If interrupted, the same command continues; more --rounds add to the folder.
     """
+    with explained():
+        present(measurements, "measurement file")
     from inverse.app import learn_file
 
     learn_file.learn(
