@@ -20,22 +20,22 @@ from inverse.app.files.volume import Volume
 from inverse.app.options import SolveOptions
 from inverse.app.page import page_of, write_folder
 from inverse.app.photo import Problem, draw, finished, inferred, pose
+from inverse.app.solve_text import inferring, method_of, time_of, told
 from inverse.app.stack import Stack, opened_stack, pictures_in
 from inverse.app.unknown_text import OF_BLUR, words
 from inverse.examination import FEWEST_DRAWS, Examination, examine
 from inverse.methods import Sampler
-from inverse.plan import Decision, Plan, decide, span
+from inverse.plan import Plan, decide, span
 from inverse.plan import plan as make_plan
 from inverse.quality import psnr
 from inverse.quality.instrument import doubtful
 from inverse.solution import Solution
 from inverse.solve.checks import computes_in
-from inverse.solve.unknown import check_method, doubts, effort
+from inverse.solve.unknown import check_method, doubts
 from priors.decoded import Decoded
 from priors.terminal import console, explained, printable, say
 
 STEPS = "n_steps"  # the attribute of a file: a second run within seconds must not choose another number
-NODES = (10, 32)  # values of unknown parameters that are tried, in general
 
 
 def solve(image: Path, out: Path, asked: SolveOptions) -> None:
@@ -155,13 +155,13 @@ def _solve_one(
         done = 0  # samples of unknown parameters are drawn in one solve
     why = {"why": decided.details} if asked.why and decided.details else {}
     shown = {} if chosen else problem.facts
-    _show(shown | {"method": _method(decided)} | why)  # before the plan, which takes a moment
+    _show(shown | {"method": method_of(decided, asked)} | why)  # before the plan, which takes a moment
     if done >= asked.samples and page_of(out, file):
         _show({"samples": f"{asked.samples} requested, {done} already in {file}: nothing to do"})
         return
     with explained():
         chosen = chosen or make_plan(*given, budget, asked.antithetic)
-    _show(_told(chosen, done, out) | _inferring(problem, chosen))
+    _show(told(chosen, done, out) | inferring(problem, chosen))
     if asked.dry:
         return
     with explained():
@@ -177,7 +177,7 @@ def _solve_one(
         about = doubtful(problem.operator, problem.y)
         before = [*filter(None, [problem.caution, *about]), *_doubts(solution, problem)]  # printed already
         kept = [*before, *cautions]
-        figures = _figures(solution, problem, chosen, checked) | problem.facts | {"command": command}
+        figures = _figures(solution, problem, chosen, checked, asked) | problem.facts | {"command": command}
         figures = found | figures | found  # first, and in place of what was not known
         with drawing(out):
             name = picture.name if isinstance(picture, Decoded) else image.name
@@ -192,7 +192,7 @@ def _solve_one(
         say(f"PSNR of the posterior mean: {psnr(solution.mean, problem.truth).item():.2f} dB")
     say(
         f"{solution.nfe} evaluations + {solution.nvjp} backward passes per sample, {span(solution.seconds)} "
-        f"(estimated: {_time(problem, chosen)}); see {out / 'index.html'}"
+        f"(estimated: {time_of(problem, chosen)}); see {out / 'index.html'}"
     )
     say(f"method: {solution.cite()}")
     for text in cautions:
@@ -228,47 +228,14 @@ def _show(facts: dict[str, str]) -> None:
         console.print(Text.assemble((f"{name:>9}", "bold"), "  ", printable(text)), soft_wrap=True)
 
 
-def _told(chosen: Plan, done: int, out: Path) -> dict[str, str]:
-    """The cost of a plan whose first ``done`` samples are finished."""
-    left = max(0, chosen.n_samples - done)
-    there = f", {min(done, chosen.n_samples)} of them already finished" if done else ""
-    return {
-        "samples": f"{chosen.n_samples}{there}; {chosen.rows} at a time{', in antithetic pairs' * chosen.antithetic}",
-        "cost": f"{chosen.nfe} evaluations of the prior + {chosen.nvjp} backward passes per sample",
-        "time": f"about {span(chosen.seconds * left / chosen.n_samples)}",
-        "memory": f"about {chosen.bytes / 1e9:.2g} GB of additional memory",
-        "folder": str(out),
-    }
-
-
-def _time(problem: Problem, chosen: Plan, left: float = 1.0) -> str:
-    """The predicted time of all samples, or of a share of them; with unknown parameters an interval."""
-    if problem.unknown is None:
-        return span(chosen.seconds * left)
-    each = chosen.seconds / chosen.n_samples
-    few, many = (each * (n * effort(problem.prior).samples + chosen.n_samples) for n in NODES)
-    return f"{span(few)} to {span(many)}"
-
-
-def _inferring(problem: Problem, chosen: Plan) -> dict[str, str]:
-    if problem.unknown is None:
-        return {}
-    names, each = ", ".join(problem.unknown), effort(problem.prior).samples
-    before = f"{NODES[0]} to {NODES[1]} values of {names}, with {each} samples for each, come first"
-    return {"time": f"about {_time(problem, chosen)}: {before}"}
-
-
 def _doubts(solution: Solution, problem: Problem) -> list[str]:
     draws = {name: each[0] for name, each in (solution.unknown or {}).items()}
     return doubts(problem.unknown, draws) if problem.unknown else []
 
 
-def _method(chosen: Plan | Decision) -> str:
-    steps = f"{chosen.method.name}, {chosen.n_steps} steps"
-    return f"{steps}; chosen: {chosen.reason}" if chosen.reason else f"{steps}, as requested"
-
-
-def _figures(solution: Solution, problem: Problem, chosen: Plan, checked: Examination) -> dict[str, str]:
+def _figures(
+    solution: Solution, problem: Problem, chosen: Plan, checked: Examination, asked: SolveOptions
+) -> dict[str, str]:
     """The figures on the page of a solution."""
     found = {}
     if problem.truth is not None:
@@ -281,8 +248,8 @@ def _figures(solution: Solution, problem: Problem, chosen: Plan, checked: Examin
         found["standard deviation"] = f"{solution.std.mean().item():.4f} per pixel, on average"
     return found | {
         "cost per sample": f"{solution.nfe} evaluations of the prior, {solution.nvjp} backward passes",
-        "time": f"{span(solution.seconds)} for all samples; estimated before: {_time(problem, chosen)}",
-        "method": _method(chosen),
+        "time": f"{span(solution.seconds)} for all samples; estimated before: {time_of(problem, chosen)}",
+        "method": method_of(chosen, asked),
         "paper": solution.cite(),
     }
 

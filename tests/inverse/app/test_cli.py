@@ -289,6 +289,7 @@ def test_solve_says_first_what_it_will_do(prior, image, tmp_path):
     ):
         assert re.search(rf"^ *{name}  \S", dry.output, re.MULTILINE), name
         assert re.search(rf"^ *{name}  \S", wet.output, re.MULTILINE), name
+    assert "3 steps, as requested; chosen: " in dry.output
     said = re.search(r"(\d+) evaluations of the prior \+ (\d+) backward passes per sample", dry.output)
     solution = Solution.load(out / "solution.h5")
     assert (int(said[1]), int(said[2])) == (solution.nfe, solution.nvjp)
@@ -305,6 +306,7 @@ def test_more_samples_are_added_to_those_there_are(prior, image, tmp_path):
     assert "3, 1 of them already finished" in more.output
     samples = Solution.load(tmp_path / "o" / "solution.h5").samples
     assert samples.shape[1] == 3 and torch.equal(samples[:, :1], first)
+    assert "2 requested, 3 already in" in call(*arguments, "--samples", 2).output
     refused(call(*arguments, "--sigma", 0.2), "another problem", "--overwrite")
     assert call(*arguments, "--sigma", 0.2, "--samples", 1, "--overwrite").exit_code == 0
     assert Solution.load(tmp_path / "o" / "solution.h5").samples.shape[1] == 1
