@@ -254,7 +254,9 @@ def _mean(record: dict) -> float:
 
 def run_efficiency(
     prior: Annotated[list[str] | None, typer.Option(help="of the scenes; default: all; repeat")] = None,
-    side: Annotated[list[int] | None, typer.Option(help="of the scenes, in pixels; default: all; repeat")] = None,
+    side: Annotated[
+        list[int] | None, typer.Option(help="of scenes of several sizes, in pixels; default: all; repeat")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="pictures, as inverse-pack writes them, for sides above those shipped")
     ] = None,
@@ -269,7 +271,7 @@ def run_efficiency(
     out: Out = RESULTS,
 ) -> None:
     """PSNR, CRPS, coverage and time of `mmps` by backward passes, steps and precision, or of methods without them."""
-    scenes = [s for s in SCENES if (not prior or s.prior in prior) and (not side or s.side in side)]
+    scenes = [s for s in SCENES if (not prior or s.prior in prior) and (not side or s.side in (None, *side))]
     found = run(scenes, DERIVATIVE_FREE if derivative_free else SETTINGS, work, seed, data)
     notes = (
         f"Images shipped with the priors (at 256 px of {data.name if data else 'a file'}), sigma_y {SIGMA:g} "

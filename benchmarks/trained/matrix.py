@@ -32,7 +32,7 @@ from priors import ScorePrior
 SIZE = 16  # pixels of the pictures of priors that serve any size
 SAMPLES, MORE = 2, 16  # the latter where the mean of two seems worse than the pseudo-inverse
 # exact differentiates the network once per value of the picture in every step: 400 s for 16 x 16 at its 40 steps
-DEAR = {"exact": (14, 4)}  # name -> pixels, steps; not run on priors of a fixed size
+DEAR = {"exact": (14, 2)}  # name -> pixels, steps; not run on priors of a fixed size
 OUTCOMES = ("right", "warned of", "stopped", "refused", "silent and wrong")
 Shape = tuple[int, ...]
 
