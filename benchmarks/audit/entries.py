@@ -102,10 +102,14 @@ def case(
     return Case(rows_of(reference), source, problem, n_steps=n_steps, other=other, **more)
 
 
-def langevin_pair(name: str, reference: Reference, source: str, problem: Problem, other: Sampler) -> tuple[Case, ...]:
+def langevin_pair(
+    name: str, reference: Callable[..., Tensor], source: str, problem: Problem, other: Sampler
+) -> tuple[Case, ...]:
     """A method with Langevin steps, as printed and with ours."""
-    printed = case(name, reference, source, problem, 20, other, differs=BOUND)
-    return printed, case(name, partial(reference, bounded=True), f"{source}, with the bound", problem, 20, other)
+    printed = case(name, reference, source, problem, 20, other, differs=BOUND, sets=2 * SETS)
+    return printed, case(
+        name, partial(reference, bounded=True), f"{source}, with the bound", problem, 20, other, sets=2 * SETS
+    )
 
 
 CASES: dict[str, tuple[Case, ...]] = {
