@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
 
+import operators
 from inverse.guidance import EP, MMPS
 from inverse.methods import METHODS, Sampler
 from operators import Operator
@@ -126,9 +127,7 @@ def choose(
         # relative to the best there: problems differ in difficulty, and not every candidate was measured on all
         name, steps = min(ratios, key=lambda key: geometric_mean(r / best[p] for p, r in ratios[key].items()))
         found = ratios[name, steps]
-        reason = (
-            f"the most accurate method for {type(operator).__name__} within the {budget} budget, by our measurements"
-        )
+        reason = f"the most accurate method for {_kind(operator)} within the {budget} budget, by our measurements"
         details = (
             f"measured against exact posteriors on {len(found)} problems of about this many numbers: error (sliced "
             "Wasserstein distance) as a multiple of that between two exact sets of samples: "
@@ -139,12 +138,18 @@ def choose(
     return _fallback(candidates, operator, budget, differentiable)
 
 
+def _kind(operator: Operator) -> str:
+    """The name of its class as users write it: that of `CircularBlur` is Blur."""
+    kinds = [kind for kind in type(operator).__mro__ if getattr(operators, kind.__name__, None) is kind]
+    return (kinds[0] if type(operator).__module__.startswith("operators.") else type(operator)).__name__
+
+
 def _fallback(candidates: dict[str, Sampler], operator: Operator, budget: str, differentiable: bool) -> Choice:
     """The most exact method that serves, where nothing was measured. Raises: ValueError where none does."""
     for name in FALLBACK:
         if name in candidates:
             method = candidates[name]
-            reason = f"a default: no measurement covers {type(operator).__name__} within the {budget} budget"
+            reason = f"a default: no measurement covers {_kind(operator)} within the {budget} budget"
             return Choice(method, method.n_steps, reason)
     raise ValueError(
         f"{type(operator).__name__} has the capabilities {sorted(operator.capabilities)} and no method serves these: "
@@ -191,7 +196,7 @@ def _on_networks(operator: Operator, event_shape: tuple[int, ...], budget: str, 
         return None
     tied = [key for key, score in scores.items() if score <= TIED * min(scores.values())]
     name, steps = min(tied, key=lambda key: max(row["passes"] for row in found[key]))
-    reason = f"the cheapest of the most accurate settings for {type(operator).__name__} within the {budget} budget"
+    reason = f"the cheapest of the most accurate settings for {_kind(operator)} within the {budget} budget"
     details = (
         "measured on shipped priors: CRPS relative to the most accurate setting: "
         + ", ".join(f"{row['ratio']:.3f} on {row['problem']}" for row in found[name, steps])

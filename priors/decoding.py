@@ -3,8 +3,7 @@
 =================================  =====================================================================================
 in the file                        in image units, where black is 0 and white is 1
 =================================  =====================================================================================
-1, 2, 4, 8 and 16 bits, unsigned   the number over the largest of so many bits; colours of 16 bits only of a TIFF: the
-                                   decoder of other formats gives their upper 8 bits
+1, 2, 4, 8 and 16 bits, unsigned   the number over the largest of so many bits; colours of 16 bits of PNG and TIFF
 floating point                     as it is, in [0, 1]; another range is refused
 signed, 32 and 64 bits             refused: the file does not tell which number is white
 orientation (EXIF)                 the picture is turned as viewers show it
@@ -27,6 +26,7 @@ import numpy as np
 
 from priors.decoded import Decoded
 from priors.files import regular
+from priors.png import is_deep, read_deep
 
 FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP", "PPM", "JPEG2000", "AVIF")
 KNOWN = "a PNG, JPEG, TIFF, GIF, BMP, WebP, PPM, JPEG 2000 or AVIF file"
@@ -100,14 +100,15 @@ def _pillow(content: bytes, name: str, frames: bool = True) -> Decoded:
     place = max(place, image.getexif().get(ORIENTATION, 1))
     image = ImageOps.exif_transpose(image)
     notes = ["rotated by its EXIF orientation"] if place in _TURNS else []
-    if content.startswith(PNG) and content[24] == 16 and image.mode.startswith("RGB"):
-        notes.append("read with the upper 8 of its 16 bits")
     if image.mode == "CMYK":
         image, how = _from_cmyk(image, name)
         notes.append(how)
     elif profile := _profile(image):
         notes.append(f"its colour profile {profile!r} is not applied")
-    values, alpha = _values(image, name, content.startswith((PNG, b"P2", b"P5")))
+    if is_deep(content):
+        values, alpha = _deep(content, image, name, place)
+    else:
+        values, alpha = _values(image, name, content.startswith((PNG, b"P2", b"P5")))
     white = 1.0 if values.dtype.kind in "bf" else float(np.iinfo(values.dtype).max)
     return Decoded(name, values, white, alpha, tuple(notes))
 
@@ -140,6 +141,17 @@ def _values(image: Any, name: str, sixteen: bool) -> tuple[np.ndarray, np.ndarra
         grey = mode == "P" and bool((pixels == pixels[..., :1]).all())  # GIF stores grey pictures with a palette
         return (pixels[..., 0] if grey else pixels), None
     raise _Refused(f"{name} has pixels of mode {mode!r}: expected grey or RGB; convert it, and save 8 or 16 bits")
+
+
+def _deep(content: bytes, image: Any, name: str, place: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pixels and alpha of a PNG of 16 bits in several channels; place: its EXIF orientation."""
+    if "transparency" in image.info:
+        raise _Refused(f"{name} has 16 bits and a transparent colour: save it without transparency")
+    pixels = read_deep(content)
+    pixels = np.ascontiguousarray(_TURNS[place](pixels)) if place in _TURNS else pixels
+    if pixels.shape[2] == 3:
+        return pixels, None
+    return (pixels[..., :3] if pixels.shape[2] == 4 else pixels[..., 0]), pixels[..., -1] / 65535
 
 
 def _from_cmyk(image: Any, name: str) -> tuple[Any, str]:

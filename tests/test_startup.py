@@ -46,6 +46,29 @@ def test_help_texts_import_no_torch(module):
     assert run(code) == []
 
 
+def test_a_missing_file_is_told_without_torch():
+    """Of each command that reads one: the message is that of the reader, in a tenth of the time."""
+    operator = ["--operator", "masking"]
+    lines = [
+        ["solve", "none.png", *operator],
+        ["solve", "none.npy", *operator, "--measured"],
+        ["batch", "none.h5", *operator, "--out", "o.h5"],
+        ["learn", "none.h5", *operator, "--out", "o"],
+        ["likelihood", "none.png"],
+        ["scan", "none.h5"],
+    ]
+    code = f"""if True:
+        import sys
+        from typer.testing import CliRunner
+        from inverse.app.cli import app
+        for line in {lines}:
+            result = CliRunner().invoke(app, line)
+            assert result.exit_code == 2 and f"at {{line[1]}}" in result.output, (line, result.output)
+            assert result.output.startswith("error: no ")
+        print(*({{"torch", "numpy", "h5py", "operators"}} & set(sys.modules)))"""
+    assert run(code) == []
+
+
 def test_importing_inverse_is_lazy():
     assert run("import sys, inverse, priors; print('torch' in sys.modules)") == ["False"]
 

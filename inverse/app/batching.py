@@ -85,25 +85,57 @@ def pose(file: Path, asked: BatchOptions) -> tuple[Prior, Stated, Source]:
 
     Raises: FileNotFoundError; ValueError for what cannot be read or does not fit.
     """
-    name = re.split(r"[.:]", asked.operator)[0]
-    there = {pair.partition("=")[0] for pair in re.split(r",(?=\w+=)", asked.operator.partition(":")[2])}
+    prior = priors.load(asked.prior, config=asked.config) if asked.prior else None
+    read = read_measurements(file, asked.operator, prior, asked.size)
+    prior = prior or priors.load(prior_for(read.shape)[0], config=asked.config)
+    if prior.least_size is not None:  # the prior serves any size
+        prior = prior.resized((prior.event_shape[0], *read.shape[1:]))
+    stated, source = read.at(file, tuple(prior.event_shape), asked.sigma)
+    return prior, stated, source
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """The measurements of a file, and what was measured.
+
+    Attributes: stated: the text of the operator, parsed; source; y: the first measurement (1, *M); varying: arguments
+    of the operator that the file has for each measurement; shape (C, H, W) of the pictures.
+    """
+
+    stated: Named
+    source: Source
+    y: Tensor
+    varying: tuple[str, ...]
+    shape: tuple[int, ...]
+
+    def at(self, file: Path, event_shape: tuple[int, ...], sigma: str | None) -> tuple[Stated, Source]:
+        """The operator of pictures of a size, and the measurements; sigma: as on the command line.
+
+        Raises: ValueError for a text that is no number, and where the measurements are not of such pictures.
+        """
+        check_shape(file, self.y, self.stated.build(1.0, event_shape), event_shape)
+        level = None if sigma in (None, "auto") else _level(sigma)
+        source = source_of(file, self.varying) if sigma is not None else self.source
+        return Stated(self.stated, event_shape, level, self.varying), source
+
+
+def read_measurements(file: Path, operator: str, prior: Prior | None, size: str | None) -> Measurements:
+    """The measurements of an HDF5 or .npy file by an operator, as `inverse batch` takes them.
+
+    Arguments: file; operator: text; prior: of one size, which is then the pictures', or None; size: text of --size.
+    Raises: FileNotFoundError; ValueError for what cannot be read, and where the size is not determined.
+    """
+    name = re.split(r"[.:]", operator)[0]
+    there = {pair.partition("=")[0] for pair in re.split(r",(?=\w+=)", operator.partition(":")[2])}
     source = source_of(file, sorted({*keys(name), SIGMA} - there))
     first = source.read(0, 1)
     varying = tuple(n for n in source.names if n not in ("y", SIGMA))
-    stated = named(asked.operator, measured=True, known={n: first[n][0] for n in varying})
-    prior = priors.load(asked.prior, config=asked.config) if asked.prior else None
+    stated = named(operator, measured=True, known={n: first[n][0] for n in varying})
     shape = tuple(first["y"].shape[1:])
     if prior is not None and prior.least_size is None and shape == tuple(prior.event_shape):
         stated = stated.bordered("reflect")  # the prior's only size is that of the measurement
-    shape = shape_behind(stated, shape, prior, asked.size)
-    prior = prior or priors.load(prior_for(shape)[0], config=asked.config)
-    if prior.least_size is not None:  # the prior serves any size
-        prior = prior.resized((prior.event_shape[0], *shape[1:]))
-    event_shape = tuple(prior.event_shape)
-    check_shape(file, first["y"], stated.build(1.0, event_shape), event_shape)
-    sigma = None if asked.sigma in (None, "auto") else _level(asked.sigma)
-    source = source_of(file, varying) if asked.sigma is not None else source
-    return prior, Stated(stated, event_shape, sigma, varying), source
+    shape = shape_behind(stated, shape, prior, size)
+    return Measurements(stated, source, first["y"], varying, shape)
 
 
 def levels(text: str) -> tuple[float, ...]:

@@ -12,8 +12,8 @@ from inverse.app.figures import drawing
 from inverse.app.noise_text import is_noise, read_noise
 from inverse.app.operator_text import named
 from inverse.app.options import CalibrateOptions
-from inverse.app.photo import pictures_in
 from inverse.app.photo_shape import sized
+from inverse.app.stack import pictures_in
 from inverse.methods import METHODS
 from inverse.plan import plan, span
 from operators import Operator

@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from inverse.app.batch_command import batch
 from inverse.app.calibrate_command import calibrate
+from inverse.app.early import present
+from inverse.app.learn_command import learn
 from inverse.app.options import (
     AntitheticOption,
-    BatchOptions,
     ConfigOption,
     DeviceOption,
     OutOption,
@@ -23,6 +25,7 @@ from inverse.app.options import (
     SolveOptions,
     SomePriorOption,
     StepsOption,
+    TimeOption,
     UnknownOption,
     WindowOption,
 )
@@ -69,8 +72,9 @@ def solve(
     image: Annotated[
         Path,
         typer.Argument(
-            help="a PNG, JPEG or TIFF, or a folder of them; NIfTI, FITS, DICOM (a file, or the folder of a series), a "
-            "TIFF stack; with --measured, measurements: the same or .npy (1, *M)"
+            help="a PNG, JPEG or TIFF, or a folder of them; a stack: TIFF, .npy or HDF5 (N, H, W) or (N, H, W, 3); "
+            "NIfTI, FITS, DICOM (a file, or the folder of a series); with --measured, measurements: the same or .npy "
+            "(N, *M)"
         ),
     ],
     operator: Annotated[
@@ -86,7 +90,7 @@ def solve(
     config: ConfigOption = None,
     samples: int = 4,
     method: str = "auto",
-    budget: Annotated[str | None, typer.Option(help="with --method auto: fast, balanced or exact")] = None,
+    budget: TimeOption = None,
     steps: StepsOption = None,
     antithetic: AntitheticOption = False,
     seed: SeedOption = 0,
@@ -110,6 +114,8 @@ def solve(
 
     Prints the plan and its estimated time first. If interrupted, the same command resumes from the finished samples.
     """
+    with explained():
+        present(image, "measurement" if measured and image.suffix.lower() == ".npy" else "image")
     from inverse.app import solving
 
     solving.solve(
@@ -124,62 +130,9 @@ def solve(
     )  # fmt: skip
 
 
-@app.command()
-def batch(
-    measurements: Annotated[
-        Path,
-        typer.Argument(
-            help="HDF5 with y (n, *M), and with n entries each what differs between measurements: sigma, or arguments "
-            "of the operator such as mask; or .npy (n, *M)"
-        ),
-    ],
-    operator: Annotated[str, typer.Option(help="as for `inverse solve --measured`; without what the file has")],
-    out: Annotated[Path, typer.Option("--out", help="results, RESULTS.h5; parts are in RESULTS.parts beside it")],
-    prior: SomePriorOption = None,
-    config: ConfigOption = None,
-    sigma: Annotated[
-        str | None,
-        typer.Option(help="standard deviation of the noise, or auto; default: the file's, or estimated from each y"),
-    ] = None,
-    samples: Annotated[int, typer.Option(help="posterior samples of each measurement")] = 8,
-    method: str = "auto",
-    budget: Annotated[str | None, typer.Option(help="with --method auto: fast, balanced or exact")] = None,
-    steps: StepsOption = None,
-    antithetic: AntitheticOption = False,
-    seed: SeedOption = 0,
-    size: SizeOption = None,
-    precision: PrecisionOption = "float32",
-    keep_samples: Annotated[
-        bool, typer.Option("--keep-samples", help="store all samples, not only statistics")
-    ] = False,
-    quantiles: Annotated[str, typer.Option(help="probabilities, separated by commas")] = "0.05,0.5,0.95",
-    block: Annotated[int | None, typer.Option(help="measurements in a unit of work; default: a batch of solve")] = None,
-    processes: Annotated[int, typer.Option(help="on this machine, of one thread each; or start by torchrun")] = 1,
-    backend: Annotated[str, typer.Option(help="processes, or ray")] = "processes",
-    device: Annotated[str | None, typer.Option("--device", help="cpu, mps, or cuda: a GPU for each process")] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="compute failed units again")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace results of another problem")] = False,
-    dry: Annotated[bool, typer.Option(help="print the estimated time, then exit")] = False,
-) -> None:
-    """Mean, standard deviation and quantiles of the posteriors of many measurements, by any number of processes.
-
-    If interrupted or killed, the same command computes what is missing.
-    """
-    from inverse.app import batching
-
-    batching.batch(
-        measurements,
-        out,
-        BatchOptions(
-            operator=operator, sigma=sigma, prior=prior, config=config, samples=samples, method=method, budget=budget,
-            steps=steps, antithetic=antithetic, seed=seed, size=size, precision=precision, keep_samples=keep_samples,
-            quantiles=batching.levels(quantiles), block=block, processes=processes, backend=backend, device=device,
-            retry_failed=retry_failed, overwrite=overwrite, dry=dry,
-        ),
-    )  # fmt: skip
-
-
+app.command()(batch)
 app.command()(calibrate)
+app.command()(learn)
 
 
 @app.command()
@@ -213,6 +166,9 @@ def likelihood(
     device: DeviceOption = "cpu",
 ) -> None:
     """Bits per dimension of 8-bit images under a prior, by its probability flow ODE."""
+    with explained():
+        for file in files:
+            present(file, "image set" if file.suffix in (".h5", ".hdf5", ".npz") else "image")
     from inverse.app import unconditional
 
     unconditional.likelihood(files, prior, config, images, split, seed, resize, device)
@@ -269,7 +225,7 @@ def scan(
     pattern: Annotated[str, typer.Option(help="with --accelerate: variable, equispaced or uniform")] = "variable",
     samples: Annotated[int, typer.Option(min=1, help="posterior samples per slice")] = 8,
     method: Annotated[str, typer.Option(help="see `inverse methods`")] = "auto",
-    budget: Annotated[str | None, typer.Option(help="with --method auto: fast, balanced or exact")] = None,
+    budget: TimeOption = None,
     steps: Annotated[int | None, typer.Option(min=1, help="number of steps; default: that of the method")] = None,
     antithetic: AntitheticOption = False,
     sigma: Annotated[
@@ -280,8 +236,9 @@ def scan(
     precision: PrecisionOption = "auto",
     dry: Annotated[bool, typer.Option(help="print the plan and its estimated time, then exit")] = False,
 ) -> None:
-    """Reconstruct an MRI scan: posterior samples of every slice. Finished slices are skipped, so that an interrupted
-    run can be resumed; a larger --samples adds samples to the folder."""
+    """Reconstruct an MRI scan: posterior samples of every slice, with a page of each. Finished slices are skipped, so
+    that an interrupted run can be resumed; a larger --samples adds samples to the folder."""
+    present(file, "scan")
     from inverse.app import scan
 
     scan.scan(

@@ -49,6 +49,26 @@ def read_noise(text: str) -> Noise:
     return make(*values)
 
 
+def described(noise: Noise) -> str:
+    """A noise that is not Gaussian, in words."""
+    match noise:
+        case PoissonNoise():
+            return f"Poisson: {_number(noise.peak)} photons are expected where the measurement is 1"
+        case PoissonGaussianNoise():
+            photons = described(PoissonNoise(noise.peak))
+            return f"{photons}; and read noise of standard deviation {_number(noise.sigma)}"
+        case RicianNoise():
+            return f"Rician: standard deviation {_number(noise.sigma)} in each part of a complex value"
+        case SpeckleNoise():
+            return f"speckle of {_number(noise.looks)} looks: standard deviation 1 / sqrt(looks) of the measurement"
+        case _:
+            return repr(noise)
+
+
+def _number(value: Tensor) -> str:
+    return f"{value.item():.4g}" if value.numel() == 1 else f"{value.min().item():.4g} to {value.max().item():.4g}"
+
+
 def _example(numbers: str) -> str:
     return ",".join({"PEAK": "100", "SIGMA": "0.05", "LOOKS": "4"}[number] for number in numbers.split(","))
 

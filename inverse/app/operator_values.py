@@ -37,7 +37,9 @@ def value_of(text: str) -> int | float | bool | str | tuple[int | float, ...]:
 
 
 def shown(value: Any) -> str:
-    """A value as written in --operator."""
+    """A value as written in --operator; a tensor is that of the first measurement of a file."""
+    if isinstance(value, Tensor):
+        return "the file's, of each measurement"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):

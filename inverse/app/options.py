@@ -21,6 +21,14 @@ ConfigOption = Annotated[
 OutOption = Annotated[Path, typer.Option("--out", help="output folder")]
 SeedOption = Annotated[int, typer.Option("--seed")]
 StepsOption = Annotated[int | None, typer.Option("--steps", help="number of steps; default: that of the method")]
+TimeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        help="with --method auto: fast, balanced or exact; or, of any method, a time such as 60s, 2min or 1h for the "
+        "samples of a picture or slice, which takes fewer steps if need be",
+    ),
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="device of the prior: cpu, cuda, cuda:1 or mps")]
 PrecisionOption = Annotated[
     str,
@@ -142,3 +150,20 @@ class CalibrateOptions:
     processes: int
     overwrite: bool
     dry: bool
+
+
+@dataclass(frozen=True)
+class LearnOptions:
+    """Options of `inverse learn`, by name."""
+
+    operator: str
+    recipe: str | None
+    start: str | None
+    rounds: int
+    minutes: float | None
+    sigma: str | None
+    samples: int
+    size: str | None
+    seed: int
+    processes: int
+    device: str

@@ -14,7 +14,7 @@ from torch import Tensor
 import priors
 from inverse.app.arguments import as_event, measured_picture, read_measurement
 from inverse.app.devices import solve_there
-from inverse.app.noise_text import estimated_level, is_noise, level_of, read_noise
+from inverse.app.noise_text import described, estimated_level, is_noise, level_of, read_noise
 from inverse.app.operator_text import named
 from inverse.app.photo_shape import check_shape, prior_for, shape_behind
 from inverse.app.unknown_text import unknowns
@@ -31,7 +31,6 @@ from priors import Prior, ScorePrior, Tiled
 from priors.decoding import Decoded, decode
 from priors.terminal import printable
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".jp2", ".avif")
 SIGMA, TILE = 0.05, 512  # default noise level for a picture that is degraded here; tile size in pixels
 
 
@@ -72,20 +71,6 @@ class Problem:
         return digest.hexdigest()
 
 
-def pictures_in(folder: Path, measured: bool = False) -> list[Path]:
-    """The picture files of a folder by name, with ``measured`` also its .npy files; subfolders are ignored.
-
-    Raises: ValueError if there are none.
-    """
-    wanted = SUFFIXES + ((".npy",) if measured else ())
-    found = sorted(
-        p for p in folder.iterdir() if p.suffix.lower() in wanted and not p.name.startswith(".") and p.is_file()
-    )
-    if not found:
-        raise ValueError(f"{folder} has no pictures: expected a file, or a folder with {', '.join(wanted)} files")
-    return found
-
-
 def pose(
     path: Path,
     operator: str,
@@ -99,7 +84,7 @@ def pose(
     memory: float = math.inf,
     size: str | None = None,
     device: str | None = None,
-    picture: Decoded | None = None,
+    picture: Decoded | Tensor | None = None,
     number: int = 0,
     unknown: Sequence[str] = (),
 ) -> Problem:
@@ -111,11 +96,13 @@ def pose(
     `priors.load`, or None to choose by size; config: of the prior; seed: of the simulated noise; resize: to the prior's
     size; tile: tile size in pixels, None for no tiles if ``memory`` (bytes) suffices; size: of the image, HEIGHTxWIDTH
     or CHANNELSxHEIGHTxWIDTH, None if operator or prior determine it; device: of the prior, everything else is on the
-    CPU; picture: the file's content, if it was read before; number: of the measurement among others, which have noise
-    of their own; unknown: texts of --unknown (see `inverse.app.unknown_text.unknowns`).
+    CPU; picture: the file's content, if it was read before, such as one picture of a stack, or a measurement (1, *M);
+    number: of the measurement among others, which have noise of their own; unknown: texts of --unknown (see
+    `inverse.app.unknown_text.unknowns`).
     Raises: FileNotFoundError; ValueError for input that cannot be read, is inconsistent, or does not allow an estimate.
     """
-    if not measured and path.suffix.lower() == ".npy":
+    row = picture if isinstance(picture, Tensor) else None
+    if not measured and (row is not None or (picture is None and path.suffix.lower() == ".npy")):
         raise ValueError(f"{path} is an array, not a picture: pass --measured if it is the measurement y")
     if not measured and (size is not None or sigma == "auto"):
         what = "--size" if size is not None else "sigma auto"
@@ -125,8 +112,11 @@ def pose(
     inferred = unknowns(unknown, operator, sigma, measured) if unknown else None
     stated = inferred.stated if inferred else named(operator, measured)
     read = picture is not None
-    picture = picture or (None if path.suffix.lower() == ".npy" else decode(path).opaque())
-    given = _given(path, picture, measured or read)
+    if isinstance(picture, Tensor):
+        picture = None
+    elif picture is None and path.suffix.lower() != ".npy":
+        picture = decode(path).opaque()
+    given = _given(path, picture, measured or read) if row is None else row
     if len(given) != 1:
         raise ValueError(f"{path} has {len(given)} measurements: expected one, of shape (1, *M); solve them one by one")
     p = priors.load(prior, config=config, device=device) if prior else None
@@ -152,7 +142,7 @@ def pose(
     if free:
         level, how = 0.0, f"inferred, with {type(free).__name__}"
     elif "gaussian" not in op.noise.capabilities:
-        level, how = 0.0, f"none: the noise is {op.noise!r}"
+        level = 0.0
     elif estimated:
         level, how = estimated_level(path, given, op, read)
         op = stated.build(level, p.event_shape)
@@ -160,11 +150,12 @@ def pose(
     y = given if truth is None else op.measure(truth, seed=seed + number)
     p, tiles = _tiled(p, tile, memory)
     notes, file = () if picture is None else picture.notes, picture.name if read and picture else path.name
+    file += f", measurement {number}" if row is not None else ""
     facts = {
         "picture": "; ".join([_described(file, given, p.event_shape, measured), *notes]),
         "prior": f"{name}, {why}; pictures of {' x '.join(map(str, p.event_shape[1:]))} pixels",
         "operator": f"{operator}: {stated.used()}; {_numbers(op, y)}",
-        "sigma": how if free else f"{level:.4g}, {how}",
+        **_noise(op, level, how, free is not None),
         "tiles": tiles,
     }
     if inferred:
@@ -181,6 +172,13 @@ def pose(
     make = inferred.operator(stated, op.noise, tuple(p.event_shape))
     identity = (*identity, tuple(inferred.ranges.items()))
     return replace(posed, identity=identity, unknown=inferred.ranges, make=make)
+
+
+def _noise(operator: Operator, level: float, how: str, free: bool) -> dict[str, str]:
+    """What is printed of the noise: its standard deviation, or a description of one that has no single level."""
+    if "gaussian" not in operator.noise.capabilities:
+        return {"noise": how if free else described(operator.noise)}
+    return {"sigma": how if free else f"{level:.4g}, {how}"}
 
 
 def inferred(problem: Problem, solution: Solution) -> Problem:

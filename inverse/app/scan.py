@@ -1,8 +1,11 @@
 """`inverse scan`: reconstruct an MRI scan slice by slice."""
 
 import hashlib
+import shlex
+import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import cast, get_args
@@ -10,6 +13,7 @@ from typing import cast, get_args
 from torch import Tensor
 
 import priors
+from inverse.app.budget import seconds_of
 from inverse.app.devices import moved, solve_there
 from inverse.app.fastmri import (
     Problem,
@@ -22,6 +26,7 @@ from inverse.app.kspace_checks import KSpaceWarning
 from inverse.app.raw import is_raw, read_raw
 from inverse.app.reconstruction import Reconstruction, read_reconstruction, write_reconstruction
 from inverse.app.scan_noise import suspects, with_errors
+from inverse.app.scan_page import page_name, write_index, write_slice
 from inverse.auto import resolve
 from inverse.examination import examine
 from inverse.plan import plan as make_plan
@@ -30,7 +35,7 @@ from inverse.quality import PoorFit, psnr, ssim
 from inverse.solution import Solution
 from inverse.solve.checks import computes_in
 from operators.sampling import Kind, calibration_region
-from priors.terminal import say
+from priors.terminal import printable, say
 
 SHOWN = 3  # samples in a picture
 CALIBRATION, LEAST_COLUMNS = 0.08, 5  # fully sampled middle columns of --accelerate: fraction of all, and at least
@@ -72,10 +77,16 @@ def scan(
         "software": f"score-inverse {_version()}",
     }  # fmt: skip
     path = out / "reconstruction.h5"
+    if (seconds := seconds_of(budget)) is not None:
+        if steps is not None:
+            raise ValueError(f"--budget {budget} with --steps {steps}: give one of them")
+        steps = _steps_of(path)  # all slices and samples have as many
+        provenance["steps"] = steps or 0
     found = _done(path, provenance)
     left = [n for n in numbers if n not in found or len(found[n].samples) < samples]
     for n in sorted(set(numbers) - set(left)):
         say(f"slice {n}: already in {path}")
+    command = {"command": printable(shlex.join(["inverse", *sys.argv[1:]]))}
     for n in left:
         one, doubts = _read(file, n)
         whole = one if rows is None else one.cropped(rows)
@@ -86,21 +97,29 @@ def scan(
         sized = p.resized((p.event_shape[0], *one.size))
         problem = _posed(one, p.event_shape[0], given, accelerate is not None)
         done = len(found[n].samples) if n in found else 0
-        choice = resolve(method, problem.operator, sized.event_shape, samples, budget, network=not p.has_log_prob)
+        named = None if seconds else budget
+        choice = resolve(method, problem.operator, sized.event_shape, samples, named, network=not p.has_log_prob)
         if done and choice.method.weighted:
             raise ValueError(
                 f"{path} has {done} weighted samples by {choice.method.name}, to which none can be added; "
                 "give another --out"
             )
-        n_steps, sized = steps or choice.n_steps, computes_in(sized, choice.method, precision)
-        say(_plan(one, problem, given is None) + f"; {prior}, {samples} samples by {choice.method.name}")
+        sized = computes_in(sized, choice.method, precision)
+        described = _plan(one, problem, given is None)
+        say(f"{described}; {prior}, {samples} samples by {choice.method.name}")
         if choice.reason:
             say(f"  auto: {choice.reason}")
+        planned = partial(
+            make_plan, sized, *moved(p.device, problem.operator, problem.y), samples - done, seed=seed,
+            antithetic=antithetic,
+        )  # fmt: skip
+        if seconds and steps is None:
+            cost = planned(method=method, budget=seconds)
+            steps = provenance["steps"] = cost.n_steps
+            say(f"  {steps} steps{f': {cost.reason}' if cost.n_steps < choice.n_steps else ''}")
+        n_steps = steps or choice.n_steps
         if dry:
-            cost = make_plan(
-                sized, *moved(p.device, problem.operator, problem.y), samples - done, choice.method, n_steps,
-                seed, antithetic=antithetic,
-            )  # fmt: skip
+            cost = planned(method=choice.method, n_steps=n_steps)
             say(
                 f"  about {span(cost.seconds)} per slice, {span(cost.seconds * len(left))} for {len(left)} slices, and "
                 f"{cost.bytes / 1e9:.2g} GB of additional memory"
@@ -125,15 +144,26 @@ def scan(
             _draw(out / f"slice-{n:03d}.png", f"{file.name}, slice {n}, {solution.method}", problem, solution)
         checked = examine(solution, problem.operator, problem.y)
         chi2 = "" if checked.chi2 is None else f", mean squared residual {float(checked.chi2):.2f} sigma^2"
-        say(
-            f"  {solution.nfe} evaluations + {solution.nvjp} backward passes per sample, {solution.seconds:.1f} s{chi2}"
-        )
-        if accelerate is not None:
-            say(f"  compared with the fully sampled scan: {_against(whole.zero_filled(0), found[n])}")
-        if (rss := read_rss(file, n)) is not None and all(a <= b for a, b in zip(rss.shape, one.size, strict=True)):
-            say(f"  compared with the file's reconstruction_rss: {_against(rss, found[n])}")
-        for text in doubts + suspects(problem, before) + checked.warnings[0]:
+        cost = f"{solution.nfe} evaluations + {solution.nvjp} backward passes per sample, {solution.seconds:.1f} s"
+        say(f"  {cost}{chi2}")
+        figures = {"slice": described, "samples": f"{len(found[n].samples)}; the last ones took {cost}"}
+        if checked.chi2 is not None:
+            figures["chi^2 of the residual"] = f"{float(checked.chi2):.3f}, about 1 if the samples explain k-space"
+        reference = None
+        for name, picture in _references(file, n, one, None if accelerate is None else whole).items():
+            figures[f"compared with {name}"], reference = _against(picture, found[n])
+            say(f"  compared with {name}: {figures[f'compared with {name}']}")
+        cautions = doubts + suspects(problem, before) + checked.warnings[0]
+        for text in cautions:
             say(f"  caution: {text}", "yellow")
+        figures |= {"method": f"{solution.method}, {n_steps} steps", "paper": solution.cite()} | command
+        with drawing(out / page_name(n)):
+            zero_filled = problem.zero_filled[0, 0] * problem.scale
+            write_slice(out, n, f"{file.name}, slice {n}", found[n], zero_filled, reference, figures, cautions)
+    if found and (left or not (out / "index.html").exists()):
+        with drawing(out / "index.html"):
+            write_index(out, f"{file.name}: {len(found)} slices", found, {"prior": prior} | command)
+        say(f"pages: {out / 'index.html'}")
     say(f"{len(found)} slices in {path}")
 
 
@@ -173,9 +203,19 @@ def _plan(one: Scan, problem: Problem, estimated: bool) -> str:
     )
 
 
-def _against(whole: Tensor, found: Reconstruction) -> str:
+def _references(file: Path, n: int, one: Scan, whole: Scan | None) -> dict[str, Tensor]:
+    """Magnitudes that a slice can be compared with, by name: of the fully sampled scan, if that is given, and the
+    file's."""
+    found = {} if whole is None else {"the fully sampled scan": whole.zero_filled(0)}
+    rss = read_rss(file, n)
+    if rss is not None and all(a <= b for a, b in zip(rss.shape, one.size, strict=True)):
+        found["the file's reconstruction_rss"] = rss
+    return found
+
+
+def _against(whole: Tensor, found: Reconstruction) -> tuple[str, Tensor]:
     """PSNR and SSIM of the mean against a reference magnitude (h, w), cropped to its middle; the mean is scaled to the
-    reference by least squares. Noise of the reference counts as signal."""
+    reference by least squares. Noise of the reference counts as signal. Also the reference in units of the mean."""
     mean = found.mean.abs()
     top, left = (a // 2 - b // 2 for a, b in zip(mean.shape, whole.shape, strict=True))
     mean = mean[top : top + whole.shape[0], left : left + whole.shape[1]].double()
@@ -184,9 +224,8 @@ def _against(whole: Tensor, found: Reconstruction) -> str:
         factor = 1.0
     peak = whole.max()
     estimate, truth = (z[None, None].float() for z in (factor * mean / peak, whole / peak))
-    return f"PSNR of the mean {psnr(estimate, truth).item():.2f} dB, SSIM {ssim(estimate, truth).item():.3f}" + (
-        f", after scaling by {factor:.4g}" if factor != 1 else ""
-    )
+    text = f"PSNR of the mean {psnr(estimate, truth).item():.2f} dB, SSIM {ssim(estimate, truth).item():.3f}"
+    return text + (f", after scaling by {factor:.4g}" if factor != 1 else ""), whole / (factor or 1.0)
 
 
 def _draw(path: Path, title: str, problem: Problem, solution: Solution) -> None:
@@ -195,6 +234,11 @@ def _draw(path: Path, title: str, problem: Problem, solution: Solution) -> None:
     if solution.samples.shape[1] > 1:
         shown.insert(2, Column("std", solution.std, spread=True))
     gallery(path, {title: shown})
+
+
+def _steps_of(path: Path) -> int | None:
+    """The number of steps of the slices in the file; None without one."""
+    return None if not path.exists() else int(read_reconstruction(path)[1].get("steps", 0)) or None
 
 
 def _done(path: Path, provenance: dict[str, str | float]) -> dict[int, Reconstruction]:

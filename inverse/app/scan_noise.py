@@ -104,10 +104,11 @@ def suspects(problem: Problem, before: Problem) -> list[str]:
     found, estimates = [], [name for name in problem.estimated if name != "sigma"]
     if problem.excess > MISSED:
         remedies = " or ".join(REMEDIES[name] for name in estimates)
+        verb = "does" if estimates == ["phase"] else "do"
         found.append(
-            f"the estimated {' and '.join(estimates)} do not explain y to within its noise: the noise was increased by "
-            f"a factor of {problem.excess**0.5:.1f}, most in the middle of k-space; {remedies}, or measure more of the "
-            "middle (with --accelerate: --calibration)"
+            f"the estimated {' and '.join(estimates)} {verb} not explain y to within its noise: the noise was "
+            f"increased by a factor of {problem.excess**0.5:.1f}, most in the middle of k-space; {remedies}, or "
+            "measure more of the middle (with --accelerate: --calibration)"
         )
     if "sigma" in problem.estimated and problem.sigma**2 > LOUD * before.sigma**2:
         found.append(

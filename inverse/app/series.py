@@ -19,6 +19,11 @@ UNSTATED = ("", "US")  # units of a file: DICOM's US is unspecified
 SLACK = 1e-6
 
 
+def is_series(folder: Path) -> bool:
+    """Whether a folder has a DICOM series."""
+    return dicom.is_series(folder)
+
+
 def opened(path: Path, scaled: bool) -> Volume | None:
     """The slices of a file, or of a folder with a DICOM series; None for pictures and measurements of other formats.
 

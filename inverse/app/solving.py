@@ -2,117 +2,172 @@
 
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import typer
 from rich.text import Text
+from torch import Tensor
 
 import priors
 from inverse.app import series
+from inverse.app.budget import seconds_of
 from inverse.app.devices import moved
 from inverse.app.figures import drawing
 from inverse.app.files.volume import Volume
 from inverse.app.options import SolveOptions
 from inverse.app.page import page_of, write_folder
-from inverse.app.photo import Problem, draw, finished, inferred, pictures_in, pose
+from inverse.app.photo import Problem, draw, finished, inferred, pose
+from inverse.app.solve_text import inferring, method_of, time_of, told
+from inverse.app.stack import Stack, opened_stack, pictures_in
 from inverse.app.unknown_text import OF_BLUR, words
 from inverse.examination import FEWEST_DRAWS, Examination, examine
 from inverse.methods import Sampler
-from inverse.plan import Decision, Plan, decide, span
+from inverse.plan import Plan, decide, span
 from inverse.plan import plan as make_plan
 from inverse.quality import psnr
 from inverse.quality.instrument import doubtful
 from inverse.solution import Solution
 from inverse.solve.checks import computes_in
-from inverse.solve.unknown import check_method, doubts, effort
+from inverse.solve.unknown import check_method, doubts
 from priors.decoded import Decoded
 from priors.terminal import console, explained, printable, say
 
-NODES = (10, 32)  # values of unknown parameters that are tried, in general
+STEPS = "n_steps"  # the attribute of a file: a second run within seconds must not choose another number
 
 
 def solve(image: Path, out: Path, asked: SolveOptions) -> None:
-    """Solve for a picture, or for each picture of a folder into its own subfolder; a failure does not stop the others.
+    """Solve for a picture, or for each picture of a folder or a stack into its own subfolder; a failure does not stop
+    the others.
 
     Raises: typer.Exit with status 2 after a failure, whose reason was printed.
     """
     with explained():
-        volume = series.opened(image, asked.range is not None or asked.window is not None)
-        if volume is not None:
-            _solve_volume(volume, out, asked)
-            return
-        if asked.range is not None or asked.window is not None:
-            raise ValueError(f"{image}: --range and --window are for NIfTI, FITS, DICOM and TIFF files; omit them")
-        paths = pictures_in(image, asked.measured) if image.is_dir() else [image]
+        series_there = image.is_dir() and series.is_series(image)
+        paths = pictures_in(image, asked.measured) if image.is_dir() and not series_there else None
+    if paths is None:
+        _solve_file(image, out, asked)
+        return
+    each = {path.name: (lambda path=path: _solve_file(path, out / path.name, asked)) for path in paths}
+    _solve_each(each)
+
+
+def _solve_each(each: dict[str, Callable[[], None]]) -> None:
+    """Solve one after the other, by name, and report those that failed at the end."""
     failed = []
-    for path in paths:
-        if image.is_dir():
-            say(f"{path.name}:", "bold")
+    for name, solve_it in each.items():
+        if len(each) > 1:
+            say(f"{name}:", "bold")
         try:
-            _solve_one(path, out / path.name if image.is_dir() else out, asked)
+            solve_it()
         except typer.Exit:  # the reason was printed
-            failed.append(path.name)
+            failed.append(name)
     if failed:
-        if image.is_dir():
-            say(f"error: {len(failed)} of {len(paths)} failed: {', '.join(failed)}", "red")
+        if len(each) > 1:
+            say(f"error: {len(failed)} of {len(each)} failed: {', '.join(failed)}", "red")
         raise typer.Exit(2)
+
+
+def _solve_file(path: Path, out: Path, asked: SolveOptions) -> None:
+    """Solve for the picture or measurement of a file, or for each of its slices or pictures."""
+    scaled = asked.range is not None or asked.window is not None
+    with explained():
+        stack = None if scaled else opened_stack(path, asked.measured)
+        volume = series.opened(path, scaled) if stack is None else None
+        if volume is None and scaled:
+            raise ValueError(f"{path}: --range and --window are for NIfTI, FITS, DICOM and TIFF files; omit them")
+    if volume is not None:
+        _solve_volume(volume, out, asked)
+    elif stack is not None:
+        _solve_stack(stack, out, asked)
+    else:
+        _solve_one(path, out, asked)
+
+
+def _solve_stack(stack: Stack, out: Path, asked: SolveOptions) -> None:
+    """Solve for every picture of a stack into a subfolder, each with its own noise."""
+
+    def solve_page(number: int, folder: Path) -> None:
+        with explained():
+            page = stack.read(number)
+        _solve_one(stack.path, folder, asked, page, number)
+
+    if stack.count == 1:
+        solve_page(0, out)
+        return
+    _show({"file": f"{stack.path.name}: {stack.count} {stack.what}s"})
+    folders = [out / f"{stack.what}-{n:03d}" for n in range(stack.count)]
+    _solve_each({stack.name(n): partial(solve_page, n, folder) for n, folder in enumerate(folders)})
 
 
 def _solve_volume(volume: Volume, out: Path, asked: SolveOptions) -> None:
     """Solve for every slice into a subfolder, as its own measurement, and write the results in the file's format."""
-    units = priors.load(asked.prior, config=asked.config).units if asked.window == "prior" and asked.prior else None
-    black, white, how = series.scale(volume, asked.range, asked.window, units)
-    shown = series.pictures(volume, black, white, how)
+    with explained():
+        units = priors.load(asked.prior, config=asked.config).units if asked.window == "prior" and asked.prior else None
+        black, white, how = series.scale(volume, asked.range, asked.window, units)
+        shown = series.pictures(volume, black, white, how)
     folders = [out / f"slice-{n:03d}" for n in range(len(shown))]
     _show({"file": f"{volume.path.name}, {volume.kind}: {len(shown)} slices", "range": how})
-    for n, (picture, folder) in enumerate(zip(shown, folders, strict=True)):
-        if len(shown) > 1:
-            say(f"{picture.name}:", "bold")
-        _solve_one(volume.path, folder, asked, picture, n)
+    each = enumerate(zip(shown, folders, strict=True))
+    _solve_each({one.name: partial(_solve_one, volume.path, folder, asked, one, n, True) for n, (one, folder) in each})
     if asked.dry:
         return
-    paths = series.write(volume, out, [Solution.load(folder / "solution.h5") for folder in folders], black, white)
+    with explained():
+        solved = [Solution.load(folder / "solution.h5") for folder in folders]
+        paths = series.write(volume, out, solved, black, white)
     say(f"mean, standard deviation and samples in the format of {volume.path.name}: {', '.join(map(str, paths))}")
 
 
-def _solve_one(image: Path, out: Path, asked: SolveOptions, picture: Decoded | None = None, number: int = 0) -> None:
-    """Solve for one picture or measurement, or for a slice that was read, into a folder."""
+def _solve_one(
+    image: Path, out: Path, asked: SolveOptions, picture: Decoded | Tensor | None = None, number: int = 0,
+    is_slice: bool = False,
+) -> None:  # fmt: skip
+    """Solve for one picture or measurement, or for one of a stack or volume that was read, into a folder."""
     file = out / "solution.h5"
     with explained():
         problem = pose(
             image, asked.operator, asked.sigma, asked.prior, asked.config, asked.seed, asked.measured, asked.resize,
             asked.tile, asked.memory * 1e9, asked.size, asked.device, picture, number, asked.unknown,
         )  # fmt: skip
-        if picture is not None:
+        if is_slice:
             series.check_field(problem.operator, image)
-        posed = (problem.prior, *moved(problem.prior.device, problem.operator, problem.y))
-        given = (*posed, asked.samples, asked.method, asked.steps, asked.seed, None, asked.budget)
-        decided = decide(*given, asked.antithetic)
-        if problem.unknown:
-            check_method(decided.method, asked.budget)
-        problem = _computing(problem, decided.method, asked.precision)
-        given = (problem.prior, *given[1:])
+        seconds, chosen = _seconds(asked), None
         if asked.overwrite and not asked.dry:
             file.unlink(missing_ok=True)
+        steps = asked.steps if seconds is None or asked.overwrite else _steps_of(file)
+        measured = moved(problem.prior.device, problem.operator, problem.y)
+        given = (asked.samples, asked.method, steps, asked.seed, None)
+        budget = None if seconds else asked.budget
+        decided = decide(problem.prior, *measured, *given, budget, asked.antithetic)
+        if problem.unknown:
+            check_method(decided.method, budget)
+        problem = _computing(problem, decided.method, asked.precision)
+        given = (problem.prior, *measured, *given)
+        if seconds and steps is None:
+            _show(problem.facts)
+            chosen = make_plan(*given, seconds, asked.antithetic)
+            decided = replace(decided, n_steps=chosen.n_steps, reason=chosen.reason)
         held = None if asked.overwrite else finished(problem, decided, asked.seed, file)
     done = 0 if held is None else held.samples.shape[1]
     if problem.unknown and done < asked.samples:
         done = 0  # samples of unknown parameters are drawn in one solve
     why = {"why": decided.details} if asked.why and decided.details else {}
-    _show(problem.facts | {"method": _method(decided)} | why)  # before the plan, which takes a moment
+    shown = {} if chosen else problem.facts
+    _show(shown | {"method": method_of(decided, asked)} | why)  # before the plan, which takes a moment
     if done >= asked.samples and page_of(out, file):
         _show({"samples": f"{asked.samples} requested, {done} already in {file}: nothing to do"})
         return
     with explained():
-        chosen = make_plan(*given, asked.antithetic)
-    _show(_told(chosen, done, out) | _inferring(problem, chosen))
+        chosen = chosen or make_plan(*given, budget, asked.antithetic)
+    _show(told(chosen, done, out) | inferring(problem, chosen))
     if asked.dry:
         return
     with explained():
         command = printable(shlex.join(["inverse", *sys.argv[1:]]))
         solution = draw(
-            problem, chosen, asked.seed, file, {"command": command}, console.is_terminal,
+            problem, chosen, asked.seed, file, {"command": command, STEPS: chosen.n_steps}, console.is_terminal,
             on_samples=lambda n: say(f"{n} of {asked.samples} samples in {file}"),
         )  # fmt: skip
         problem = inferred(problem, solution)
@@ -122,11 +177,13 @@ def _solve_one(image: Path, out: Path, asked: SolveOptions, picture: Decoded | N
         about = doubtful(problem.operator, problem.y)
         before = [*filter(None, [problem.caution, *about]), *_doubts(solution, problem)]  # printed already
         kept = [*before, *cautions]
-        figures = _figures(solution, problem, chosen, checked) | problem.facts | {"command": command}
+        figures = _figures(solution, problem, chosen, checked, asked) | problem.facts | {"command": command}
         figures = found | figures | found  # first, and in place of what was not known
         with drawing(out):
-            title = printable(f"{picture.name if picture else image.name}: {asked.operator}")
-            write_folder(out, title, solution, problem.y, problem.truth, figures, kept, problem.dtype)
+            name = picture.name if isinstance(picture, Decoded) else image.name
+            title = printable(f"{name}: {asked.operator}")
+            form = image.suffix.lower()
+            write_folder(out, title, solution, problem.y, problem.truth, figures, kept, problem.dtype, form)
     for name, text in found.items():
         say(f"{name}: {text}", "bold")
     if found.keys() & OF_BLUR.keys():
@@ -135,11 +192,26 @@ def _solve_one(image: Path, out: Path, asked: SolveOptions, picture: Decoded | N
         say(f"PSNR of the posterior mean: {psnr(solution.mean, problem.truth).item():.2f} dB")
     say(
         f"{solution.nfe} evaluations + {solution.nvjp} backward passes per sample, {span(solution.seconds)} "
-        f"(estimated: {_time(problem, chosen)}); see {out / 'index.html'}"
+        f"(estimated: {time_of(problem, chosen)}); see {out / 'index.html'}"
     )
     say(f"method: {solution.cite()}")
     for text in cautions:
         say(f"caution: {text}", "yellow")
+
+
+def _seconds(asked: SolveOptions) -> float | None:
+    """The time of --budget, if that is one. Raises: ValueError with options that it replaces."""
+    seconds = seconds_of(asked.budget)
+    if seconds and (asked.unknown or asked.steps is not None):
+        other = "--unknown: give --steps" if asked.unknown else f"--steps {asked.steps}: give one of them"
+        raise ValueError(f"--budget {asked.budget} with {other}")
+    return seconds
+
+
+def _steps_of(file: Path) -> int | None:
+    """The number of steps of samples in a file, which others must have too; None without a file."""
+    held = Solution.fact(file, STEPS)
+    return None if held is None else int(held)
 
 
 def _computing(problem: Problem, method: Sampler, precision: str) -> Problem:
@@ -156,47 +228,14 @@ def _show(facts: dict[str, str]) -> None:
         console.print(Text.assemble((f"{name:>9}", "bold"), "  ", printable(text)), soft_wrap=True)
 
 
-def _told(chosen: Plan, done: int, out: Path) -> dict[str, str]:
-    """The cost of a plan whose first ``done`` samples are finished."""
-    left = max(0, chosen.n_samples - done)
-    there = f", {min(done, chosen.n_samples)} of them already finished" if done else ""
-    return {
-        "samples": f"{chosen.n_samples}{there}; {chosen.rows} at a time{', in antithetic pairs' * chosen.antithetic}",
-        "cost": f"{chosen.nfe} evaluations of the prior + {chosen.nvjp} backward passes per sample",
-        "time": f"about {span(chosen.seconds * left / chosen.n_samples)}",
-        "memory": f"about {chosen.bytes / 1e9:.2g} GB of additional memory",
-        "folder": str(out),
-    }
-
-
-def _time(problem: Problem, chosen: Plan, left: float = 1.0) -> str:
-    """The predicted time of all samples, or of a share of them; with unknown parameters an interval."""
-    if problem.unknown is None:
-        return span(chosen.seconds * left)
-    each = chosen.seconds / chosen.n_samples
-    few, many = (each * (n * effort(problem.prior).samples + chosen.n_samples) for n in NODES)
-    return f"{span(few)} to {span(many)}"
-
-
-def _inferring(problem: Problem, chosen: Plan) -> dict[str, str]:
-    if problem.unknown is None:
-        return {}
-    names, each = ", ".join(problem.unknown), effort(problem.prior).samples
-    before = f"{NODES[0]} to {NODES[1]} values of {names}, with {each} samples for each, come first"
-    return {"time": f"about {_time(problem, chosen)}: {before}"}
-
-
 def _doubts(solution: Solution, problem: Problem) -> list[str]:
     draws = {name: each[0] for name, each in (solution.unknown or {}).items()}
     return doubts(problem.unknown, draws) if problem.unknown else []
 
 
-def _method(chosen: Plan | Decision) -> str:
-    steps = f"{chosen.method.name}, {chosen.n_steps} steps"
-    return f"{steps}; chosen: {chosen.reason}" if chosen.reason else f"{steps}, as requested"
-
-
-def _figures(solution: Solution, problem: Problem, chosen: Plan, checked: Examination) -> dict[str, str]:
+def _figures(
+    solution: Solution, problem: Problem, chosen: Plan, checked: Examination, asked: SolveOptions
+) -> dict[str, str]:
     """The figures on the page of a solution."""
     found = {}
     if problem.truth is not None:
@@ -209,8 +248,8 @@ def _figures(solution: Solution, problem: Problem, chosen: Plan, checked: Examin
         found["standard deviation"] = f"{solution.std.mean().item():.4f} per pixel, on average"
     return found | {
         "cost per sample": f"{solution.nfe} evaluations of the prior, {solution.nvjp} backward passes",
-        "time": f"{span(solution.seconds)} for all samples; estimated before: {_time(problem, chosen)}",
-        "method": _method(chosen),
+        "time": f"{span(solution.seconds)} for all samples; estimated before: {time_of(problem, chosen)}",
+        "method": method_of(chosen, asked),
         "paper": solution.cite(),
     }
 

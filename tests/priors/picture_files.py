@@ -146,7 +146,13 @@ ACCEPTED: dict[str, Kind] = {
     "PNG, 2 bits": Kind(lambda: png(BYTES // 64, 0, 2), (BYTES // 64) / 3),
     "PNG, 4 bits": Kind(lambda: png(BYTES // 16, 0, 4), (BYTES // 16) / 15),
     "PNG, 16 bits": Kind(lambda: saved(WORDS, "PNG"), WORDS / 65535),
-    "PNG, colour of 16 bits": Kind(lambda: png(RGB_WORDS, 2, 16), RGB_WORDS / 65535, 1 / 255),
+    "PNG, colour of 16 bits": Kind(lambda: png(RGB_WORDS, 2, 16), RGB_WORDS / 65535),
+    "PNG, colour of 16 bits with opaque alpha": Kind(
+        lambda: png(np.dstack([RGB_WORDS, np.full((H, W), 65535)]), 6, 16), RGB_WORDS / 65535
+    ),
+    "PNG, 16 bits with opaque alpha": Kind(
+        lambda: png(np.dstack([WORDS, np.full((H, W), 65535)]), 4, 16), WORDS / 65535
+    ),
     "PNG, palette": Kind(lambda: saved(PALETTE, "PNG"), np.asarray(PALETTE.convert("RGB")) / 255),
     "PNG, opaque alpha": Kind(lambda: saved(np.dstack([RGB, OPAQUE]), "PNG"), RGB / 255),
     "PNG, grey and opaque alpha": Kind(lambda: saved(np.dstack([BYTES, OPAQUE]), "PNG"), BYTES / 255),
@@ -254,6 +260,14 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {  # bytes, and what the m
         "transparent in",
     ),
     "a transparent palette": (lambda: saved(PALETTE, "PNG", transparency=0), "transparent in"),
+    "transparent colour of a PNG, 16 bits": (
+        lambda: png(RGB_WORDS, 2, 16, chunk(b"tRNS", struct.pack(">3H", *map(int, RGB_WORDS[0, 0])))),
+        "16 bits and a transparent colour",
+    ),
+    "transparent PNG, 16 bits": (
+        lambda: png(np.dstack([RGB_WORDS, HOLES.astype(np.uint16) * 257]), 6, 16),
+        "transparent in .* of its pixels",
+    ),
     "transparent, 16 bits": (
         lambda: tiff(np.dstack([WORDS, HOLES.astype(np.uint16) * 257]), photometric="minisblack", extrasamples=[2]),
         "transparent in 50%",

@@ -18,6 +18,7 @@ from priors import VESDE, ScorePrior, nets, samples
 from priors.checkpoints import save
 from priors.data import ImageSet, read, write
 from priors.decoding import decode
+from priors.png import write_png
 from tests.cases import normal, score_prior
 
 FAST = ["--steps", "3"]
@@ -288,6 +289,7 @@ def test_solve_says_first_what_it_will_do(prior, image, tmp_path):
     ):
         assert re.search(rf"^ *{name}  \S", dry.output, re.MULTILINE), name
         assert re.search(rf"^ *{name}  \S", wet.output, re.MULTILINE), name
+    assert "3 steps, as requested; chosen: " in dry.output
     said = re.search(r"(\d+) evaluations of the prior \+ (\d+) backward passes per sample", dry.output)
     solution = Solution.load(out / "solution.h5")
     assert (int(said[1]), int(said[2])) == (solution.nfe, solution.nvjp)
@@ -304,6 +306,7 @@ def test_more_samples_are_added_to_those_there_are(prior, image, tmp_path):
     assert "3, 1 of them already finished" in more.output
     samples = Solution.load(tmp_path / "o" / "solution.h5").samples
     assert samples.shape[1] == 3 and torch.equal(samples[:, :1], first)
+    assert "2 requested, 3 already in" in call(*arguments, "--samples", 2).output
     refused(call(*arguments, "--sigma", 0.2), "another problem", "--overwrite")
     assert call(*arguments, "--sigma", 0.2, "--samples", 1, "--overwrite").exit_code == 0
     assert Solution.load(tmp_path / "o" / "solution.h5").samples.shape[1] == 1
@@ -346,13 +349,27 @@ def test_a_folder_of_pictures(prior, tmp_path):
     assert torch.equal(Solution.load(tmp_path / "alone" / "solution.h5").samples, first["a.png"])
 
 
-def test_16_bits_come_back(prior, tmp_path):
-    imsave(tmp_path / "deep.png", (RAMP * 65535).astype(np.uint16), check_contrast=False)
-    arguments = ["--operator", "masking", "--prior", prior, "--samples", 1, "--out", tmp_path / "o", *FAST]
-    assert call("solve", tmp_path / "deep.png", *arguments).exit_code == 0
-    mean = Solution.load(tmp_path / "o" / "solution.h5").mean[0, 0].clamp(0, 1).numpy()
-    for name in ("mean.tif", "sample-1.tif"):
-        np.testing.assert_allclose(decode(tmp_path / "o" / name).values, mean * 65535, atol=0.51)
+@pytest.mark.parametrize("ending, channels", [("png", 1), ("png", 3), ("tif", 1)])
+def test_16_bits_come_back(prior, tmp_path, ending, channels):
+    """In the format that came in, and read with all of them: the measurement of everything is the picture."""
+    pixels = (RAMP * 65535).round().astype(np.uint16)
+    if channels == 3:  # of the least size that this prior takes
+        pixels = np.tile(np.stack([pixels, pixels[::-1], pixels // 3], -1), (2, 2, 1))
+    path = tmp_path / f"deep.{ending}"
+    if ending == "png":
+        write_png(path, pixels)
+    else:
+        imsave(path, pixels, check_contrast=False)
+    given = ["--prior", prior if channels == 1 else "natural", "--samples", 1, "--steps", 2, "--method", "ddrm"]
+    result = call("solve", path, "--operator", "masking", *given, "--out", tmp_path / "o")
+    assert result.exit_code == 0, result.output
+    x = read_image(path, (channels, *pixels.shape[:2]))[0].permute(1, 2, 0).squeeze().numpy()
+    np.testing.assert_allclose(x * 65535, pixels, atol=0.01)
+    mean = Solution.load(tmp_path / "o" / "solution.h5").mean[0].clamp(0, 1).permute(1, 2, 0).squeeze().numpy()
+    for name in ("mean", "sample-1"):
+        back = decode(tmp_path / "o" / f"{name}.{ending}")
+        assert back.values.dtype == np.uint16
+        np.testing.assert_allclose(back.values, mean * 65535, atol=0.51)
 
 
 def test_a_kernel_drawn_by_chance_is_cautioned_of(prior, image, tmp_path):

@@ -152,6 +152,8 @@ def test_every_value_is_told():
     measured = named("blur:motion=9,angle=30", measured=True)
     assert measured.used() == "Blur.motion: length=9, boundary=valid (default), angle=30"
     assert "boundary=reflect (default)" in measured.bordered("reflect").used()
+    of_file = named("masking", measured=True, known={"mask": torch.ones(1, 4, 4)})
+    assert of_file.used() == "Masking: mask=the file's, of each measurement"
     assert named("blur:sigma=1,boundary=valid").bordered("reflect").values["boundary"] == "valid"
 
 

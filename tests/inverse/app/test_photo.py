@@ -340,11 +340,20 @@ def test_the_share_that_is_measured_is_said(photo, tmp_path):
     assert "measured" not in pose(photo, "blur").facts["operator"]
 
 
-@pytest.mark.parametrize("text", ["poisson:40", "camera:40,0.05", "rician:0.1", "speckle:8"])
-def test_a_noise_that_is_not_gaussian_is_named_in_place_of_sigma(photo, text):
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("poisson:40", ["Poisson", "40 photons"]),
+        ("camera:40,0.05", ["Poisson", "40 photons", "read noise of standard deviation 0.05"]),
+        ("rician:0.1", ["Rician", "0.1 in each part"]),
+        ("speckle:8", ["speckle", "8 looks"]),
+    ],
+)
+def test_a_noise_that_is_not_gaussian_is_described_in_place_of_sigma(photo, text, words):
+    """It has no sigma: none is printed, not a 0."""
     problem = pose(photo, MASK, text)
-    noise = repr(read_noise(text))
-    assert repr(problem.operator.noise) == noise and noise in problem.facts["sigma"]
+    assert repr(problem.operator.noise) == repr(read_noise(text)) and "sigma" not in problem.facts
+    assert all(word in problem.facts["noise"] for word in words)
     assert problem.identity != pose(photo, MASK, "poisson:41").identity
     for wrong in ("poisson:", "camera:3", "speckle:a", "uniform:3"):
         with pytest.raises(ValueError, match=r"poisson:PEAK|poisson:100|camera:100,0\.05|speckle:4"):

@@ -1,8 +1,14 @@
 """`inverse scan`, on an untrained network of any size: a white Gaussian prior, whose posterior is known."""
 
+import base64
+import io
+import re
+
 import h5py
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 import inverse.app.scan as command
@@ -16,6 +22,7 @@ from operators.coils import smooth_sensitivities
 from operators.kspace import to_complex
 from priors import VESDE, DataRange, ScorePrior, nets, samples
 from priors.checkpoints import save
+from tests.benchmarks.suite.test_report_page import faults_of, outside
 from tests.cases import score_prior
 from tests.inverse.app.scan_files import SIZE, made, write
 
@@ -112,6 +119,57 @@ def test_more_samples_are_added(prior, tmp_path):
         torch.testing.assert_close(getattr(both, name), getattr(once, name), rtol=1e-4, atol=1e-9)
     assert "in" in call(*rest, "--out", tmp_path / "p", "--samples", 3).output
     assert len(read_reconstruction(tmp_path / "p" / "reconstruction.h5")[0][0].samples) == 4
+
+
+def test_the_pages_of_a_scan(prior, tmp_path):
+    """Self-contained pages with the magnitudes that are in the file of results; a resumed run has all slices on it."""
+    m = made(2, 4, 0.02, 1.0)
+    path, out = write(tmp_path / "a <b>.h5", m.kspace), tmp_path / "o"
+    arguments = [path, "--prior", prior, "--out", out, "--accelerate", 2.5, "--calibration", 0.25, *FAST]
+    assert call(*arguments, "--slices", "1").exit_code == 0
+    assert not (out / "slice-000.html").exists()
+    result = call(*arguments)
+    assert result.exit_code == 0, result.output
+    index, *pages = ((out / name).read_text() for name in ("index.html", "slice-000.html", "slice-001.html"))
+    for text in (index, *pages):
+        assert faults_of(text) == [] and outside(text) == [] and "a &lt;b&gt;.h5" in text
+    assert all(f'<a href="slice-00{n}.html">slice {n}</a>' in index for n in (0, 1))
+    said = re.search(r"compared with the fully sampled scan: (PSNR of the mean .* dB), SSIM", result.output)
+    assert said is not None and said[1] in pages[0] and "about 1 if the samples explain k-space" in pages[0]
+    one = read_reconstruction(out / "reconstruction.h5")[0][0]
+    pictures = of_page(pages[0])
+    assert list(pictures) == ["reference", "zero-filled", "mean", "std", *(f"sample {k}" for k in (1, 2, 3, 4))]
+    white = one.mean.abs().max()
+    whole, mean = read_scan(path).zero_filled(0), one.mean.abs()
+    factor = float((mean * whole).sum() / mean.square().sum())
+    whole = whole if abs(factor - 1) < 0.05 else whole / factor
+    for name, x in {"mean": mean, "sample 2": one.samples[1].abs(), "reference": whole}.items():
+        np.testing.assert_allclose(pictures[name], 255 * (x / white).clamp(0, 1).numpy(), atol=0.51)
+    assert np.abs(pictures["zero-filled"] - pictures["mean"].astype(float)).mean() > 2
+
+
+def test_a_time_for_a_slice(prior, tmp_path, monkeypatch):
+    """All slices and samples have the steps that the first slice was planned with."""
+    path = write(tmp_path / "scan.h5", made(2, None).kspace)
+    plan, budgets = command.make_plan, []
+
+    def planned(*args, budget=None, method, n_steps=None, **rest):
+        budgets.append(budget)
+        return plan(*args, method="mmps", n_steps=5 if budget else n_steps, **rest)
+
+    monkeypatch.setattr(command, "make_plan", planned)
+    rest = [path, "--prior", prior, "--out", tmp_path / "o", "--method", "mmps", "--budget", "2min"]
+    assert call(*rest, "--samples", 2, "--slices", 0).exit_code == 0
+    result = call(*rest, "--samples", 2)
+    assert result.exit_code == 0 and budgets == [120.0] and "6 evaluations" in result.output, result.output
+    assert read_reconstruction(tmp_path / "o" / "reconstruction.h5")[1]["steps"] == 5
+    refused(call(*rest, "--steps", 3), "--steps 3")
+
+
+def of_page(text):
+    """The pictures of a page by name, as pixels."""
+    found = re.findall(r'<img src="data:image/png;base64,([^"]+)" alt="([^"]+)"', text)
+    return {name: np.array(Image.open(io.BytesIO(base64.b64decode(code)))) for code, name in found}
 
 
 def test_what_it_would_cost(prior, tmp_path):
