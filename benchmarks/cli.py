@@ -22,6 +22,7 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
     "conformal": "benchmarks.trained.conformal:run_conformal",
     "reliability": "benchmarks.trained.reliability:run_reliability",
     "exactness": "benchmarks.exact.exactness:run_exactness",
+    "audit": "benchmarks.audit.audit:run_audit",
     "oracle": "benchmarks.exact.oracle_cli:run_oracle",
     "plane": "benchmarks.exact.plane_figures:run_plane",
     "speed": "benchmarks.trained.speed:run_speed",

@@ -35,7 +35,8 @@ VARIANTS = {
 NETWORK_VARIANTS = {"mmps, one pass": replace(METHODS["mmps"], guidance=MMPS(1), n_steps=10)}
 SAME = 1e-9  # difference of logarithms of equal numbers, by rounding
 TIED = 1.01  # CRPS of settings that count as equally accurate on networks, relative to the best
-FALLBACK = ("classifier", "mmps", "dps", "diffpir", "daps", "reddiff")  # where nothing was measured: most exact first
+# where nothing was measured: most exact first
+FALLBACK = ("classifier", "mmps", "mmps-wiener", "dps", "diffpir", "daps", "reddiff")
 PARTICLES = 100  # least samples for which methods that weight them were measured on photon counts
 LEAST_STEPS = 10  # of "ep" within any budget
 

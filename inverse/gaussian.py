@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -31,13 +31,14 @@ class Wiener:
     Formula: given noise of standard deviation s = sigma / alpha, Cov[x0 | x_t] = C_s = C s^2 (C + s^2 I)^-1, and y
     given x_t has the covariance Sigma_y + A C_s A'.
     Source: Wiener 1949; Matheron 1971, whose rule makes a draw of the prior one of the posterior (`draw`).
-    Arguments: moments of the prior; operator (linear, Gaussian noise).
+    Arguments: moments of the prior; operator (linear, Gaussian noise); whole: whether the covariance of approximate
+    moments is used where the operator has a closed form for a constant variance; by default their average variance is.
     """
 
-    def __init__(self, moments: SecondMoments, operator: LinearOperator) -> None:
+    def __init__(self, moments: SecondMoments, operator: LinearOperator, whole: bool = False) -> None:
         self.moments, self.operator = moments, operator
         self.closed = {"svd", "isotropic"} <= operator.capabilities
-        self.averaged = moments.approximate and self.closed  # use the average variance instead of the spectrum
+        self.averaged = moments.approximate and self.closed and not whole
         # made when first needed: the moments in double precision where there is one, their components in the singular
         # basis of the operator, and the inverse at the last noise level
         self._wide: SecondMoments | None = None
@@ -48,15 +49,16 @@ class Wiener:
         """An approximate (Sigma_y + A C_s A')^-1 r; r (N, *M); s2 (s^2, may be inf: C itself).
 
         If the moments are approximate and the operator has a closed form for a constant variance, it is that of their
-        average variance. Otherwise, approximate moments take a few iterations, and others are solved in double
-        precision: iterations that stop early in single precision would turn rounding, which depends on the batch, into
-        differences of a percent.
+        average variance, unless ``whole``. Otherwise, approximate moments take a few iterations, and others are solved
+        in double precision: iterations that stop early in single precision would turn rounding, which depends on the
+        batch, into differences of a percent.
         """
         return self._solved(r, s2).to(r)
 
-    def estimate(self, r: Tensor, s2: float) -> Tensor:
-        """C_s A' (Sigma_y + A C_s A')^-1 r (N, *E), with the covariance C_s that `precondition` takes."""
-        x = self.operator.adjoint(self._solved(r, s2))
+    def estimate(self, r: Tensor, s2: float, rtol: float = 1e-2, max_steps: int = INNER) -> Tensor:
+        """C_s A' (Sigma_y + A C_s A')^-1 r (N, *E), with the covariance C_s that `precondition` takes; rtol and
+        max_steps of iterations where the moments are not approximate."""
+        x = self.operator.adjoint(self._solved(r, s2, rtol, max_steps))
         spread = self.moments.average(given(s2)) * x if self.averaged else self._sized(x).apply(given(s2), x)
         return spread.to(r)
 
@@ -237,13 +239,15 @@ def given(s2: float) -> Callable[[Tensor], Tensor]:
 class WienerPosterior(Posterior):
     """A posterior with the Gaussian posterior of the prior's moments, used to start at times before t = 1.
 
-    Attributes: gaussian (`Wiener`), with the prior's variance alone if `Prior.moments` is None.
+    Attributes: gaussian (`Wiener`), with the prior's variance alone if `Prior.moments` is None; whole: as of `Wiener`.
     """
+
+    whole: ClassVar[bool] = False
 
     def __init__(self, prior: Prior, operator: Any, y: Any) -> None:
         super().__init__(prior, operator, y)
         moments = prior.moments or Moments.isotropic(self.event_shape, self.variance)
-        self.gaussian = Wiener(moments.to(y.device), operator)
+        self.gaussian = Wiener(moments.to(y.device), operator, self.whole)
 
     def start(self, n: int, t: Tensor, rng: RNG) -> Tensor:
         """n states at the first time t, (n, *E); also at t = 1 from the Gaussian posterior, if the noise does not hide

@@ -56,7 +56,7 @@ def load(
 
     Arguments: source: a shipped name (`available`), the path of a checkpoint folder, or "FORMAT:WHERE":
     "score_sde:FILE" (Song et al. 2021), "guided-diffusion:FILE" (Dhariwal & Nichol 2021), "edm:FILE" (Karras et al.
-    2022, converted by `priors.importers.edm_convert`), "kair:FILE" (FFDNet, DRUNet, DnCNN; a `DenoiserPrior`),
+    2022, converted by `priors.importers.edm_convert`), "kair:FILE" (FFDNet, DRUNet, DnCNN, SCUNet; a `DenoiserPrior`),
     "diffusers:ID_OR_PATH" (a pipeline), "flow:ID_OR_PATH" (one with a flow-matching scheduler) or "hf:OWNER/NAME" (a
     hub repository of ours or of diffusers); sde: another noising than that it was trained with (see
     `ScorePrior.with_sde`); config: what a file does not say, by its format: see there; event_shape (C, H, W): the size

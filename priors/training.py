@@ -55,14 +55,14 @@ class Trainer:
         if config.batch_size % self.world:
             raise ValueError(f"batch_size {config.batch_size} is not divisible by the {self.world} processes")
         config.check_size(len(data))
-        self.config, self.out, self.notes = config, Path(out), notes or {}
         self.device = torch.device(device)
+        self.config, self.out, self.notes = config.on(self.device), Path(out), notes or {}
         self.held_out, self.data = data[-config.held_out :].measured(), data[: -config.held_out]
         self.objective = objective.to(self.device)
         self.network = objective.network
         self.ema = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.lr)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.config.precision == "float16")
         self.step, self.seconds, self.losses = 0, 0.0, {}
 
     def _know_moments(self, prior: ScorePrior) -> None:

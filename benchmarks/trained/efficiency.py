@@ -62,6 +62,15 @@ SETTINGS = (
 )
 
 
+# what serves a denoiser without a derivative, beside what auto takes for one that has a derivative
+DERIVATIVE_FREE = (
+    Setting("mmps, one pass a step, 10 steps", _method("mmps, one pass")),
+    Setting("mmps-wiener, 10 steps", replace(_method("mmps-wiener"), n_steps=10)),
+    Setting("mmps-wiener", _method("mmps-wiener")),
+    *(Setting(name, _method(name)) for name in ("ddrm", "ddnm", "diffpir")),
+)
+
+
 @dataclass(frozen=True)
 class Scene:
     """Measurements of images of one prior. Attributes: prior; side in pixels (None: the prior's own); images; samples
@@ -245,28 +254,40 @@ def _mean(record: dict) -> float:
 
 def run_efficiency(
     prior: Annotated[list[str] | None, typer.Option(help="of the scenes; default: all; repeat")] = None,
-    side: Annotated[list[int] | None, typer.Option(help="of the scenes, in pixels; default: all; repeat")] = None,
+    side: Annotated[
+        list[int] | None, typer.Option(help="of scenes of several sizes, in pixels; default: all; repeat")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="pictures, as inverse-pack writes them, for sides above those shipped")
     ] = None,
     seed: Seed = 0,
     work: Annotated[Path, typer.Option(help="folder of the records; a killed run continues there")] = WORK,
+    derivative_free: Annotated[
+        bool, typer.Option("--derivative-free", help="methods that need no derivative of the denoiser instead")
+    ] = False,
     use: Annotated[
         bool, typer.Option("--evidence", help="use these figures as the evidence for method='auto'")
     ] = False,
     out: Out = RESULTS,
 ) -> None:
-    """PSNR, CRPS, coverage and time of `mmps` by backward passes, steps and precision."""
-    scenes = [s for s in SCENES if (not prior or s.prior in prior) and (not side or s.side in side)]
-    found = run(scenes, SETTINGS, work, seed, data)
+    """PSNR, CRPS, coverage and time of `mmps` by backward passes, steps and precision, or of methods without them."""
+    scenes = [s for s in SCENES if (not prior or s.prior in prior) and (not side or s.side in (None, *side))]
+    found = run(scenes, DERIVATIVE_FREE if derivative_free else SETTINGS, work, seed, data)
     notes = (
         f"Images shipped with the priors (at 256 px of {data.name if data else 'a file'}), sigma_y {SIGMA:g} "
         "(tomography: .1), 8 samples of each image (4 at 128 px, 2 at 256 px). CRPS and coverage (in %, of central "
         "intervals) are per pixel. Seconds are of processor time, one thread: the settings run in turn on each image, "
-        "and medians over images and [least, largest] are given of the paired ratios. The first setting of a "
-        "measurement is MMPS as published in float32. The others complete the solve by the Gaussian of the prior's "
-        "moments, and their networks compute in bfloat16 where precision='auto' does. ±: one standard error over "
-        "images."
+        "and medians over images and [least, largest] are given of the paired ratios. ±: one standard error over "
+        "images. "
+    )
+    if derivative_free:
+        title = "Methods without a derivative of the denoiser"
+        notes += "The first setting takes backward passes through the network; the others take none."
+        finish("derivative-free", title, table(found), notes, out, seed=seed)
+        return
+    notes += (
+        "The first setting of a measurement is MMPS as published in float32. The others complete the solve by the "
+        "Gaussian of the prior's moments, and their networks compute in bfloat16 where precision='auto' does."
     )
     finish("efficiency", "Quality against cost", table(found), notes, out, seed=seed)
     if use:

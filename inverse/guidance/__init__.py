@@ -20,6 +20,7 @@ from inverse.guidance.tds import TDS
 from inverse.guidance.tmpd import TMPD
 from inverse.guidance.tweedie import Tweedie
 from inverse.guidance.unconditional import Unconditional
+from inverse.guidance.wiener import WienerMatching
 
 GUIDANCES = {
     "unconditional": Unconditional,
@@ -30,6 +31,7 @@ GUIDANCES = {
     "pigdm": PiGDM,
     "tmpd": TMPD,
     "mmps": MMPS,
+    "wiener": WienerMatching,
     "linearized": Linearized,
     "ep": EP,
     "ddrm": DDRM,
@@ -66,4 +68,5 @@ __all__ = [
     "SplitGibbs",
     "Tweedie",
     "Unconditional",
+    "WienerMatching",
 ]

@@ -25,6 +25,7 @@ from inverse.guidance import (
     SplitGibbs,
     Tweedie,
     Unconditional,
+    WienerMatching,
 )
 from inverse.methods.composition import composition
 from inverse.methods.method import ORDERS, Method
@@ -58,6 +59,7 @@ METHODS: dict[str, Sampler] = {
         Method("pigdm", PiGDM()),
         Method("tmpd", TMPD()),
         PLAIN,
+        replace(PLAIN, name="mmps-wiener", guidance=WienerMatching(), n_steps=16),
         replace(PLAIN, name="linearized", guidance=Linearized(), head=None),
         GENERAL,
         Method("ddrm", DDRM(), Renoise(0.85), n_steps=20),

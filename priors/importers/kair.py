@@ -1,4 +1,4 @@
-"""Denoisers of KAIR: state dicts of FFDNet, DRUNet and DnCNN."""
+"""Denoisers of KAIR: state dicts of FFDNet, DRUNet, DnCNN and SCUNet."""
 
 import json
 from collections.abc import Mapping
@@ -11,11 +11,13 @@ from priors.arguments import number, shape
 from priors.importers.denoiser import DenoiserPrior, from_denoiser
 from priors.importers.torch_file import Uninitialised, fill, state_dict
 from priors.nets.denoisers import DnCNN, DRUNet, FFDNet
+from priors.nets.scunet import SCUNet, SCUNetConfig
 from priors.noising import SDE
 from priors.spectrum import Spectrum
 
 WHAT = "KAIR state dict"
 LEVELS = {"ffdnet": (0.0, 75 / 255), "drunet": (0.0, 50 / 255), "dncnn-blind": (0.0, 55 / 255)}  # of their training
+NAMES = {"dncnn": "DnCNN", "scunet": "SCUNet"}
 LEAST = 8  # pixels
 SIZE = (128, 128)  # that of the shipped priors of any size
 SHIPPED = Path(__file__).parents[1] / "shipped"
@@ -61,11 +63,13 @@ def load(
 
     Above the noise levels of its training the prior is the Gaussian with the spectrum of natural pictures, which is
     that of the shipped priors "natural" and "natural-grey".
-    Source: Zhang, Zuo & Zhang 2018 (FFDNet); Zhang et al. 2021 (DRUNet); Zhang et al. 2017 (DnCNN).
+    Source: Zhang, Zuo & Zhang 2018 (FFDNet); Zhang et al. 2021 (DRUNet); Zhang et al. 2017 (DnCNN); Zhang et al. 2023
+    (SCUNet).
     Arguments: path of a .pth, .safetensors or .npz file; config: {"sigma_min": ..., "sigma_max": ...}, the noise levels
     of the training in image units (FFDNet: 0 to 75 / 255, DRUNet: 0 to 50 / 255), or for a DnCNN of any level
-    "dncnn-blind" (0 to 55 / 255): a file does not say for which level it is; event_shape (C, H, W): of your pictures,
-    None: 128 x 128 pixels, see `KAIRPrior.resized`; sde: as of `priors.from_denoiser`.
+    "dncnn-blind" (0 to 55 / 255). A DnCNN or SCUNet does not know the level, and its file does not say for which it is;
+    event_shape (C, H, W): of your pictures, None: 128 x 128 pixels, see `KAIRPrior.resized`; sde: as of
+    `priors.from_denoiser`.
     Returns: `KAIRPrior` in evaluation mode and without parameter gradients.
     Raises: FileNotFoundError; ValueError for a damaged or foreign file, a missing noise range, and another number
     of channels.
@@ -78,7 +82,7 @@ def load(
             kind, channels, network = built(weights)
     except (KeyError, IndexError, ValueError) as error:
         raise ValueError(
-            f"{path} has tensors of no FFDNet, DRUNet or DnCNN ({error}); fetch the official file"
+            f"{path} has tensors of no FFDNet, DRUNet, DnCNN or SCUNet ({error}); fetch the official file"
         ) from None
     fill(network, weights, path, WHAT)
     low, high = _levels(config, kind, path)
@@ -103,6 +107,9 @@ def built(weights: Mapping[str, Tensor]) -> tuple[str, int, nn.Module]:
 
     Raises: KeyError or ValueError for another layout.
     """
+    if "m_head.0.weight" in weights:
+        config = scunet_sizes(weights)
+        return "scunet", config.channels, SCUNet(config)
     if "m_head.weight" in weights:
         channels = weights["m_tail.weight"].shape[0]
         levels = 1 + len({name.split(".")[0] for name in weights if name.startswith("m_down")})
@@ -128,6 +135,23 @@ def built(weights: Mapping[str, Tensor]) -> tuple[str, int, nn.Module]:
     raise ValueError(f"{n_in} channels in and {n_out} out")
 
 
+def scunet_sizes(weights: Mapping[str, Tensor]) -> SCUNetConfig:
+    """The sizes of a SCUNet with these tensors.
+
+    Raises: KeyError or ValueError for another layout.
+    """
+    stages = ("m_down1", "m_down2", "m_down3", "m_body", "m_up3", "m_up2", "m_up1")
+    names = [name.split(".") for name in weights if ".trans_block.ln1.weight" in name]
+    blocks = tuple(sum(name[0] == stage for name in names) for stage in stages)
+    width, channels = weights["m_head.0.weight"].shape[:2]
+    name = next(name for name in [*weights, ""] if name.endswith("relative_position_params") or not name)
+    offsets = weights[name or "relative_position_params"]
+    if offsets.ndim != 3 or min(offsets.shape) < 1:
+        raise ValueError(f"{name} of shape {tuple(offsets.shape)}")
+    half = weights[name.replace("relative_position_params", "linear.weight")].shape[0]
+    return SCUNetConfig(channels, width, blocks, half // offsets.shape[0], (offsets.shape[1] + 1) // 2)
+
+
 def natural(channels: int) -> Spectrum | None:
     """The spectrum of natural pictures of so many channels, None if there is none."""
     name = {1: "natural-grey", 3: "natural"}.get(channels)
@@ -146,9 +170,10 @@ def _levels(config: Any, kind: str, path: str | Path) -> tuple[float, float]:
         return LEVELS[kind]
     if config == "dncnn-blind" and kind == "dncnn":
         return LEVELS[config]
-    if kind == "dncnn":
+    if kind in ("dncnn", "scunet"):
+        blind = "'dncnn-blind' for one of any level, or " if kind == "dncnn" else ""
         raise ValueError(
-            f"config = {config!r}: {path} is a DnCNN, and does not say for which noise levels; pass config = "
-            "'dncnn-blind' for one of any level, or {'sigma_min': ..., 'sigma_max': ...} in image units"
+            f"config = {config!r}: {path} is a {NAMES[kind]}, and does not say for which noise levels; pass config = "
+            f"{blind}{{'sigma_min': ..., 'sigma_max': ...}} in image units"
         )
     raise ValueError(f"config = {config!r}: {path} is a {kind}; pass none, or {{'sigma_max': ...}}")

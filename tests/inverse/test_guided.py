@@ -8,7 +8,7 @@ import torch
 from benchmarks.exact.problems import smooth_covariance
 from inverse import METHODS, Method
 from inverse.grids import karras, uniform
-from inverse.guidance import DPS, GUIDANCES, MMPS, NoisyLikelihood, PiGDM, Replacement
+from inverse.guidance import DPS, GUIDANCES, MMPS, NoisyLikelihood, PiGDM, Replacement, WienerMatching
 from inverse.predictors import DDIM, Ancestral, ProbabilityFlow, ReverseDiffusion
 from operators import Blur, Classifier, GaussianNoise, Grayscale, LinearMap, Masking, capabilities
 from priors import VPSDE, Evaluations, Gaussian
@@ -103,6 +103,34 @@ def test_mmps_keeps_rows_whose_curvature_is_not_positive():
     variance = float(SDES["ve"].sigma(t) ** 2 / (1 + SDES["ve"].sigma(t) ** 2))  # of x0 given x_t under N(0, I)
     expected = -x + variance / (variance + 0.01**2) * (y + operator(x))
     torch.testing.assert_close(guided, expected, rtol=1e-4, atol=1e-4)
+
+
+# mmps-wiener ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("time", [0.02, 0.3, 0.7, 1.0])
+def test_the_wiener_covariance_denoises_exactly(problem, time):
+    """On a Gaussian prior its covariance given x_t is that of the formula, and no derivative is asked for."""
+    prior, operator, y, truth = problem
+    t = torch.tensor(time, dtype=F64)
+    x = prior.sde.alpha(t) * prior.sample(5, seed=4) + prior.sde.sigma(t) * normal(5, *prior.event_shape, seed=6)
+    x, rows, counted = x.float(), y.expand(5, *y.shape[1:]), Evaluations(prior)
+    guided = WienerMatching().posterior(counted, operator, rows).denoise(x, t)
+    torch.testing.assert_close(guided, truth.denoise(x, t), atol=2e-3, rtol=0)
+    assert (counted.nfe, counted.nvjp) == (1, 0)
+
+
+def test_the_wiener_covariance_draws_from_the_posterior(problem):
+    prior, operator, y, truth = problem
+    n = 2000 if len(prior.event_shape) == 1 else 200
+    x = draw(prior, METHODS["mmps-wiener"], n, 60, operator, y)
+    error, ratios = moments(x, truth)
+    assert error < 4
+    assert 0.94 < float(ratios.mean()) < 1.12
+    assert (ratios - ratios.mean()).abs().max() < 5 * (2 / n) ** 0.5
+    few = min(n, 400)
+    assert w2_ratio(x, truth, n=few) < 1.25
+    assert w2_ratio(prior.sample(few, seed=5), truth, n=few) > 2, "a test that the prior itself would pass"
 
 
 # PiGDM ----------------------------------------------------------------------------------------------------------------

@@ -50,8 +50,21 @@ def dncnn(models, channels=3):
     return network, weights | {name: -weights[name] for name in ("model.6.weight", "model.6.bias")}
 
 
-NETWORKS = {"ffdnet": (ffdnet, None), "drunet": (drunet, None), "dncnn": (dncnn, "dncnn-blind")}
-LARGEST = {"ffdnet": 75 / 255, "drunet": 50 / 255, "dncnn": 55 / 255}
+def scunet(models, channels=3):
+    """Two blocks in one stage, so that windows are shifted too; all weights random, of attention too."""
+    network = models.SCUNet(channels, [2, 1, 1, 1, 1, 1, 1], 64, pretrained=None)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        for name, value in network.named_parameters():
+            scale = value[0].numel() ** -0.5 if name.endswith("weight") and value.ndim > 1 else 0.5
+            value.copy_(scale * torch.randn(value.shape))
+    return network.eval().requires_grad_(False), network.state_dict()
+
+
+RANGE = {"sigma_min": 0.01, "sigma_max": 50 / 255}
+NETWORKS = {"ffdnet": (ffdnet, None), "drunet": (drunet, None), "dncnn": (dncnn, "dncnn-blind"),
+            "scunet": (scunet, RANGE)}  # fmt: skip
+LARGEST = {"ffdnet": 75 / 255, "drunet": 50 / 255, "dncnn": 55 / 255, "scunet": 50 / 255}
 
 
 def saved(path, weights):
@@ -87,12 +100,12 @@ def test_plain_arrays_are_the_same_prior(tmp_path, models):
     assert torch.equal(found.denoise(x, 0.5), expected.denoise(x, 0.5))
 
 
-@pytest.mark.parametrize("name", ["ffdnet", "drunet"])
+@pytest.mark.parametrize("name", ["ffdnet", "drunet", "scunet"])
 def test_other_sizes_are_padded_by_repetition(tmp_path, models, name):
     network, weights = NETWORKS[name][0](models)
-    prior = priors.load(saved(tmp_path / "a.pth", weights), event_shape=(3, 33, 37))
+    prior = priors.load(saved(tmp_path / "a.pth", weights), config=NETWORKS[name][1], event_shape=(3, 33, 37))
     x = draws(1, 3, 33, 37).float()
-    by = {"ffdnet": (34, 38), "drunet": (40, 40)}[name]
+    by = {"ffdnet": (34, 38), "drunet": (40, 40), "scunet": (64, 64)}[name]
     rows, columns = (torch.arange(n).clamp_max(m - 1) for n, m in zip(by, (33, 37), strict=True))
     expected = network(x[:, :, rows][:, :, :, columns], 0.1)[..., :33, :37]
     found = prior.denoise(x, prior.sde.time(torch.tensor(0.1)))
@@ -147,6 +160,8 @@ def test_above_its_levels_it_is_the_gaussian_of_natural_pictures(tmp_path, model
         ("ffdnet", {"event_shape": (3, 8, 7)}, r"event_shape = \(3, 8, 7\): expected \(3, H, W\) .* at least 8"),
         ("ffdnet", {"event_shape": (3, 8, 8), "config": "dncnn-blind"}, "is a ffdnet; pass none"),
         ("dncnn", {"event_shape": (3, 8, 8)}, "config = None: .* does not say for which noise levels"),
+        ("scunet", {"event_shape": (3, 8, 8)}, "is a SCUNet, and does not say .* pass config = {'sigma_min'"),
+        ("scunet", {"event_shape": (3, 8, 8), "config": "dncnn-blind"}, "is a SCUNet"),
         ("ffdnet", {"event_shape": (3, 8, 8), "config": {"sigma": 1}}, "expected sigma_max"),
         ("ffdnet", {"event_shape": (3, 8, 8), "config": {"sigma_max": -1.0}}, "sigma_max = -1.0"),
     ],
@@ -160,10 +175,14 @@ def test_bad_arguments(tmp_path, models, name, arguments, message):
 def test_other_files(tmp_path, models):
     _, weights = ffdnet(models)
     contents = {
-        "of no FFDNet, DRUNet or DnCNN": {"a.weight": torch.zeros(1)},
+        "of no FFDNet, DRUNet, DnCNN or SCUNet": {"a.weight": torch.zeros(1)},
         "5 channels in and 12 out": weights | {"model.0.weight": torch.zeros(8, 5, 3, 3)},
         "1 tensors missing, the first model.2.bias": {k: v for k, v in weights.items() if k != "model.2.bias"},
         "m_tail.weight": {"m_head.weight": torch.zeros(1)},
+        r"of no .* SCUNet \('relative_position_params'\)": {"m_head.0.weight": torch.zeros(64, 3, 3, 3)},
+        "1 tensors missing, the first m_body.0.conv1_1.bias": {
+            k: v for k, v in scunet(models)[1].items() if k != "m_body.0.conv1_1.bias"
+        },
     }
     for message, content in contents.items():
         with pytest.raises(ValueError, match=message):

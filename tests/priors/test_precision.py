@@ -10,7 +10,7 @@ from inverse import METHODS, solve
 from inverse.guidance import MMPS
 from operators import GaussianNoise, Identity
 from priors import at_precision
-from priors.precision import MOST_LOSS, PRECISIONS
+from priors.precision import LEAST_GAIN, MOST_LOSS, PRECISIONS, _gain_on_cpu, fast_in_bfloat16
 
 SMALL = (3, 16, 16)
 
@@ -43,6 +43,19 @@ def test_auto_takes_it_where_little_is_lost(prior, fast, loss):
     other = prior.in_bfloat16().to(torch.float32)
     other.bfloat16_loss = loss
     assert dtype_of(at_precision(other)) == (torch.bfloat16 if loss == MOST_LOSS / 2 else torch.float32)
+
+
+@pytest.mark.parametrize(("instructions", "gain"), [(True, 2.0), (True, 0.5), (False, 2.0)])
+def test_a_processor_is_fast_if_a_convolution_is(monkeypatch, instructions, gain):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
+    monkeypatch.setattr("priors.precision._gain_on_cpu", lambda: gain)
+    assert fast_in_bfloat16(torch.device("cpu")) == (instructions and gain > LEAST_GAIN)
+
+
+def test_the_gain_is_timed_once():
+    _gain_on_cpu.cache_clear()
+    first = _gain_on_cpu()
+    assert first > 0 and _gain_on_cpu() is first
 
 
 def test_auto_is_float32_without_the_instructions(prior, monkeypatch):

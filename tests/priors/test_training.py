@@ -162,6 +162,14 @@ def test_a_time_limit_ends_a_run(tmp_path):
     assert 0 < run.step < 10**4 and run.seconds >= 1.2 and (tmp_path / STATE).exists()
 
 
+@pytest.mark.parametrize("fast", [True, False])
+def test_auto_is_the_faster_precision_of_the_device(monkeypatch, fast):
+    monkeypatch.setattr("priors.training_config.fast_in_bfloat16", lambda device: fast)
+    config = replace(CONFIG, precision="auto")
+    assert config.on(torch.device("cpu")) == replace(CONFIG, precision="bfloat16" if fast else "float32")
+    assert CONFIG.on(torch.device("cpu")) is CONFIG
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -170,7 +178,7 @@ def test_a_time_limit_ends_a_run(tmp_path):
         ({"lr": 0.0}, "lr = 0.0: expected a finite number > 0"),
         ({"ema": 1.0}, r"ema = 1.0: expected a number in \[0, 1\)"),
         ({"held_out": 0}, "held_out"),
-        ({"precision": "int8"}, "precision = 'int8': expected one of float32, bfloat16, float16"),
+        ({"precision": "int8"}, "precision = 'int8': expected one of auto, float32, bfloat16, float16"),
     ],
 )
 def test_bad_configs_are_refused(fields, message):
