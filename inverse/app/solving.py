@@ -83,6 +83,7 @@ def _solve_one(image: Path, out: Path, asked: SolveOptions, picture: Decoded | N
         problem = pose(
             image, asked.operator, asked.sigma, asked.prior, asked.config, asked.seed, asked.measured, asked.resize,
             asked.tile, asked.memory * 1e9, asked.size, asked.device, picture, number, asked.unknown,
+            asked.processes,
         )  # fmt: skip
         if picture is not None:
             series.check_field(problem.operator, image)
