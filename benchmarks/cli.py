@@ -34,6 +34,7 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
     "unknown-exact": "benchmarks.exact.unknown:run_unknown_exact",
     "matrix": "benchmarks.trained.matrix:run_matrix",
     "large": "benchmarks.trained.large:run_large",
+    "tiles": "benchmarks.trained.tiles:run_tiles",
     "mean": "benchmarks.trained.mean:run_mean",
     "learning": "benchmarks.trained.learning:run_learning",
     "plan": "benchmarks.trained.plan_accuracy:run_plan",

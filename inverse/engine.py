@@ -48,11 +48,14 @@ def run(
             state = drawn(state, corrector.transition(posterior, state.x, t, t, rng), corrector, t, t)
         return state
 
-    state = correct(population.init(x, posterior, grid[0]), openers, grid[0])
+    state = population.init(x, posterior, grid[0])
+    del x  # states may be large
+    state = correct(state, openers, grid[0])
     for step, (t, s) in enumerate(pairwise(grid)):
         if predictor is not None:
             q, memory = predictor.step(posterior, state.x, t, s, rng, state.kernel)
             state = drawn(replace(state, kernel=memory), q, predictor, t, s)
+            del q
         state = correct(state, correctors, s)
         if not _finite(state.x):
             raise _not_finite(f"step {step + 1} of {len(grid) - 1}, from t = {t:.6g} to {s:.6g}")

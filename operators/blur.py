@@ -12,15 +12,15 @@ from torch.nn import functional as F
 
 from .arguments import choice, number, picture
 from .base import Shape
-from .convolution import filtered, per_channel, smooth_shape, unreflected, wrapped
+from .convolution import filtered, per_channel, shifted, smooth_shape, unreflected, wrapped
 from .kept import Kept
 from .kernels import LARGEST, checked, gaussian_kernel, line_kernel, motion_kernel, read_kernel
 from .linear_operator import LinearOperator
 from .noise import Noise
 from .registry import register
 from .solvers import Map, column
-from .svd import SVDOperator
-from .transforms import dct, hartley, idct
+from .svd import SVDOperator, divide
+from .transforms import dct, hartley, idct, mirrored
 
 Boundary = Literal["circular", "reflect", "valid"]
 DIRECT = 49  # pixels of a kernel: larger ones are applied by FFT
@@ -203,6 +203,11 @@ class CircularBlur(Blur, SVDOperator):
     def event_shape_of(self, measurement_shape: Shape) -> Shape:
         return measurement_shape
 
+    def _solve_isotropic(self, y: Tensor, r2: Tensor | float, variance: Tensor) -> Tensor:
+        s = self.spectrum(y)[..., : y.shape[-1] // 2 + 1]
+        scale = column(r2, y) * s**2 + column(variance.to(y).reshape(-1), y)
+        return filtered(divide(torch.ones_like(scale), scale), y)
+
     def _fourier(self, event_shape: Shape, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """|khat| on the whole plane and khat / |khat| on rfft2's half plane."""
 
@@ -214,14 +219,16 @@ class CircularBlur(Blur, SVDOperator):
 
     def _transform(self, height: int, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         h, w = self.kernel_size
-        kernel = F.pad(self.kernel.double(), (0, width - w, 0, height - h)).roll((-(h // 2), -(w // 2)), dims=(-2, -1))
-        khat = torch.fft.fft2(kernel)
-        s = khat.abs()
-        s = torch.maximum(s, s.flip(-2, -1).roll((1, 1), dims=(-2, -1)))  # exactly even, so that U is real
+        rows = torch.fft.rfft(self.kernel.double(), n=width) * shifted(w // 2, width, self.kernel)[: width // 2 + 1]
+        khat = torch.fft.fft(rows, n=height, dim=-2).mul_(shifted(h // 2, height, self.kernel)[:, None])
+        s = khat.abs()  # in place from here on: pictures may be large
+        for edge in {0, width // 2} if width % 2 == 0 else {0}:  # exactly even, so that U is real
+            s[..., edge] = torch.maximum(s[..., edge], s[..., edge].flip(-1).roll(1, -1))
         # Singular values below rounding in this dtype count as 0.
-        floor = torch.finfo(dtype).eps * s.amax((-2, -1), keepdim=True)
-        phase = torch.where(s > floor, khat / s.clamp(min=torch.finfo(torch.float64).tiny), 1)[..., : width // 2 + 1]
-        return torch.where(s > floor, s, 0).to(dtype), phase.to(dtype.to_complex())
+        none = s <= torch.finfo(dtype).eps * s.amax((-2, -1), keepdim=True)
+        phase = khat.div_(s.clamp(min=torch.finfo(torch.float64).tiny)).masked_fill_(none, 1).to(dtype.to_complex())
+        half = s.masked_fill_(none, 0).to(dtype)
+        return torch.cat([half, mirrored(half[..., 1 : (width + 1) // 2])], -1), phase
 
 
 class PaddedBlur(Blur):

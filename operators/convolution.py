@@ -32,9 +32,21 @@ def wrapped(kernel: Tensor, size: tuple[int, int]) -> Tensor:
     return kernel
 
 
+def shifted(by: int, size: int, like: Tensor) -> Tensor:
+    """The factors of the Fourier coefficients of ``size`` numbers that move these back by ``by`` places, complex128."""
+    turn = 2 * torch.pi * by / size * torch.arange(size, dtype=torch.float64, device=like.device)
+    return torch.polar(torch.ones_like(turn), turn)
+
+
 def filtered(response: Tensor, x: Tensor) -> Tensor:
     # contiguous: torch 2.6 fails for some expanded rows
-    return torch.fft.irfft2(response * torch.fft.rfft2(x.contiguous()), s=x.shape[-2:])
+    spectrum = torch.fft.rfft2(x.contiguous())
+    fits = torch.broadcast_shapes(response.shape, spectrum.shape) == spectrum.shape
+    if fits and response.dtype in (spectrum.dtype, x.dtype) and not (spectrum.requires_grad or response.requires_grad):
+        spectrum.mul_(response)  # in place: pictures may be large
+    else:
+        spectrum = response * spectrum
+    return torch.fft.irfft2(spectrum, s=x.shape[-2:])
 
 
 def per_channel(convolve: Callable[..., Tensor], x: Tensor, kernel: Tensor, batched: bool) -> Tensor:

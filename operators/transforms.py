@@ -41,8 +41,15 @@ def idct(z: Tensor) -> Tensor:
 
 def hartley(x: Tensor) -> Tensor:
     """The Hartley transform Re F x - Im F x of x (N, C, H, W), its own inverse (Bracewell 1983)."""
-    spectrum = torch.fft.fft2(x, norm="ortho")
-    return spectrum.real - spectrum.imag
+    half = torch.fft.rfft2(x, norm="ortho")
+    n, w = half.shape[-1], x.shape[-1]
+    other = half[..., 1 : w - n + 1]  # the other half has the conjugates at (-i, -j)
+    return torch.cat([half.real - half.imag, mirrored(other.real + other.imag)], -1)
+
+
+def mirrored(x: Tensor) -> Tensor:
+    """The values at (-i, -j) of a periodic plane from those at (i, j), x (..., H, n): columns in reverse order."""
+    return x.flip(-2, -1).roll(1, -2)
 
 
 def hadamard(x: Tensor) -> Tensor:

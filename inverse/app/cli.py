@@ -102,6 +102,7 @@ def solve(
         int | None, typer.Option(help="tile size in pixels, to save memory; default: no tiles if --memory is enough")
     ] = None,
     memory: Annotated[float, typer.Option(help="GB available for one gradient of the prior without tiles")] = 2.0,
+    processes: Annotated[int, typer.Option(help="that evaluate tiles, of one thread each")] = 1,
     device: DeviceOption = "cpu",
     precision: PrecisionOption = "auto",
     dry: Annotated[bool, typer.Option(help="print the plan and its estimated time, then exit")] = False,
@@ -124,8 +125,8 @@ def solve(
         SolveOptions(
             operator=operator, sigma=sigma, prior=prior, config=config, samples=samples, method=method, budget=budget,
             steps=steps, antithetic=antithetic, seed=seed, measured=measured, resize=resize, size=size, tile=tile,
-            memory=memory, device=device, precision=precision, dry=dry, why=why, overwrite=overwrite,
-            range=range_, window=window, unknown=tuple(unknown or ()),
+            memory=memory, processes=processes, device=device, precision=precision, dry=dry, why=why,
+            overwrite=overwrite, range=range_, window=window, unknown=tuple(unknown or ()),
         ),
     )  # fmt: skip
 

@@ -106,6 +106,7 @@ class SolveOptions(ProblemOptions):
     resize: bool
     tile: int | None
     memory: float
+    processes: int
     device: str
     why: bool
     range: tuple[float, float] | None = None

@@ -87,6 +87,7 @@ def pose(
     picture: Decoded | Tensor | None = None,
     number: int = 0,
     unknown: Sequence[str] = (),
+    processes: int = 1,
 ) -> Problem:
     """The problem of a command line. Choices made here are described in `Problem.facts`.
 
@@ -98,7 +99,7 @@ def pose(
     or CHANNELSxHEIGHTxWIDTH, None if operator or prior determine it; device: of the prior, everything else is on the
     CPU; picture: the file's content, if it was read before, such as one picture of a stack, or a measurement (1, *M);
     number: of the measurement among others, which have noise of their own; unknown: texts of --unknown (see
-    `inverse.app.unknown_text.unknowns`).
+    `inverse.app.unknown_text.unknowns`); processes: that evaluate tiles.
     Raises: FileNotFoundError; ValueError for input that cannot be read, is inconsistent, or does not allow an estimate.
     """
     row = picture if isinstance(picture, Tensor) else None
@@ -148,7 +149,7 @@ def pose(
         op = stated.build(level, p.event_shape)
     truth = None if measured or picture is None else as_event(picture, p.event_shape, resize)
     y = given if truth is None else op.measure(truth, seed=seed + number)
-    p, tiles = _tiled(p, tile, memory)
+    p, tiles = _tiled(p, tile, memory, processes)
     notes, file = () if picture is None else picture.notes, picture.name if read and picture else path.name
     file += f", measurement {number}" if row is not None else ""
     facts = {
@@ -277,12 +278,15 @@ def _described(name: str, given: Tensor, event_shape: tuple[int, ...], measured:
     return f"{name}, {size}" + turned.get((given.shape[1], event_shape[0]), "")
 
 
-def _tiled(prior: Prior, tile: int | None, memory: float) -> tuple[Prior, str]:
-    if tile is None:
+def _tiled(prior: Prior, tile: int | None, memory: float, processes: int) -> tuple[Prior, str]:
+    if tile is None and processes > 1:
+        tile, why = TILE, "for several processes"
+    elif tile is None:
         if prior.least_size is None or activations(prior) <= memory:
             return prior, "none: the whole picture at once"
         tile, why = TILE, f"because a gradient of the whole picture needs {activations(prior) / 1e9:.1f} GB"
     else:
         why = "as requested"
-    tiled = Tiled(prior, tile)
-    return tiled, f"{tiled.tile} pixels with a margin of {tiled.margin}, {why}"
+    tiled = Tiled(prior, tile, processes)
+    by = f"; {processes} processes" if processes > 1 else ""
+    return tiled, f"{tiled.tile} pixels with a margin of {tiled.margin}, {why}{by}"

@@ -130,6 +130,7 @@ def _solve_one(
         problem = pose(
             image, asked.operator, asked.sigma, asked.prior, asked.config, asked.seed, asked.measured, asked.resize,
             asked.tile, asked.memory * 1e9, asked.size, asked.device, picture, number, asked.unknown,
+            asked.processes,
         )  # fmt: skip
         if is_slice:
             series.check_field(problem.operator, image)

@@ -27,9 +27,9 @@ def evaluation(prior: Prior, rows: int, derivative: bool) -> Evaluation:
     """The cost of evaluating a prior at a batch of ``rows`` states, extrapolated from a smaller evaluation.
 
     The measured evaluation has a smaller picture, if the prior supports one (`ScorePrior.resized`), and a smaller
-    batch, so that it takes a fraction of a second. Time is proportional to the number of pixels; tiles include their
-    margins. Memory is that of two evaluations, one of which is kept while the next is computed, as in
-    `priors.Evaluations`.
+    batch, so that it takes a fraction of a second. Time is proportional to the number of pixels; tiles
+    include their margins, and several processes share them. Memory is that of two evaluations, one of which is kept
+    while the next is computed, as in `priors.Evaluations`.
     Arguments: prior; rows (int): batch size; derivative: whether backward passes are included.
     """
     shape = tuple(prior.event_shape)
@@ -44,7 +44,7 @@ def evaluation(prior: Prior, rows: int, derivative: bool) -> Evaluation:
         if part.event_shape == shape:
             n = max(1, min(rows, int(more * PROBE**2 / pixels))) if _sized(prior) else max(1, min(rows, int(more)))
         least = _timed(part, n, derivative)
-    times = rows * pixels / (n * math.prod(part.event_shape[1:]))
+    times = _share(prior) * rows * pixels / (n * math.prod(part.event_shape[1:]))
     return Evaluation(times * least[0], times * least[1], rows * held)
 
 
@@ -90,6 +90,14 @@ def _pixels(prior: Prior) -> int:
     if not isinstance(prior, Tiled):
         return math.prod(sides)
     return math.prod(sum(along.stop - along.start for along, _ in prior.spans(side)) for side in sides)
+
+
+def _share(prior: Prior) -> float:
+    """Of the tiles, those that one process evaluates; 1 without tiles."""
+    if not isinstance(prior, Tiled):
+        return 1.0
+    tiles = len(prior.tiles(*prior.event_shape[1:]))
+    return -(-tiles // prior.processes) / tiles
 
 
 def _at_once(prior: Prior) -> int:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from inverse.quality.scale import some
 from operators import Blur, Operator
 
 SHARE, FEWEST = 0.01, 16  # of the entries at the largest value, and their number, from which y counts as clipped
@@ -25,7 +26,7 @@ def doubtful(operator: Operator, y: Tensor) -> list[str]:
         support = operator.support
         seen = torch.ones_like(y, dtype=torch.bool) if support is None else support.expand(y.shape)
         for found, values, there in zip(texts, y, seen, strict=True):
-            found += _clipped(values[there])
+            found += _clipped(some(values[None])[0][some(there[None])[0]])
     return ["; ".join(found) for found in texts]
 
 

@@ -12,6 +12,7 @@ from priors.arguments import rows as rows_of
 POOR = (0.5, 2.0)  # range of chi^2 outside which `solve` warns, if it is not chance
 RARE = 1e-4  # largest probability of such a chi^2 for exact samples at which it warns
 FLOORS = 9.0  # noiseless y: largest squared residual, relative to that of the prior's least noise
+AT_ONCE = 2**20  # entries of a residual that are squared in double precision at once
 NUMBERS_AT_ONCE = 2**16  # of samples that are measured in one call
 
 
@@ -99,7 +100,7 @@ def misfits(
     for some, shares in zip(samples.split(at_once, 1), weights.split(at_once, 1), strict=True):
         n = some.shape[1]
         rows, x = operator.rows(torch.arange(len(y)).repeat_interleave(n)), some.flatten(0, 1)
-        measured, clean = y.repeat_interleave(n, 0), rows(x)
+        measured, clean = y.repeat_interleave(n, 0) if n > 1 else y, rows(x)
         variance = rows.noise.variance(torch.maximum(measured, clean))
         if noise.noiseless:
             drawn = torch.stack([torch.randn(some[:, 0].shape, generator=generator) for _ in range(n)], 1)
@@ -108,7 +109,7 @@ def misfits(
             variance = variance + column(made.to(y), measured)
         if not gaussian:  # variance of counts of 0 whose rate is 0 too
             variance = torch.maximum(variance, column(1e-3 * variance.flatten(1).mean(1), measured))
-        squares = _mean_square(rows, measured - clean, variance.clamp_min(torch.finfo(y.dtype).tiny))
+        squares = _mean_square(rows, measured - clean, variance, torch.finfo(y.dtype).tiny)
         chi2 += _shared(shares, squares.view(len(y), n))
     m = _measured(operator, y).flatten(1).sum(1).double()
     chi2 = torch.where(m > 0, chi2, 1.0)  # nothing was measured, so everything explains it
@@ -188,10 +189,17 @@ def _measured(operator: Operator, y: Tensor) -> Tensor:
     return torch.ones_like(y) if operator.support is None else operator.support.expand_as(y).to(y)
 
 
-def _mean_square(operator: Operator, residual: Tensor, variance: Tensor) -> Tensor:
-    """Mean over measured entries of residual^2 / variance, (B,) float64; both (B, *M)."""
-    measured = _measured(operator, residual).double()
-    return (residual.double() ** 2 / variance * measured).flatten(1).sum(1) / measured.flatten(1).sum(1)
+def _mean_square(operator: Operator, residual: Tensor, variance: Tensor, least: float = 0.0) -> Tensor:
+    """Mean over measured entries of residual^2 / variance, (B,) float64; both (B, *M), the variance at least that."""
+    support = operator.support
+    given = [residual, variance.expand_as(residual), None if support is None else support.expand_as(residual)]
+    total, count = residual.new_zeros(2, len(residual), dtype=torch.float64)
+    parts = [[None] if value is None else value.flatten(1).split(AT_ONCE, 1) for value in given]
+    for r, v, m in zip(*parts[:2], parts[2] * (len(parts[0]) if support is None else 1), strict=True):
+        squares, measured = r.double().square_() / v.clamp_min(least), torch.ones_like(r) if m is None else m
+        total += (squares * measured).sum(1)
+        count += measured.sum(1)
+    return total / count
 
 
 def _known(operator: Operator) -> None:

@@ -16,6 +16,7 @@ FAINT = 0.1  # of the noise's standard deviation: y, which includes noise, is no
 RARE, MARGIN, DEVIATIONS = 0.01, 0.1, 4.0  # share of outliers; tolerance as share of the range and in noise deviations
 LEAST = 16  # entries: with fewer, y may be faint or outside by chance
 FRACTION, COUNTS = 0.1, 1e4  # mean distance from whole numbers, arbitrary values have .25; rounding blurs larger counts
+MOST = 2**20  # entries of a measurement that are looked at, in even steps
 MOST_DIRECT = 1024  # largest dimension in which moments with a full matrix are used
 
 
@@ -41,18 +42,21 @@ def implausible(prior: Prior, operator: Operator, y: Tensor) -> list[str]:
     pictures = isinstance(inner, ScorePrior | DenoiserPrior) and len(prior.event_shape) == 3
     pictures = pictures and prior.event_shape[0] in (1, 3)
     support = operator.support
-    seen = torch.ones_like(y, dtype=torch.bool) if support is None else support.expand(y.shape)
+    seen = torch.ones_like(some(y), dtype=torch.bool) if support is None else some(support.expand(y.shape))
     rows = operator.rows(torch.arange(operator.batch)) if operator.batch else operator
     power, low, high, noise = (y.new_full((len(y),), start) for start in (-math.inf, math.inf, -math.inf, 0.0))
+    shape = y.shape
     for x in _events(prior, pictures):
         with torch.no_grad():
-            clean = rows(x.to(y.device).expand(operator.batch or 1, *x.shape[1:])).to(y).expand(y.shape)
-            variance = operator.noise.variance(clean).to(y).expand(y.shape).clamp_min(0.0)
+            clean = rows(x.to(y.device).expand(operator.batch or 1, *x.shape[1:])).to(y).expand(shape)
+            variance = some(operator.noise.variance(clean).to(y).expand(shape)).clamp_min(0.0)
+            clean = some(clean)
         power = torch.maximum(power, _mean(clean.square() + variance, seen))
         low = torch.minimum(low, clean.where(seen, math.inf).flatten(1).amin(1))
         high = torch.maximum(high, clean.where(seen, -math.inf).flatten(1).amax(1))
         noise = torch.maximum(noise, variance.where(seen, 0.0).flatten(1).amax(1))
-    found = []
+        del x  # pictures may be large
+    found, whole, y = [], y, some(y)
     gaussian = "gaussian" in operator.noise.capabilities
     for b in range(len(y)):
         values = y[b][seen[b]]
@@ -61,8 +65,15 @@ def implausible(prior: Prior, operator: Operator, y: Tensor) -> list[str]:
             continue
         bounds = (float(low[b]), float(high[b])) if pictures else None
         text = _judged(values, float(power[b]) ** 0.5, bounds, float(noise[b]) ** 0.5, gaussian)
-        found.append(text or _fractional(operator, y, seen, b))
+        found.append(text or _fractional(operator, whole, b))
     return found
+
+
+def some(values: Tensor) -> Tensor:
+    """All entries of each row (B, *M), or of large ones every n-th, whose statistics are those of all: (B, entries)."""
+    flat = values.flatten(1)
+    step = -(-flat.shape[1] // MOST) | 1  # an odd step meets every column of a picture
+    return flat if step == 1 else flat[:, ::step].contiguous()
 
 
 def _judged(y: Tensor, expected: float, bounds: tuple[float, float] | None, noise: float, gaussian: bool) -> str:
@@ -89,11 +100,11 @@ def _judged(y: Tensor, expected: float, bounds: tuple[float, float] | None, nois
     return ""
 
 
-def _fractional(operator: Operator, y: Tensor, seen: Tensor, b: int) -> str:
-    """A message on photon counts of measurement b that are not whole numbers; y and seen (B, *M)."""
+def _fractional(operator: Operator, y: Tensor, b: int) -> str:
+    """A message on photon counts of measurement b that are not whole numbers; y (B, *M), 0 where not measured."""
     if not isinstance(operator.noise, PoissonNoise):
         return ""
-    counts = (operator.noise.aligned("peak", y).expand_as(y) * y)[b][seen[b]]
+    counts = (operator.noise.aligned("peak", y).expand_as(y) * y)[b]
     counts = counts[(counts > 0) & (counts < COUNTS)]
     if len(counts) < LEAST or (away := float((counts - counts.round()).abs().mean())) <= FRACTION:
         return ""
@@ -111,15 +122,14 @@ def _events(prior: Prior, pictures: bool) -> Iterator[Tensor]:
     if pictures:
         yield torch.zeros(1, *shape)
         yield torch.ones(1, *shape)
-        yield (rng.uniform((1, *shape)) < 0.5).float()
+        yield rng.uniform((1, *shape)).lt_(0.5)
     if not pictures and d > MOST_DIRECT:
         return
     if (moments := prior.moments) is None:
         return
     moments = moments.to(torch.device("cpu"))
     for _ in range(2 if pictures else max(4, min(32, MOST_DIRECT // d))):
-        x = moments.draw(1, rng)
-        yield x.clamp(0, 1) if pictures else x
+        yield moments.draw(1, rng).clamp_(0, 1) if pictures else moments.draw(1, rng)
 
 
 def _mean(values: Tensor, seen: Tensor) -> Tensor:

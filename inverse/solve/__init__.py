@@ -5,6 +5,7 @@ import time
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -218,12 +219,15 @@ def _run(
         for batch in batches:
             counter = Evaluations(prior, len(batch))
             index = rows[batch]
-            measured = (None, None) if operator is None or y is None else (operator.rows(index), y[index.to(y.device)])
+            measured = (None, None) if operator is None or y is None else (operator.rows(index), _taken(y, index))
             keys, mirrored = zip(*(streams[i] for i in batch.tolist()), strict=True)
             rng = RowRNG(seed, keys, device=prior.device, mirrored=mirrored)
             states.append(method.carry(counter, *measured, rng, len(batch), n_steps, advance))
     log_z = [s.log_z for s in states if s.log_z is not None]
     origin = [s.origin for s in states if s.origin is not None]
+    counter.forget()  # states may be large
+    if len(states) == 1:
+        return replace(states[0], kernel={}, guidance={}, reference={}), counter
     whole = State(
         torch.cat([s.x for s in states]),
         torch.cat([s.log_w for s in states]),
@@ -231,6 +235,11 @@ def _run(
         torch.cat(origin) if origin else None,
     )
     return whole, counter
+
+
+def _taken(y: Tensor, index: Tensor) -> Tensor:
+    """Rows of y; y itself, which may be large, for all in their order."""
+    return y if torch.equal(index, torch.arange(len(y))) else y[index.to(y.device)]
 
 
 def rows_at_once(method: Sampler, event_shape: tuple[int, ...], n_samples: int, batch_size: int | None = None) -> int:

@@ -109,6 +109,9 @@ def test_tiles_where_memory_asks_for_them(photo):
     assert not isinstance(whole.prior, Tiled) and "whole" in whole.facts["tiles"]
     assert isinstance(tiles.prior, Tiled) and tiles.prior.tile == 512 and "GB" in tiles.facts["tiles"]
     assert pose(photo, MASK, tile=16).prior.tile == 16
+    several = pose(photo, MASK, processes=2)
+    assert several.prior.processes == 2 and several.facts["tiles"].endswith("for several processes; 2 processes")
+    assert several.identity == pose(photo, MASK, tile=512).identity  # results are the same
 
 
 @pytest.mark.parametrize(
