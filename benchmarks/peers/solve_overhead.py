@@ -86,7 +86,7 @@ TWINS: dict[str, Twin] = {
         lambda y: y.transpose(1, 2),
     ),
     "CompressedSensing": Twin(
-        sized(lambda p: p.CompressedSensing(400, GREY, rng=generator()), GREY),
+        sized(lambda p: p.CompressedSensing(100, GREY, rng=generator()), GREY),
         lambda: operators.LinearMap(TWINS["CompressedSensing"].example.physics()._A, _noise(), event_shape=GREY),
     ),
 }
