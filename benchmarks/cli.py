@@ -47,6 +47,7 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
     "noise-level": "benchmarks.trained.noise_level:run_noise_level",
     "foreign-prior": "benchmarks.trained.foreign:run_foreign",
     "deepinv-bridge": "benchmarks.peers.bridge:run_bridge",
+    "deepinv-solve": "benchmarks.peers.solve_overhead:run_solve_overhead",
     "sbc": "benchmarks.peers.sbc:run_sbc",
     "curves": "benchmarks.peers.curves:run_curves",
 }
