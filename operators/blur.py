@@ -211,12 +211,9 @@ class CircularBlur(Blur, SVDOperator):
 
     def _fourier(self, event_shape: Shape, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """|khat| on the whole plane and khat / |khat| on rfft2's half plane."""
-
-        def make() -> tuple[Tensor, Tensor]:
-            with torch.inference_mode(False), torch.no_grad():
-                return self._transform(event_shape[-2], event_shape[-1], dtype)
-
-        return self._spectra.get((self.kernel._version, event_shape[-2:], dtype), make, of=self.kernel)
+        with torch.inference_mode(False), torch.no_grad():
+            make = partial(self._transform, event_shape[-2], event_shape[-1], dtype)
+            return self._spectra.get((self.kernel._version, event_shape[-2:], dtype), make, of=self.kernel)
 
     def _transform(self, height: int, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         s = (khat := centred_spectrum(self.kernel.double(), height, width)).abs()  # from here in place: may be large
