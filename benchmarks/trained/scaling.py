@@ -32,13 +32,15 @@ NOTES = (
     "of the machine, averaged over a minute, before and after; it has {cores} cores, which other programs shared. "
     "Efficiency: strong, wall of one process / (2 wall); weak, wall of one process / wall."
 )
+LOCAL = 20  # how many more file operations per second a disk of one machine does
 LOCKS, FILES = 3, 9  # file operations: to claim a unit and look at it; to record it and log its start and end
 MACHINES_NOTES = (
     "Computed, not measured, from these numbers. Measured by this command, on one core and one thread: {unit:.2f} s "
     "for a unit of the batch and {start:.1f} s for the start of a process; {read:.0f} bytes read and {write:.0f} bytes "
     "written per unit; {mp:.2f} s for a megapixel of natural-grey in float32; {fft:.2f} s for the operator's six "
     "Fourier transforms on {small:,} pixels; {pipe:.2f} GB/s through a pipe, out and back. Assumed: a GPU is {gpu} "
-    "cores; a shared file system does {meta:,} operations and {disk} GB a second, for all; a network of {net} GB/s a "
+    "cores; a shared file system does {meta:,} operations and {disk} GB a second, for all, a disk of one machine {local} times as many operations; a "
+    "network of {net} GB/s a "
     "node and {latency:g} s a message. From the code: {locks} file operations of every process for every unit, to "
     "claim it, and {files} more to record one; a tile goes out and comes back with its margin.\n\n"
     "Batch: 10,000 measurements in units of two, of the same cost. Tiles: one evaluation of the network on "
@@ -94,7 +96,7 @@ def batch_row(m: Measured, a: Assumed, machine: Machine) -> dict[str, str]:
     """The time of a batch: starts, work, and what the file system adds."""
     work = UNITS * m.unit / (machine.devices * machine.cores)
     operations = UNITS * (LOCKS * machine.devices + FILES)
-    there = operations / a.meta if machine.nodes > 1 else operations / (20 * a.meta)
+    there = operations / a.meta if machine.nodes > 1 else operations / (LOCAL * a.meta)
     moved = UNITS * (m.read + m.write)
     return _row("batch", machine, work, operations, moved, {
         "start": m.start, "work": work, "operations of the file system": there,
@@ -232,6 +234,6 @@ def run_scaling(
     start = max(0.0, float(rows[0]["CPU, s"]) - unit * units)
     mp, fft, small, margin = costs()
     m, a = Measured(unit, start, read, written, mp, fft, small, pipe_speed(), margin), Assumed()
-    facts = {**vars(m), "pipe": m.pipe / 1e9, **vars(a), "locks": LOCKS, "files": FILES}
+    facts = {**vars(m), "pipe": m.pipe / 1e9, **vars(a), "locks": LOCKS, "files": FILES, "local": LOCAL}
     finish("scaling-model", f"Scaling on paper, {PRIOR} and natural-grey", model(m, a), MACHINES_NOTES.format(**facts),
            out, seed=seed)  # fmt: skip
