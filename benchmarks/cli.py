@@ -43,6 +43,7 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
     "volumes": "benchmarks.trained.volumes:run_volumes",
     "efficiency": "benchmarks.trained.efficiency:run_efficiency",
     "batch": "benchmarks.trained.batch_jobs:run_batch",
+    "scaling": "benchmarks.trained.scaling:run_scaling",
     "batches": "benchmarks.trained.batches:run_batches",
     "noise-level": "benchmarks.trained.noise_level:run_noise_level",
     "foreign-prior": "benchmarks.trained.foreign:run_foreign",

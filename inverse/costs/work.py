@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+aten = torch.ops.aten
 PRODUCTS = {"mm", "bmm", "mv", "dot", "addmm", "baddbmm", "addmv"}
 # operations whose time is not determined by reading and writing their tensors
 DEAR = ("convolution", "_sparse", "sparse", "normal", "uniform", "rand", "sort", "topk", "linalg", "grid_sampler")
@@ -62,6 +63,8 @@ class Counted(TorchDispatchMode):
             storage = tensor.untyped_storage()
             if storage._cdata not in before:
                 self._hold(storage)
+        if func is aten._fft_c2r.default:  # torch copies what it transforms
+            self.peak = max(self.peak, self._live + sum(t.numel() * t.element_size() for t in given))
         done = self.tally.done
         if kind == "product":
             done["product"] += sum(t.numel() for t in made) * given[-2].shape[-1]
