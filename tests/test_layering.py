@@ -37,24 +37,32 @@ LEVELS = (  # inside `inverse`: a room imports from the levels above it in this 
 )
 APP = (  # inside `inverse.app`, likewise; files of one room may use each other
     {"files"},
-    {"deepinv", "devices", "evidence", "figures", "kspace_checks", "mean", "noise_text", "options", "tables"},
+    {
+        "budget", "deepinv", "devices", "early", "evidence", "figures", "kspace_checks", "mean", "noise_text",
+        "options", "tables",
+    },
     {"batch", "fastmri"},
     {"calibration", "learning"},
     {"raw", "reconstruction", "scan_noise"},
-    {"demo", "page", "scan"},
+    {"demo", "page", "stack"},
+    {"scan_page"},
+    {"scan"},
     {"arguments"},
     {"operator_values"},
     {"operator_text"},
     {"photo_shape", "unknown_text"},
     {"operator_help", "photo", "series"},
-    {"batching", "calibrating", "listings", "solving", "unconditional"},
-    {"calibrate_command"},
+    {"batching", "calibrating", "listings", "solve_text", "unconditional"},
+    {"learn_file", "solving"},
+    {"batch_command", "calibrate_command", "learn_command"},
     {"cli"},
-)
+)  # fmt: skip
 FLOORS = {"inverse": 20, "benchmarks": 8}  # package: files and folders with code that it may have at most
 COMMANDS = {  # signatures of command lines, which import their work when a command runs: a help text needs no torch
+    "inverse.app.batch_command",
     "inverse.app.calibrate_command",
     "inverse.app.cli",
+    "inverse.app.learn_command",
     "priors.cli",
     "priors.packing",
     "benchmarks.commands",

@@ -146,7 +146,7 @@ def pose(
     elif "gaussian" not in op.noise.capabilities:
         level = 0.0
     elif estimated:
-        level, how = estimated_level(path, given, op, read)
+        level, how = estimated_level(path, given, op, read, p)
         op = stated.build(level, p.event_shape)
     truth = None if measured or picture is None else as_event(picture, p.event_shape, resize)
     y = given if truth is None else op.measure(truth, seed=seed + number)

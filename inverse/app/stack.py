@@ -1,5 +1,6 @@
 """The pictures or measurements that a path stands for: the files of a folder, or those of one file with several."""
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,8 +105,6 @@ def _of_tiff(path: Path) -> Stack | None:
 
 def _alone(page: Any) -> bytes:
     """A page as a TIFF of its own, so that it is read by the rules of one picture."""
-    import io
-
     import tifffile
 
     buffer = io.BytesIO()
