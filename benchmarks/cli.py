@@ -43,10 +43,12 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
     "volumes": "benchmarks.trained.volumes:run_volumes",
     "efficiency": "benchmarks.trained.efficiency:run_efficiency",
     "batch": "benchmarks.trained.batch_jobs:run_batch",
+    "scaling": "benchmarks.trained.scaling:run_scaling",
     "batches": "benchmarks.trained.batches:run_batches",
     "noise-level": "benchmarks.trained.noise_level:run_noise_level",
     "foreign-prior": "benchmarks.trained.foreign:run_foreign",
     "deepinv-bridge": "benchmarks.peers.bridge:run_bridge",
+    "deepinv-solve": "benchmarks.peers.solve_overhead:run_solve_overhead",
     "sbc": "benchmarks.peers.sbc:run_sbc",
     "curves": "benchmarks.peers.curves:run_curves",
 }

@@ -222,12 +222,13 @@ def serves(method: Sampler, operator: Operator, differentiable: bool = True, num
 def alternative(operator: Operator, event_shape: tuple[int, ...], used: str, differentiable: bool) -> str:
     """The name of a method to try where ``used`` failed, one that can serve; "" where there is none.
 
-    Nor is there one for a method whose spread is right, such as "mmps": what else would serve is an approximation.
+    Nor is there one for a method whose spread is right, such as "mmps": what else would serve is an approximation. For
+    moment matching without a derivative there is "mmps", if that serves.
     """
     if used in METHODS and METHODS[used].calibrated:
         return ""
     numbers = prod(operator.known_shape(event_shape))
-    named = (name for name in FALLBACK if name != used)
+    named = ("mmps",) if used == "mmps-wiener" else (name for name in FALLBACK if name != used)
     return next((name for name in named if serves(METHODS[name], operator, differentiable, numbers)), "")
 
 

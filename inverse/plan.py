@@ -133,7 +133,7 @@ def plan(
         first = small[0] if small else one
         check_derivatives(first.operator, method, first.prior.event_shape)
         done = counts(first, method, n_steps, n, seed)
-        rest, kept = _rest(one, small, method, n_steps, n, done)
+        rest, kept, meanwhile = _rest(one, small, method, n_steps, n, done)
     network = evaluation(computes_in(prior, method, precision), rows, done.nvjp > 0)
     seconds = rest * rows / n + done.nfe * network.seconds + done.nvjp * network.backward
     return Plan(
@@ -145,7 +145,9 @@ def plan(
         done.nfe,
         done.nvjp,
         len(y) * n_samples / rows * seconds,
-        OWN + round(kept * rows / n + network.bytes) + 4 * len(y) * n_samples * math.prod(prior.event_shape),
+        OWN
+        + round(max(kept * rows / n, meanwhile * rows / n + network.bytes))
+        + 4 * len(y) * n_samples * math.prod(prior.event_shape),
         antithetic,
     )
 
@@ -185,24 +187,41 @@ def span(seconds: float) -> str:
     return f"{s // 60} min {s % 60} s" if s < 3600 else f"{s // 3600} h {s % 3600 // 60} min"
 
 
-def _rest(one: Scene, small: list[Scene], method: Sampler, n_steps: int, n: int, done: Counts) -> tuple[float, float]:
-    """Seconds of everything except the prior's evaluations for a batch of n, and bytes of its tensors."""
+def _rest(
+    one: Scene, small: list[Scene], method: Sampler, n_steps: int, n: int, done: Counts
+) -> tuple[float, float, float]:
+    """Seconds of everything except the prior's evaluations for a batch of n; bytes of its tensors at most, and of those
+    that are in use beside an evaluation, or where its derivative is needed too, at most."""
     # if the picture itself was used, its time was measured, and only memory is counted
     works = [counted(scene, method, min(n_steps, SHORT), n) for scene in small]
     if not small:
-        return done.seconds, 12.0 * n * one.y[0].numel() + 24.0 * n * math.prod(one.prior.event_shape)
-    (start_a, step_a, _), (start_b, step_b, peak) = works
+        kept = 12.0 * n * one.y[0].numel() + 24.0 * n * math.prod(one.prior.event_shape)
+        return done.seconds, kept, kept
+    (start_a, step_a, *_), (start_b, step_b, peak, beside) = works
     areas, machine = (small[0].area, small[1].area), Machine(one.prior.event_shape, n, one.prior.device)
     start, step = (scaled(a, b, areas, one.area) for a, b in ((start_a, start_b), (step_a, step_b)))
     seconds = done.seconds + machine.seconds(start) + done.nfe * machine.seconds(step)
-    return seconds, peak * one.area / small[1].area
+    more = one.area / small[1].area
+    return seconds, more * peak, more * (peak if done.nvjp else beside)
 
 
-def counted(scene: Scene, method: Sampler, n_steps: int, n: int) -> tuple[Tally, Tally, int]:
-    """The work of a short solve before its first evaluation, that of each evaluation, and the bytes in use at once."""
+def counted(scene: Scene, method: Sampler, n_steps: int, n: int) -> tuple[Tally, Tally, int, int]:
+    """The work of a short solve before its first evaluation, that of each evaluation, and the most bytes in use, at any
+    time and when an evaluation starts."""
     with Counted() as seen:
         marks: list[Tally] = []
-        stand_in = StandIn(scene.prior, lambda: marks.append(seen.tally.less(Tally())))
+        beside: list[int] = []
+
+        def mark() -> None:
+            marks.append(seen.tally.less(Tally()))
+            beside.append(seen.live)
+
+        stand_in = StandIn(scene.prior, mark)
         solution = solve(stand_in, scene.operator, scene.y, n, method, n_steps, batch_size=n, progress=False)
     each = seen.tally.less(marks[0]).done
-    return marks[0], Tally(defaultdict(float, {kind: work / solution.nfe for kind, work in each.items()})), seen.peak
+    return (
+        marks[0],
+        Tally(defaultdict(float, {kind: work / solution.nfe for kind, work in each.items()})),
+        seen.peak,
+        max(beside),
+    )

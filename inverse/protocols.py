@@ -161,7 +161,15 @@ class GuidedPosterior(Posterior):
         """(E[x0 | x_t], grad log p_t(y | x_t)), both (N, *E)."""
 
     def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
-        denoised, gradient = self.guide(x, t)
+        found = self.guide(x, t)
+        if not isinstance(found, tuple) or [getattr(part, "shape", None) for part in found] != [x.shape] * 2:
+            parts = found if isinstance(found, tuple) else (found,)
+            given = ", ".join(str(tuple(p.shape)) if isinstance(p, Tensor) else type(p).__name__ for p in parts)
+            raise ValueError(
+                f"{type(self).__name__}.guide returned {given}: expected E[x0 | x_t] and the gradient, two tensors "
+                f"{tuple(x.shape)}"
+            )
+        denoised, gradient = found
         alpha, sigma = expand(self.sde.alpha(t), x), expand(self.sde.sigma(t), x)
         return denoised + sigma**2 / alpha * gradient
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from .arguments import choice, number, picture
 from .base import Shape
-from .convolution import filtered, per_channel, shifted, smooth_shape, unreflected, wrapped
+from .convolution import centred_spectrum, filtered, per_channel, smooth_shape, unreflected, wrapped
 from .kept import Kept
 from .kernels import LARGEST, checked, gaussian_kernel, line_kernel, motion_kernel, read_kernel
 from .linear_operator import LinearOperator
@@ -204,28 +204,22 @@ class CircularBlur(Blur, SVDOperator):
         return measurement_shape
 
     def _solve_isotropic(self, y: Tensor, r2: Tensor | float, variance: Tensor) -> Tensor:
-        s = self.spectrum(y)[..., : y.shape[-1] // 2 + 1]
-        scale = column(r2, y) * s**2 + column(variance.to(y).reshape(-1), y)
+        scale = column(r2, y) * self.spectrum(y)[..., : y.shape[-1] // 2 + 1] ** 2 + column(
+            variance.to(y).reshape(-1), y
+        )
         return filtered(divide(torch.ones_like(scale), scale), y)
 
     def _fourier(self, event_shape: Shape, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """|khat| on the whole plane and khat / |khat| on rfft2's half plane."""
-
-        def make() -> tuple[Tensor, Tensor]:
-            with torch.inference_mode(False), torch.no_grad():
-                return self._transform(event_shape[-2], event_shape[-1], dtype)
-
-        return self._spectra.get((self.kernel._version, event_shape[-2:], dtype), make, of=self.kernel)
+        with torch.inference_mode(False), torch.no_grad():
+            make = partial(self._transform, event_shape[-2], event_shape[-1], dtype)
+            return self._spectra.get((self.kernel._version, event_shape[-2:], dtype), make, of=self.kernel)
 
     def _transform(self, height: int, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        h, w = self.kernel_size
-        rows = torch.fft.rfft(self.kernel.double(), n=width) * shifted(w // 2, width, self.kernel)[: width // 2 + 1]
-        khat = torch.fft.fft(rows, n=height, dim=-2).mul_(shifted(h // 2, height, self.kernel)[:, None])
-        s = khat.abs()  # in place from here on: pictures may be large
+        s = (khat := centred_spectrum(self.kernel.double(), height, width)).abs()  # from here in place: may be large
         for edge in {0, width // 2} if width % 2 == 0 else {0}:  # exactly even, so that U is real
             s[..., edge] = torch.maximum(s[..., edge], s[..., edge].flip(-1).roll(1, -1))
-        # Singular values below rounding in this dtype count as 0.
-        none = s <= torch.finfo(dtype).eps * s.amax((-2, -1), keepdim=True)
+        none = s <= torch.finfo(dtype).eps * s.amax((-2, -1), keepdim=True)  # rounding in this dtype counts as 0
         phase = khat.div_(s.clamp(min=torch.finfo(torch.float64).tiny)).masked_fill_(none, 1).to(dtype.to_complex())
         half = s.masked_fill_(none, 0).to(dtype)
         return torch.cat([half, mirrored(half[..., 1 : (width + 1) // 2])], -1), phase

@@ -32,7 +32,14 @@ def wrapped(kernel: Tensor, size: tuple[int, int]) -> Tensor:
     return kernel
 
 
-def shifted(by: int, size: int, like: Tensor) -> Tensor:
+def centred_spectrum(kernel: Tensor, height: int, width: int) -> Tensor:
+    """rfft2 of a kernel (..., kH, kW) whose middle is at the origin of a plane of that size."""
+    h, w = kernel.shape[-2:]
+    rows = torch.fft.rfft(kernel, n=width) * _shifted(w // 2, width, kernel)[: width // 2 + 1]
+    return torch.fft.fft(rows, n=height, dim=-2).mul_(_shifted(h // 2, height, kernel)[:, None])
+
+
+def _shifted(by: int, size: int, like: Tensor) -> Tensor:
     """The factors of the Fourier coefficients of ``size`` numbers that move these back by ``by`` places, complex128."""
     turn = 2 * torch.pi * by / size * torch.arange(size, dtype=torch.float64, device=like.device)
     return torch.polar(torch.ones_like(turn), turn)

@@ -49,7 +49,9 @@ def pack(
     if not kept:
         kind = "grey or colour" if grey else "colour"
         raise ValueError(
-            f"no {kind} picture in {[str(s) for s in sources]}: check --split, --only, --leave-out, --grey"
+            f"no {kind} picture in {[str(s) for s in sources]}"
+            + (f", {len(left)} of other kinds: for grey pictures pass --grey" if left and not grey else "")
+            + "; check --split, --only and --leave-out"
         )
     source = source or ", ".join(s.name for s in sources)
     source += f" ({meaning.name}: 0 is {meaning.zero:g}, 1 is {meaning.one:g})" if meaning else ""

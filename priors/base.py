@@ -235,10 +235,6 @@ class Evaluations(Wrapped):
         """Backward passes through the prior per sample so far."""
         return round(self._nvjp)
 
-    def forget(self) -> None:
-        """Drop the cached evaluation; the counts stay."""
-        self._key = self._value = None
-
     def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
         if (kept := self._kept(x, t)) is not None:
             return kept[0]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from priors.base import Prior
+from priors.heap import separate_blocks
 from priors.threads import one_thread
 
 AHEAD = 4  # results per process that may wait for an earlier one
@@ -202,6 +203,7 @@ def _tensor(value: Any) -> Any:
 
 def _member(connection: Connection) -> None:
     """The work of a started process: calls, until the connection ends."""
+    separate_blocks()
     try:
         prior: Prior = pickle.loads(connection.recv_bytes())  # from the process that started this one
         if isinstance(prior, nn.Module):

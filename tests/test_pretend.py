@@ -301,9 +301,8 @@ def test_resampling(name):
 def of_prior(prior, x, t):
     """What every prior has."""
     found = [prior.score(x, t), prior.denoise(x, t)]
-    if not isinstance(prior, Tiled):  # torch's devices in Python cannot recompute a checkpoint: it ends the process
-        denoised, vjp = prior.denoise_vjp(x, t)
-        found += [denoised, vjp(x)]
+    denoised, vjp = prior.denoise_vjp(x, t)
+    found += [denoised, vjp(x)]
     return [*found, prior.log_prob(x, t)] if prior.has_log_prob else found
 
 

@@ -1,5 +1,6 @@
 """The audit: every method beside its paper's algorithm on one tiny problem, and the table of it."""
 
+import json
 import warnings
 from pathlib import Path
 from typing import Annotated
@@ -134,10 +135,16 @@ def run_audit(
     times: Annotated[int, typer.Option(min=1, help="sets of samples, as a multiple of the test's")] = 4,
     out: Out = RESULTS,
 ) -> None:
-    """Every method against its paper's algorithm, or where it is ours against the exact posterior."""
+    """Every method against its paper's algorithm, or where it is ours against the exact posterior.
+
+    With --method the other rows of the table in ``out`` stay.
+    """
     if unknown := sorted(set(method or ()) - set(CASES)):
         raise ValueError(f"method {unknown}: expected some of {', '.join(CASES)}")
     rows = [row_of(name, case, times * case.sets) for name in method or CASES for case in CASES[name]]
+    kept = json.loads((out / "audit.json").read_text())["rows"] if method and (out / "audit.json").is_file() else []
+    rows += [row for row in kept if row["method"] in set(CASES) - set(method or ())]
+    rows.sort(key=lambda row: list(CASES).index(row["method"]))
     agreeing = sum(row["agree"] == "yes" for row in rows)
     notes = (
         f"{len({row['method'] for row in rows})} methods, {len(rows)} comparisons, {agreeing} agree. Smooth pictures "

@@ -26,9 +26,8 @@ from inverse.guidance import (
     ScoreMRI,
 )
 from inverse.methods import Sampler
-from inverse.population import SMC, Independent
+from inverse.population import Independent
 from inverse.predictors import Ancestral, ReverseDiffusion
-from inverse.weights import RESAMPLINGS
 
 SETS, ROWS = 40, 20  # independent sets of samples, and samples of each
 Sets = Callable[[Problem, list[float], int, int], Tensor]  # (problem, times, sets, rows) -> (B, K, d)
@@ -229,14 +228,14 @@ CASES: dict[str, tuple[Case, ...]] = {
         ),
     ),
     "tds": (
-        particle_case(particles.tds, "algorithm 1", VP, 15, METHODS["tds"], differs=PARTICLES),
         particle_case(
             particles.tds,
-            "algorithm 1, the same resampling",
+            "algorithm 1",
             VP,
             15,
-            altered("tds", population=SMC(1.0, RESAMPLINGS["multinomial"])),
+            METHODS["tds"],
             other=altered("tds", population=Independent()),
+            differs=PARTICLES,
         ),
     ),
     "mcgdiff": (particle_case(particles.mcgdiff, "algorithm 1, section 3.2", MASK, 20, METHODS["mcgdiff"]),),

@@ -49,10 +49,11 @@ def tds(p: Problem, times: list[float], sets: int, k: int) -> Tensor:
         beta = now - a**2 * left
         variance = beta * left / now
         mean = a * left / now * x + p.alpha(s) * beta / now * d
-        moved = mean + variance * gradient + variance**0.5 * p.z(len(x), D)
+        guided = mean + beta / a * gradient  # the conditional score in place of the score
+        moved = guided + variance**0.5 * p.z(len(x), D)
         d, after, found = twist(moved, s)
         log_w = found - log_psi + log_normal(moved, mean, variance)
-        log_w = log_w - log_normal(moved, mean + variance * gradient, variance)
+        log_w = log_w - log_normal(moved, guided, variance)
         x, gradient, log_psi = moved, after, found
     return taken(d.view(sets, k, D), chosen(p, log_w.view(sets, k)))
 

@@ -21,7 +21,7 @@ from benchmarks.common.provenance import RESULTS
 from benchmarks.common.records import Records
 from benchmarks.suite.scores import crps
 from inverse import METHODS, Method, solve
-from inverse.auto import NETWORK_VARIANTS, NETWORKS
+from inverse.auto import NETWORK_VARIANTS, NETWORKS, serves
 from inverse.guidance import MMPS
 from inverse.methods import composition
 from inverse.quality import psnr
@@ -168,7 +168,7 @@ def scored(samples: Tensor, truth: Tensor) -> dict:
 def run(
     scenes: Sequence[Scene], settings: Sequence[Setting], work: Path, seed: int = 0, data: Path | None = None
 ) -> list[tuple[str, str, Setting, dict]]:
-    """Label, measurement, setting and record of each run; those that lie in ``work`` are read.
+    """Label, measurement, setting and record of each run whose method serves; those that lie in ``work`` are read.
 
     Of each image the settings run in turn, so that ratios of their times are paired."""
     kept, found = Records(work / "efficiency.jsonl"), []
@@ -179,10 +179,12 @@ def run(
         shape = tuple(prior.event_shape)
         truth = crops(scene.prior, shape[-1], scene.images, data)
         for title, make in scene.operators.items():
-            operator, records = make(shape), [[] for _ in settings]
+            operator = make(shape)
+            able = [setting for setting in settings if serves(setting.method, operator)]
+            records: list[list[dict]] = [[] for _ in able]
             sizes = {"values": prod(shape), "measured": operator.measured_numbers(shape)}
             for image in range(scene.images):
-                for setting, record in zip(settings, records, strict=True):
+                for setting, record in zip(able, records, strict=True):
                     facts = {"prior": fingerprint(prior), "task": title, "shape": shape, "image": image}
                     facts |= {"method": composition(setting.method), "precision": setting.precision}
                     name = key("efficiency", samples=scene.samples, seed=seed + image, **facts)
@@ -190,7 +192,7 @@ def run(
                         one = truth[image : image + 1]
                         kept.add(name, measured(prior, operator, one, setting, scene.samples, seed + image))
                     record.append(kept.found[name])
-            for setting, record in zip(settings, records, strict=True):
+            for setting, record in zip(able, records, strict=True):
                 found.append((scene.label, title, setting, gathered(record) | sizes))
     return found
 

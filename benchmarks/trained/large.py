@@ -24,6 +24,7 @@ from priors import pictures
 from priors.data import floats
 
 SIZE, SIGMA = (512, 768), 0.02
+FREE_STEPS = 10  # of the method without backward passes, as many as "auto" takes with them
 NOTES = (
     "{}, blurred by a camera shake of 15 pixels, sigma .02; prior natural, one sample, precision='auto'. Memory is the "
     "peak resident set of a process of its own less what it has after its imports; predicted: by `inverse.plan`, "
@@ -43,23 +44,27 @@ def photograph(size: tuple[int, int] = SIZE, data: Path | None = None) -> Tensor
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float()[None]
 
 
-def measure(truth: Tensor, boundary: Boundary, tile: int | None, steps: int | None) -> dict[str, str]:
+def measure(
+    truth: Tensor, boundary: Boundary, tile: int | None, steps: int | None, method: str = "auto"
+) -> dict[str, str]:
     """One line of the table, in a process of its own, whose peak is that of this solve.
 
     Arguments: truth (1, 3, H, W); boundary of the blur; tile (pixels) or None for the whole picture at once; steps:
-    default "auto"'s.
+    default the method's; method: as of `solve`.
     """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_measure, truth, boundary, tile, steps).result()
+        return pool.submit(_measure, truth, boundary, tile, steps, method).result()
 
 
-def _measure(truth: Tensor, boundary: Boundary, tile: int | None, steps: int | None) -> dict[str, str]:
+def _measure(
+    truth: Tensor, boundary: Boundary, tile: int | None, steps: int | None, method: str = "auto"
+) -> dict[str, str]:
     before = resident()
     prior = priors.load("natural", event_shape=tuple(truth.shape[1:]))
     prior = prior if tile is None else priors.Tiled(prior, tile)
     operator = operators.Blur.motion(15, seed=3, boundary=boundary, noise=GaussianNoise(SIGMA))
     y = operator.measure(truth, seed=0)
-    predicted = plan(prior, operator, y, n_samples=1, n_steps=steps, precision="auto")
+    predicted = plan(prior, operator, y, 1, method, n_steps=steps, precision="auto")
     solution = solve(prior, operator, y, 1, predicted.method, predicted.n_steps, progress=False, precision="auto")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
@@ -92,9 +97,13 @@ def run_large(
     out: Annotated[Path, typer.Option(help="folder of the tables")] = RESULTS,
 ) -> None:
     """Deblurring of a photograph of 768 x 512 pixels on a CPU: peak memory, and predicted and measured time."""
-    cells: tuple[tuple[Boundary, int | None], ...] = (("circular", None), ("reflect", None), ("circular", tile))
     truth = photograph(data=data)
-    rows = [measure(truth, boundary, size, steps) for boundary, size in cells]
+    rows = [
+        measure(truth, "circular", None, steps),
+        measure(truth, "reflect", None, steps),
+        measure(truth, "circular", None, FREE_STEPS, "mmps-wiener"),
+        measure(truth, "circular", tile, steps),
+    ]
     height, width = truth.shape[2:]
     whose = "scikit-image's astronaut, enlarged" if data is None else f"The first picture of {data.name}"
     notes = NOTES.format(f"{whose}, {width} x {height} pixels")

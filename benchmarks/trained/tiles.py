@@ -30,6 +30,9 @@ from inverse.quality import psnr
 from operators import Blur, GaussianNoise
 from priors import Prior
 from priors.base import Wrapped
+from priors.crew import denoised
+from priors.heap import separate_blocks
+from priors.tiling import Tile
 
 PRIOR, WIDTH, SIGMA, METHOD = "natural-grey", 2.0, 0.02, "diffpir"
 WORK, SIZES = Path("runs/tiles"), (1024, 2048)
@@ -44,39 +47,74 @@ NOTES = (
     "that solves, at most; peak: the largest resident set during the solve, imports included, of the process that "
     "solves and of the other one. Crop: the network evaluated untiled on the central crop of {crop} pixels (or the "
     "picture, if that is smaller) with a margin, at every state of the solve: largest difference from the "
-    "tiled evaluation there. Whole: largest difference of the sample from that of the untiled solve. One process: the "
-    "same from that of one process."
+    "tiled evaluation there; it counts in growth and peak, of which it is the most where the crop is the picture. "
+    "4 evaluated: the network evaluated only the four central tiles, which contain the crop, "
+    "and the rest was denoised as white noise is; memory is that of all tiles, and CPU counts the network's seconds "
+    "times all tiles over four. Whole: largest difference of the sample from that of the untiled solve. One process: "
+    "the same from that of one process."
 )
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A solve: side of the picture in pixels, steps, side of a tile in pixels (None: untiled), processes, seed."""
+    """A solve: side of the picture in pixels, steps, side of a tile in pixels (None: untiled), processes, seed, and
+    whether only the four central tiles are evaluated by the network."""
 
     side: int
     steps: int
     tile: int | None
     processes: int
     seed: int
+    central: bool = False
+
+
+class Central(priors.Tiled):
+    """Tiles of which the four around the centre are evaluated by the network; the rest of the picture is denoised as
+    white noise of the prior's variance would be. Memory and the work besides the network are those of all tiles.
+
+    Attributes: seconds: of the processor that the network took so far, in all processes.
+    """
+
+    seconds = 0.0
+
+    def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
+        alpha, sigma = (float(curve(t)) for curve in (self.sde.alpha, self.sde.sigma))
+        out = x * (alpha * self.variance / (alpha**2 * self.variance + sigma**2))
+
+        def take(tile: Tile, found: Tensor) -> None:
+            tile.own(tile.whole(out)).copy_(tile.own(found))
+
+        before = _cpu(_pids(self))
+        self._evaluate(denoised, x, t, None, take)
+        self.seconds += _cpu(_pids(self)) - before
+        return out
+
+    def tiles(self, height: int, width: int) -> list[Tile]:
+        found, across = super().tiles(height, width), len(list(self.spans(width)))
+        middle = (len(found) // across // 2, across // 2)
+        return [found[i * across + j] for i in range(middle[0] - 1, middle[0] + 1) for j in (middle[1] - 1, middle[1])]
 
 
 @dataclass
 class Watched(Wrapped):
     """A prior that compares its evaluations on the central crop with those of the network on that crop and a margin.
 
-    Attributes: worst: largest difference so far, of data units.
+    Attributes: worst: largest difference so far, of data units; cpu, wall: seconds of the comparisons.
     """
 
     prior: Prior
     network: Prior
     margin: int
     worst: float = field(default=0.0, init=False)
+    cpu: float = field(default=0.0, init=False)
+    wall: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
         super().__init__(self.prior)
 
     def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
         found = self.prior.denoise(x, t)
+        cpu, wall = time.process_time(), time.monotonic()
         side, m = x.shape[-1], self.margin
         first = (side - min(CROP, side)) // 2
         start, end = max(0, first - m), min(side, side - first + m)
@@ -84,6 +122,7 @@ class Watched(Wrapped):
         inner = slice(first - start, side - first - start)
         there = found[..., first : side - first, first : side - first]
         self.worst = max(self.worst, float((alone[..., inner, inner] - there).abs().max()))
+        self.cpu, self.wall = self.cpu + time.process_time() - cpu, self.wall + time.monotonic() - wall
         return found
 
 
@@ -115,32 +154,48 @@ def _solve(cell: Cell, measured: Path, out: Path) -> dict:
     """The record of a cell; its sample is written to ``out``."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
+    separate_blocks()  # as the command line
     costs.clock = time.process_time
     y = torch.from_numpy(np.load(measured))
     network = priors.load(PRIOR, event_shape=tuple(y.shape[1:]))
     tiled = network if cell.tile is None else priors.Tiled(network, cell.tile, cell.processes)
-    watched = tiled if not isinstance(tiled, priors.Tiled) else Watched(tiled, network, tiled.margin)
     predicted = plan(tiled, blur(), y, 1, METHOD, cell.steps, cell.seed)
+    if cell.central and cell.tile is not None:
+        tiled = Central(network, cell.tile, cell.processes)
+    watched = tiled if not isinstance(tiled, priors.Tiled) else Watched(tiled, network, tiled.margin)
     if isinstance(tiled, priors.Tiled) and cell.processes > 1:  # the processes start before the clock does
         small = 2 * tiled.tile
         tiled.denoise(torch.zeros(1, 1, small, small), 0.5)
-    others = [] if not isinstance(tiled, priors.Tiled) or tiled._crew is None else tiled._crew.processes
+    if isinstance(tiled, Central):
+        tiled.seconds = 0.0
     ctypes.CDLL(None).malloc_trim(0)  # what was freed before would be used again, and not be seen
-    pids = ["self", *(str(process.pid) for process in others)]
+    pids = _pids(tiled)
     for pid in pids:
         Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak so far is forgotten
     before, load, cpu, start = resident(), os.getloadavg()[0], _cpu(pids), time.monotonic()
     solution = solve(watched, blur(), y, 1, METHOD, cell.steps, cell.seed, progress=False)
     wall = time.monotonic() - start
     peaks = [_peak(pid) for pid in pids]
+    used = _cpu(pids) - cpu
+    if isinstance(tiled, Central):
+        every, some = (len(kind.tiles(tiled, cell.side, cell.side)) for kind in (priors.Tiled, Central))
+        used += tiled.seconds * (every / some - 1)
+    if isinstance(watched, Watched):
+        used, wall = used - watched.cpu, wall - watched.wall
     found = {
         "nfe": solution.nfe, "predicted": predicted.seconds, "predicted bytes": predicted.bytes,
-        "wall": wall, "cpu": _cpu(pids) - cpu, "load": [load, os.getloadavg()[0]],
+        "wall": wall, "cpu": used, "load": [load, os.getloadavg()[0]],
         "growth": peaks[0] - before, "peaks": peaks,
         "crop": watched.worst if isinstance(watched, Watched) else None,
     }  # fmt: skip
     np.save(out, solution.samples[0, 0, 0].numpy())
     return found
+
+
+def _pids(prior: Prior) -> list[str]:
+    """This process, and the others that evaluate tiles."""
+    crew = prior._crew if isinstance(prior, priors.Tiled) else None
+    return ["self", *(str(process.pid) for process in ([] if crew is None else crew.processes))]
 
 
 def _peak(pid: str) -> int:
@@ -155,11 +210,11 @@ def _cpu(pids: Sequence[str]) -> float:
     return sum(int(user) + int(system) for user, system in ticks) / os.sysconf("SC_CLK_TCK")
 
 
-def cells(side: int, steps: int, processes: Sequence[int], whole: int, seed: int) -> list[Cell]:
-    """Those of a picture: untiled if it is small, and by each number of processes."""
-    tile = min(LARGEST_TILE, side // 4)
+def cells(side: int, steps: int, processes: Sequence[int], whole: int, seed: int, central: int) -> list[Cell]:
+    """Those of a picture: untiled if it is small, and by each number of processes, in central tiles if it is large."""
+    tile = min(LARGEST_TILE, side // 2)
     alone = [Cell(side, steps, None, 1, seed)] if side <= whole else []
-    return alone + [Cell(side, steps, tile, n, seed) for n in processes]
+    return alone + [Cell(side, steps, tile, n, seed, side >= central) for n in processes]
 
 
 def run(chosen: Sequence[Cell], work: Path) -> list[tuple[Cell, dict]]:
@@ -201,11 +256,11 @@ def table(found: Sequence[tuple[Cell, dict]], work: Path) -> list[dict[str, str]
         rows.append(
             {
                 "picture": f"{cell.side:,} x {cell.side:,}",
-                "tiles": "none" if cell.tile is None else f"{cell.tile} px",
+                "tiles": "none" if cell.tile is None else f"{cell.tile} px" + ", 4 evaluated" * cell.central,
                 "processes": str(cell.processes),
                 "NFE": str(got["nfe"]),
                 "predicted": span(got["predicted"]),
-                "wall": span(got["wall"]),
+                "wall": "-" if cell.central else span(got["wall"]),
                 "CPU": span(got["cpu"]),
                 "load": "{:.1f} to {:.1f}".format(*got["load"]),
                 "predicted memory, GB": f"{got['predicted bytes'] / 1e9:.2f}",
@@ -215,7 +270,7 @@ def table(found: Sequence[tuple[Cell, dict]], work: Path) -> list[dict[str, str]
                 "crop": "-" if got["crop"] is None else f"{got['crop']:.1e}",
                 "whole": _distance(work, cell, [c for c in same if c.tile is None]),
                 "one process": _distance(work, cell, [c for c in same if c.tile is not None and c.processes == 1]),
-                "PSNR of the crop, dB": f"{gain:.2f}",
+                "PSNR of the crop, dB": "-" if cell.central else f"{gain:.2f}",
             }
         )
     return rows
@@ -226,12 +281,15 @@ def run_tiles(
     steps: Annotated[int, typer.Option(min=1, help="of the method")] = 2,
     processes: Annotated[list[int] | None, typer.Option(help="that evaluate tiles; repeat; default: 1 and 2")] = None,
     whole: Annotated[int, typer.Option(help="side up to which the picture is solved untiled too")] = WHOLE,
+    central: Annotated[int, typer.Option(help="side from which only four tiles are evaluated")] = 8192,
     seed: Seed = 0,
     work: Annotated[Path, typer.Option(help="folder of the records; a killed run continues there")] = WORK,
     out: Out = RESULTS,
 ) -> None:
     """A large picture deblurred in tiles by one process and two: time, memory of each, and distance from the whole."""
-    found = run([c for side in size or SIZES for c in cells(side, steps, processes or (1, 2), whole, seed)], work)
+    found = run(
+        [c for side in size or SIZES for c in cells(side, steps, processes or (1, 2), whole, seed, central)], work
+    )
     notes = NOTES.format(
         width=WIDTH, sigma=SIGMA, prior=PRIOR, method=METHOD, steps=steps, cores=os.cpu_count(), crop=f"{CROP:,}"
     )

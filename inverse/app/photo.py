@@ -29,6 +29,7 @@ from inverse.solve.unknown.family import Make
 from operators import Masking, Operator
 from priors import Prior, ScorePrior, Tiled
 from priors.decoding import Decoded, decode
+from priors.heap import separate_blocks
 from priors.terminal import printable
 
 SIGMA, TILE = 0.05, 512  # default noise level for a picture that is degraded here; tile size in pixels
@@ -287,6 +288,7 @@ def _tiled(prior: Prior, tile: int | None, memory: float, processes: int) -> tup
         tile, why = TILE, f"because a gradient of the whole picture needs {activations(prior) / 1e9:.1f} GB"
     else:
         why = "as requested"
+    separate_blocks()  # memory matters here
     tiled = Tiled(prior, tile, processes)
     by = f"; {processes} processes" if processes > 1 else ""
     return tiled, f"{tiled.tile} pixels with a margin of {tiled.margin}, {why}{by}"

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+aten = torch.ops.aten
 PRODUCTS = {"mm", "bmm", "mv", "dot", "addmm", "baddbmm", "addmv"}
 # operations whose time is not determined by reading and writing their tensors
 DEAR = ("convolution", "_sparse", "sparse", "normal", "uniform", "rand", "sort", "topk", "linalg", "grid_sampler")
@@ -36,12 +37,12 @@ class Tally:
 class Counted(TorchDispatchMode):
     """A context that counts the work of torch operations inside it, and their memory.
 
-    Attributes: tally; peak: most bytes in use at once by tensors created inside.
+    Attributes: tally; live: bytes in use by tensors created inside; peak: the most of them at once.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.tally, self.peak, self._live = Tally(), 0, 0
+        self.tally, self.peak, self.live = Tally(), 0, 0
         self._known: dict[int, weakref.ref] = {}
 
     @classmethod
@@ -62,6 +63,8 @@ class Counted(TorchDispatchMode):
             storage = tensor.untyped_storage()
             if storage._cdata not in before:
                 self._hold(storage)
+        if func is aten._fft_c2r.default:  # torch copies what it transforms
+            self.peak = max(self.peak, self.live + sum(t.numel() * t.element_size() for t in given))
         done = self.tally.done
         if kind == "product":
             done["product"] += sum(t.numel() for t in made) * given[-2].shape[-1]
@@ -80,12 +83,12 @@ class Counted(TorchDispatchMode):
             return
 
         def gone(_: Any) -> None:
-            self._live -= size
+            self.live -= size
             self._known.pop(key, None)
 
         self._known[key] = weakref.ref(storage, gone)
-        self._live += size
-        self.peak = max(self.peak, self._live)
+        self.live += size
+        self.peak = max(self.peak, self.live)
 
 
 @cache

@@ -1,10 +1,11 @@
-"""Signs in y and the operator that the instrument is not the one that was meant: saturated pixels, kernels' sums."""
+"""Signs in y and the operator that the instrument is not the one that was meant: saturated pixels, kernels' sums, masks
+that are inverted, counts that were scaled."""
 
 import torch
 from torch import Tensor
 
 from inverse.quality.scale import some
-from operators import Blur, Operator
+from operators import Blur, Masking, Operator, PoissonNoise
 
 SHARE, FEWEST = 0.01, 16  # of the entries at the largest value, and their number, from which y counts as clipped
 PILE = 4  # times as many entries as at the next lower value
@@ -13,11 +14,13 @@ UNIT = 0.01  # deviation of a kernel's sum from 1
 
 
 class DoubtfulInstrument(UserWarning):
-    """y has saturated pixels that the operator does not know of, or a kernel does not sum to 1."""
+    """y has saturated pixels that the operator does not know of, is 0 wherever it was measured, or has fractions of a
+    photon; or a kernel does not sum to 1."""
 
 
 def doubtful(operator: Operator, y: Tensor) -> list[str]:
-    """Messages on measurements y (B, *M), B strings: clipped at their largest value, or by a kernel of another sum.
+    """Messages on measurements y (B, *M), B strings: clipped at their largest value, by a kernel of another sum, only
+    zeros under a mask, or less than half a photon everywhere.
 
     Arguments: operator, of events of known shape; y, 0 where nothing was measured.
     """
@@ -27,7 +30,29 @@ def doubtful(operator: Operator, y: Tensor) -> list[str]:
         seen = torch.ones_like(y, dtype=torch.bool) if support is None else support.expand(y.shape)
         for found, values, there in zip(texts, y, seen, strict=True):
             found += _clipped(some(values[None])[0][some(there[None])[0]])
+    if isinstance(operator, Masking):
+        for found, values in zip(texts, y, strict=True):
+            found += _hidden(values)
+    if isinstance(operator.noise, PoissonNoise):
+        for found, values in zip(texts, y * operator.noise.aligned("peak", y), strict=True):
+            found += _fractions(values)
     return ["; ".join(found) for found in texts]
+
+
+def _hidden(values: Tensor) -> list[str]:
+    if values.numel() < VALUES or bool(values.any()):
+        return []
+    return ["every measured pixel is 0: is the mask inverted? It is 1, or white, where pixels were measured"]
+
+
+def _fractions(counts: Tensor) -> list[str]:
+    most = float(counts.max())
+    if not 0 < most < 0.5:
+        return []
+    return [
+        f"the largest y is {most:.3g} photons: expected y = counts / peak, in whole counts; of a "
+        "file of counts give the array counts / peak"
+    ]
 
 
 def _clipped(values: Tensor) -> list[str]:

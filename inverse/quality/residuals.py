@@ -55,19 +55,21 @@ def misfit(
     if not chi2 <= allowed[1] and not p >= rare:
         if chi2 <= POOR[1]:
             return (
-                f"the residuals are {100 * (chi2**0.5 - 1):.0f} % larger than sigma_y ({figures}): a sigma_y of "
-                f"{chi2**0.5:.3g} times the stated one would fit; or the operator is slightly wrong, or more steps "
-                "(n_steps) are needed" + (other and f", or {other}")
+                f"the residuals are {100 * (chi2**0.5 - 1):.0f} % larger than sigma_y ({figures}): the operator is "
+                "wrong (for a blur, its kernel), more steps (n_steps) are needed"
+                + (other and f", or {other}")
+                + f", or sigma_y is {chi2**0.5:.3g} times the stated one; a larger sigma_y hides a wrong operator"
             )
         cause = "sigma_y is too small" if gaussian else "there is more noise than stated"
         return (
-            f"no sample explains y ({figures}): {cause}, the operator is wrong, the prior does not "
-            "cover the picture, or the method failed: try more steps (n_steps)" + (other and f", or {other}")
+            f"no sample explains y ({figures}): {cause}, the operator is wrong (operators.check tests "
+            "one of your own), the prior does not cover the picture, or the method failed: try more steps (n_steps)"
+            + (other and f", or {other}")
         )
     if chi2 < allowed[0] and p > 1 - rare:
         return (
-            f"the samples fit the noise ({figures}): sigma_y is too large, the noise is clipped or correlated, or the "
-            "method does not sample the posterior" + (other and f": try {other}")
+            f"the samples fit the noise ({figures}): sigma_y is too large, the noise is clipped, correlated or "
+            "rounded (JPEG), or the method does not sample the posterior" + (other and f": try {other}")
         )
     return ""
 

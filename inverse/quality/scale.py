@@ -70,7 +70,10 @@ def implausible(prior: Prior, operator: Operator, y: Tensor) -> list[str]:
 
 
 def some(values: Tensor) -> Tensor:
-    """All entries of each row (B, *M), or of large ones every n-th, whose statistics are those of all: (B, entries)."""
+    """All entries of each row, or of large rows every n-th, whose statistics are nearly those of all: (B, entries).
+
+    Arguments: values (B, *M).
+    """
     flat = values.flatten(1)
     step = -(-flat.shape[1] // MOST) | 1  # an odd step meets every column of a picture
     return flat if step == 1 else flat[:, ::step].contiguous()

@@ -37,7 +37,7 @@ class UncalibratedSpread(UserWarning):
     """The spread of a method's samples is not known to be that of the posterior, or known not to be."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Solution(Concise):
     """Samples of p(x0 | y) and their cost.
 

@@ -128,7 +128,7 @@ def solve(
     if caution := chosen.caution(operator):
         warnings.warn(caution, UncalibratedSpread, stacklevel=3)
     computing = computes_in(prior, chosen, precision)
-    state, counter = _run(computing, operator, y, rows, streams, chosen, n_steps, seed, batch_size, progress)
+    state, (nfe, nvjp) = _run(computing, operator, y, rows, streams, chosen, n_steps, seed, batch_size, progress)
     log_w = state.log_w.view(len(y), n_samples)
     log_z = None if state.log_z is None or not chosen.evidence else state.log_z.view_as(log_w)[:, 0]
     independent = chosen.weighted and not chosen.coupled
@@ -140,8 +140,8 @@ def solve(
         log_evidence_std=log_mean_error(log_w) if independent and log_z is not None else None,
         lineages=None if state.origin is None else lineages(log_w, state.origin.view_as(log_w)),
         method=chosen.name,
-        nfe=counter.nfe,
-        nvjp=counter.nvjp,
+        nfe=nfe,
+        nvjp=nvjp,
         seconds=time.perf_counter() - start,
         seed=seed,
         citation=chosen.citation,
@@ -204,8 +204,8 @@ def _run(
     seed: int,
     batch_size: int | None,
     progress: bool,
-) -> tuple[State, Evaluations]:
-    """Every row through the engine, a batch at a time: the state of all, the counter of one batch.
+) -> tuple[State, tuple[int, int]]:
+    """Every row through the engine, a batch at a time: the state of all, nfe and nvjp of one batch.
 
     rows (N,): whose measurement each is of; streams: of each the key of its random numbers, and whether it is mirrored.
     """
@@ -225,16 +225,16 @@ def _run(
             states.append(method.carry(counter, *measured, rng, len(batch), n_steps, advance))
     log_z = [s.log_z for s in states if s.log_z is not None]
     origin = [s.origin for s in states if s.origin is not None]
-    counter.forget()  # states may be large
+    evaluations = (counter.nfe, counter.nvjp)
     if len(states) == 1:
-        return replace(states[0], kernel={}, guidance={}, reference={}), counter
+        return replace(states[0], kernel={}, guidance={}, reference={}), evaluations
     whole = State(
         torch.cat([s.x for s in states]),
         torch.cat([s.log_w for s in states]),
         torch.cat(log_z) if log_z else None,
         torch.cat(origin) if origin else None,
     )
-    return whole, counter
+    return whole, evaluations
 
 
 def _taken(y: Tensor, index: Tensor) -> Tensor:

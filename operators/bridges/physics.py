@@ -166,10 +166,10 @@ class BridgedSVDPhysics(BridgedLinearPhysics, SVDOperator):
         return torch.where(values > 1e-6 * largest, values, 0)  # rounding of single precision is no singular value
 
     def Vt(self, x: Tensor) -> Tensor:
-        return self.basis.Vt(self._current(), x)
+        return self.basis.Vt(self._current(), x) if len(x) else x  # no rows: some physics fail on them
 
     def V(self, z: Tensor) -> Tensor:
-        return self.basis.V(self._current(), z)
+        return self.basis.V(self._current(), z) if len(z) else z
 
     def Ut(self, y: Tensor) -> Tensor:
         z = self.basis.Ut(self._current(), y)

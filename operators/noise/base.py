@@ -213,4 +213,5 @@ def _kind(y: Any) -> str:
     if isinstance(y, Tensor) and y.is_complex():
         return f"{y.dtype}; torch.stack((y.real, y.imag), -3) stacks real and imaginary part as two channels"
     given = y.dtype if isinstance(y, Tensor) else type(y).__name__
-    return f"{given}; convert it with torch.as_tensor(y).float()"
+    float_ = "" if getattr(getattr(y, "dtype", None), "kind", "") == "c" else ".float()"  # which drops imaginary parts
+    return f"{given}; convert it with torch.as_tensor(y){float_}"

@@ -167,11 +167,12 @@ def from_denoiser(
     sigma_min it is called with sigma_min, which slightly oversmooths the last steps. Above sigma_max, to which an SDE
     may go if moments are given, it is not called: the denoiser of the Gaussian with these moments serves. variance
     (data units squared): of one coordinate of x0, default .25 or that of the moments; moments (`Moments.of_images` of
-    such images, or a `Spectrum`): "mmps" then starts within the supported noise levels and converges faster. sigma_as:
-    the form of the noise level, "float" (Python's), "scalar" (0-d tensor), "rows" (tensor (N,)) or "pixels" (tensor (N,
-    1, 1, 1)); None: detected by a trial at the first evaluation. Different levels per row are passed as (N,), or (N, 1,
-    1, 1) with "pixels"; `inverse.solve` uses one level at a time. differentiable: whether autograd works through it;
-    None: detected by a trial. If not, `inverse.solve` refuses the methods that need a derivative and "auto" chooses
+    more such images than they have pixels, or a `Spectrum`): "mmps" then starts within the supported noise levels and
+    converges faster; "mmps-wiener", which "auto" takes without a derivative, needs their covariance. sigma_as: the form
+    of the noise level, "float" (Python's), "scalar" (0-d tensor), "rows" (tensor (N,)) or "pixels" (tensor (N, 1, 1,
+    1)); None: detected by a trial at the first evaluation. Different levels per row are passed as (N,), or (N, 1, 1, 1)
+    with "pixels"; `inverse.solve` uses one level at a time. differentiable: whether autograd works through it; None:
+    detected by a trial. If not, `inverse.solve` refuses the methods that need a derivative and "auto" chooses
     among the others.
     Returns: a `Prior` on the device of its parameters.
     Raises: TypeError for a denoiser that is not callable or returns no tensor; ValueError for unsupported noise levels,

@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import torch
 
-from benchmarks.peers.bridge import row_of, run_bridge
+from benchmarks.peers.bridge import bridged, row_of, run_bridge
 from benchmarks.peers.physics import EXAMPLES, Example
+from benchmarks.peers.solve_overhead import TWINS, run_solve_overhead
 
 pytest.importorskip("deepinv")
 
@@ -29,3 +31,22 @@ def test_what_is_missing_is_named():
 def test_unknown_names_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"physics \['Blurr'\]: expected some of Denoising"):
         run_bridge(["Blurr"], out=tmp_path)
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_twins_measure_the_same(name):
+    """One picture by deepinv's physics and by our operator: equal but for the order of y."""
+    twin = TWINS[name]
+    theirs, ours = bridged(twin.example)[0], twin.ours()
+    x = torch.rand(1, *theirs.events.shape, generator=torch.Generator().manual_seed(1))
+    y = theirs(x)
+    torch.testing.assert_close(ours(x), y if twin.turned is None else twin.turned(y), rtol=1e-5, atol=1e-5)
+
+
+def test_the_table_of_solves(tmp_path):
+    run_solve_overhead(["Inpainting", "Demosaicing"], repeats=1, n_steps=1, out=tmp_path)
+    first, second = json.loads((tmp_path / "deepinv-solve.json").read_text())["rows"]
+    assert float(first["overhead"]) > 0 and float(first["samples apart"]) < 1e-5 and first["as"] == "SVD"
+    assert second["samples apart"] == "-"
+    with pytest.raises(ValueError, match=r"physics \['Blurr'\]: expected some of Denoising"):
+        run_solve_overhead(["Blurr"], out=tmp_path)

@@ -68,3 +68,20 @@ def test_a_solve_warns_once_for_all_measurements():
         solve(prior, Identity(NOISE), y, 1, "ddrm", 2, progress=False)
     found = [str(w.message) for w in caught if w.category is DoubtfulInstrument]
     assert len(found) == 1 and found[0].startswith("measurement 0: ") and found[0].endswith("(and 1 more)")
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_a_mask_that_shows_only_zeros_is_doubted(inverted):
+    shown = torch.rand(SHAPE, generator=torch.Generator().manual_seed(1)) < 0.4
+    y = torch.where(shown, photo(), 0.0)
+    operator = Masking(~shown if inverted else shown, noise=NOISE)
+    (text,) = doubtful(operator, torch.where(operator.mask.bool(), y, 0.0))
+    assert ("is the mask inverted?" in text) == inverted
+
+
+@pytest.mark.parametrize(("scale", "warned"), [(1.0, False), (1 / 65535, True)])
+def test_counts_that_were_scaled_are_doubted(scale, warned):
+    operator = Identity(PoissonNoise(30.0))
+    y = operator.measure(photo().clamp(0, 1), seed=0)
+    (text,) = doubtful(operator, 30 * scale * y if warned else y)
+    assert ("counts / peak" in text) == warned

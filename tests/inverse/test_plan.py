@@ -229,7 +229,7 @@ def clockwork(monkeypatch):
     """An evaluation takes a second of the plan, a backward pass two, and nothing else takes time."""
     module = importlib.import_module("inverse.plan")
     monkeypatch.setattr(module, "evaluation", lambda prior, rows, derivative: Evaluation(1.0, 2.0, 0.0))
-    monkeypatch.setattr(module, "_rest", lambda *_: (0.0, 0.0))
+    monkeypatch.setattr(module, "_rest", lambda *_: (0.0, 0.0, 0.0))
 
 
 @pytest.mark.parametrize("method", ["auto", "mmps", "pigdm", "ddrm"])
@@ -262,3 +262,16 @@ def test_seconds_are_for_plans_alone():
 )
 def test_times_as_they_are_said(seconds, text):
     assert span(seconds) == text
+
+
+def test_memory_is_the_larger_of_the_state_and_of_an_evaluation_beside_it(monkeypatch):
+    """An operator's temporary tensors are freed before the prior is evaluated."""
+    module = importlib.import_module("inverse.plan")
+    prior = priors.load("natural-grey").resized((1, 160, 160))
+    operator = Blur.gaussian(1.0, noise=GaussianNoise(0.05))
+    y = operator.measure(torch.rand(1, 1, 160, 160), seed=0)
+    network = module.evaluation(prior, 1, False).bytes
+    found = plan(prior, operator, y, 1, "diffpir", 2).bytes
+    monkeypatch.setattr(module, "evaluation", lambda *_: Evaluation(1.0, 0.0, 0.0))
+    state = plan(prior, operator, y, 1, "diffpir", 2).bytes
+    assert max(state, network) < found < 0.98 * (state + network)
