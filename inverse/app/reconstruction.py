@@ -55,6 +55,8 @@ class Reconstruction:
 
 ARRAYS = tuple(f.name for f in fields(Reconstruction))
 NUMERIC = ("slices", "reconstruction", *(name for name in ARRAYS if name != "method"))
+FILLED = {"samples": torch.nan, "log_weights": -torch.inf}  # where a slice has fewer samples than others
+COUNTS = "counts"  # samples per slice; older files lack it, their slices have equally many
 
 
 def write_reconstruction(
@@ -64,19 +66,28 @@ def write_reconstruction(
 
     Arguments: path; found: by slice number, at least one; provenance: attributes of the file. Datasets: "slices" (S,),
     the slice numbers; "reconstruction" (S, H, W), the magnitude of the mean, named as in fastMRI; and the attributes
-    of `Reconstruction`, with a leading axis of slices.
+    of `Reconstruction`, with a leading axis of slices; "counts" (S,), the number of samples of each slice. Slices with
+    fewer samples than others are filled up: their "samples" are nan and their "log_weights" -inf from there on.
     Raises: ValueError if the path has the ending of another format.
     """
     path, order = hdf5_path(path, "reconstruction"), sorted(found)
     arrays: dict[str, Any] = {"slices": np.asarray(order)}
+    counts = [len(found[n].samples) for n in order]
+    arrays[COUNTS] = np.asarray(counts)
     arrays["reconstruction"] = np.stack([found[n].mean.abs().cpu().numpy() for n in order])
     for name in ARRAYS:
-        values = [getattr(found[n], name) for n in order]
+        values: list[Any] = [getattr(found[n], name) for n in order]
+        if name in FILLED:
+            values = [_filled(value, max(counts), FILLED[name]) for value in values]
         arrays[name] = torch.stack(values).cpu().numpy() if isinstance(values[0], Tensor) else values
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
         for name, values in arrays.items():
             file[name] = values
         file.attrs.update(provenance | {SEAL: checksum(provenance, arrays)})
+
+
+def _filled(values: Tensor, count: int, value: float) -> Tensor:
+    return torch.cat((values, values.new_full((count - len(values), *values.shape[1:]), value)))
 
 
 def read_reconstruction(path: str | Path) -> tuple[dict[int, Reconstruction], dict[str, str | float]]:
@@ -87,6 +98,8 @@ def read_reconstruction(path: str | Path) -> tuple[dict[int, Reconstruction], di
     with opened(path, "reconstruction", REDO) as file:
         arrays: dict[str, Any] = {name: file.array(name, NUMBERS + "c") for name in NUMERIC}
         arrays["method"] = file.texts("method")
+        if COUNTS in file:
+            arrays[COUNTS] = file.array(COUNTS)
         provenance = {name: value if isinstance(value, str) else value.item() for name, value in file.attrs.items()}
     seal = provenance.pop(SEAL, None)
     if seal not in (None, checksum(provenance, arrays)):
@@ -97,4 +110,9 @@ def read_reconstruction(path: str | Path) -> tuple[dict[int, Reconstruction], di
         raise FileError(f"{path}: array lengths do not match the {len(numbers)} slices: {REDO}")
     for name in ("scale", "sigma"):
         values[name] = [float(value) for value in values[name]]
+    for i, count in enumerate(arrays.get(COUNTS, ())):
+        if not 1 <= count <= len(values["samples"][i]):
+            raise FileError(f"{path}: slice {numbers[i]} has {count} of {len(values['samples'][i])} samples: {REDO}")
+        for name in FILLED:
+            values[name][i] = values[name][i][: int(count)]
     return {n: Reconstruction(**{name: values[name][i] for name in ARRAYS}) for i, n in enumerate(numbers)}, provenance

@@ -107,20 +107,6 @@ def test_what_is_done_is_not_done_again(prior, tmp_path):
     refused(call(*arguments, "--seed", 3), "of another run (seed 0, now 3)", "another --out")
 
 
-def test_more_samples_are_added(prior, tmp_path):
-    path = write(tmp_path / "scan.h5", made(1, None).kspace)
-    rest = [path, "--prior", prior, "--steps", 4, "--method", "mmps"]
-    for n in (2, 4):
-        result = call(*rest, "--out", tmp_path / "o", "--samples", n)
-        assert result.exit_code == 0, result.output
-    assert call(*rest, "--out", tmp_path / "p", "--samples", 4).exit_code == 0
-    both, once = (read_reconstruction(tmp_path / name / "reconstruction.h5")[0][0] for name in "op")
-    for name in ("samples", "mean", "std"):
-        torch.testing.assert_close(getattr(both, name), getattr(once, name), rtol=1e-4, atol=1e-9)
-    assert "in" in call(*rest, "--out", tmp_path / "p", "--samples", 3).output
-    assert len(read_reconstruction(tmp_path / "p" / "reconstruction.h5")[0][0].samples) == 4
-
-
 def test_the_pages_of_a_scan(prior, tmp_path):
     """Self-contained pages with the magnitudes that are in the file of results; a resumed run has all slices on it."""
     m = made(2, 4, 0.02, 1.0)
