@@ -143,10 +143,10 @@ def test_the_method_that_a_warning_names_is_another_one_that_serves(prior, opera
     y = operator.measure(torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)), seed=0)
     used = "daps" if "linear" not in operator.capabilities else "diffpir"
     few = {"n_samples": 2, "n_steps": 3, "progress": False}
-    with pytest.warns(PoorFit, match=r"method '\w+'") as caught:
+    with pytest.warns(PoorFit, match=r"method '[\w-]+'") as caught:
         solution = solve(prior, operator, y, method=used, **few)
     texts = [str(w.message) for w in caught] + examine(solution, operator, y).warnings[0]
-    named = [re.search(r"method '(\w+)'", text) for text in texts]
+    named = [re.search(r"method '([\w-]+)'", text) for text in texts]
     for found in filter(None, named):
         assert found[1] != used
         with warnings.catch_warnings():
