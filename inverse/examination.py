@@ -7,7 +7,16 @@ from torch import Tensor
 
 from inverse.auto import alternative
 from inverse.methods import METHODS
-from inverse.quality import Agreement, agreement, misfit, predictive_p, prior_predictive_p, residual_chi2
+from inverse.quality import (
+    Agreement,
+    agreement,
+    judged,
+    mean_chi2,
+    misfit,
+    predictive_p,
+    prior_predictive_p,
+    residual_chi2,
+)
 from inverse.solution import Solution
 from operators import Operator
 from operators.kspace import paired
@@ -26,11 +35,13 @@ FEWEST_DRAWS = 99  # of the prior: with fewer, the p-value, at least 1 / (n + 1)
 class Examination(Concise):
     """The results of `examine`, one per measurement, and warnings.
 
-    Attributes: chi2 (B,): mean squared residual of the samples relative to the noise variance, about 1; predictive_p
-    (B,): p-value of the residual; ess (B,): effective sample size; lineages (B,) of particles; prior_p (B,): whether
-    the prior covers y; agreement with another solution (`inverse.quality.Agreement`); each None if it is not
-    available; warnings: per measurement, sentences with the fault and a remedy; summary: per measurement, a line for
-    each check and one for each conclusion, the mean, intervals and modes: whether the checks support it.
+    Attributes: chi2 (B,): mean squared residual of the samples relative to the noise variance, about 1; of noise that
+    is not Gaussian (counts), that which `solve` checks, in which only more than 1 is a fault
+    (`inverse.quality.mean_chi2`); without noise, relative to the prior's least noise, if the prior is given;
+    predictive_p (B,): p-value of the residual; ess (B,): effective sample size; lineages (B,) of particles;
+    prior_p (B,): whether the prior covers y; agreement with another solution (`inverse.quality.Agreement`); each None
+    if it is not available; warnings: per measurement, sentences with the fault and a remedy; summary: per measurement,
+    a line for each check and one for each conclusion, the mean, intervals and modes: whether the checks support it.
     """
 
     chi2: Tensor | None
@@ -55,7 +66,8 @@ def examine(
 
     Without another solution these checks cannot detect a posterior that is too narrow or shares of modes that are
     wrong, and never a mode that no sample came near. ``print(examine(...).summary[0])`` shows all on one screen.
-    Source: see `inverse.quality.residual_chi2`, `predictive_p`, `prior_predictive_p`, `Solution.check`.
+    Residuals of labels, and of a y without noise if no prior is given, are not checked, and the summary says so.
+    Source: see `inverse.quality.residual_chi2`, `mean_chi2`, `predictive_p`, `prior_predictive_p`, `Solution.check`.
     Arguments: solution; operator and y (B, *M) of the solve; prior and draws (n, *E): 99 or more of its samples, from
     `inverse.sample` (or pictures like its training set), to test whether the prior covers y; this needs `Prior.moments`
     and a linear operator; other: a solution for the same measurements by another method, or another seed, with which
@@ -83,22 +95,31 @@ def examine(
     operator.validate_y(y, tuple(solution.samples.shape[2:]))
     chi2 = predicted = covered = None
     operator = operator.at(tuple(solution.samples.shape[2:]))
-    if "gaussian" in operator.noise.capabilities and bool((operator.noise.variance(y) > 0).all()):
-        log_w = solution.log_weights
+    log_w, noise = solution.log_weights, operator.noise
+    gaussian = "gaussian" in noise.capabilities and bool((noise.variance(y) > 0).all())
+    if gaussian:
         each = torch.stack([residual_chi2(operator, y, x) for x in solution.samples.unbind(1)], 1)
         chi2 = (each * torch.softmax(log_w.double(), 1).to(each)).sum(1)
         predicted = predictive_p(operator, y, solution.samples, log_w)
+    elif not noise.noiseless or prior is not None:  # as `solve` does; without noise, relative to the prior's least
+        figures = mean_chi2(operator, y, solution.samples, log_w, 0.0 if prior is None else _least_noise(prior))
+        chi2, predicted = (None, None) if figures is None else figures
     if prior is not None and draws is not None:
         covered = prior_predictive_p(prior, operator, y, draws)
     found = [[text] if text else [] for text in solution.check()]
     used = METHODS.get(solution.method)  # if it differentiates the denoiser, the denoiser is differentiable
     differentiable = prior.differentiable if prior is not None else used is not None and used.differentiates
     instead = alternative(operator, tuple(solution.samples.shape[2:]), solution.method, differentiable)
-    for b, texts in enumerate(found):
+    if chi2 is not None and predicted is not None:
         # in a large picture with many values, the p-value is extreme for negligible residuals
-        if predicted is not None and chi2 is not None:
-            text = misfit(float(chi2[b]), float(predicted[b]), (1 - SLIGHT, 1 + SLIGHT), EXTREME, instead)
-            texts += [text] if text else []
+        slight = (1 - SLIGHT, 1 + SLIGHT)
+        texts = (
+            [misfit(*pair, slight, EXTREME, instead) for pair in zip(chi2.tolist(), predicted.tolist(), strict=True)]
+            if gaussian
+            else judged(noise, chi2, predicted, instead)
+        )
+        found = [before + ([text] if text else []) for before, text in zip(found, texts, strict=True)]
+    for b, texts in enumerate(found):
         if covered is not None and covered[b] <= EXTREME:
             texts.append(
                 f"the prior does not cover y (p = {float(covered[b]):.2g}): almost no sample of the prior has a "
@@ -112,8 +133,14 @@ def examine(
                 f"{float(agreed.mean[b]):.2f} standard deviations apart, spreads {float(agreed.spread[b]):.2f} to 1; "
                 "at least one does not sample the posterior: compare with 'exact', or with more steps"
             )
+    unchecked = "y has no noise: give prior and draws" if noise.noiseless else "y has no residual, such as labels"
     result = Examination(chi2, predicted, solution.ess, solution.lineages, covered, agreed, found, [])
-    return replace(result, summary=[_summary(result, solution, other, b) for b in range(len(y))])
+    return replace(result, summary=[_summary(result, solution, other, b, unchecked) for b in range(len(y))])
+
+
+def _least_noise(prior: Prior) -> float:
+    """sigma / alpha of the last noise level."""
+    return float(prior.sde.sigma(prior.sde.t_min) / prior.sde.alpha(prior.sde.t_min))
 
 
 def _agreement(solution: Solution, other: Solution) -> Agreement:
@@ -138,12 +165,14 @@ def _equally_weighted(solution: Solution, block: int) -> Tensor:
     return solution.resample(worth)
 
 
-def _summary(found: Examination, solution: Solution, other: Solution | None, b: int) -> str:
-    """One line per check and conclusion of measurement b."""
+def _summary(found: Examination, solution: Solution, other: Solution | None, b: int, unchecked: str) -> str:
+    """One line per check and conclusion of measurement b; unchecked: why residuals are not, where they are not."""
     n = solution.samples.shape[1]
     lines = {"samples": f"{n} of {solution.method}, worth {float(found.ess[b]):.0f} equally weighted ones"}
     if found.chi2 is not None and found.predictive_p is not None:
         lines["residuals"] = f"chi^2 {float(found.chi2[b]):.2f}, 1 expected (p = {float(found.predictive_p[b]):.2g})"
+    else:
+        lines["residuals"] = f"not checked: {unchecked}"
     if found.prior_p is not None:
         lines["prior"] = f"covers y with p = {float(found.prior_p[b]):.2g}"
     apart, ratio, p = 0.0, 1.0, 1.0

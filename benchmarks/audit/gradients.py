@@ -71,6 +71,25 @@ def mmps(p: Problem, times: list[float], n: int) -> Tensor:
     return x
 
 
+def gaussian_gain(p: Problem, t: float) -> Tensor:
+    """(Sigma_y + A C_s A')^-1 A C_s (m, d), with the Cov[x0 | x_t] of a Gaussian prior that has the mixture's
+    covariance C: C_s = (C^-1 + s^-2 I)^-1, s = sigma / alpha."""
+    off = p.means - p.weights @ p.means
+    prior = torch.einsum("k,kde->de", p.weights, p.covariances) + torch.einsum("k,kd,ke->de", p.weights, off, off)
+    precision = torch.linalg.inv(prior) + (p.alpha(t) / p.sigma(t)) ** 2 * torch.eye(D, dtype=F64)
+    spread = torch.linalg.solve(precision, p.matrix.mT)
+    return torch.linalg.solve(p.matrix @ spread + p.sigma_y**2 * torch.eye(M, dtype=F64), spread.mT)
+
+
+def mmps_wiener(p: Problem, times: list[float], n: int) -> Tensor:
+    """`mmps` with one covariance for all x_t, that of `gaussian_gain`."""
+    x = p.start(n)
+    for t, s in steps(times):
+        d = p.denoise(x, t)
+        x = p.ancestral(x, d + (p.y - d @ p.matrix.mT) @ gaussian_gain(p, t), t, s)
+    return x
+
+
 def classifier(p: Problem, times: list[float], n: int, label: int = 0) -> Tensor:
     """Song et al. 2021, equation 14: the score and the gradient of log p_t(label | x), in steps of equation 46."""
     x = p.start(n)

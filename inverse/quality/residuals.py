@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from inverse.gaussian import Wiener
-from operators import LinearOperator, Operator
+from operators import LinearOperator, Noise, Operator
 from operators.solvers import column
 from priors import Prior
 from priors.arguments import rows as rows_of
@@ -24,7 +24,7 @@ class PoorFit(UserWarning):
 def residual_chi2(operator: Operator, y: Tensor, x: Tensor) -> Tensor:
     """Mean squared residual relative to the noise variance: about 1 for a posterior sample, less if noise was fitted.
 
-    Formula: mean over measured entries of (y - A x)^2 / Var[y | A x].
+    Formula: mean over measured entries of (y - E[y | A x])^2 / Var[y | A x]; E[y | A x] = A x except of Rician noise.
     Arguments: operator (with parameters for these B measurements); y (B, *M); x (B, *E).
     Returns: (B,).
     Raises: ValueError for a noise without a variance, such as sigma = 0.
@@ -38,7 +38,7 @@ def residual_chi2(operator: Operator, y: Tensor, x: Tensor) -> Tensor:
     variance = operator.noise.variance(clean)
     if not bool((variance > 0).all()):
         raise ValueError("the noise has variance 0 somewhere: chi^2 is not defined, use sigma > 0")
-    return _mean_square(operator, y - clean, variance).to(y)
+    return _mean_square(operator, y - operator.noise.mean(clean), variance).to(y)
 
 
 def misfit(
@@ -74,29 +74,53 @@ def misfit(
     return ""
 
 
-@torch.no_grad()
 def misfits(
     operator: Operator, y: Tensor, samples: Tensor, log_weights: Tensor, floor: float = 0.0, method: str = ""
 ) -> list[str]:
     """Messages on residuals that posterior samples cannot have, one per measurement; empty if plausible.
 
-    Formula: the weighted mean over samples of `residual_chi2`, outside .5 to 2, if exact samples have such a chi^2 with
-    probability below 1e-4. That probability is the one for a single sample; by Jensen's inequality the mean over
-    samples has no heavier exponential moments. The variance of counts is the larger of y and A x, and only a chi^2
-    above 2 is reported. For noiseless measurements the residual is compared with that of noise of standard deviation
-    ``floor`` on x0, and reported above 3 times it. Labels are never reported, nor is a sample of weight 0.
+    Formula: the `mean_chi2` of the samples, outside .5 to 2, if exact samples have such a chi^2 with probability below
+    1e-4. For noise that is not Gaussian only a chi^2 above 2 is reported. For noiseless measurements the residual is
+    compared with that of noise of standard deviation ``floor`` on x0, and reported above 3 times it. Labels are never
+    reported, nor is a sample of weight 0.
     Arguments: operator; y (B, *M); samples (B, K, *E); log_weights (B, K); floor: sigma / alpha at the last noise
     level; method: another one to suggest, if any.
     Returns: B strings.
     """
-    if not y.is_floating_point():
+    found = mean_chi2(operator, y, samples, log_weights, floor)
+    if found is None:
         return [""] * len(y)
-    weights, noise = torch.softmax(log_weights.double(), 1), operator.noise
+    return judged(operator.noise, *found, method)
+
+
+def judged(noise: Noise, chi2: Tensor, p: Tensor, method: str = "") -> list[str]:
+    """The messages of `misfits` on these figures. Arguments: noise; chi2 and p (B,), of `mean_chi2`; method."""
     gaussian, allowed = "gaussian" in noise.capabilities, POOR
     if not gaussian:
         allowed = (0.0, POOR[1])
     elif noise.noiseless:
         allowed = (0.0, FLOORS)
+    figures = zip(chi2.tolist(), p.tolist(), strict=True)
+    return [misfit(*each, allowed, RARE, method, gaussian) for each in figures]
+
+
+@torch.no_grad()
+def mean_chi2(
+    operator: Operator, y: Tensor, samples: Tensor, log_weights: Tensor, floor: float = 0.0
+) -> tuple[Tensor, Tensor] | None:
+    """The chi^2 that `solve` checks, the mean over samples, and the probability that exact samples have a larger one.
+
+    Formula: the weighted mean over samples of the mean of (y - E[y | A x])^2 / v over measured entries; v is the noise
+    variance, of noise that depends on A x the larger of those at y and at A x, and for noiseless measurements the
+    squared residual of noise of standard deviation ``floor`` on x0. The probability is that of a chi^2 law, for a
+    single sample; by Jensen's inequality the mean over samples has no heavier exponential moments.
+    Arguments: as `misfits`.
+    Returns: chi^2 (B,) and probability (B,), float64; None for labels, which have no residual.
+    """
+    if not y.is_floating_point():
+        return None
+    weights, noise = torch.softmax(log_weights.double(), 1), operator.noise
+    gaussian = "gaussian" in noise.capabilities
     generator, chi2 = torch.Generator().manual_seed(0), torch.zeros(len(y), dtype=torch.float64, device=y.device)
     at_once = max(1, NUMBERS_AT_ONCE // samples[:, 0].numel())
     for some, shares in zip(samples.split(at_once, 1), weights.split(at_once, 1), strict=True):
@@ -111,12 +135,12 @@ def misfits(
             variance = variance + column(made.to(y), measured)
         if not gaussian:  # variance of counts of 0 whose rate is 0 too
             variance = torch.maximum(variance, column(1e-3 * variance.flatten(1).mean(1), measured))
-        squares = _mean_square(rows, measured - clean, variance, torch.finfo(y.dtype).tiny)
+        squares = _mean_square(rows, measured - rows.noise.mean(clean), variance, torch.finfo(y.dtype).tiny)
         chi2 += _shared(shares, squares.view(len(y), n))
     m = _measured(operator, y).flatten(1).sum(1).double()
     chi2 = torch.where(m > 0, chi2, 1.0)  # nothing was measured, so everything explains it
     tail = torch.special.gammaincc(m / 2, (m * chi2 / 2).nan_to_num(torch.inf, torch.inf))
-    return [misfit(c, p, allowed, RARE, method, gaussian) for c, p in zip(chi2.tolist(), tail.tolist(), strict=True)]
+    return chi2, tail
 
 
 def predictive_p(operator: Operator, y: Tensor, samples: Tensor, log_weights: Tensor | None = None) -> Tensor:

@@ -9,8 +9,10 @@ import torch
 from benchmarks.audit.audit import AGREE, Components, changed, compared, ours, run_audit, theirs
 from benchmarks.audit.compare import Moments, difference, error
 from benchmarks.audit.entries import CASES
+from benchmarks.audit.gradients import gaussian_gain
 from benchmarks.audit.problem import D, smooth, steps
 from inverse import METHODS
+from inverse.guidance import WienerMatching
 from tests.cases import F64, normal
 
 PRINTED = [(name, case) for name, cases in CASES.items() for case in cases[:-1]]
@@ -18,6 +20,21 @@ PRINTED = [(name, case) for name, cases in CASES.items() for case in cases[:-1]]
 
 def test_every_method_is_audited():
     assert list(CASES) and set(CASES) == set(METHODS), "give a new method a reference in benchmarks/audit/entries.py"
+
+
+@pytest.mark.parametrize("t", [0.1, 0.35, 0.6])
+def test_the_step_of_a_gaussian_covariance_is_the_reference_s(t):
+    """Row by row and not only in distribution: samples hardly tell C_s from the mixture's own Cov[x0 | x_t]."""
+    p = smooth("vp")
+    x = p.alpha(t) * p.prior.sample(5, seed=1, dtype=F64) + p.sigma(t) * normal(5, D)
+    d, own = p.moments(x, t)
+    operator, y = p.measured()
+    found = WienerMatching().posterior(p.prior, operator, y.expand(5, -1)).denoise(x, torch.tensor(t, dtype=F64))
+    residual = p.y - d @ p.matrix.mT
+    torch.testing.assert_close(found, d + residual @ gaussian_gain(p, t), rtol=1e-3, atol=1e-4)
+    gram = p.matrix @ own @ p.matrix.mT + p.sigma_y**2 * torch.eye(len(p.y), dtype=F64)
+    other = d + (own @ p.matrix.mT @ torch.linalg.solve(gram, residual)[:, :, None])[:, :, 0]
+    assert float((found - other).abs().max()) > 0.01
 
 
 @pytest.mark.parametrize("name", CASES)

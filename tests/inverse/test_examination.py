@@ -3,9 +3,20 @@
 import pytest
 import torch
 
-from inverse import Solution, examine, solve
-from operators import Categorical, GaussianNoise, LinearMap, Masking
-from priors import VPSDE
+from inverse import PoorFit, Solution, examine, solve
+from inverse.quality import misfits
+from operators import (
+    Categorical,
+    GaussianNoise,
+    LinearMap,
+    Masking,
+    PoissonGaussianNoise,
+    PoissonNoise,
+    RicianNoise,
+    SpeckleNoise,
+    Transmission,
+)
+from priors import VPSDE, Gaussian
 from tests.cases import gaussian
 
 D, B = 12, 20
@@ -74,7 +85,67 @@ def test_what_cannot_be_told_is_none():
     found = examine(solution(prior.sample(6, seed=0).view(2, 3, 4)), exact, torch.zeros(2, 4))
     assert found.chi2 is None and found.predictive_p is None and found.warnings == [[], []]
     labels = LinearMap(torch.eye(4), noise=Categorical())
-    assert examine(solution(torch.zeros(2, 3, 4)), labels, torch.tensor([1, 2])).chi2 is None
+    unlabelled = examine(solution(torch.zeros(2, 3, 4)), labels, torch.tensor([1, 2]))
+    assert unlabelled.chi2 is None
+    assert "residuals  not checked: y has no noise" in found.summary[0]
+    assert "residuals  not checked: y has no residual" in unlabelled.summary[0]
+
+
+COUNTED = {
+    "poisson": (PoissonNoise(100.0), PoissonNoise(10_000.0)),
+    "camera": (PoissonGaussianNoise(100.0, 0.01), PoissonGaussianNoise(10_000.0, 0.001)),
+    "rician": (RicianNoise(0.1), RicianNoise(0.02)),
+    "speckle": (SpeckleNoise(4.0), SpeckleNoise(100.0)),
+}
+
+
+@pytest.mark.parametrize("operator", [Masking(torch.ones(1, 24, 24)), Transmission()], ids=["mask", "transmission"])
+@pytest.mark.parametrize(("right", "wrong"), COUNTED.values(), ids=COUNTED)
+def test_noise_that_is_not_gaussian_is_checked_as_solve_does(operator, right, wrong):
+    """The truth itself in place of samples: chi^2 about 1 or below; with the wrong noise the warning of `solve`."""
+    truth = torch.rand(3, 1, 24, 24, generator=torch.Generator().manual_seed(0))
+    y = operator.with_noise(right).measure(truth, seed=1)
+    samples = solution(truth[:, None].expand(-1, 2, -1, -1, -1))
+    found = examine(samples, operator.with_noise(right), y)
+    assert found.warnings == [[], [], []] and float(found.chi2.min()) > 0.3 and float(found.chi2.max()) < 1.2
+    assert "residuals  chi^2" in found.summary[0]
+    told = examine(samples, operator.with_noise(wrong), y)
+    assert float(told.chi2.min()) > 2
+    for texts, expected in zip(
+        told.warnings, misfits(operator.with_noise(wrong), y, samples.samples, samples.log_weights), strict=True
+    ):
+        assert len(texts) == 1 and "more noise than stated" in texts[0] and texts[0].startswith(expected)
+    assert "residuals  chi^2" in told.summary[0] and "mean  in doubt" in told.summary[0]
+
+
+def test_dark_magnitudes_are_no_misfit():
+    """A Rician magnitude of 0 has the mean 1.25 sigma, which is no residual."""
+    operator = Masking(torch.ones(1, 24, 24), noise=RicianNoise(0.1))
+    dark = torch.zeros(2, 1, 24, 24)
+    found = examine(solution(dark[:, None].expand(-1, 2, -1, -1, -1)), operator, operator.measure(dark, seed=1))
+    assert found.warnings == [[], []] and float(found.chi2.max()) < 1.2
+
+
+@pytest.mark.parametrize("method", ["ep", "dps"])
+def test_the_warning_of_a_wrong_peak_is_that_of_solve(method):
+    prior = Gaussian(0.5 * torch.ones(64), 0.0003 * torch.eye(64), VPSDE())
+    truth = prior.sample(1, seed=1).float()
+    right, wrong = (Masking(torch.ones(64), noise=PoissonNoise(peak)) for peak in (20.0, 20.0 * 100))
+    y = right.measure(truth.clamp_min(0), seed=2)
+    with pytest.warns(PoorFit) as caught:
+        solved = solve(prior, wrong, y, 4, method, 5, progress=False)
+    (texts,) = examine(solved, wrong, y).warnings
+    assert any(text in str(w.message) for w in caught for text in texts)
+    assert not examine(solve(prior, right, y, 4, "ep", 20, progress=False), right, y).warnings[0]
+
+
+def test_without_noise_the_prior_s_least_noise_is_the_measure():
+    prior = gaussian(VPSDE(), 4)
+    exact = Masking(torch.tensor([1, 0, 1, 0]), noise=GaussianNoise(0.0))
+    truth, draws = prior.sample(2, seed=0).float(), prior.sample(99, seed=1).float()
+    y = exact.measure(truth)
+    near, far = (examine(solution((truth + off)[:, None].expand(-1, 2, -1)), exact, y, prior, draws) for off in (0, 1))
+    assert near.warnings == [[], []] and all("no sample explains y" in texts[0] for texts in far.warnings)
 
 
 def test_it_takes_what_solve_gives(posed):
