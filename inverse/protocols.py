@@ -161,7 +161,10 @@ class GuidedPosterior(Posterior):
         """(E[x0 | x_t], grad log p_t(y | x_t)), both (N, *E)."""
 
     def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
-        """As `Prior.denoise`. Raises: ValueError where `guide` returns anything but two tensors of the shape of x."""
+        """E[x0 | x_t, y] of x (N, *E) at t.
+
+        Raises: ValueError where `guide` returns anything but two tensors of the shape of x.
+        """
         found = self.guide(x, t)
         if not isinstance(found, tuple) or [getattr(part, "shape", None) for part in found] != [x.shape] * 2:
             parts = found if isinstance(found, tuple) else (found,)
