@@ -16,7 +16,7 @@ from inverse.app.arguments import as_event, measured_picture, read_measurement
 from inverse.app.devices import solve_there
 from inverse.app.noise_text import described, estimated_level, is_noise, level_of, read_noise
 from inverse.app.operator_text import named
-from inverse.app.photo_shape import check_shape, prior_for, shape_behind
+from inverse.app.photo_shape import arrangement, check_shape, prior_for, shape_behind
 from inverse.app.unknown_text import unknowns
 from inverse.costs.evaluation import activations
 from inverse.methods import composition
@@ -119,9 +119,11 @@ def pose(
     elif picture is None and path.suffix.lower() != ".npy":
         picture = decode(path).opaque()
     given = _given(path, picture, measured or read) if row is None else row
+    p = priors.load(prior, config=config, device=device) if prior else None
+    if row is None and picture is None:
+        given = given.reshape(arrangement(tuple(given.shape), stated, p, size))
     if len(given) != 1:
         raise ValueError(f"{path} has {len(given)} measurements: expected one, of shape (1, *M); solve them one by one")
-    p = priors.load(prior, config=config, device=device) if prior else None
     shape = tuple(given.shape[1:])
     if measured:
         if p is not None and p.least_size is None and shape == tuple(p.event_shape):

@@ -1,6 +1,8 @@
 """The prior for a picture's size, and the picture's size for a measurement."""
 
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from torch import Tensor
@@ -20,6 +22,53 @@ def prior_for(shape: tuple[int, ...]) -> tuple[str, str]:
     if len(shape) != 3:
         raise ValueError(f"pictures of shape {shape}: no shipped prior has this many channels; give a --prior")
     return ANY_SIZE.get(shape[0], "natural"), "chosen because it takes photographs of any size"
+
+
+def arrangement(shape: tuple[int, ...], stated: Named, prior: Prior | None, size: str | None) -> tuple[int, ...]:
+    """The shape (N, *M) of an array of measurements, decided by the number of axes of the operator's measurements.
+
+    With one axis more than a measurement, the first axis are the N measurements. With fewer axes it is one measurement,
+    whose missing leading axes are 1: a sinogram (views, detectors) becomes (1, 1, views, detectors). With as many axes
+    it is one measurement, unless its first axis is not that of a measurement and may be N measurements of one channel.
+    Arguments: shape of the array; stated: the operator; prior, or None; size: text of --size.
+    """
+    known = list(_measured_shapes(shape, stated, prior, size))
+    if not known:
+        return shape
+    axes, leading = len(known[0]), {one[0] for one in known if one}
+    if len(shape) > axes:
+        return shape
+    if len(shape) == axes > 1 and shape[0] not in leading and 1 in leading:
+        return (shape[0], 1, *shape[1:])
+    return (*(1,) * (axes + 1 - len(shape)), *shape)
+
+
+def _measured_shapes(
+    shape: tuple[int, ...], stated: Named, prior: Prior | None, size: str | None
+) -> Iterator[tuple[int, ...]]:
+    """Shapes of measurements of the prior's pictures, or of grey and of colour ones. Their last axes may be of another
+    size than those of the measurements that are given."""
+    if prior is not None and prior.least_size is None:
+        events = [[tuple(prior.event_shape)]]
+    else:
+        sides = [(64, 64), *([shape[-2:]] if len(shape) > 1 else [])]
+        if size is not None:
+            sides.insert(0, _size(size, (1, 1, 1), prior)[-2:])
+        channels = (1, 3) if prior is None else (prior.event_shape[0],)
+        events = [[(c, *each) for each in sides] for c in channels]
+    found = False
+    for tried in events:
+        for event in tried:
+            with suppress(Exception):  # `forward` can raise anything on a picture of the wrong shape
+                op = stated.build(1.0, event)
+                yield () if isinstance(op.noise, Categorical) else op.measurement_shape(op.event_shape or event)
+                found = True
+                break
+    if not found:
+        for given in [(c, *shape[-2:]) for c in (1, 3)]:  # an operator of one size that is not stated as its event
+            with suppress(Exception):
+                op = stated.build(1.0, None)
+                yield op.measurement_shape(op.event_shape_of(given) if op.event_shape is None else op.event_shape)
 
 
 def shape_behind(stated: Named, shape: tuple[int, ...], prior: Prior | None, size: str | None) -> tuple[int, ...]:

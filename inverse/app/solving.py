@@ -17,12 +17,14 @@ from inverse.app.budget import seconds_of
 from inverse.app.devices import moved
 from inverse.app.figures import drawing
 from inverse.app.files.volume import Volume
+from inverse.app.operator_text import named
 from inverse.app.options import SolveOptions
 from inverse.app.page import page_of, write_folder
 from inverse.app.photo import Problem, draw, finished, inferred, pose
+from inverse.app.photo_shape import arrangement
 from inverse.app.solve_text import inferring, method_of, time_of, told
 from inverse.app.stack import Stack, opened_stack, pictures_in
-from inverse.app.unknown_text import OF_BLUR, words
+from inverse.app.unknown_text import OF_BLUR, unknowns, words
 from inverse.examination import FEWEST_DRAWS, Examination, examine
 from inverse.methods import Sampler
 from inverse.plan import Plan, decide, span
@@ -74,7 +76,7 @@ def _solve_file(path: Path, out: Path, asked: SolveOptions) -> None:
     """Solve for the picture or measurement of a file, or for each of its slices or pictures."""
     scaled = asked.range is not None or asked.window is not None
     with explained():
-        stack = None if scaled else opened_stack(path, asked.measured)
+        stack = None if scaled else opened_stack(path, asked.measured, partial(_arranged, asked))
         volume = series.opened(path, scaled) if stack is None else None
         if volume is None and scaled:
             raise ValueError(f"{path}: --range and --window are for NIfTI, FITS, DICOM and TIFF files; omit them")
@@ -84,6 +86,14 @@ def _solve_file(path: Path, out: Path, asked: SolveOptions) -> None:
         _solve_stack(stack, out, asked)
     else:
         _solve_one(path, out, asked)
+
+
+def _arranged(asked: SolveOptions, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape (N, *M) of an array of measurements."""
+    free = unknowns(asked.unknown, asked.operator, asked.sigma, True) if asked.unknown else None
+    stated = free.stated if free else named(asked.operator, True)
+    prior = priors.load(asked.prior, config=asked.config) if asked.prior else None
+    return arrangement(shape, stated, prior, asked.size)
 
 
 def _solve_stack(stack: Stack, out: Path, asked: SolveOptions) -> None:

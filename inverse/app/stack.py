@@ -21,6 +21,7 @@ TIFF = (".tif", ".tiff")
 COLOURS = ("YXS", "SYX")  # axes of a page
 IMAGES = "images"  # the dataset of an image set
 FORMS = "grey (N, H, W) or (N, 1, H, W), colour (N, H, W, 3) or (N, 3, H, W), one colour picture (H, W, 3)"
+Arranged = Callable[[tuple[int, ...]], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,13 @@ def pictures_in(folder: Path, measured: bool = False) -> list[Path]:
     return found
 
 
-def opened_stack(path: Path, measured: bool) -> Stack | None:
+def opened_stack(path: Path, measured: bool, arranged: Arranged = lambda shape: shape) -> Stack | None:
     """The pictures in an .npy or HDF5 file, or in a TIFF of several pages; None for files of one picture.
 
     Arguments: path; measured: they are measurements, of an .npy file (N, *M) or the dataset "y" (N, *M) of an HDF5
-    file. Otherwise arrays of N > 1 pictures are grey (N, H, W) or (N, 1, H, W), or colour (N, H, W, 3) or (N, 3, H, W),
-    in [0, 1] or integers of 8 or 16 bits; in HDF5 the dataset "images", or the only one with so many axes.
+    file; arranged: returns (N, *M) for the shape of an .npy file that may lack axes. Otherwise arrays of N > 1 pictures
+    are grey (N, H, W) or (N, 1, H, W), or colour (N, H, W, 3) or (N, 3, H, W), in [0, 1] or integers of 8 or 16 bits;
+    in HDF5 the dataset "images", or the only one with so many axes.
     Raises: FileNotFoundError; ValueError for other files.
     """
     name = path.suffix.lower()
@@ -69,7 +71,7 @@ def opened_stack(path: Path, measured: bool) -> Stack | None:
     if name != ".npy" and name not in HDF5:
         return None
     if measured:
-        return _of_measurements(path)
+        return _of_measurements(path, arranged)
     if name == ".npy":
         stack = _of_array(path, read_npy(path, "pictures"))
         if stack.count == 1:  # the form of a measurement (1, *M), which would be taken for a picture
@@ -113,15 +115,18 @@ def _alone(page: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _of_measurements(path: Path) -> Stack | None:
+def _of_measurements(path: Path, arranged: Arranged) -> Stack | None:
     source = source_of(path)
-    if isinstance(source, InHdf5) and len(source.names) > 1:
-        raise ValueError(
-            f"{path} has {', '.join(source.names[1:])} for each measurement: use `inverse batch`, which reads them"
-        )
-    if len(source) == 1 and path.suffix.lower() == ".npy":
+    if isinstance(source, InHdf5):
+        if len(source.names) > 1:
+            raise ValueError(
+                f"{path} has {', '.join(source.names[1:])} for each measurement: use `inverse batch`, which reads them"
+            )
+        return Stack(path, len(source), "measurement", lambda number: source.read(number, number + 1)["y"])
+    count, *one = arranged((len(source), *source.read(0, 1)["y"].shape[1:]))
+    if count == 1:
         return None
-    return Stack(path, len(source), "measurement", lambda number: source.read(number, number + 1)["y"])
+    return Stack(path, count, "measurement", lambda number: source.read(number, number + 1)["y"].reshape(1, *one))
 
 
 def _dataset(file: Hdf5) -> str:

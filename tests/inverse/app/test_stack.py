@@ -7,7 +7,11 @@ import tifffile
 import torch
 
 from inverse import Solution
+from inverse.app.operator_text import named
+from inverse.app.photo import pose
+from inverse.app.photo_shape import arrangement
 from inverse.app.stack import opened_stack
+from priors import VESDE, Gaussian
 from priors.checkpoints import save
 from tests.cases import score_prior
 from tests.inverse.app.test_cli import call, refused
@@ -83,6 +87,68 @@ def test_measurements_are_rows_and_what_differs_between_them_is_for_batch(tmp_pa
     with pytest.raises(ValueError, match="has sigma for each measurement: use `inverse batch`"):
         opened_stack(tmp_path / "y.h5", True)
     assert opened_stack(tmp_path / "none.png", False) is None
+
+
+RADON = "radon:angles=30,size=16,pixel=1"
+
+
+@pytest.mark.parametrize(
+    ("operator", "shape", "expected"),
+    [
+        (RADON, (30, 24), (1, 1, 30, 24)),
+        (RADON, (1, 30, 24), (1, 1, 30, 24)),
+        (RADON, (3, 30, 24), (1, 3, 30, 24)),
+        (RADON, (5, 30, 24), (5, 1, 30, 24)),
+        (RADON, (5, 1, 30, 24), (5, 1, 30, 24)),
+        ("identity", (40, 30), (1, 1, 40, 30)),
+        ("identity", (3, 40, 30), (1, 3, 40, 30)),
+        ("identity", (2, 3, 40, 30), (2, 3, 40, 30)),
+        ("masking:file=mask.npy", (40, 30), (1, 1, 40, 30)),
+        ("masking:file=mask.npy", (4, 40, 30), (4, 1, 40, 30)),
+        ("fourier:mask=mask.npy", (2, 40, 30), (1, 2, 40, 30)),
+        ("fourier:mask=mask.npy", (6, 2, 40, 30), (6, 2, 40, 30)),
+        ("linear:matrix=matrix.npy", (5,), (1, 5)),
+        ("linear:matrix=matrix.npy", (7, 5), (7, 5)),
+        ("linear:matrix=matrix.npy", (5, 5), (5, 5)),
+        ("compressed_sensing:keep=0.5,seed=0,transform=dct", (7, 5), (7, 5)),
+        ("classifier:name=fashion-mnist-classifier", (4,), (4,)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::inverse.app.operator_text.DrawnInstrument")
+def test_the_axes_of_an_array_are_those_of_the_operator_s_measurements(
+    tmp_path, monkeypatch, operator, shape, expected
+):
+    monkeypatch.chdir(tmp_path)
+    np.save("mask.npy", np.arange(40 * 30).reshape(40, 30) % 2)
+    np.save("matrix.npy", np.eye(5, 8))
+    stated = named(operator, True)
+    assert arrangement(shape, stated, None, None) == expected
+    y = np.random.default_rng(0).normal(size=shape)
+    stack = opened_stack(written(tmp_path / "y.npy", y), True, lambda s: arrangement(s, stated, None, None))
+    assert (stack is None) == (expected[0] == 1)
+    if stack is not None:
+        np.testing.assert_array_equal(torch.cat([stack.read(n) for n in range(stack.count)]), y.reshape(expected))
+
+
+def test_arrays_for_a_prior_of_one_size():
+    """With the prior's own events, of any number of axes."""
+    for operator, shape, expected in (("identity", (8, 8), (1, 1, 8, 8)), ("identity", (3, 8, 8), (3, 1, 8, 8))):
+        assert arrangement(shape, named(operator, True), score_prior(), None) == expected
+    flat = Gaussian(torch.zeros(6), torch.eye(6), VESDE(), event_shape=(6,))
+    assert arrangement((3, 6), named("identity", True), flat, None) == (3, 6)
+
+
+def test_a_sinogram_and_counts_without_leading_axes(tmp_path):
+    """One measurement each, not one per row."""
+    y = np.random.default_rng(0).random((30, 24)).astype(np.float32)
+    sinogram = pose(written(tmp_path / "sinogram.npy", y), RADON, "0.5", measured=True)
+    assert sinogram.y.shape == (1, 1, 30, 24) and sinogram.prior.event_shape == (1, 16, 16)
+    np.testing.assert_array_equal(sinogram.y[0, 0], y)
+    counts = pose(written(tmp_path / "counts.npy", np.round(30 * y) / 30), "identity", "poisson:30", measured=True)
+    assert counts.y.shape == (1, 1, 30, 24) and counts.prior.event_shape == (1, 30, 24)
+    line = ["solve", tmp_path / "sinogram.npy", "--measured", "--operator", RADON, "--sigma", 0.5, "--dry"]
+    result = call(*line, "--samples", 1, "--out", tmp_path / "o")
+    assert result.exit_code == 0 and "a measurement of 1 x 30 x 24" in result.output, result.output
 
 
 @pytest.fixture
