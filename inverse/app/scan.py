@@ -89,6 +89,8 @@ def scan(
     command = {"command": printable(shlex.join(["inverse", *sys.argv[1:]]))}
     for n in left:
         one, doubts = _read(file, n)
+        for text in doubts:
+            say(f"caution: slice {n}: {text}", "yellow")
         whole = one if rows is None else one.cropped(rows)
         one = whole
         if accelerate is not None:
@@ -153,13 +155,13 @@ def scan(
         for name, picture in _references(file, n, one, None if accelerate is None else whole).items():
             figures[f"compared with {name}"], reference = _against(picture, found[n])
             say(f"  compared with {name}: {figures[f'compared with {name}']}")
-        cautions = doubts + suspects(problem, before) + checked.warnings[0]
+        cautions = suspects(problem, before) + checked.warnings[0]
         for text in cautions:
             say(f"  caution: {text}", "yellow")
         figures |= {"method": f"{solution.method}, {n_steps} steps", "paper": solution.cite()} | command
         with drawing(out / page_name(n)):
             zero_filled = problem.zero_filled[0, 0] * problem.scale
-            write_slice(out, n, f"{file.name}, slice {n}", found[n], zero_filled, reference, figures, cautions)
+            write_slice(out, n, f"{file.name}, slice {n}", found[n], zero_filled, reference, figures, doubts + cautions)
     if found and (left or not (out / "index.html").exists()):
         with drawing(out / "index.html"):
             write_index(out, f"{file.name}: {len(found)} slices", found, {"prior": prior} | command)
