@@ -17,6 +17,7 @@ PADDING = ("padding_left", "padding_right")  # fastMRI attributes
 PAIRS = (("r", "i"), ("real", "imag"), ("re", "im"), ("x", "y"))  # field names of compound complex values
 EXPECTED = "expected a dataset 'kspace' (slices, H, W) or (slices, coils, H, W), complex, as fastMRI writes it"
 SCATTERED = 0.01  # largest fraction of exact zeros within the mask that may be chance
+FAINT = 1e-12  # of the largest column's energy, or row's: rounding in single precision leaves up to 1e-14
 CONTRADICTED = 0.5  # fraction of zeros from which mask and k-space contradict, if there is signal outside the mask too
 BAND = 1 / 8  # fraction of an axis, around its middle or at its ends, where the energy of k-space is summed
 MOST = 0.5  # fraction of the energy that a picture has within the middle band
@@ -98,18 +99,29 @@ def padding(path: Path, attrs: dict[str, Any], width: int) -> slice:
 def measured(path: Path, kspace: Tensor, mask: Tensor | None, columns: slice) -> Tensor:
     """The measured samples: inside the mask and the unpadded columns, without samples that are exactly 0.
 
-    A sample that is exactly 0 in all coils was filled in, not measured. Within a mask this applies to zeros of whole
-    columns or rows; scattered zeros count if they are more than `SCATTERED`, since some occur by chance in data of few
-    bits.
+    A sample that is exactly 0 in all coils was filled in, not measured, and so were columns and rows of less than
+    `FAINT` of the largest one's energy: zeros with the rounding of a Fourier transform and its inverse. Within a mask
+    this applies to zeros of whole columns or rows; scattered zeros count if they are more than `SCATTERED`, since some
+    occur by chance in data of few bits.
     Arguments: path, for messages; kspace (S, H, W) or (S, coils, H, W); mask (S, H, W) bool, or None; columns.
     Returns: (S, H, W) bool.
     Raises: FileError if mask and k-space contradict each other.
-    Warns: KSpaceWarning if samples inside the mask are 0.
+    Warns: KSpaceWarning if samples inside the mask are 0, and if columns or rows without a mask are rounding.
     """
     filled = (kspace != 0).any(1) if kspace.ndim == 4 else kspace != 0
+    faint = _faint(kspace)
+    filled = filled & ~faint
     inside = torch.zeros(kspace.shape[-1], dtype=torch.bool)
     inside[columns] = True
     if mask is None:
+        if bool((faint & inside).any()):
+            warnings.warn(
+                f"{path}: {float((faint & inside).double().mean()):.1%} of k-space is in columns or rows of less than "
+                f"{FAINT:g} of the largest one's energy, as zeros become by rounding in a Fourier transform and its "
+                "inverse: treated as not measured; set them to exactly 0, or give a mask",
+                KSpaceWarning,
+                stacklevel=4,
+            )
         return filled & inside
     mask = mask & inside
     some = filled.flatten(1).any(1)[:, None, None]  # all-zero slices are refused later, by `Scan.problem`
@@ -124,15 +136,25 @@ def measured(path: Path, kspace: Tensor, mask: Tensor | None, columns: slice) ->
     known = mask & (lines | ~some)
     if (scattered := int((known & some & ~filled).sum())) > SCATTERED * max(count, 1):
         known = known & (filled | ~some)
+    zero = "exactly 0 or rounding" if bool((mask & faint).any()) else "exactly 0"
     if (dropped := int((mask & ~known).sum())) > 0:
         warnings.warn(
-            f"{path}: {dropped / mask.numel():.1%} of k-space is inside the mask but exactly 0"
+            f"{path}: {dropped / mask.numel():.1%} of k-space is inside the mask but {zero}"
             + (", scattered" if scattered > SCATTERED * max(count, 1) else ", in whole columns or rows")
             + ": treated as not measured; correct the mask, or give padding_left and padding_right",
             KSpaceWarning,
             stacklevel=4,
         )
     return known
+
+
+def _faint(kspace: Tensor) -> Tensor:
+    """Samples in columns or rows whose energy is not 0 but less than `FAINT` of the largest: (S, H, W) bool."""
+    power = kspace.abs().double().square()
+    power = power if kspace.ndim == 3 else power.sum(1)
+    columns, rows = power.sum(-2, keepdim=True), power.sum(-1, keepdim=True)
+    low = [(line > 0) & (line < FAINT * line.amax((-2, -1), keepdim=True)) for line in (columns, rows)]
+    return low[0] | low[1]
 
 
 def check_centre(path: Path, kspace: Tensor, mask: Tensor) -> None:
