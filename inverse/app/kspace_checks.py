@@ -25,6 +25,8 @@ AWAY = 2  # samples that the largest one may be away from the middle: echoes can
 WRAPPED, GATHERED = 0.3, 0.18  # of a side: largest offset of the centre; concentration needed to define a centre
 OUTERMOST = 0.1  # fraction of the measured samples, farthest from k = 0, used to estimate the noise
 UNEVEN = 4.0  # ratio of the largest to the smallest noise of coils above which one level does not fit all
+NORMALISED = 2.0  # factor from 1 up to which sum |S|^2 of given sensitivities is usual
+SIGNAL = 0.5  # of the largest magnitude, above which a pixel has signal
 THIN = 8  # samples: an axis H or W shorter than this, and than slices or coils, is in the wrong place
 
 
@@ -239,6 +241,26 @@ def check_picture(path: Path, kspace: Tensor, mask: Tensor) -> None:
             f"{path}: the noise of the coils differs by a factor of {float(levels.max() / levels.min()):.2g}, but one "
             "level is assumed for all: divide each coil and its sensitivity by its noise level, or leave out the "
             "noisy ones",
+            KSpaceWarning,
+            stacklevel=4,
+        )
+
+
+def check_maps(path: Path, name: str, kspace: Tensor, mask: Tensor, maps: Tensor) -> None:
+    """Check that sum_c |S_c|^2 is about 1 where there is signal, as of pictures combined by root sum of squares.
+
+    Arguments: path and name of the dataset, for messages; kspace (S, coils, H, W); mask (S, H, W) bool; maps (S, coils,
+    H, W).
+    Warns: KSpaceWarning if the median of sum_c |S_c|^2 differs from 1 by more than a factor of `NORMALISED`.
+    """
+    pictures = ifftc(torch.where(mask[:, None], kspace, 0)).abs().double().square().sum(1).sqrt()
+    bright = pictures > SIGNAL * pictures.amax((-2, -1), keepdim=True)
+    total = maps.abs().double().square().sum(1)[bright]
+    if len(total) and not 1 / NORMALISED <= (median := float(total.median())) <= NORMALISED:
+        warnings.warn(
+            f"{path}: the sum of |{name}|^2 over the coils is {median:.3g} where there is signal (median): expected "
+            "about 1, or the picture is not in the units of the prior; divide the maps by the root of this sum, or "
+            "remove them to have them estimated",
             KSpaceWarning,
             stacklevel=4,
         )

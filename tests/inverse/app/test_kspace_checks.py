@@ -254,3 +254,16 @@ def test_coils_of_unlike_noise_are_warned_of(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         read_scan(file(tmp_path / "b.h5", kspace=WHOLE.kspace.numpy()))
+
+
+@pytest.mark.parametrize("factor, warned", [(1.0, False), (1.2, False), (0.01, True), (5.0, True), (0.0, True)])
+def test_sensitivities_of_another_scale_are_warned_of(tmp_path, factor, warned):
+    m = made(2, 3, 0.02)
+    assert m.maps is not None
+    path = write(tmp_path / "scan.h5", m.kspace, sens_maps=factor * m.maps)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        read_scan(path)
+    texts = [str(w.message) for w in caught if issubclass(w.category, KSpaceWarning)]
+    assert len(texts) == warned
+    assert all(f"sum of |sens_maps|^2 over the coils is {factor**2:.3g}" in text for text in texts)

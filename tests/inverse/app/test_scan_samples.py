@@ -82,3 +82,16 @@ def test_cautions_about_k_space_are_printed_before_the_plan(prior, tmp_path, mor
         assert result.output.count(text) == 1 and 0 <= result.output.index(text) < plan
         assert "--dry" in more or text in (tmp_path / "o" / "slice-001.html").read_text()
     assert result.output.count("caution: slice 1: ") == 2
+
+
+def test_slices_of_zeros_are_left_out_and_named(prior, tmp_path):
+    z = made(3, None).kspace
+    z[1] = 0
+    path = write(tmp_path / "scan.h5", z)
+    rest = [path, "--prior", prior, "--steps", 2, "--method", "mmps", "--samples", 1, "--out", tmp_path / "o"]
+    result = call(*rest)
+    assert result.exit_code == 0, result.output
+    assert "left out slices 1, which are zero everywhere" in result.output.splitlines()[-1]
+    assert list(read_reconstruction(tmp_path / "o" / "reconstruction.h5")[0]) == [0, 2]
+    result = call(*rest, "--slices", 1)
+    assert result.exit_code == 2 and "slices 1 are zero everywhere" in result.output
