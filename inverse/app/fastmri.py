@@ -14,6 +14,7 @@ from inverse.app.kspace_checks import (
     PADDING,
     check_axes,
     check_centre,
+    check_maps,
     check_picture,
     form,
     measured,
@@ -190,7 +191,7 @@ def read_scan(path: str | Path, slices: Sequence[int] | None = None) -> Scan:
     Raises: FileNotFoundError; ValueError for a truncated, foreign or inconsistent file, for k-space whose energy is at
     the ends of an axis, and for slices that the file does not have.
     Warns: `KSpaceWarning` if the mask covers zeros, if the energy is not in the middle of k-space, if the picture is
-    split at the border, or if the noise differs between coils.
+    split at the border, if the noise differs between coils, or if given sensitivities are not normalised.
     """
     with opened(path, "scan", "download it again; expected HDF5 in fastMRI's layout") as file:
         return _read(file, slices)
@@ -225,6 +226,8 @@ def _read(file: Hdf5, slices: Sequence[int] | None) -> Scan:
     mask = measured(path, values, mask, padding(path, file.attributes(PADDING), width))
     check_centre(path, values, mask)
     check_picture(path, values, mask)
+    if name is not None and maps is not None:
+        check_maps(path, name, values, mask, maps)
     return Scan(values, mask, maps, numbers, total)
 
 

@@ -17,6 +17,7 @@ PADDING = ("padding_left", "padding_right")  # fastMRI attributes
 PAIRS = (("r", "i"), ("real", "imag"), ("re", "im"), ("x", "y"))  # field names of compound complex values
 EXPECTED = "expected a dataset 'kspace' (slices, H, W) or (slices, coils, H, W), complex, as fastMRI writes it"
 SCATTERED = 0.01  # largest fraction of exact zeros within the mask that may be chance
+FAINT = 1e-12  # of the largest column's energy, or row's: rounding in single precision leaves up to 1e-14
 CONTRADICTED = 0.5  # fraction of zeros from which mask and k-space contradict, if there is signal outside the mask too
 BAND = 1 / 8  # fraction of an axis, around its middle or at its ends, where the energy of k-space is summed
 MOST = 0.5  # fraction of the energy that a picture has within the middle band
@@ -24,6 +25,8 @@ AWAY = 2  # samples that the largest one may be away from the middle: echoes can
 WRAPPED, GATHERED = 0.3, 0.18  # of a side: largest offset of the centre; concentration needed to define a centre
 OUTERMOST = 0.1  # fraction of the measured samples, farthest from k = 0, used to estimate the noise
 UNEVEN = 4.0  # ratio of the largest to the smallest noise of coils above which one level does not fit all
+NORMALISED = 2.0  # factor from 1 up to which sum |S|^2 of given sensitivities is usual
+SIGNAL = 0.5  # of the largest magnitude, above which a pixel has signal
 THIN = 8  # samples: an axis H or W shorter than this, and than slices or coils, is in the wrong place
 
 
@@ -98,18 +101,29 @@ def padding(path: Path, attrs: dict[str, Any], width: int) -> slice:
 def measured(path: Path, kspace: Tensor, mask: Tensor | None, columns: slice) -> Tensor:
     """The measured samples: inside the mask and the unpadded columns, without samples that are exactly 0.
 
-    A sample that is exactly 0 in all coils was filled in, not measured. Within a mask this applies to zeros of whole
-    columns or rows; scattered zeros count if they are more than `SCATTERED`, since some occur by chance in data of few
-    bits.
+    A sample that is exactly 0 in all coils was filled in, not measured, and so were columns and rows of less than
+    `FAINT` of the largest one's energy: zeros with the rounding of a Fourier transform and its inverse. Within a mask
+    this applies to zeros of whole columns or rows; scattered zeros count if they are more than `SCATTERED`, since some
+    occur by chance in data of few bits.
     Arguments: path, for messages; kspace (S, H, W) or (S, coils, H, W); mask (S, H, W) bool, or None; columns.
     Returns: (S, H, W) bool.
     Raises: FileError if mask and k-space contradict each other.
-    Warns: KSpaceWarning if samples inside the mask are 0.
+    Warns: KSpaceWarning if samples inside the mask are 0, and if columns or rows without a mask are rounding.
     """
     filled = (kspace != 0).any(1) if kspace.ndim == 4 else kspace != 0
+    faint = _faint(kspace)
+    filled = filled & ~faint
     inside = torch.zeros(kspace.shape[-1], dtype=torch.bool)
     inside[columns] = True
     if mask is None:
+        if bool((faint & inside).any()):
+            warnings.warn(
+                f"{path}: {float((faint & inside).double().mean()):.1%} of k-space is in columns or rows of less than "
+                f"{FAINT:g} of the largest one's energy, as zeros become by rounding in a Fourier transform and its "
+                "inverse: treated as not measured; set them to exactly 0, or give a mask",
+                KSpaceWarning,
+                stacklevel=4,
+            )
         return filled & inside
     mask = mask & inside
     some = filled.flatten(1).any(1)[:, None, None]  # all-zero slices are refused later, by `Scan.problem`
@@ -124,15 +138,25 @@ def measured(path: Path, kspace: Tensor, mask: Tensor | None, columns: slice) ->
     known = mask & (lines | ~some)
     if (scattered := int((known & some & ~filled).sum())) > SCATTERED * max(count, 1):
         known = known & (filled | ~some)
+    zero = "exactly 0 or rounding" if bool((mask & faint).any()) else "exactly 0"
     if (dropped := int((mask & ~known).sum())) > 0:
         warnings.warn(
-            f"{path}: {dropped / mask.numel():.1%} of k-space is inside the mask but exactly 0"
+            f"{path}: {dropped / mask.numel():.1%} of k-space is inside the mask but {zero}"
             + (", scattered" if scattered > SCATTERED * max(count, 1) else ", in whole columns or rows")
             + ": treated as not measured; correct the mask, or give padding_left and padding_right",
             KSpaceWarning,
             stacklevel=4,
         )
     return known
+
+
+def _faint(kspace: Tensor) -> Tensor:
+    """Samples in columns or rows whose energy is not 0 but less than `FAINT` of the largest: (S, H, W) bool."""
+    power = kspace.abs().double().square()
+    power = power if kspace.ndim == 3 else power.sum(1)
+    columns, rows = power.sum(-2, keepdim=True), power.sum(-1, keepdim=True)
+    low = [(line > 0) & (line < FAINT * line.amax((-2, -1), keepdim=True)) for line in (columns, rows)]
+    return low[0] | low[1]
 
 
 def check_centre(path: Path, kspace: Tensor, mask: Tensor) -> None:
@@ -217,6 +241,26 @@ def check_picture(path: Path, kspace: Tensor, mask: Tensor) -> None:
             f"{path}: the noise of the coils differs by a factor of {float(levels.max() / levels.min()):.2g}, but one "
             "level is assumed for all: divide each coil and its sensitivity by its noise level, or leave out the "
             "noisy ones",
+            KSpaceWarning,
+            stacklevel=4,
+        )
+
+
+def check_maps(path: Path, name: str, kspace: Tensor, mask: Tensor, maps: Tensor) -> None:
+    """Check that sum_c |S_c|^2 is about 1 where there is signal, as of pictures combined by root sum of squares.
+
+    Arguments: path and name of the dataset, for messages; kspace (S, coils, H, W); mask (S, H, W) bool; maps (S, coils,
+    H, W).
+    Warns: KSpaceWarning if the median of sum_c |S_c|^2 differs from 1 by more than a factor of `NORMALISED`.
+    """
+    pictures = ifftc(torch.where(mask[:, None], kspace, 0)).abs().double().square().sum(1).sqrt()
+    bright = pictures > SIGNAL * pictures.amax((-2, -1), keepdim=True)
+    total = maps.abs().double().square().sum(1)[bright]
+    if len(total) and not 1 / NORMALISED <= (median := float(total.median())) <= NORMALISED:
+        warnings.warn(
+            f"{path}: the sum of |{name}|^2 over the coils is {median:.3g} where there is signal (median): expected "
+            "about 1, or the picture is not in the units of the prior; divide the maps by the root of this sum, or "
+            "remove them to have them estimated",
             KSpaceWarning,
             stacklevel=4,
         )

@@ -86,9 +86,15 @@ def scan(
     left = [n for n in numbers if n not in found or len(found[n].samples) < samples]
     for n in sorted(set(numbers) - set(left)):
         say(f"slice {n}: already in {path}")
+    empty: list[int] = []
     command = {"command": printable(shlex.join(["inverse", *sys.argv[1:]]))}
     for n in left:
         one, doubts = _read(file, n)
+        if not bool(one.kspace.any()):
+            empty.append(n)
+            continue
+        for text in doubts:
+            say(f"caution: slice {n}: {text}", "yellow")
         whole = one if rows is None else one.cropped(rows)
         one = whole
         if accelerate is not None:
@@ -153,18 +159,23 @@ def scan(
         for name, picture in _references(file, n, one, None if accelerate is None else whole).items():
             figures[f"compared with {name}"], reference = _against(picture, found[n])
             say(f"  compared with {name}: {figures[f'compared with {name}']}")
-        cautions = doubts + suspects(problem, before) + checked.warnings[0]
+        cautions = suspects(problem, before) + checked.warnings[0]
         for text in cautions:
             say(f"  caution: {text}", "yellow")
         figures |= {"method": f"{solution.method}, {n_steps} steps", "paper": solution.cite()} | command
         with drawing(out / page_name(n)):
             zero_filled = problem.zero_filled[0, 0] * problem.scale
-            write_slice(out, n, f"{file.name}, slice {n}", found[n], zero_filled, reference, figures, cautions)
+            write_slice(out, n, f"{file.name}, slice {n}", found[n], zero_filled, reference, figures, doubts + cautions)
+    nothing = ", ".join(map(str, empty))
+    if empty and len(empty) == len(numbers):
+        raise ValueError(f"slices {nothing} are zero everywhere: nothing was measured; choose others by --slices")
     if found and (left or not (out / "index.html").exists()):
         with drawing(out / "index.html"):
             write_index(out, f"{file.name}: {len(found)} slices", found, {"prior": prior} | command)
         say(f"pages: {out / 'index.html'}")
     say(f"{len(found)} slices in {path}")
+    if empty:
+        say(f"caution: left out slices {nothing}, which are zero everywhere: nothing was measured", "yellow")
 
 
 def _posed(one: Scan, channels: int, sigma: float | None, accelerated: bool) -> Problem:

@@ -88,6 +88,46 @@ def test_padding_that_is_filled_with_noise_is_told_by_the_attributes_alone(tmp_p
     assert torch.equal(scan.mask, (torch.arange(SIZE[1]) >= 3).expand(2, *SIZE))
 
 
+@pytest.mark.parametrize("coils", [None, 3])
+@pytest.mark.parametrize("given", ["nothing", "mask", "right mask"])
+@pytest.mark.parametrize("how", ["round trip", "1e-12"])
+def test_zeros_that_are_rounded_were_not_measured(tmp_path, coils, given, how):
+    """Noisy k-space after an inverse FFT and an FFT in single precision, and with padding of 1e-12 of the largest."""
+    z = made(2, coils, 0.02, 1.0).kspace.numpy().astype(np.complex64)
+    z[..., :4], z[..., 33:], z[..., 5:12:3] = 0, 0, 0
+    measured = (z != 0).reshape(-1, SIZE[1]).any(0)
+    if how == "round trip":
+        z = np.fft.fft2(np.fft.ifft2(z).astype(np.complex64)).astype(np.complex64)
+    else:
+        z = z + 1e-12 * np.abs(z).max() * np.random.default_rng(0).normal(size=z.shape)
+    assert (z[..., ~measured] != 0).any(), "the zeros are rounding now"
+    arrays = {"mask": {"mask": np.ones(SIZE[1]), "right mask": measured * 1.0}[given]} if given != "nothing" else {}
+    path = file(tmp_path / "a.h5", kspace=z, **arrays)
+    if given == "right mask":
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            scan = read_scan(path)
+    else:
+        with pytest.warns(KSpaceWarning, match="treated as not measured"):
+            scan = read_scan(path)
+    assert torch.equal(scan.mask, torch.from_numpy(measured).expand(2, *SIZE))
+    assert scan.problem(0).sigma == pytest.approx(made(2, coils, 0.02, 1.0).sigma, rel=0.5)
+
+
+@pytest.mark.parametrize("sigma", [1e-2, 1e-4])
+def test_quiet_columns_were_measured(tmp_path, sigma):
+    """Of a smooth picture, whose outer columns are noise alone: 1e-4 of a pixel, 2e-10 of the largest energy."""
+    shape = (64, 96)
+    y, x = (np.linspace(-1, 1, n) for n in shape)
+    picture = np.exp(-(y[:, None] ** 2 + x**2) / (2 * 0.25**2))
+    g = np.random.default_rng(0)
+    z = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(picture), norm="ortho"))
+    z = z + sigma * (g.normal(size=shape) + 1j * g.normal(size=shape))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_scan(file(tmp_path / "a.h5", kspace=z[None].astype(np.complex64))).mask.all()
+
+
 @pytest.mark.parametrize("attrs", [(5, 5), (20, 37), (-1, 37), (0, 38), (2.5, 37), ("a", 37), ([1, 2], 37)])
 def test_padding_that_leaves_out_the_middle_is_refused(tmp_path, attrs):
     path = file(tmp_path / "a.h5", dict(zip(("padding_left", "padding_right"), attrs, strict=True)), kspace=Z)
@@ -214,3 +254,16 @@ def test_coils_of_unlike_noise_are_warned_of(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         read_scan(file(tmp_path / "b.h5", kspace=WHOLE.kspace.numpy()))
+
+
+@pytest.mark.parametrize("factor, warned", [(1.0, False), (1.2, False), (0.01, True), (5.0, True), (0.0, True)])
+def test_sensitivities_of_another_scale_are_warned_of(tmp_path, factor, warned):
+    m = made(2, 3, 0.02)
+    assert m.maps is not None
+    path = write(tmp_path / "scan.h5", m.kspace, sens_maps=factor * m.maps)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        read_scan(path)
+    texts = [str(w.message) for w in caught if issubclass(w.category, KSpaceWarning)]
+    assert len(texts) == warned
+    assert all(f"sum of |sens_maps|^2 over the coils is {factor**2:.3g}" in text for text in texts)

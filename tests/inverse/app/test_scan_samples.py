@@ -7,7 +7,7 @@ import torch
 
 import inverse.app.scan as command
 from inverse.app.reconstruction import read_reconstruction, write_reconstruction
-from tests.inverse.app.scan_files import made, write
+from tests.inverse.app.scan_files import SIZE, made, write
 from tests.inverse.app.test_scan import call, white
 
 
@@ -65,3 +65,33 @@ def test_more_samples_of_several_slices(prior, tmp_path, monkeypatch):
     with h5py.File(path, "a") as file:
         del file["counts"], file.attrs["seal"]
     assert torch.equal(read_reconstruction(path)[0][0].samples, both[0])
+
+
+@pytest.mark.parametrize("more", [["--dry"], ["--samples", 1, "--steps", 2, "--method", "mmps"]])
+def test_cautions_about_k_space_are_printed_before_the_plan(prior, tmp_path, more):
+    """A split picture, and a mask of ones over padded columns; also on the page."""
+    y, x = (np.linspace(-1, 1, n) for n in SIZE)
+    z = np.fft.fftshift(np.fft.fft2(1e-3 * (np.hypot(y[:, None], x) < 0.6), norm="ortho"))  # without ifftshift
+    z = z + 1e-5 * np.random.default_rng(0).normal(size=(2, *SIZE))
+    z[..., :2] = 0
+    path = write(tmp_path / "scan.h5", torch.from_numpy(z), mask=torch.ones(SIZE[1]))
+    result = call(path, "--prior", prior, "--slices", 1, "--out", tmp_path / "o", *more)
+    assert result.exit_code == 0, result.output
+    plan = result.output.index("slice 1 of 2")
+    for text in ("the picture is split at the border", "is inside the mask but exactly 0"):
+        assert result.output.count(text) == 1 and 0 <= result.output.index(text) < plan
+        assert "--dry" in more or text in (tmp_path / "o" / "slice-001.html").read_text()
+    assert result.output.count("caution: slice 1: ") == 2
+
+
+def test_slices_of_zeros_are_left_out_and_named(prior, tmp_path):
+    z = made(3, None).kspace
+    z[1] = 0
+    path = write(tmp_path / "scan.h5", z)
+    rest = [path, "--prior", prior, "--steps", 2, "--method", "mmps", "--samples", 1, "--out", tmp_path / "o"]
+    result = call(*rest)
+    assert result.exit_code == 0, result.output
+    assert "left out slices 1, which are zero everywhere" in result.output.splitlines()[-1]
+    assert list(read_reconstruction(tmp_path / "o" / "reconstruction.h5")[0]) == [0, 2]
+    result = call(*rest, "--slices", 1)
+    assert result.exit_code == 2 and "slices 1 are zero everywhere" in result.output
