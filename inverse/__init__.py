@@ -6,7 +6,14 @@ from priors.lazy import attach
 
 if TYPE_CHECKING:
     from inverse.app.batch import BatchResults, solve_batch
-    from inverse.app.calibration import Calibration, CalibrationTest, Conformal, calibrate, conformal
+    from inverse.app.calibration import (
+        Calibration,
+        CalibrationTest,
+        Conformal,
+        FewPictures,
+        calibrate,
+        conformal,
+    )
     from inverse.app.deepinv import to_deepinv
     from inverse.app.evidence import Comparison, Evidence, compare, log_evidence
     from inverse.app.learning import learn_gaussian, learn_prior
@@ -27,7 +34,7 @@ else:
         __name__,
         {
             "app.batch": ["BatchResults", "solve_batch"],
-            "app.calibration": ["Calibration", "CalibrationTest", "Conformal", "calibrate", "conformal"],
+            "app.calibration": ["Calibration", "CalibrationTest", "Conformal", "FewPictures", "calibrate", "conformal"],
             "app.deepinv": ["to_deepinv"],
             "app.evidence": ["Comparison", "Evidence", "compare", "log_evidence"],
             "app.learning": ["learn_gaussian", "learn_prior"],
@@ -57,6 +64,7 @@ __all__ = [
     "DoubtfulInstrument",
     "Evidence",
     "Examination",
+    "FewPictures",
     "ImplausibleScale",
     "LogUniform",
     "Method",

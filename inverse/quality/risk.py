@@ -87,6 +87,21 @@ def fewest(level: float, guarantee: str, delta: float) -> int:
     return max(pixels, _split_fewest(level))
 
 
+def enough(level: float, guarantee: str, delta: float) -> int:
+    """How many pictures a calibration needs for one of them to be an outlier: with fewer, the largest score of single
+    numbers is their factor, and the one of pixels must cover some pixels of every picture.
+
+    Formula: the least n at which a mean loss of 1 / n, all pixels of one picture, is allowed; for "average" and for
+    single numbers it is 2 / (1 - level) - 1.
+    Arguments: as `fewest`.
+    """
+    risk = 1 - level
+    found = max(fewest(level, guarantee, delta), math.ceil(2 / risk - 1 - 1e-9))
+    while guarantee == "confident" and risk_p(1 / found, found, risk) > delta:
+        found += 1
+    return found
+
+
 def _split_fewest(level: float) -> int:
     return max(1, math.ceil(level / (1 - level) - 1e-9))
 

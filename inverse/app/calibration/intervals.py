@@ -14,7 +14,7 @@ from torch import Tensor
 from inverse.app.calibration.draws import Cost, Foreign, Settings, pairs, posteriors
 from inverse.app.calibration.quantities import Statistic, by_name, check_statistics, checked_regions, evaluated
 from inverse.methods import Sampler
-from inverse.quality.risk import averaged, confident, fewest, split
+from inverse.quality.risk import averaged, confident, enough, fewest, split
 from inverse.solution import Solution, UncalibratedSpread
 from operators import Operator
 from priors import Prior, sealed
@@ -29,6 +29,10 @@ GUARANTEES = ("average", "confident")
 PLAIN = ("factor", "factors", "level", "guarantee", "delta", "floor", "n", "n_samples", "method", "before")
 WHOLE = "whole"
 FLOOR = 1e-3  # of the prior's standard deviation: the least scale of an interval, which no truth decides
+
+
+class FewPictures(UserWarning):
+    """So few pictures that the largest score of one of them decides the intervals, which may be far too wide."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -175,6 +179,7 @@ def conformal(
     -> function (N, *E) -> (N,); work: a folder where finished solves are kept; the rest as `inverse.solve` and
     `inverse.calibrate`.
     Returns: `Conformal`, which states what exactly is guaranteed.
+    Warns: `FewPictures` if one picture alone decides the intervals, with how many would be better.
     Raises: ValueError for too few pictures for the level, with how many are needed; TypeError and ValueError as
     `inverse.calibrate`.
     """
@@ -198,6 +203,13 @@ def conformal(
     if n < needed:
         extra = f" and delta {delta:g}" if guarantee == "confident" else ""
         raise ValueError(f"{n} truths: level {level:g}{extra} needs {needed} or more; give more, or lower the level")
+    if n < (better := enough(level, guarantee, delta)):
+        warnings.warn(
+            f"{n} truths are few for {guarantee!r} at level {level:g}: the intervals hold, but the largest score of a "
+            f"single picture decides them, and they may be far too wide; give {better} or more, or lower the level",
+            FewPictures,
+            stacklevel=3,
+        )
     floor = FLOOR * max(prior.variance**0.5, 1e-9)
     scores, numbers = [], {name: [] for name in (*masks, *functions)}
     cost = Cost()

@@ -1,12 +1,16 @@
 """Conformal intervals end to end, with priors that are right and wrong."""
 
+import linecache
 import math
+import warnings
+from functools import partial
 
 import h5py
 import pytest
 import torch
 
-from inverse import Conformal, Solution, conformal, solve
+from inverse import Conformal, FewPictures, Solution, conformal, solve
+from inverse.quality.risk import averaged, confident, enough, split
 from operators import GaussianNoise, Identity, Masking
 from priors import VPSDE, Gaussian
 from tests.cases import picture
@@ -64,6 +68,25 @@ def test_guarantees_hold_over_many_calibrations_of_a_wrong_prior():
     assert sum(before) / repeats < 0.55
 
 
+@pytest.mark.parametrize(("level", "guarantee"), [(0.9, "average"), (0.8, "average"), (0.8, "confident")])
+def test_few_pictures_of_which_one_decides_are_warned_of(level, guarantee):
+    """An outlier among them decides the factor below the number that is named, and not from it."""
+    better = enough(level, guarantee, 0.1)
+    with pytest.warns(FewPictures, match=f"give {better} or more") as caught:
+        made(better - 1, 0, level=level, guarantee=guarantee)
+    assert "return conformal(" in linecache.getline(caught[0].filename, caught[0].lineno)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FewPictures)
+        made(better, 0, level=level, guarantee=guarantee)
+    for n, decides in ((better - 1, guarantee == "average"), (better, False)):
+        calm = torch.rand(n, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        wild = calm.clone()
+        wild[int(calm[:, 0].argmax())] = 1e3
+        assert (split(wild[:, 0], level) > 100) == decides
+        of = averaged if guarantee == "average" else partial(confident, delta=0.1)
+        assert (of(wild, 1 - level) > 100) == (n < better)
+
+
 def test_confident_intervals_are_wider():
     average, sure = (made(40, 0, level=0.8, guarantee=g).factor for g in ("average", "confident"))
     assert sure > average > 0
@@ -73,7 +96,7 @@ def test_a_method_of_the_package_on_pictures(tmp_path):
     prior = picture(VPSDE())
     operator = Masking.random((1, 8, 8), 0.5, noise=GaussianNoise(0.1))
     upper = torch.arange(64).view(8, 8) < 32
-    truths = prior.sample(12, seed=1)
+    truths = prior.sample(19, seed=1)
     how = {"method": "ddrm", "n_samples": 4, "n_steps": 4, "progress": False}
     found = conformal(prior, operator, truths, 0.9, regions={"upper": upper}, work=tmp_path, **how)
     assert found.factor == conformal(prior, operator, truths, 0.9, work=tmp_path, **how).factor
@@ -87,7 +110,7 @@ def test_a_method_of_the_package_on_pictures(tmp_path):
 
 
 def test_it_is_saved_and_read_and_damage_is_seen(tmp_path):
-    found = made(12, 0)
+    found = made(19, 0)
     found.save(tmp_path / "c.h5")
     solution = solved(data(2, 5), 6)
     read = Conformal.load(tmp_path / "c.h5", {"first": first})
@@ -97,13 +120,13 @@ def test_it_is_saved_and_read_and_damage_is_seen(tmp_path):
     with pytest.raises(ValueError, match="not in the file"):
         Conformal.load(tmp_path / "c.h5").interval_of(solution, "first")
     with h5py.File(tmp_path / "c.h5", "r+") as file:
-        file.attrs["facts"] = file.attrs["facts"].replace('"n": 12', '"n": 13')
+        file.attrs["facts"] = file.attrs["facts"].replace('"n": 19', '"n": 20')
     with pytest.raises(ValueError, match="calibrate again"):
         Conformal.load(tmp_path / "c.h5")
 
 
 def test_solutions_of_another_kind_are_refused():
-    found, solution = made(12, 0), solved(data(2, 5), 6)
+    found, solution = made(19, 0), solved(data(2, 5), 6)
     fewer = Solution(solution.samples[:, :4], solution.log_weights[:, :4], "believes", 0, 0, 0.0, 0)
     other = Solution(solution.samples, solution.log_weights, "mmps", 0, 0, 0.0, 0)
     larger = Solution(torch.zeros(1, K, 3), torch.zeros(1, K), "believes", 0, 0, 0.0, 0)
