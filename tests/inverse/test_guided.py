@@ -42,6 +42,18 @@ def problem(request, sde):
     return prior, operator, y, prior.posterior(operator, y)
 
 
+def draws_of(x, truth, prior):
+    """Moments and distances are those of draws of the posterior, which the prior's own draws are not."""
+    n = len(x)
+    error, ratios = moments(x, truth)
+    assert error < 4
+    assert 0.94 < float(ratios.mean()) < 1.12
+    assert (ratios - ratios.mean()).abs().max() < 5 * (2 / n) ** 0.5
+    few = min(n, 400)
+    assert w2_ratio(x, truth, n=few) < 1.25
+    assert w2_ratio(prior.sample(few, seed=5), truth, n=few) > 2, "a test that the prior itself would pass"
+
+
 # MMPS -----------------------------------------------------------------------------------------------------------------
 
 
@@ -62,13 +74,7 @@ def test_mmps_with_exact_steps_draws_from_the_posterior(problem):
     prior, operator, y, truth = problem
     n = 2000 if len(prior.event_shape) == 1 else 100
     x = draw(prior, Method("", MMPS(12), ProbabilityFlow()), n, 30, operator, y)
-    error, ratios = moments(x, truth)
-    assert error < 4
-    assert 0.94 < float(ratios.mean()) < 1.12
-    assert (ratios - ratios.mean()).abs().max() < 5 * (2 / n) ** 0.5
-    few = min(n, 400)
-    assert w2_ratio(x, truth, n=few) < 1.25
-    assert w2_ratio(prior.sample(few, seed=5), truth, n=few) > 2, "a test that the prior itself would pass"
+    draws_of(x, truth, prior)
 
 
 @pytest.mark.parametrize("name", ["matrix", "masking"])
@@ -124,13 +130,7 @@ def test_the_wiener_covariance_draws_from_the_posterior(problem):
     prior, operator, y, truth = problem
     n = 2000 if len(prior.event_shape) == 1 else 200
     x = draw(prior, METHODS["mmps-wiener"], n, 60, operator, y)
-    error, ratios = moments(x, truth)
-    assert error < 4
-    assert 0.94 < float(ratios.mean()) < 1.12
-    assert (ratios - ratios.mean()).abs().max() < 5 * (2 / n) ** 0.5
-    few = min(n, 400)
-    assert w2_ratio(x, truth, n=few) < 1.25
-    assert w2_ratio(prior.sample(few, seed=5), truth, n=few) > 2, "a test that the prior itself would pass"
+    draws_of(x, truth, prior)
 
 
 # PiGDM ----------------------------------------------------------------------------------------------------------------
