@@ -34,6 +34,7 @@ VARIANTS = {
 # what is measured on trained networks besides: `inverse-bench run efficiency`
 NETWORK_VARIANTS = {"mmps, one pass": replace(METHODS["mmps"], guidance=MMPS(1), n_steps=10)}
 SAME = 1e-9  # difference of logarithms of equal numbers, by rounding
+NEAR = 1.05  # distance to exact posteriors of settings of one method, between which chance decides
 TIED = 1.01  # CRPS of settings that count as equally accurate on networks, relative to the best
 # where nothing was measured: most exact first
 FALLBACK = ("classifier", "mmps", "mmps-wiener", "dps", "diffpir", "daps", "reddiff")
@@ -87,11 +88,11 @@ def choose(
 
     Formula: least geometric mean of sliced W1 over that of the best candidate on the same problem, over the problems
     with the nearest number of measurements, on a log scale within a factor 4, among the candidates that the operator
-    can serve and that kept to the budget on the nearest ones, because some pay per measured number. Of a problem
-    that was measured with several numbers of samples, the largest up to n_samples counts; methods that weight particles
-    are considered only for at least as many samples as they were measured with. Of a trained network no posterior is
-    known: up to the balanced budget the choice is then the cheapest setting whose CRPS is within 1 % of the best on
-    the shipped prior with the nearest number of values per image.
+    can serve and that kept to the budget on the nearest ones; of settings of one method that differ by less than 5 %,
+    the one with most steps. Of a problem that was measured with several numbers of samples, the largest up to n_samples
+    counts; methods that weight particles are considered only for at least as many samples as they were measured with.
+    Of a trained network no posterior is known: up to the balanced budget the choice is the cheapest setting whose CRPS
+    is within 1 % of the best on the shipped prior with the nearest number of values per image.
     Arguments: operator; event_shape (E); n_samples; budget: "fast" (30 evaluations and backward passes per sample),
     "balanced" (100) or "exact" (what is nearest at any cost); differentiable: `Prior.differentiable` of the prior;
     network: whether the prior's density is not known in closed form (`Prior.has_log_prob`).
@@ -125,9 +126,13 @@ def choose(
         problems = {problem for found in ratios.values() for problem in found}
         best = {p: min(found[p] for found in ratios.values() if p in found) for p in problems}
         # relative to the best there: problems differ in difficulty, and not every candidate was measured on all
-        name, steps = min(ratios, key=lambda key: geometric_mean(r / best[p] for p, r in ratios[key].items()))
+        scores = {key: geometric_mean(r / best[p] for p, r in found.items()) for key, found in ratios.items()}
+        least = min(scores, key=lambda key: scores[key])
+        of = candidates[least[0]].name
+        same = (key for key in scores if candidates[key[0]].name == of and scores[key] <= NEAR * scores[least])
+        name, steps = max(same, key=lambda key: key[1])
         found = ratios[name, steps]
-        reason = f"the most accurate method for {_kind(operator)} within the {budget} budget, by our measurements"
+        reason = f"the most accurate method for {_public(operator)} within the {budget} budget, by our measurements"
         details = (
             f"measured against exact posteriors on {len(found)} problems of about this many numbers: error (sliced "
             "Wasserstein distance) as a multiple of that between two exact sets of samples: "
@@ -138,10 +143,10 @@ def choose(
     return _fallback(candidates, operator, budget, differentiable)
 
 
-def _kind(operator: Operator) -> str:
-    """The name of its class as users write it: that of `CircularBlur` is Blur."""
-    kinds = [kind for kind in type(operator).__mro__ if getattr(operators, kind.__name__, None) is kind]
-    return (kinds[0] if type(operator).__module__.startswith("operators.") else type(operator)).__name__
+def _public(operator: Operator) -> str:
+    """The name of its class as users write it: Blur of a `CircularBlur`."""
+    own = (k for k in type(operator).__mro__ if getattr(operators, k.__name__, None) is k)
+    return (next(own) if type(operator).__module__.startswith("operators.") else type(operator)).__name__
 
 
 def _fallback(candidates: dict[str, Sampler], operator: Operator, budget: str, differentiable: bool) -> Choice:
@@ -149,7 +154,7 @@ def _fallback(candidates: dict[str, Sampler], operator: Operator, budget: str, d
     for name in FALLBACK:
         if name in candidates:
             method = candidates[name]
-            reason = f"a default: no measurement covers {_kind(operator)} within the {budget} budget"
+            reason = f"a default: no measurement covers {_public(operator)} within the {budget} budget"
             return Choice(method, method.n_steps, reason)
     raise ValueError(
         f"{type(operator).__name__} has the capabilities {sorted(operator.capabilities)} and no method serves these: "
@@ -161,9 +166,8 @@ def _fallback(candidates: dict[str, Sampler], operator: Operator, budget: str, d
 def _not_gaussian(
     candidates: dict[str, Sampler], operator: Operator, numbers: int, n_samples: int, budget: str
 ) -> Choice | None:
-    """Expectation propagation, weighted where a measurement has few numbers, with as many steps as the budget permits:
-    benchmarks/results/photons.md has the figures. None: the denoiser has no derivative.
-    """
+    """Expectation propagation, weighted for few numbers, with as many steps as the budget permits: see
+    benchmarks/results/photons.md. None: the denoiser has no derivative."""
     names = ("pivot-ep", "ep") if n_samples >= PARTICLES else ("ep",)
     method = next((candidates[name] for name in names if name in candidates), None)
     if method is None:
@@ -175,8 +179,7 @@ def _not_gaussian(
 
 
 def _on_networks(operator: Operator, event_shape: tuple[int, ...], budget: str, differentiable: bool) -> Choice | None:
-    """The cheapest of the most accurate settings on a shipped prior with images of about this size; None if none was
-    measured that the operator and the budget permit."""
+    """The cheapest of the most accurate settings on a shipped prior with images of about this size, or None."""
     if "noisy_likelihood" in operator.capabilities or not networks():
         return None
     numbers, known = prod(operator.known_shape(event_shape)), METHODS | NETWORK_VARIANTS
@@ -196,7 +199,7 @@ def _on_networks(operator: Operator, event_shape: tuple[int, ...], budget: str, 
         return None
     tied = [key for key, score in scores.items() if score <= TIED * min(scores.values())]
     name, steps = min(tied, key=lambda key: max(row["passes"] for row in found[key]))
-    reason = f"the cheapest of the most accurate settings for {_kind(operator)} within the {budget} budget"
+    reason = f"the cheapest of the most accurate settings for {_public(operator)} within the {budget} budget"
     details = (
         "measured on shipped priors: CRPS relative to the most accurate setting: "
         + ", ".join(f"{row['ratio']:.3f} on {row['problem']}" for row in found[name, steps])
@@ -222,9 +225,8 @@ def serves(method: Sampler, operator: Operator, differentiable: bool = True, num
 def alternative(operator: Operator, event_shape: tuple[int, ...], used: str, differentiable: bool) -> str:
     """The name of a method to try where ``used`` failed, one that can serve; "" where there is none.
 
-    Nor is there one for a method whose spread is right, such as "mmps": what else would serve is an approximation. For
-    moment matching without a derivative there is "mmps", if that serves.
-    """
+    Nor is there one for a method whose spread is right: what else would serve is an approximation. For "mmps-wiener"
+    it is "mmps"."""
     if used in METHODS and METHODS[used].calibrated:
         return ""
     numbers = prod(operator.known_shape(event_shape))
