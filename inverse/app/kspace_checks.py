@@ -25,7 +25,7 @@ AWAY = 2  # samples that the largest one may be away from the middle: echoes can
 WRAPPED, GATHERED = 0.3, 0.18  # of a side: largest offset of the centre; concentration needed to define a centre
 OUTERMOST = 0.1  # fraction of the measured samples, farthest from k = 0, used to estimate the noise
 UNEVEN = 4.0  # ratio of the largest to the smallest noise of coils above which one level does not fit all
-NORMALISED = 2.0  # factor from 1 up to which sum |S|^2 of given sensitivities is usual
+NORMALISED = 1.5  # factor from 1 up to which sum |S|^2 of given sensitivities is usual
 SIGNAL = 0.5  # of the largest magnitude, above which a pixel has signal
 THIN = 8  # samples: an axis H or W shorter than this, and than slices or coils, is in the wrong place
 
