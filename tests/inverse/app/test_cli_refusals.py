@@ -89,7 +89,7 @@ LINES = [  # arguments of `inverse`, and a part of the message
     ([*MEASURED, "masking:seen=left"], "give it as a number"),
     ([*MEASURED, "identity", "--size", "large"], "HEIGHTxWIDTH"),
     (["solve", "{complex}", *MEASURED[2:], "identity"], "complex"),
-    (["solve", "{words}", *MEASURED[2:], "identity"], "numeric"),
+    (["solve", "{words}", *MEASURED[2:], "identity"], "expected real numbers"),
     (["solve", "{short}", *MEASURED[2:], "identity"], "not a numeric .npy file"),
     (["solve", "{folder}", *MEASURED[2:], "identity"], "a folder"),
     (["solve", "{nan}", *MEASURED[2:], "identity"], "nan"),

@@ -303,7 +303,7 @@ def test_measured_slices(tmp_path):
         ("a.dcm", lambda p: a_dicom(p, 0, volume()[0], PixelData=b"\0\0"), "is not a readable DICOM file"),
         ("a.tif", lambda p: tifffile.imwrite(p, np.zeros((2, 5, 6, 7), np.uint8), ome=True, metadata={"axes": "ZCYX"}),
          "save each channel"),
-        ("a.nii", lambda p: None, "no NIfTI file at"),
+        ("a.nii", lambda p: None, "no image at"),
     ],
 )  # fmt: skip
 def test_refused(tmp_path, name, make, fragment):
