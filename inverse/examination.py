@@ -102,7 +102,7 @@ def examine(
         chi2 = (each * torch.softmax(log_w.double(), 1).to(each)).sum(1)
         predicted = predictive_p(operator, y, solution.samples, log_w)
     elif not noise.noiseless or prior is not None:  # as `solve` does; without noise, relative to the prior's least
-        figures = mean_chi2(operator, y, solution.samples, log_w, 0.0 if prior is None else _least_noise(prior))
+        figures = mean_chi2(operator, y, solution.samples, log_w, 0.0 if prior is None else prior.sde.least_noise)
         chi2, predicted = (None, None) if figures is None else figures
     if prior is not None and draws is not None:
         covered = prior_predictive_p(prior, operator, y, draws)
@@ -136,11 +136,6 @@ def examine(
     unchecked = "y has no noise: give prior and draws" if noise.noiseless else "y has no residual, such as labels"
     result = Examination(chi2, predicted, solution.ess, solution.lineages, covered, agreed, found, [])
     return replace(result, summary=[_summary(result, solution, other, b, unchecked) for b in range(len(y))])
-
-
-def _least_noise(prior: Prior) -> float:
-    """sigma / alpha of the last noise level."""
-    return float(prior.sde.sigma(prior.sde.t_min) / prior.sde.alpha(prior.sde.t_min))
 
 
 def _agreement(solution: Solution, other: Solution) -> Agreement:

@@ -35,6 +35,11 @@ class SDE(ABC):
     def sigma(self, t: Tensor | float) -> Tensor:
         """The standard deviation of x_t given x0, data units."""
 
+    @property
+    def least_noise(self) -> float:
+        """sigma / alpha where sampling stops, data units."""
+        return float(self.sigma(self.t_min) / self.alpha(self.t_min))
+
     @abstractmethod
     def f(self, t: Tensor | float) -> Tensor:
         """The drift per x, d log alpha / dt, per unit time."""

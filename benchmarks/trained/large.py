@@ -1,9 +1,7 @@
 """Deblurring of a photograph of 768 x 512 pixels: peak memory, and predicted against measured time."""
 
-import multiprocessing
 import resource
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +12,7 @@ from torch import Tensor
 
 import operators
 import priors
+from benchmarks.common.processes import apart, resident
 from benchmarks.common.provenance import RESULTS, provenance, write_table
 from inverse import plan, solve
 from inverse.plan import span
@@ -52,8 +51,7 @@ def measure(
     Arguments: truth (1, 3, H, W); boundary of the blur; tile (pixels) or None for the whole picture at once; steps:
     default the method's; method: as of `solve`.
     """
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_measure, truth, boundary, tile, steps, method).result()
+    return apart(_measure, truth, boundary, tile, steps, method)
 
 
 def _measure(
@@ -80,12 +78,6 @@ def _measure(
         "PSNR y, dB": f"{psnr(y, truth).item():.2f}",
         "PSNR sample, dB": f"{psnr(solution.mean, truth).item():.2f}",
     }
-
-
-def resident() -> int:
-    """Bytes of this process that are in memory now."""
-    page = resource.getpagesize()
-    return int(Path("/proc/self/statm").read_text().split()[1]) * page
 
 
 def run_large(

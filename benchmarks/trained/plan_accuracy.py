@@ -1,10 +1,8 @@
 """Time and memory predicted by `inverse.plan`, against those of the solve."""
 
 import ctypes
-import multiprocessing
 import time
 import warnings
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -16,9 +14,10 @@ from torch import Tensor
 import priors
 from benchmarks.common.keys import code, key
 from benchmarks.common.problems import Problem
+from benchmarks.common.processes import apart, resident
 from benchmarks.common.provenance import RESULTS, provenance, write_table
 from benchmarks.common.records import Records
-from benchmarks.trained.large import photograph, resident
+from benchmarks.trained.large import photograph
 from inverse import Plan, plan, solve
 from inverse.app.operator_text import read_operator
 from inverse.costs import work
@@ -83,8 +82,7 @@ def pose(job: Job) -> Problem:
 
 def measure(job: Job) -> dict:
     """Plan and solve of a job, in a process of its own."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_measure, job).result()
+    return apart(_measure, job)
 
 
 def _measure(job: Job) -> dict:

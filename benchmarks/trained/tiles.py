@@ -1,12 +1,10 @@
 """A large picture deblurred in tiles by several processes: memory of each, time, and distance from the whole."""
 
 import ctypes
-import multiprocessing
 import os
 import time
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -20,9 +18,9 @@ import operators
 import priors
 from benchmarks.common.commands import Out, Seed, finish
 from benchmarks.common.keys import code, key
+from benchmarks.common.processes import apart, resident
 from benchmarks.common.provenance import RESULTS
 from benchmarks.common.records import Records
-from benchmarks.trained.large import resident
 from inverse import plan, solve
 from inverse.costs import work as costs
 from inverse.plan import span
@@ -137,12 +135,6 @@ def truth(side: int) -> Tensor:
 
 def blur() -> Blur:
     return operators.Blur.gaussian(WIDTH, "circular", GaussianNoise(SIGMA))
-
-
-def apart(call, *arguments):
-    """A call in a process of its own, which leaves no memory behind."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(call, *arguments).result()
 
 
 def _measure(side: int, seed: int, path: Path) -> None:

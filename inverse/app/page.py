@@ -133,14 +133,14 @@ def _save(path: Path, pixels: np.ndarray) -> None:
 def _save_deep(path: Path, picture: Tensor, dtype: str, form: str) -> None:
     """(C, H, W) in image units, as a PNG of 16 bits, or as a TIFF of 16 bits or of floating point without clipping;
     path without its ending."""
-    import tifffile
-
     x = picture.detach().cpu()
     pixels = (rounded(x, torch.uint16) if dtype == "uint16" else x.float()).permute(1, 2, 0).numpy()
     grey = pixels.shape[2] == 1
     if dtype == "uint16" and form == ".png":
         write_png(path.with_name(f"{path.name}.png"), pixels)
         return
+    import tifffile
+
     with atomic(path.with_name(f"{path.name}.tif")) as temporary:
         tifffile.imwrite(temporary, pixels[..., 0] if grey else pixels, photometric="minisblack" if grey else "rgb")
 

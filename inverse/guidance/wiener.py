@@ -41,8 +41,8 @@ class WienerMatchingPosterior(WienerPosterior):
 
     def finish(self, x: Tensor, t: Tensor, rng: RNG) -> Tensor:
         """A draw of the Gaussian p(x0 | x_t, y), (N, *E), by Matheron's rule."""
-        s2, filtered = self._s2(t), given(self._s2(t))
-        z = rng.normal(tuple(x.shape))
+        s2, z = self._s2(t), rng.normal(tuple(x.shape))
+        filtered = given(s2)
         drawn = self.prior.denoise(x, t) + self.gaussian.moments.apply(lambda v: filtered(v).sqrt(), z)
         residual = self.y - measured_draw(self.operator, drawn, self.y, rng)
         return drawn + self.gaussian.estimate(residual, s2, RTOL, MOST)

@@ -10,7 +10,6 @@ from priors.arguments import number
 from priors.rng import RowRNG
 
 HALVINGS, PROBES = 6, 2  # of the range of levels, on a logarithmic scale; random vectors of the trace
-TIMES = 60  # halvings of the range of times
 START = 1e-5  # the first time at which a prior is evaluated
 
 
@@ -49,7 +48,7 @@ def level_under(prior: Prior, x: Tensor, low: float, high: float, seed: int = 0)
 
 def _excess(prior: Prior, x: Tensor, s: float, signs: Tensor) -> float:
     """|x - D(x)|^2 / s^2 - (d - tr J_D(x)), summed over pictures; positive where a larger s is more probable."""
-    t = _time(prior, s)
+    t = prior.sde.time(torch.tensor(s))
     alpha = prior.sde.alpha(t)
     denoised, vjp = prior.denoise_vjp(alpha.to(x) * x, t.to(x))
     trace = sum(float((v * vjp(v)).sum(dtype=torch.float64)) for v in signs) * float(alpha) / len(signs)
@@ -59,13 +58,3 @@ def _excess(prior: Prior, x: Tensor, s: float, signs: Tensor) -> float:
 def _least(prior: Prior) -> float:
     start = torch.tensor(START, dtype=torch.float64)
     return float(prior.sde.sigma(start) / prior.sde.alpha(start))
-
-
-def _time(prior: Prior, s: float) -> Tensor:
-    """The time at which sigma / alpha is s, by bisection."""
-    low, high = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
-    for _ in range(TIMES):
-        middle = (low + high) / 2
-        below = bool(prior.sde.sigma(middle) < s * prior.sde.alpha(middle))
-        low, high = (middle, high) if below else (low, middle)
-    return (low + high) / 2

@@ -152,8 +152,7 @@ def solve(
     )
     if chosen.weighted:
         _warn_of(solution.check(), UnreliableWeights, named)
-    sde = prior.sde
-    floor = float(sde.sigma(sde.t_min) / sde.alpha(sde.t_min))
+    floor = prior.sde.least_noise
     fit = misfits(operator, y, events, log_w, floor)
     if any(fit):
         differentiable = chosen.differentiates or prior.differentiable

@@ -252,8 +252,7 @@ def evaluated(name: str, statistic: Statistic, x: Tensor) -> Tensor:
 
 def least_noise(prior: Prior) -> float:
     """The standard deviation of the noise below which a prior without a closed form is not defined, data units."""
-    sde = prior.sde
-    return 0.0 if prior.has_log_prob else float(sde.sigma(sde.t_min) / sde.alpha(sde.t_min))
+    return 0.0 if prior.has_log_prob else prior.sde.least_noise
 
 
 def checked_resolution(resolution: float | None, prior: Prior) -> float:
