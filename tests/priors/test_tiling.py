@@ -165,7 +165,8 @@ def test_results_are_taken_in_order(fails):
     else:
         with pytest.raises(ValueError, match=f"of {fails}"):
             call()
-    assert taken == [n**2 for n in range(60)][: len(taken)] and len(taken) >= (60 if fails is None else 1)
+    # after an error any number may have been taken: an earlier task can still be in work when a later one fails
+    assert taken == [n**2 for n in range(60)][: 60 if fails is None else len(taken)]
 
 
 def test_processes_that_cannot_be_are_refused():
