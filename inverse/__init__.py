@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from inverse.quality.scale import ImplausibleScale
     from inverse.solution import Solution, UncalibratedSpread
     from inverse.solve import sample, solve
-    from inverse.solve.unknown import LogUniform, UncertainParameters, Uniform
+    from inverse.solve.unknown import KernelPrior, LogUniform, UncertainParameters, Uniform
     from inverse.types import NonFiniteState
     from inverse.weights import UnreliableWeights
 else:
@@ -47,7 +47,7 @@ else:
             "quality.scale": ["ImplausibleScale"],
             "solution": ["Solution", "UncalibratedSpread"],
             "solve": ["sample", "solve"],
-            "solve.unknown": ["LogUniform", "UncertainParameters", "Uniform"],
+            "solve.unknown": ["KernelPrior", "LogUniform", "UncertainParameters", "Uniform"],
             "types": ["NonFiniteState"],
             "weights": ["UnreliableWeights"],
         },
@@ -66,6 +66,7 @@ __all__ = [
     "Examination",
     "FewPictures",
     "ImplausibleScale",
+    "KernelPrior",
     "LogUniform",
     "Method",
     "NonFiniteState",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # all but the first two are optional
 ARRAYS = ("samples", "log_weights", "log_evidence", "log_evidence_std", "lineages", "numbers")
-UNKNOWN = "unknown"  # draws of parameters (B, D, P), and an attribute with their names
+UNKNOWN = "unknown"  # draws of numbers (B, D, P), and an attribute with all names; others have an array of their own
 RECORDED: dict[str, Callable[[Any], Any]] = {  # attributes in HDF5
     "method": str, "nfe": int, "nvjp": int, "seconds": float, "seed": int, "citation": str, "reason": str,
     "antithetic": bool, "calibrated": bool,
@@ -49,7 +49,8 @@ class Solution(Concise):
     `inverse.weights.lineages`); antithetic: samples 2 j and 2 j + 1 are pairs with opposite noise, not independent (see
     `solve`); calibrated: whether the method's spread was measured to be right (see `inverse.protocols.Guidance`); if
     not, `std` warns; numbers (B,): of the measurements, as given to `solve`; unknown: draws (B, D) of each unknown
-    parameter of the measurement, by name, the first K of which belong to the samples.
+    parameter of the measurement, by name, the first K of which belong to the samples; of a "kernel" (B, D, kH, kW),
+    whose mean and standard deviation are ``unknown["kernel"].mean(1)`` and ``.std(1)``.
     """
 
     samples: Tensor
@@ -241,7 +242,9 @@ class Solution(Concise):
         arrays = {name: x.cpu().numpy() for name in ARRAYS if (x := getattr(self, name)) is not None}
         if self.unknown:
             attrs[UNKNOWN] = ",".join(self.unknown)  # names of arguments have no comma
-            arrays[UNKNOWN] = torch.stack(list(self.unknown.values()), 2).cpu().numpy()
+            numbers = [draws for draws in self.unknown.values() if draws.ndim == 2]
+            arrays |= {UNKNOWN: torch.stack(numbers, 2).cpu().numpy()} if numbers else {}
+            arrays |= {f"{UNKNOWN}_{name}": x.cpu().numpy() for name, x in self.unknown.items() if x.ndim > 2}
         with atomic(path) as temporary, h5py.File(temporary, "w") as file:
             for name, values in arrays.items():
                 file.create_dataset(name, data=values, compression="gzip" if name == "samples" else None)
@@ -270,19 +273,22 @@ class Solution(Concise):
         with opened(path, "solution", "solve again; expected a file by Solution.save") as file:
             there = [name for name in ARRAYS if name in ARRAYS[:2] or name in file]
             kinds = {"numbers": "i"}
-            there += [UNKNOWN] if UNKNOWN in file else []
+            names = str(file.attrs[UNKNOWN]).split(",") if UNKNOWN in file.attrs else []
+            there += [name for name in (UNKNOWN, *(f"{UNKNOWN}_{name}" for name in names)) if name in file]
             arrays = {name: torch.from_numpy(file.array(name, kinds.get(name, "f"))) for name in there}
             found = {"reason": "", "antithetic": False, "calibrated": True} | file.attrs  # missing in older files
-            told = {name: found[name] for name in (*RECORDED, *([UNKNOWN] if UNKNOWN in arrays else []))}
+            told = {name: found[name] for name in (*RECORDED, *([UNKNOWN] if names else []))}
             attrs = {name: kind(told[name]) for name, kind in RECORDED.items()}
         if SEAL in found and found[SEAL] != checksum(told, {name: value.numpy() for name, value in arrays.items()}):
             raise FileError(f"{path}: the data do not match their checksum: solve again")
         samples = arrays["samples"]
-        draws = arrays.pop(UNKNOWN, None)
-        names = [] if draws is None else str(told[UNKNOWN]).split(",")
-        if draws is not None and (draws.ndim != 3 or draws.shape[::2] != (len(samples), len(names))):
-            raise FileError(f"{path}: {UNKNOWN} {tuple(draws.shape)}: expected (B, D, {len(names)}) for {names}")
-        unknown = None if draws is None else dict(zip(names, draws.unbind(2), strict=True))
+        whole = {name: x for name in names if (x := arrays.pop(f"{UNKNOWN}_{name}", None)) is not None}  # kernels
+        numbers, draws = [name for name in names if name not in whole], arrays.pop(UNKNOWN, None)
+        shape = () if draws is None else draws.shape
+        if (numbers or draws is not None) and (len(shape) != 3 or shape[::2] != (len(samples), len(numbers))):
+            raise FileError(f"{path}: {UNKNOWN} {tuple(shape)}: expected (B, D, {len(numbers)}) for {numbers}")
+        each = whole | ({} if draws is None else dict(zip(numbers, draws.unbind(2), strict=True)))
+        unknown = {name: each[name] for name in names} or None
         shapes = {name: tuple(value.shape) for name, value in arrays.items()}
         rows = [samples.shape[:2], *[samples.shape[:1]] * len(ARRAYS[2:])]  # all arrays but the samples, in this order
         if samples.ndim < 3 or any(shapes.get(n, tuple(r)) != tuple(r) for n, r in zip(ARRAYS[1:], rows, strict=True)):

@@ -20,7 +20,7 @@ from inverse.quality.instrument import DoubtfulInstrument, doubtful
 from inverse.quality.scale import ImplausibleScale, implausible
 from inverse.solution import Solution, UncalibratedSpread
 from inverse.solve.checks import as_taken, check_numbers, check_prior, checked, computes_in, measurement_numbers
-from inverse.solve.unknown import Range, jointly
+from inverse.solve.unknown import KernelPrior, Range, jointly
 from inverse.solve.unknown.family import Make
 from inverse.types import State
 from inverse.weights import UnreliableWeights, lineages, log_mean_error
@@ -50,7 +50,7 @@ def solve(
     antithetic: bool = False,
     numbers: Sequence[int] | None = None,
     precision: str = "float32",
-    unknown: Mapping[str, Range | tuple[float, float]] | None = None,
+    unknown: Mapping[str, Range | tuple[float, float] | KernelPrior] | None = None,
 ) -> Solution:
     """Samples of the posterior p(x0 | y).
 
@@ -76,7 +76,8 @@ def solve(
     others ``operator`` is a function of the unknown parameters that returns one, such as ``lambda width:
     Blur(gaussian_kernel(width, 15), noise=...)``. Their posterior is found with the picture integrated out, by Fisher's
     identity; `Solution.unknown` has draws of it, and each sample belongs to one of these draws. This takes 100 to 200
-    samples more than the solve itself.
+    samples more than the solve itself. The whole kernel of a `Blur` is "kernel" with a `KernelPrior`, alone or with
+    "sigma", by Gibbs sampling (docs/unknown.md says when it fails).
 
     precision of the network: "float32", "bfloat16", or "auto" (see `priors.at_precision`): bfloat16 where the hardware
     has instructions for it and the loss was measured to be negligible for this prior, as for the shipped ones of

@@ -1,7 +1,7 @@
 """Samples of a picture together with unknown parameters of its measurement."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial, reduce
 from typing import Any
@@ -14,10 +14,12 @@ from inverse.methods import METHODS, Sampler
 from inverse.quality.scale import ImplausibleScale
 from inverse.solution import Solution
 from inverse.solve.checks import check_pairs, through
+from inverse.solve.unknown.blind import blindly
 from inverse.solve.unknown.doubts import doubts
 from inverse.solve.unknown.family import Family, Make, family
 from inverse.solve.unknown.inference import FORMULA, NETWORK, Effort, UncertainParameters, infer
-from inverse.solve.unknown.ranges import ranges
+from inverse.solve.unknown.kernels import KernelPrior, checked_blur
+from inverse.solve.unknown.ranges import Range, ranges
 from operators import Operator
 from priors import Prior, RowRNG
 from priors.arguments import flag
@@ -51,8 +53,6 @@ def jointly(
     Raises: TypeError or ValueError for unknown parameters that are no ranges, or not the operator's, for methods that
     weight samples, and for samples that go on where another solve ended.
     """
-    spread = ranges(unknown)
-    operators = family(operator, spread)
     if len(y) == 0:
         raise ValueError(f"y of shape {tuple(y.shape)}: expected at least one measurement")
     if first != 0:
@@ -60,6 +60,15 @@ def jointly(
     if flag("antithetic", antithetic):
         check_pairs(n_samples)
     check_method(method, budget)
+    kernel, spread = divided(unknown)
+    if kernel is not None:
+        if antithetic:
+            raise ValueError("antithetic with an unknown kernel: each sample has a kernel of its own: leave it out")
+        blur = checked_blur(operator, kernel, tuple(prior.event_shape), y)
+        solver = partial(solver, **unweighted(prior, blur, method, budget))
+        given = (kernel, spread.get("sigma"), n_samples, seed, numbers, prior.has_log_prob)
+        return blindly(solver, blur, y, *given, bar)
+    operators = family(operator, spread)
     spent = effort(prior)
     middle = operators.at(torch.full((len(spread),), 0.5))
     solver = partial(solver, **unweighted(prior, middle, method, budget))
@@ -83,6 +92,31 @@ def jointly(
         numbers=torch.tensor(numbers, device=y.device),
         unknown=unknown,
     )
+
+
+def divided(unknown: Any) -> tuple[KernelPrior | None, dict[str, Range]]:
+    """The prior of an unknown kernel, if there is one, and the ranges of other parameters.
+
+    Raises: TypeError or ValueError, as `ranges`, for a kernel of another name, for "kernel" without a `KernelPrior`,
+    and for other parameters than "sigma" besides.
+    """
+    if not isinstance(unknown, Mapping):
+        return None, ranges(unknown)
+    kernels = [name for name, given in unknown.items() if isinstance(given, KernelPrior)]
+    if not kernels and "kernel" not in unknown:
+        return None, ranges(unknown)
+    if kernels != ["kernel"]:
+        raise TypeError(
+            f"unknown = {unknown!r:.80}: expected the name 'kernel' with an inverse.KernelPrior, such as "
+            '{"kernel": inverse.KernelPrior(size=15)}'
+        )
+    rest = {name: given for name, given in unknown.items() if name != "kernel"}
+    spread = ranges(rest) if rest else {}
+    if set(spread) - {"sigma"} or any(one.low <= 0 for one in spread.values()):
+        raise ValueError(
+            f"unknown: {', '.join(rest)} besides a kernel: expected only 'sigma', with a range above 0, or nothing"
+        )
+    return unknown["kernel"], spread
 
 
 def effort(prior: Prior) -> Effort:
