@@ -32,6 +32,7 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
     "widefield": "benchmarks.trained.widefield:run_widefield",
     "unknown": "benchmarks.trained.unknown:run_unknown",
     "unknown-exact": "benchmarks.exact.unknown:run_unknown_exact",
+    "blind": "benchmarks.trained.blind:run_blind",
     "matrix": "benchmarks.trained.matrix:run_matrix",
     "large": "benchmarks.trained.large:run_large",
     "tiles": "benchmarks.trained.tiles:run_tiles",

@@ -33,7 +33,7 @@ from inverse.quality import psnr
 from inverse.quality.instrument import doubtful
 from inverse.solution import Solution
 from inverse.solve.checks import computes_in
-from inverse.solve.unknown import check_method, doubts
+from inverse.solve.unknown import UNRELIABLE, KernelPrior, check_method, doubts
 from priors.decoded import Decoded
 from priors.terminal import console, explained, printable, say
 
@@ -197,6 +197,8 @@ def _solve_one(
             write_folder(out, title, solution, problem.y, problem.truth, figures, kept, problem.dtype, form)
     for name, text in found.items():
         say(f"{name}: {text}", "bold")
+    if "kernel" in found:
+        say(f"caution: {UNRELIABLE}", "yellow")
     if found.keys() & OF_BLUR.keys():
         say("the interval of a blur is too narrow on photographs, which have a blur of their own: see docs/unknown.md")
     if problem.truth is not None:
@@ -240,8 +242,10 @@ def _show(facts: dict[str, str]) -> None:
 
 
 def _doubts(solution: Solution, problem: Problem) -> list[str]:
-    draws = {name: each[0] for name, each in (solution.unknown or {}).items()}
-    return doubts(problem.unknown, draws) if problem.unknown else []
+    given = problem.unknown or {}
+    spread = {name: one for name, one in given.items() if not isinstance(one, KernelPrior)}
+    found = doubts(spread, {name: (solution.unknown or {})[name][0] for name in spread}) if spread else []
+    return found + [UNRELIABLE] * ("kernel" in given)
 
 
 def _figures(

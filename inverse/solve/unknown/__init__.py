@@ -1,5 +1,6 @@
 """Unknown parameters of a measurement: noise level, gain, blur width and the like, with their uncertainty."""
 
+from inverse.solve.unknown.blind import UNRELIABLE, samples_before
 from inverse.solve.unknown.doubts import doubts
 from inverse.solve.unknown.inference import Inference, UncertainParameters, infer
 from inverse.solve.unknown.joint import check_method, effort, jointly
@@ -7,6 +8,7 @@ from inverse.solve.unknown.kernels import KernelPrior
 from inverse.solve.unknown.ranges import LogUniform, Range, Uniform
 
 __all__ = [
+    "UNRELIABLE",
     "Inference",
     "KernelPrior",
     "LogUniform",
@@ -18,4 +20,5 @@ __all__ = [
     "effort",
     "infer",
     "jointly",
+    "samples_before",
 ]

@@ -16,13 +16,17 @@ from inverse.solve.unknown.kernels import KernelPrior, Quadratic, centred, quadr
 from inverse.solve.unknown.ranges import LogUniform, Range
 from inverse.solve.unknown.simplex import drawn, noise_level, projected
 from operators import Blur
-from priors import RowRNG
+from priors import Prior, RowRNG
 
 STREAM = 2**62  # of the random numbers of the kernels; those of samples count from 0
 SCANS = 10  # of the entries of a kernel in a sweep
 TOP = 0.04  # noise at which the search for a start begins
 GAIN, STEP = 10.0, 0.5  # of the search: largest factor by which a frequency's step is enlarged, and its share
 STILL = 0.3  # share of the search that stays at the last noise level, of which the kernels are averaged
+UNRELIABLE = (
+    "a whole kernel from one photograph is a rough estimate: on crops of photographs its error was far above its "
+    "stated standard deviation, see docs/unknown.md; compare the result with the photograph by eye"
+)
 APART = 1.3  # potential scale reduction above which chains have not mixed
 
 Solve = Callable[..., Solution]
@@ -42,7 +46,7 @@ class Length:
     kept: int
 
 
-NETWORK, FORMULA = Length(30, 4, 8), Length(10, 10, 20)  # of priors that are networks, and that have a formula
+NETWORK, FORMULA = Length(12, 2, 4), Length(10, 10, 20)  # of priors that are networks, and that have a formula
 
 
 @dataclass(frozen=True)
@@ -174,6 +178,12 @@ class Blind:
                 UncertainParameters,
                 stacklevel=6,
             )
+
+
+def samples_before(prior: Prior, n_samples: int) -> int:
+    """How many samples a solve of one measurement with an unknown kernel draws in all."""
+    length = FORMULA if prior.has_log_prob else NETWORK
+    return 2 * length.search + (length.sweeps + length.kept) * n_samples
 
 
 def ascended(k: Tensor, q: Quadratic, level: float) -> Tensor:

@@ -7,7 +7,9 @@ from torch import Tensor
 
 from priors import RowRNG
 
-FAR = 6.0  # standard deviations beyond which a tail is drawn as an exponential
+FAR = 5.0  # standard deviations beyond which a quantile is found by the logarithm of the tail
+NEWTON = 4  # steps for it
+NARROW = 1e-6  # standard deviations: over such an interval the density is constant
 EDGE = 1e-12  # share of an interval that keeps a logarithm finite
 
 
@@ -61,7 +63,7 @@ def drawn(
 def truncated_normal(mean: Tensor, std: Tensor, low: Tensor, high: Tensor, u: Tensor) -> Tensor:
     """The quantile u of N(mean, std^2) restricted to [low, high], all (N,) of double precision.
 
-    Beyond `FAR` standard deviations the tail is an exponential, of the slope of the normal's logarithm at the end.
+    Beyond `FAR` standard deviations by Newton steps on the logarithm of the distribution function.
     """
     a, b = (low - mean) / std, (high - mean) / std
     swap = a + b > 0  # in the lower half, where `ndtr` keeps its digits
@@ -69,9 +71,13 @@ def truncated_normal(mean: Tensor, std: Tensor, low: Tensor, high: Tensor, u: Te
     u = torch.where(swap, 1 - u, u)
     below, above = torch.special.ndtr(a), torch.special.ndtr(b)
     central = torch.special.ndtri((below + u * (above - below)).clamp(1e-300, 1))
-    rate = b.abs().clamp_min(1)
-    tail = b + (u + (1 - u) * torch.exp(-rate * (b - a))).clamp_min(1e-300).log() / rate
-    z = torch.where(b < -FAR, tail, central)
+    end = torch.special.log_ndtr(b)
+    share = u + (1 - u) * torch.exp(torch.special.log_ndtr(a) - end)
+    wanted, tail = end + share.clamp_min(1e-300).log(), b + share.clamp_min(1e-300).log() / b.abs().clamp_min(1)
+    for _ in range(NEWTON):
+        log_tail = torch.special.log_ndtr(tail)
+        tail = tail + (wanted - log_tail) * torch.exp(0.5 * tail**2 + log_tail) * math.sqrt(2 * math.pi)
+    z = torch.where(b < -FAR, tail, torch.where(b - a < NARROW, a + u * (b - a), central))
     z = torch.minimum(torch.maximum(z, a), b)
     return torch.minimum(torch.maximum(mean + std * torch.where(swap, -z, z), low), high)
 
