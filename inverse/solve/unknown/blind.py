@@ -24,8 +24,8 @@ TOP = 0.04  # noise at which the search for a start begins
 GAIN, STEP = 10.0, 0.5  # of the search: largest factor by which a frequency's step is enlarged, and its share
 STILL = 0.3  # share of the search that stays at the last noise level, of which the kernels are averaged
 UNRELIABLE = (
-    "a whole kernel from one photograph is a rough estimate: on crops of photographs its error was far above its "
-    "stated standard deviation, see docs/unknown.md; compare the result with the photograph by eye"
+    "a whole kernel from one photograph is not reliable: on a test crop its error was nine times its stated standard "
+    "deviation, and the picture worse than the blurred one: see docs/unknown.md, and compare by eye"
 )
 APART = 1.3  # potential scale reduction above which chains have not mixed
 
@@ -226,6 +226,8 @@ def blindly(
     whether the prior has a formula, so that samples are cheap."""
     blind = Blind(solver, operator, kernel, sigma, seed, FORMULA if formula else NETWORK)
     found = [blind.one(y[b : b + 1], n_samples, number, bar) for b, number in enumerate(numbers)]
+    if not formula:
+        warnings.warn(UNRELIABLE, UncertainParameters, stacklevel=5)
     first = [one.unknown or {} for one in found]
     unknown: dict[str, Any] = {name: torch.cat([each[name] for each in first]) for name in first[0]}
     return replace(
