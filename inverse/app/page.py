@@ -102,9 +102,9 @@ def write_folder(
 def _kernel(kernel: Tensor, side: int) -> Picture:
     """A kernel (kH, kW), each entry a square of equal pixels so that about ``side`` pixels are filled."""
     zoom = max(1, side // max(kernel.shape))
-    grey = rounded((kernel / kernel.max()).float().cpu().repeat_interleave(zoom, 0).repeat_interleave(zoom, 1)[None])
+    grey = (kernel / kernel.max()).repeat_interleave(zoom, 0).repeat_interleave(zoom, 1)
     note = f"mean of the draws of the kernel; black is 0, white the maximum, {float(kernel.max()):.3g}"
-    return Picture("kernel", np.asarray(grey).reshape(kernel.shape[0] * zoom, -1), note)
+    return Picture("kernel", pixels_of(grey[None]), note)
 
 
 def write_page(

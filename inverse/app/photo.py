@@ -247,8 +247,8 @@ def draw(
             n, done = chosen.n_samples, 0
         elif not chosen.method.weighted:
             n = min(n, max(2, chosen.rows - chosen.rows % 2) if chosen.antithetic else chosen.rows)
-        whole = problem.make is None or "kernel" in (problem.unknown or {})
-        measured = (problem.operator if whole else problem.make, problem.y)
+        make = None if "kernel" in (problem.unknown or {}) else problem.make
+        measured = (make or problem.operator, problem.y)
         given = (problem.prior, *measured, n, chosen.method, chosen.n_steps, seed, chosen.rows)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PoorFit)  # the command line examines all samples at the end

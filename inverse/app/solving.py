@@ -197,8 +197,6 @@ def _solve_one(
             write_folder(out, title, solution, problem.y, problem.truth, figures, kept, problem.dtype, form)
     for name, text in found.items():
         say(f"{name}: {text}", "bold")
-    if "kernel" in found:
-        say(f"caution: {UNRELIABLE}", "yellow")
     if found.keys() & OF_BLUR.keys():
         say("the interval of a blur is too narrow on photographs, which have a blur of their own: see docs/unknown.md")
     if problem.truth is not None:
