@@ -32,6 +32,7 @@ from .saturation import Saturation
 from .solvers import NotConverged
 from .svd import SVDOperator
 from .transmission import Transmission, attenuation
+from .variation import variants
 from .varying_blur import VaryingBlur
 from .volumes import AlongAxis, Slicewise
 
@@ -85,4 +86,5 @@ __all__ = [
     "make",
     "register",
     "to_deepinv",
+    "variants",
 ]

@@ -64,7 +64,7 @@ class Blur(LinearOperator):
                 f"Blur: expected a kernel (kH, kW), (C, kH, kW) or (B, C, kH, kW), given shape {tuple(kernel.shape)}; "
                 "see also Blur.gaussian and Blur.motion"
             )
-        self.boundary = boundary
+        self.boundary: Boundary = boundary
         self.batched_buffer("kernel", kernel[None] if kernel.ndim == 2 else kernel, 3)
 
     @classmethod
