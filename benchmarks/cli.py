@@ -33,6 +33,7 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
     "unknown": "benchmarks.trained.unknown:run_unknown",
     "unknown-exact": "benchmarks.exact.unknown:run_unknown_exact",
     "matrix": "benchmarks.trained.matrix:run_matrix",
+    "mistakes": "benchmarks.trained.mistakes:run_mistakes",
     "large": "benchmarks.trained.large:run_large",
     "tiles": "benchmarks.trained.tiles:run_tiles",
     "mean": "benchmarks.trained.mean:run_mean",

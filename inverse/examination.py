@@ -36,8 +36,8 @@ class Examination(Concise):
     """The results of `examine`, one per measurement, and warnings.
 
     Attributes: chi2 (B,): mean squared residual of the samples relative to the noise variance, about 1; of noise that
-    is not Gaussian (counts), that which `solve` checks, in which only more than 1 is a fault
-    (`inverse.quality.mean_chi2`); without noise, relative to the prior's least noise, if the prior is given;
+    is not Gaussian (counts), relative to that of simulated measurements (`inverse.quality.mean_chi2`); without noise,
+    relative to the prior's least noise, if the prior is given;
     predictive_p (B,): p-value of the residual; ess (B,): effective sample size; lineages (B,) of particles;
     prior_p (B,): whether the prior covers y; agreement with another solution (`inverse.quality.Agreement`); each None
     if it is not available; warnings: per measurement, sentences with the fault and a remedy; summary: per measurement,
