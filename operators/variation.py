@@ -34,11 +34,11 @@ def _(operator: Blur) -> dict[str, Operator]:
     if len(k) > 1:
         return {}
     made = {
-        "turned by 180 degrees": k.flip(-2, -1),
-        "transposed": k.mT,
-        "transposed and turned by 180 degrees": k.mT.flip(-2, -1),
-        "mirrored left to right": k.flip(-1),
-        "mirrored top to bottom": k.flip(-2),
+        "kernel turned by 180 degrees": k.flip(-2, -1),
+        "kernel transposed": k.mT,
+        "kernel transposed and turned by 180 degrees": k.mT.flip(-2, -1),
+        "kernel mirrored left to right": k.flip(-1),
+        "kernel mirrored top to bottom": k.flip(-2),
     }
     found: dict[str, Tensor] = {}
     for name, other in made.items():
@@ -52,7 +52,7 @@ def _(operator: Bayer) -> dict[str, Operator]:
     a, b, c, d = operator.pattern
     # not both shifts at once: red and blue are exchanged, and the greens, by which a pattern is known, stay in place
     shifted = sorted({b + a + d + c, c + d + a + b} - {operator.pattern})
-    return {f"with the pattern {pattern}": Bayer(pattern, operator.noise) for pattern in shifted}
+    return {f"pattern {pattern}": Bayer(pattern, operator.noise) for pattern in shifted}
 
 
 def _distinct(a: Tensor, b: Tensor) -> bool:

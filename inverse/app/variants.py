@@ -74,9 +74,9 @@ def likelier(prior: Prior, operator: Operator, y: Tensor) -> str:
     best = max(found.values(), default=0.0)
     if best < LIKELIER:
         return ""
-    names = " or ".join(name for name, gain in found.items() if gain > best - SAME)
+    names = " or the ".join(name for name, gain in found.items() if gain > best - SAME)
     return (
-        f"y is more probable under this operator {names} (by {best:.2g} nats per measured value): check how the "
+        f"y is more probable with the {names} (by {best:.2g} nats per measured value): check how the "
         "instrument was described, or compare the results of both"
     )
 

@@ -14,10 +14,10 @@ def test_a_kernel_in_every_orientation_but_quarter_turns(boundary):
     x = torch.rand(1, 1, 12, 12, generator=torch.Generator().manual_seed(0))
     assert len(found) == 5
     for name, change in {
-        "turned by 180 degrees": lambda z: z.flip(-2, -1),
-        "transposed": lambda z: z.mT,
-        "mirrored left to right": lambda z: z.flip(-1),
-        "mirrored top to bottom": lambda z: z.flip(-2),
+        "kernel turned by 180 degrees": lambda z: z.flip(-2, -1),
+        "kernel transposed": lambda z: z.mT,
+        "kernel mirrored left to right": lambda z: z.flip(-1),
+        "kernel mirrored top to bottom": lambda z: z.flip(-2),
     }.items():
         # a kernel that is turned blurs the turned picture as the kernel itself blurs the picture
         torch.testing.assert_close(found[name](change(x)), change(Blur(L, boundary)(x)))
@@ -26,8 +26,8 @@ def test_a_kernel_in_every_orientation_but_quarter_turns(boundary):
 
 def test_symmetric_kernels_have_fewer():
     assert variants(Blur.gaussian(1.5)) == {}
-    assert set(variants(Blur.motion(length=9, angle=0))) == {"transposed"}
-    assert set(variants(Blur.motion(length=9, angle=30))) == {"transposed", "mirrored left to right"}
+    assert set(variants(Blur.motion(length=9, angle=0))) == {"kernel transposed"}
+    assert set(variants(Blur.motion(length=9, angle=30))) == {"kernel transposed", "kernel mirrored left to right"}
     assert variants(Blur(L.repeat(2, 1, 1, 1))) == {}, "kernels of several measurements"
 
 
