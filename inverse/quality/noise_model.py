@@ -84,8 +84,8 @@ def _correlation(pairs: list[float]) -> str:
     if abs(most) < CORRELATED:
         return ""
     return (
-        f"residuals of neighbouring pixels have the correlation {most:.2f}: the noise is not white, as after demosaicing, "
-        "denoising, scaling or JPEG, or the operator is wrong; intervals are too narrow where noise is correlated"
+        f"residuals of neighbouring pixels have the correlation {most:.2f}: the noise is not white, as after "
+        "demosaicing, denoising, scaling or JPEG, or the operator is wrong; intervals are too narrow for such noise"
     )
 
 
@@ -112,8 +112,8 @@ def _brightness(noise: Noise, brightness: Tensor, squares: Tensor, stated: Tenso
         return ""
     low, high = ((v[at] / v0[at]) ** 0.5 for at in (0, -1))
     return (
-        f"residuals are {float(low):.2g} times as large as the noise is stated where y is darkest, and {float(high):.2g} "
-        f"times where it is brightest: {best.text} fits better"
+        f"residuals are {float(low):.2g} times as large as the stated noise where y is darkest, and "
+        f"{float(high):.2g} times where it is brightest: {best.text} fits better"
     )
 
 
