@@ -144,9 +144,10 @@ def run_mistakes(
             records[mistake.name].append(kept.found[name])
     notes = (
         f"Crops of {SIDE} x {SIDE} pixels of {len(pictures)} photographs of {data.name}, sigma "
-        f"{', '.join(map(str, SIGMAS))} in turn, {SAMPLES} samples of mmps-wiener (of auto for counts). Loss: PSNR of the posterior mean "
-        "with the right operator minus that with the stated one. The other columns are how often `inverse solve "
-        "--measured` would warn: compared, by `inverse.compare_variants` with usual mistakes; range, by means outside "
-        "[0, 1]; examined, by the residuals (`inverse.examine`); any of them. Under the mistake none every warning is a false alarm."
+        f"{', '.join(map(str, SIGMAS))} in turn, {SAMPLES} samples of mmps-wiener (of auto for counts). Loss: PSNR of "
+        "the posterior mean with the right operator minus that with the stated one. The other columns are how often "
+        "`inverse solve --measured` would warn: compared, by `inverse.compare_variants` with usual mistakes; range, by "
+        "means outside [0, 1]; examined, by the residuals (`inverse.examine`); any of them. Under the mistake none "
+        "every warning is a false alarm."
     )
     finish("mistakes", "Wrong descriptions of the instrument", rows(records), notes, out, images=images, seed=seed)

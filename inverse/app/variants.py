@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import torch
@@ -22,6 +22,18 @@ from priors.arguments import rows
 LEVELS = tuple(2.0**-k for k in range(5))  # noise levels, relative to the standard deviation of a pixel
 STEPS, SAMPLES, SIDE = 12, 2, 96  # of each solve; pixels of the part of y that is compared
 LIKELIER, SAME = 0.004, 0.01  # nats per measured value: from which another operator is reported; beside the best one
+TURNED = 0.025  # nats per pixel from which another orientation is reported
+AS_IS = "as it is"
+ORIENTATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    AS_IS: lambda x: x,
+    "mirrored left to right": lambda x: x.flip(-1),
+    "mirrored top to bottom": lambda x: x.flip(-2),
+    "turned by 180 degrees": lambda x: x.flip(-2, -1),
+    "turned by 90 degrees": lambda x: x.rot90(1, (-2, -1)),
+    "turned by 90 degrees clockwise": lambda x: x.rot90(-1, (-2, -1)),
+    "transposed": lambda x: x.mT,
+    "transposed and turned by 180 degrees": lambda x: x.mT.flip(-2, -1),
+}
 FREE = "mmps-wiener"  # the quickest method, where it serves
 
 
@@ -78,6 +90,26 @@ def likelier(prior: Prior, operator: Operator, y: Tensor) -> str:
     return (
         f"y is more probable with the {names} (by {best:.2g} nats per measured value): check how the "
         "instrument was described, or compare the results of both"
+    )
+
+
+def turned(prior: Prior, pictures: Tensor) -> str:
+    """A message if pictures are more probable in another orientation, such as transposed; "" if not.
+
+    Arguments: prior, whose pictures have an up and down (left and right are not told apart); pictures (K, C, H, W),
+    such as samples of one measurement. Orientations that exchange height and width are tried of square pictures.
+    """
+    names = [name for name in ORIENTATIONS if "turned by 90" not in name and "transposed" not in name]
+    names = list(ORIENTATIONS) if pictures.shape[-1] == pictures.shape[-2] else names
+    size = pictures[0].numel()
+    found = {name: _log_density(prior, ORIENTATIONS[name](pictures).contiguous(), 0) / size for name in names}
+    own = max(found.pop(AS_IS), found.pop("mirrored left to right"))
+    best = max(found, key=lambda name: found[name])
+    if found[best] - own < TURNED:
+        return ""
+    return (
+        f"the picture is {found[best] - own:.2g} nats per pixel more probable {best}: is the head upright, and are the "
+        "axes of the file (rows, columns)? A prior that was trained on upright pictures is less accurate for others"
     )
 
 

@@ -5,7 +5,7 @@ import torch
 
 import priors
 from inverse import compare_variants
-from inverse.app.variants import SAME, likelier
+from inverse.app.variants import ORIENTATIONS, SAME, likelier, turned
 from operators import Bayer, Blur, GaussianNoise, Masking, Operator
 
 NATURAL = priors.load("natural")
@@ -46,3 +46,15 @@ def test_other_operators_are_not_compared_and_several_measurements_are_refused()
     assert compare_variants(NATURAL, mask, measured(mask)) == {} and likelier(NATURAL, mask, measured(mask)) == ""
     with pytest.raises(ValueError, match="one by one"):
         compare_variants(NATURAL, Bayer(noise=NOISE), measured(Bayer(), 2))
+
+
+def test_heads_that_are_not_upright_are_reported():
+    """Of the pictures shipped with the prior, one by one; mirror images are as good."""
+    prior = priors.load("brain-mri")
+    heads = priors.samples("brain-mri").floats()[:6]
+    assert [turned(prior, head[None]) for head in heads] == [""] * 6
+    assert [turned(prior, head[None].flip(-1)) for head in heads] == [""] * 6
+    for name in ("transposed", "turned by 90 degrees", "mirrored top to bottom"):
+        wrong = [turned(prior, ORIENTATIONS[name](head[None])) for head in heads]
+        assert sum(bool(text) for text in wrong) >= 3, name
+    assert all("more probable" in text for text in wrong if text)
