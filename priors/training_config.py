@@ -16,9 +16,10 @@ class TrainingConfig:
 
     Source: Song et al. 2021, appendix G (Adam 2e-4, warm-up 5000, clip 1, EMA with decay min(d, (1 + n) / (10 + n))).
     Arguments: steps and minutes: whichever ends first (0: no such limit); batch_size over all processes; lr, decayed by
-    a half cosine at the end of the run where ``cosine``: over its share ``decay``, 1 for the whole run; warmup (steps); clip (gradient norm); ema (decay); precision "float32",
-    "bfloat16", "float16", or "auto": bfloat16 where the device is faster in it; held_out (images kept from the training
-    set for the held-out loss); flip: mirror half of the images, left to right; save_minutes between checkpoints; seed.
+    a half cosine at the end of the run where ``cosine``: over its share ``decay``, 1 for the whole run; warmup (steps);
+    clip (gradient norm); ema (decay); precision "float32", "bfloat16", "float16", or "auto": bfloat16 where the device
+    is faster in it; held_out (images kept from the training set for the held-out loss); flip: mirror half of the
+    images, left to right; save_minutes between checkpoints; seed.
     Raises: TypeError or ValueError, naming the entry, for another type or a value out of range.
     """
 
