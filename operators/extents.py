@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from .arguments import count, number
+from .arguments import count, number, tensor
 from .geometries import LARGEST
 
 Size = tuple[int, int, int]
@@ -26,7 +28,7 @@ def whole(size: int | Size) -> Size:
 
 def twice(value: Any) -> Any:
     """A number as a pair of it; all else as it is."""
-    return (value, value) if isinstance(value, int | float) else value
+    return (value, value) if isinstance(value, Real) or (isinstance(value, Tensor) and not value.ndim) else value
 
 
 def numbers(name: str, value: Any, n: int, what: str, interval: str = "(-inf, inf)") -> tuple[float, ...]:
@@ -35,7 +37,7 @@ def numbers(name: str, value: Any, n: int, what: str, interval: str = "(-inf, in
     Arguments: name, as the message gives it; value; what: the n numbers in words.
     Raises: ValueError for another number of them; as `number`.
     """
-    value = value.tolist() if hasattr(value, "tolist") else value
+    value = tensor(name, value).tolist() if hasattr(value, "tolist") else value
     if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != n:
         raise ValueError(f"{name} = {value!r:.60}: expected {what}")
     return tuple(number(f"{name}, an entry", part, interval, what) for part in value)

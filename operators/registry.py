@@ -30,7 +30,6 @@ SUGGESTIONS = {  # common names of problems and operators -> the name here
     "defocus": "varying_blur", "demosaicing": "bayer", "demosaicking": "bayer", "mosaic": "bayer", "mri": "fourier",
     "kspace": "fourier", "fft": "fourier", "ct": "radon", "tomography": "radon", "xray": "radon",
     "fan": "fan_beam", "fanbeam": "fan_beam", "fanflat": "fan_beam",
-    "cone": "cone_beam", "conebeam": "cone_beam", "cbct": "cone_beam", "fdk": "cone_beam",
     "radial": "noncartesian", "spiral": "noncartesian", "nufft": "noncartesian", "nonuniform": "noncartesian",
     "sinogram": "radon", "hdr": "saturation", "clipping": "saturation", "matrix": "linear", "linearmap": "linear",
     "dejpeg": "jpeg", "compression": "jpeg", "phaseretrieval": "phase_retrieval",
