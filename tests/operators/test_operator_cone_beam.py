@@ -1,6 +1,8 @@
 """ConeBeam against closed forms, FanBeam and ASTRA's geometry, and its reconstruction against the volumes."""
 
 import math
+import subprocess
+import sys
 from itertools import pairwise
 
 import pytest
@@ -177,6 +179,19 @@ def test_the_reconstruction_of_a_ball(span):
     assert abs(float(found[(away > 0.4) & (away < 0.5)].mean())) < 0.02
     smooth = op.fdk(op(x), "hann")[0, 0]
     assert rms(smooth[away < 0.2] - 1) < rms(found[away < 0.2] - 1)
+
+
+@pytest.mark.slow
+def test_memory_of_a_large_volume():
+    """In a process of its own: 128^3 voxels, 8 MB, and 60 views of 128 x 128, 4 MB. All weights would be 4 GB."""
+    code = (
+        "import resource, torch; from operators import ConeBeam; torch.set_num_threads(1);"
+        "import scipy.sparse; peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
+        "op = ConeBeam(60, 256.0, 128.0, 128, 128, 2.3); x = torch.rand(1, 1, 128, 128, 128); before = peak();"
+        "op.adjoint(op(x)); print((peak() - before) / 1024)"
+    )
+    megabytes = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert 20 < megabytes < 200
 
 
 def test_counts_of_photons():
