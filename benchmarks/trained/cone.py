@@ -101,7 +101,7 @@ def measured(phantom: str, n: int, method: str, samples: int, steps: int, tv_ste
     if "slices" in method:
         network = priors.load(PRIOR, event_shape=(1, n, n))
         prior = Slices(network, n, coupling=tau if "coupled" in method else None)
-        given = (prior, operator, y, samples, "auto", steps or None)
+        given: Any = (prior, operator, y, samples, "auto", steps or None)
         predicted = plan(*given)
     with Growth() as growth:
         start = time.process_time()
