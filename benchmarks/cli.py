@@ -42,6 +42,7 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
     "precision": "benchmarks.trained.precision:run_precision",
     "noncartesian": "benchmarks.trained.noncartesian:run_noncartesian",
     "volumes": "benchmarks.trained.volumes:run_volumes",
+    "cone": "benchmarks.trained.cone:run_cone",
     "efficiency": "benchmarks.trained.efficiency:run_efficiency",
     "batch": "benchmarks.trained.batch_jobs:run_batch",
     "scaling": "benchmarks.trained.scaling:run_scaling",

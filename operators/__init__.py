@@ -10,6 +10,7 @@ from .checks import check
 from .classifier import Classifier
 from .composition import Composition, Stack
 from .compressed_sensing import CompressedSensing
+from .cone_beam import ConeBeam
 from .decoder import Decoder, Linearization
 from .downsampling import Downsampling
 from .estimation import estimate_sigma
@@ -46,6 +47,7 @@ __all__ = [
     "Classifier",
     "Composition",
     "CompressedSensing",
+    "ConeBeam",
     "Decoder",
     "Downsampling",
     "FanBeam",
