@@ -179,12 +179,14 @@ class CircularBlur(Blur, SVDOperator):
         return self._fourier(tuple(z.shape[1:]), z.dtype)[0]
 
     def forward(self, x: Tensor) -> Tensor:
-        s, phase = self._fourier(tuple(x.shape[1:]), x.dtype)
-        return filtered(s[..., : phase.shape[-1]] * phase, x)
+        return filtered(self._factors(tuple(x.shape[1:]), x.dtype), x)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        s, phase = self._fourier(tuple(y.shape[1:]), y.dtype)
-        return filtered(s[..., : phase.shape[-1]] * phase.conj(), y)
+        return filtered(self._factors(tuple(y.shape[1:]), y.dtype).conj(), y)
+
+    def transfer(self, event_shape: Shape, dtype: torch.dtype) -> Tensor | None:
+        alone = not self._is_batched("kernel") and len(self.kernel) == 1
+        return self._factors(event_shape, dtype) if alone else None
 
     def Vt(self, x: Tensor) -> Tensor:
         return hartley(x)
@@ -208,6 +210,11 @@ class CircularBlur(Blur, SVDOperator):
             variance.to(y).reshape(-1), y
         )
         return filtered(divide(torch.ones_like(scale), scale), y)
+
+    def _factors(self, event_shape: Shape, dtype: torch.dtype) -> Tensor:
+        """khat on rfft2's half plane."""
+        s, phase = self._fourier(event_shape, dtype)
+        return s[..., : phase.shape[-1]] * phase
 
     def _fourier(self, event_shape: Shape, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """|khat| on the whole plane and khat / |khat| on rfft2's half plane."""
