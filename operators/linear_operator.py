@@ -100,8 +100,8 @@ class LinearOperator(Operator):
 
     def cosine_power(self, variances: Tensor) -> Tensor | None:
         """The variances of the coordinates of A x in the orthonormal cosine transform, (C, h, w), for x of independent
-        cosines of these variances (C, H, W), where A treats all channels alike and A x has independent cosines again;
-        None: it has not."""
+        cosines of these variances, (*E) = (C, H, W), where A treats all channels alike and A x has independent cosines
+        again; None: it has not."""
         return None
 
     def _mean_variance(self, y: Tensor) -> Tensor:
