@@ -20,6 +20,7 @@ def variants(operator: Operator) -> dict[str, Operator]:
     Of a `Blur`: its kernel turned, transposed and mirrored, if that changes it (none for kernels per measurement); of a
     `Bayer` pattern: those of a sensor that starts one row or column further. Others have none;
     ``@operators.variants.register`` adds a function for a class of your own.
+    Arguments: operator.
     Returns: description -> operator, with the same noise.
     Raises: TypeError for what is no operator.
     """
