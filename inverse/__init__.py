@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from inverse.app.evidence import Comparison, Evidence, compare, log_evidence
     from inverse.app.learning import learn_gaussian, learn_prior
     from inverse.app.mean import PosteriorMean, posterior_mean
+    from inverse.app.variants import compare_variants
     from inverse.examination import Examination, examine
     from inverse.methods import METHODS, Method
     from inverse.plan import Plan, plan
@@ -39,6 +40,7 @@ else:
             "app.evidence": ["Comparison", "Evidence", "compare", "log_evidence"],
             "app.learning": ["learn_gaussian", "learn_prior"],
             "app.mean": ["PosteriorMean", "posterior_mean"],
+            "app.variants": ["compare_variants"],
             "examination": ["Examination", "examine"],
             "methods": ["METHODS", "Method"],
             "plan": ["Plan", "plan"],
@@ -80,6 +82,7 @@ __all__ = [
     "UnreliableWeights",
     "calibrate",
     "compare",
+    "compare_variants",
     "conformal",
     "examine",
     "learn_gaussian",

@@ -17,6 +17,7 @@ from inverse.quality import (
     prior_predictive_p,
     residual_chi2,
 )
+from inverse.quality.noise_model import noise_doubts
 from inverse.solution import Solution
 from operators import Operator
 from operators.kspace import paired
@@ -36,8 +37,8 @@ class Examination(Concise):
     """The results of `examine`, one per measurement, and warnings.
 
     Attributes: chi2 (B,): mean squared residual of the samples relative to the noise variance, about 1; of noise that
-    is not Gaussian (counts), that which `solve` checks, in which only more than 1 is a fault
-    (`inverse.quality.mean_chi2`); without noise, relative to the prior's least noise, if the prior is given;
+    is not Gaussian (counts), relative to that of simulated measurements (`inverse.quality.mean_chi2`); without noise,
+    relative to the prior's least noise, if the prior is given;
     predictive_p (B,): p-value of the residual; ess (B,): effective sample size; lineages (B,) of particles;
     prior_p (B,): whether the prior covers y; agreement with another solution (`inverse.quality.Agreement`); each None
     if it is not available; warnings: per measurement, sentences with the fault and a remedy; summary: per measurement,
@@ -62,12 +63,13 @@ def examine(
     draws: Tensor | None = None,
     other: Solution | None = None,
 ) -> Examination:
-    """Check samples: residuals, weights, lineages, whether the prior covers y, and whether another solution agrees.
+    """Check samples: residuals, noise model, weights, lineages, whether the prior covers y, and another solution.
 
     Without another solution these checks cannot detect a posterior that is too narrow or shares of modes that are
     wrong, and never a mode that no sample came near. ``print(examine(...).summary[0])`` shows all on one screen.
     Residuals of labels, and of a y without noise if no prior is given, are not checked, and the summary says so.
-    Source: see `inverse.quality.residual_chi2`, `mean_chi2`, `predictive_p`, `prior_predictive_p`, `Solution.check`.
+    Source: see `inverse.quality.residual_chi2`, `mean_chi2`, `predictive_p`, `prior_predictive_p`,
+    `noise_model.noise_doubts`, `Solution.check`.
     Arguments: solution; operator and y (B, *M) of the solve; prior and draws (n, *E): 99 or more of its samples, from
     `inverse.sample` (or pictures like its training set), to test whether the prior covers y; this needs `Prior.moments`
     and a linear operator; other: a solution for the same measurements by another method, or another seed, with which
@@ -119,6 +121,8 @@ def examine(
             else judged(noise, chi2, predicted, instead)
         )
         found = [before + ([text] if text else []) for before, text in zip(found, texts, strict=True)]
+    for texts, doubt in zip(found, noise_doubts(operator, y, solution.samples, log_w), strict=True):
+        texts += [doubt] if doubt else []
     for b, texts in enumerate(found):
         if covered is not None and covered[b] <= EXTREME:
             texts.append(

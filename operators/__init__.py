@@ -10,6 +10,7 @@ from .checks import check
 from .classifier import Classifier
 from .composition import Composition, Stack
 from .compressed_sensing import CompressedSensing
+from .cone_beam import ConeBeam
 from .decoder import Decoder, Linearization
 from .downsampling import Downsampling
 from .estimation import estimate_sigma
@@ -32,6 +33,7 @@ from .saturation import Saturation
 from .solvers import NotConverged
 from .svd import SVDOperator
 from .transmission import Transmission, attenuation
+from .variation import variants
 from .varying_blur import VaryingBlur
 from .volumes import AlongAxis, Slicewise
 
@@ -45,6 +47,7 @@ __all__ = [
     "Classifier",
     "Composition",
     "CompressedSensing",
+    "ConeBeam",
     "Decoder",
     "Downsampling",
     "FanBeam",
@@ -85,4 +88,5 @@ __all__ = [
     "make",
     "register",
     "to_deepinv",
+    "variants",
 ]

@@ -92,6 +92,17 @@ def redundancy(angles: Tensor, gamma: Tensor) -> Tensor:
     return seen / (seen + opposite).clamp_min(1e-12)
 
 
+def nodes(place: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """For linear interpolation between n values with a zero on either side: the lower of the two indices at each place,
+    counted with the zeros, and the share of the upper one.
+
+    Arguments: place: positions, in steps from the first of the n values.
+    """
+    place = (place + 1).clamp(0, n + 1)
+    low = place.floor().clamp(max=n)
+    return low.long(), place - low
+
+
 def back_project(y: Tensor, places: Iterable[tuple[Tensor, Tensor | float]], size: tuple[int, int]) -> Tensor:
     """Back-projection: the weighted sum over views of the value at each pixel's detector position, linearly
     interpolated; 0 beyond the detectors.
@@ -102,10 +113,9 @@ def back_project(y: Tensor, places: Iterable[tuple[Tensor, Tensor | float]], siz
             its weight there.
         size: (H, W) of the images.
     """
-    detectors, x = y.shape[-1], y.new_zeros(*y.shape[:2], size[0] * size[1])
+    x = y.new_zeros(*y.shape[:2], size[0] * size[1])
     for view, (place, weight) in zip(F.pad(y, (1, 1)).unbind(2), places, strict=True):
-        place = (place.flatten() + 1).clamp(0, detectors + 1)  # index 0 is padding
-        low = place.floor().clamp(max=detectors)
-        found = torch.lerp(view[..., low.long()], view[..., low.long() + 1], (place - low).to(y))
+        low, share = nodes(place.flatten(), y.shape[-1])
+        found = torch.lerp(view[..., low], view[..., low + 1], share.to(y))
         x += found if isinstance(weight, float) and weight == 1 else torch.as_tensor(weight).flatten().to(y) * found
     return x.view(*y.shape[:2], *size)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from .arguments import choice, number, picture
 from .base import Shape
-from .convolution import centred_spectrum, filtered, per_channel, smooth_shape, unreflected, wrapped
+from .convolution import filtered, per_channel, polar_spectrum, smooth_shape, unreflected, wrapped
 from .kept import Kept
 from .kernels import LARGEST, checked, gaussian_kernel, line_kernel, motion_kernel, read_kernel
 from .linear_operator import LinearOperator
@@ -20,7 +20,7 @@ from .noise import Noise
 from .registry import register
 from .solvers import Map, column
 from .svd import SVDOperator, divide
-from .transforms import dct, hartley, idct, mirrored
+from .transforms import dct, hartley, idct
 
 Boundary = Literal["circular", "reflect", "valid"]
 DIRECT = 49  # pixels of a kernel: larger ones are applied by FFT
@@ -64,7 +64,7 @@ class Blur(LinearOperator):
                 f"Blur: expected a kernel (kH, kW), (C, kH, kW) or (B, C, kH, kW), given shape {tuple(kernel.shape)}; "
                 "see also Blur.gaussian and Blur.motion"
             )
-        self.boundary = boundary
+        self.boundary: Boundary = boundary
         self.batched_buffer("kernel", kernel[None] if kernel.ndim == 2 else kernel, 3)
 
     @classmethod
@@ -179,12 +179,14 @@ class CircularBlur(Blur, SVDOperator):
         return self._fourier(tuple(z.shape[1:]), z.dtype)[0]
 
     def forward(self, x: Tensor) -> Tensor:
-        s, phase = self._fourier(tuple(x.shape[1:]), x.dtype)
-        return filtered(s[..., : phase.shape[-1]] * phase, x)
+        return filtered(self._factors(tuple(x.shape[1:]), x.dtype), x)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        s, phase = self._fourier(tuple(y.shape[1:]), y.dtype)
-        return filtered(s[..., : phase.shape[-1]] * phase.conj(), y)
+        return filtered(self._factors(tuple(y.shape[1:]), y.dtype).conj(), y)
+
+    def transfer(self, event_shape: Shape, dtype: torch.dtype) -> Tensor | None:
+        alone = not self._is_batched("kernel") and len(self.kernel) == 1
+        return self._factors(event_shape, dtype) if alone else None
 
     def Vt(self, x: Tensor) -> Tensor:
         return hartley(x)
@@ -209,20 +211,16 @@ class CircularBlur(Blur, SVDOperator):
         )
         return filtered(divide(torch.ones_like(scale), scale), y)
 
+    def _factors(self, event_shape: Shape, dtype: torch.dtype) -> Tensor:
+        """khat on rfft2's half plane."""
+        s, phase = self._fourier(event_shape, dtype)
+        return s[..., : phase.shape[-1]] * phase
+
     def _fourier(self, event_shape: Shape, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """|khat| on the whole plane and khat / |khat| on rfft2's half plane."""
         with torch.inference_mode(False), torch.no_grad():
-            make = partial(self._transform, event_shape[-2], event_shape[-1], dtype)
+            make = partial(polar_spectrum, self.kernel, event_shape[-2], event_shape[-1], dtype)
             return self._spectra.get((self.kernel._version, event_shape[-2:], dtype), make, of=self.kernel)
-
-    def _transform(self, height: int, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        s = (khat := centred_spectrum(self.kernel.double(), height, width)).abs()  # from here in place: may be large
-        for edge in {0, width // 2} if width % 2 == 0 else {0}:  # exactly even, so that U is real
-            s[..., edge] = torch.maximum(s[..., edge], s[..., edge].flip(-1).roll(1, -1))
-        none = s <= torch.finfo(dtype).eps * s.amax((-2, -1), keepdim=True)  # rounding in this dtype counts as 0
-        phase = khat.div_(s.clamp(min=torch.finfo(torch.float64).tiny)).masked_fill_(none, 1).to(dtype.to_complex())
-        half = s.masked_fill_(none, 0).to(dtype)
-        return torch.cat([half, mirrored(half[..., 1 : (width + 1) // 2])], -1), phase
 
 
 class PaddedBlur(Blur):

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from .transforms import mirrored
+
 
 def smooth_size(n: int) -> int:
     """The least number from n on that has no prime factor above 5."""
@@ -37,6 +39,18 @@ def centred_spectrum(kernel: Tensor, height: int, width: int) -> Tensor:
     h, w = kernel.shape[-2:]
     rows = torch.fft.rfft(kernel, n=width) * _shifted(w // 2, width, kernel)[: width // 2 + 1]
     return torch.fft.fft(rows, n=height, dim=-2).mul_(_shifted(h // 2, height, kernel)[:, None])
+
+
+def polar_spectrum(kernel: Tensor, height: int, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """|khat| on the whole plane and khat / |khat| on rfft2's half plane, of a kernel (..., kH, kW); rounding in the
+    dtype counts as 0."""
+    s = (khat := centred_spectrum(kernel.double(), height, width)).abs()  # from here in place: may be large
+    for edge in {0, width // 2} if width % 2 == 0 else {0}:  # exactly even, so that U is real
+        s[..., edge] = torch.maximum(s[..., edge], s[..., edge].flip(-1).roll(1, -1))
+    none = s <= torch.finfo(dtype).eps * s.amax((-2, -1), keepdim=True)  # rounding in this dtype counts as 0
+    phase = khat.div_(s.clamp(min=torch.finfo(torch.float64).tiny)).masked_fill_(none, 1).to(dtype.to_complex())
+    half = s.masked_fill_(none, 0).to(dtype)
+    return torch.cat([half, mirrored(half[..., 1 : (width + 1) // 2])], -1), phase
 
 
 def _shifted(by: int, size: int, like: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from .linear_operator import LinearOperator
 from .noise import Noise
 from .registry import register
 from .svd import SVDOperator
+from .transforms import dct_matrix
 
 
 @register("downsampling")
@@ -65,6 +66,16 @@ class Downsampling(SVDOperator):
 
     def Ut(self, y: Tensor) -> Tensor:
         return self._at_first(y)
+
+    def cosine_power(self, variances: Tensor) -> Tensor | None:
+        """The mean over a block turns a cosine into a cosine on the coarser grid, or into that of an alias."""
+        rows, columns = (self._aliased(n).to(variances) for n in variances.shape[-2:])
+        return rows @ variances @ columns.mT
+
+    def _aliased(self, n: int) -> Tensor:
+        """The squares of the factors with which cosines of n pixels become those of n / f, (n / f, n)."""
+        fine, coarse = (dct_matrix(m, torch.float64) for m in (n, n // self.factor))
+        return (coarse @ fine.unflatten(1, (-1, self.factor)).mean(2).mT).square()
 
     def event_shape_of(self, measurement_shape: Shape) -> Shape:
         channels, height, width = picture("Downsampling", measurement_shape)

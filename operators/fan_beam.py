@@ -78,11 +78,12 @@ class FanBeam(Tomography):
         unit: Literal["degrees", "radians"] | None = None,
     ) -> None:
         super().__init__(angles, detectors, noise, pixel, centre, origin, unit)
-        self.source = number("FanBeam: source", source, "(0, inf)", LENGTH)
-        self.detector = number("FanBeam: detector", detector, "[0, inf)", LENGTH)
-        self.spacing = None if spacing is None else number("FanBeam: spacing", spacing, "(0, inf)", LENGTH)
-        self.offset = number("FanBeam: offset", offset, hint="in pixels")
-        self.curved = flag("FanBeam: curved", curved)
+        name = self._called
+        self.source = number(f"{name}: source", source, "(0, inf)", LENGTH)
+        self.detector = number(f"{name}: detector", detector, "[0, inf)", LENGTH)
+        self.spacing = None if spacing is None else number(f"{name}: spacing", spacing, "(0, inf)", LENGTH)
+        self.offset = number(f"{name}: offset", offset, hint="in pixels")
+        self.curved = flag(f"{name}: curved", curved)
         self.size = None if size is None else _size(size)
         if self.size is not None:
             height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
@@ -115,7 +116,7 @@ class FanBeam(Tomography):
         return cls(angles, source, detector, size, detectors, spacing, noise, pixel, unit="radians")
 
     @property
-    def _pitch(self) -> float:
+    def pitch(self) -> float:
         """The distance between detectors as seen from the source: at the axis in pixels, or in radians if curved."""
         ahead = self.source + self.detector
         spacing = ahead / self.source if self.spacing is None else self.spacing
@@ -123,7 +124,7 @@ class FanBeam(Tomography):
 
     def _fan(self, size: Size) -> Tensor:
         """The angle of every detector's ray to the central one, (detectors,), radians."""
-        place = self._pitch * (torch.arange(self._detectors(size), dtype=torch.float64) - self._axis(size)[0])
+        place = self.pitch * (torch.arange(self._detectors(size), dtype=torch.float64) - self._axis(size)[0])
         return place if self.curved else (place / self.source).atan()
 
     def rays(self, size: Size) -> tuple[Tensor, Tensor]:
@@ -151,27 +152,38 @@ class FanBeam(Tomography):
         """
         rows("FanBeam.fbp: y", y, "measurement")
         size, n = self._size_of(y), y.shape[-1]
-        gamma, pitch, response = self._fan(size), self._pitch, ramp(2 * n, filter)
+        pitch, response = self.pitch, ramp(2 * n, filter)
         if self.curved:
             lag = torch.arange(2 * n, dtype=torch.float64)
             lag = pitch * torch.minimum(lag, 2 * n - lag)
             response = torch.fft.rfft(torch.fft.irfft(response, n=2 * n) * torch.sinc(lag / math.pi) ** -2).real
+        return back_project(filtered(y * self.weights(size).to(y), response), self._places(size), size)
+
+    def weights(self, size: Size) -> Tensor:
+        """What a sinogram of images (H, W) is multiplied by before it is filtered, (views, detectors)."""
+        gamma = self._fan(size)
         weight = gamma.cos() - self.offset / self.source * gamma.sin()
-        weight = weight * (self.source if self.curved else 1.0) / (pitch * self.pixel)
+        weight = weight * (self.source if self.curved else 1.0) / (self.pitch * self.pixel)
         axis = math.atan2(self.offset, self.source)  # from the central ray to that through the axis
         share = shares(self.angles, self.turn)[:, None] * redundancy(self.angles - math.degrees(axis), gamma + axis)
-        return back_project(filtered(y * (share * weight).to(y), response), self._places(size), size)
+        return share * weight
+
+    def seen(self, size: Size) -> Iterator[tuple[Tensor, Tensor]]:
+        """Of every view, the depth of the pixels from the source along the central ray, and their distance to that ray
+        along (cos a, sin a); both (H, W)."""
+        u, v = self._from_axis(size)
+        for angle in self.angles.double().deg2rad().tolist():
+            depth = self.source - u * math.sin(angle) + v * math.cos(angle)
+            yield depth, u * math.cos(angle) + v * math.sin(angle) - self.offset
 
     def _places(self, size: Size) -> Iterator[tuple[Tensor, Tensor]]:
         """Of every view, the position of the pixels on the detectors, and their weight."""
-        centre, (u, v) = self._axis(size)[0], self._from_axis(size)
-        for angle in self.angles.double().deg2rad().tolist():
-            depth = self.source - u * math.sin(angle) + v * math.cos(angle)
-            across = u * math.cos(angle) + v * math.sin(angle) - self.offset
+        centre = self._axis(size)[0]
+        for depth, across in self.seen(size):
             if self.curved:
-                yield torch.atan2(across, depth) / self._pitch + centre, 1 / (depth**2 + across**2)
+                yield torch.atan2(across, depth) / self.pitch + centre, 1 / (depth**2 + across**2)
             else:
-                yield self.source * across / depth / self._pitch + centre, (self.source / depth) ** 2
+                yield self.source * across / depth / self.pitch + centre, (self.source / depth) ** 2
 
     def detectors_for(self, size: int | Size) -> int:
         """The number of detectors for images of n x n or (H, W) pixels: as given, or as many as see the circle round
@@ -183,7 +195,7 @@ class FanBeam(Tomography):
             return self.detectors
         half = math.asin(min(math.hypot(*size) / 2 / math.hypot(self.source, self.offset), 1.0))
         half += abs(math.atan2(self.offset, self.source))
-        return math.ceil(2 * (half if self.curved else self.source * math.tan(half)) / self._pitch)
+        return math.ceil(2 * (half if self.curved else self.source * math.tan(half)) / self.pitch)
 
     def check_event_shape(self, event_shape: Shape) -> None:
         given = self.size if self.size is None or isinstance(self.size, tuple) else (self.size, self.size)
@@ -195,10 +207,10 @@ class FanBeam(Tomography):
         reach = math.hypot(*(max(at, n - 1 - at) + 0.5 for at, n in zip(corners, size, strict=True)))
         if reach >= (distance := math.hypot(self.source, self.offset)):
             raise ValueError(
-                f"FanBeam: source = {self.source:g}: the source is {distance:g} pixels from the axis of rotation, and "
-                f"corners of a picture {size[0]} x {size[1]} are {reach:.4g} from it; {LENGTH}"
+                f"{self._called}: source = {self.source:g}: the source is {distance:g} pixels from the axis of "
+                f"rotation, and corners of a picture {size[0]} x {size[1]} are {reach:.4g} from it; {LENGTH}"
             )
-        span = self._pitch * self._detectors(size)
+        span = self.pitch * self._detectors(size)
         if self.curved and span >= math.pi:
             raise ValueError(f"FanBeam: the detectors span {math.degrees(span):.0f} degrees, expected less than 180")
 

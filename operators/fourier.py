@@ -12,6 +12,7 @@ from .arguments import count, shape, tensor
 from .arguments import mask as measured_mask
 from .base import Shape
 from .coils import smooth_sensitivities
+from .kept import Kept
 from .kspace import fftc, ifftc, mirrored, to_channels, to_complex
 from .linear_operator import LinearOperator
 from .noise import Noise
@@ -220,6 +221,7 @@ class RealFourier(Fourier, SVDOperator):
         self, mask: Any, sensitivities: None = None, phase: None = None, noise: Noise | None = None, channels: int = 1
     ) -> None:
         super().__init__(mask, sensitivities, phase, noise, channels)
+        self._kept = Kept()
         if torch.equal(self.mask, mirrored(self.mask)):
             self.structure = self.structure | {"orthogonal_rows"}
 
@@ -231,8 +233,12 @@ class RealFourier(Fourier, SVDOperator):
         return self._gains(z.dtype)
 
     def _gains(self, dtype: torch.dtype) -> Tensor:
-        m = self.mask.to(dtype)
-        return ((m + mirrored(m)) / 2).sqrt()
+        def make() -> Tensor:
+            with torch.inference_mode(False), torch.no_grad():
+                m = self.mask.to(dtype)
+                return ((m + mirrored(m)) / 2).sqrt()
+
+        return self._kept.get((self.mask._version, dtype), make, of=self.mask)
 
     def Vt(self, x: Tensor) -> Tensor:
         z = fftc(x)

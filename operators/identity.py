@@ -54,5 +54,8 @@ class Identity(SVDOperator):
         """(r2 + sigma_y^2)^-1 y, of y (N, *M), for any sigma_y; arguments as in LinearOperator."""
         return divide(y, column(r2, y) + self._sigma_y(y) ** 2)
 
+    def cosine_power(self, variances: Tensor) -> Tensor | None:
+        return variances
+
     def event_shape_of(self, measurement_shape: Shape) -> Shape:
         return measurement_shape

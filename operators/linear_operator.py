@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .base import Operator
+from .base import Operator, Shape
 from .noise import GaussianNoise, Noise
 from .solvers import Map, column, least_squares, solve
 
@@ -91,6 +91,17 @@ class LinearOperator(Operator):
             y: (N, *M), whose shape it is for; the map is applied to rows like it, in single and double precision.
             r2: as of `solve_gram`, broadcastable to y.
         """
+        return None
+
+    def transfer(self, event_shape: Shape, dtype: torch.dtype) -> Tensor | None:
+        """The factors of A at rfft2's frequencies, complex (1, H, W // 2 + 1), where A is the same circular convolution
+        of every channel and row of events (C, H, W); None: it is none."""
+        return None
+
+    def cosine_power(self, variances: Tensor) -> Tensor | None:
+        """The variances of the coordinates of A x in the orthonormal cosine transform, (C, h, w), for x of independent
+        cosines of these variances, (*E) = (C, H, W), where A treats all channels alike and A x has independent cosines
+        again; None: it has not."""
         return None
 
     def _mean_variance(self, y: Tensor) -> Tensor:

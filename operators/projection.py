@@ -1,4 +1,4 @@
-"""Line integrals as a sparse matrix by Joseph's method, and differentiable products with it."""
+"""Line integrals as a sparse matrix by Joseph's method, and differentiable linear maps."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
+
+from .solvers import Map
 
 
 def joseph(angles: Tensor, s: Tensor, size: tuple[int, int], pixel: float, origin: tuple[float, float]) -> Any:
@@ -66,13 +68,18 @@ def as_torch(matrix: Any, like: Tensor) -> Tensor:
 
 
 class Product(Function):
-    """Rows (N, d) times the transpose of a sparse matrix (m, d), differentiable by the stored transpose."""
+    """A linear map of rows, differentiable by its adjoint."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, matrix: Tensor, transpose: Tensor) -> Tensor:
-        ctx.swapped = transpose, matrix
-        return (matrix @ rows.T).T.contiguous()
+    def forward(ctx: Any, rows: Tensor, apply: Map, adjoint: Map) -> Tensor:
+        ctx.swapped = adjoint, apply
+        return apply(rows)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, None, None]:
         return Product.apply(gradients[0], *ctx.swapped), None, None
+
+
+def times(matrix: Tensor) -> Map:
+    """The map of rows (N, d) by a sparse matrix (m, d): their products with its transpose, (N, m)."""
+    return lambda rows: (matrix @ rows.T).T.contiguous()

@@ -18,7 +18,7 @@ from .geometries import LARGEST, MOST_VIEWS, Angles
 from .kept import Kept
 from .linear_operator import LinearOperator
 from .noise import Noise
-from .projection import Product, as_torch, joseph
+from .projection import Product, as_torch, joseph, times
 
 MIDDLE = "in pixels; omit it if the axis of rotation is in the middle"
 
@@ -47,7 +47,7 @@ class Tomography(LinearOperator):
         origin: Place | None,
         unit: Unit | None,
     ) -> None:
-        name = type(self).__name__
+        name = self._called
         if detectors is not None:
             count(f"{name}: detectors", detectors, most=LARGEST, hint="omit it to take it from the picture")
         super().__init__(noise)
@@ -69,6 +69,11 @@ class Tomography(LinearOperator):
         self.angles = _degrees(name, angles.cpu(), unit)  # on the CPU, where they are used
         self._matrices = Kept()
 
+    @property
+    def _called(self) -> str:
+        """The name in messages: that of the operator which the user made."""
+        return type(self).__name__
+
     @abstractmethod
     def rays(self, size: Size) -> tuple[Tensor, Tensor]:
         """The lines u cos(angle) + v sin(angle) = s that are integrated: angle, radians, and s, pixels; both (views,
@@ -86,13 +91,13 @@ class Tomography(LinearOperator):
 
     def forward(self, x: Tensor) -> Tensor:
         matrix, transpose = self._matrix(x)
-        y = Product.apply(x.reshape(-1, matrix.shape[1]), matrix, transpose)
+        y = Product.apply(x.reshape(-1, matrix.shape[1]), times(matrix), times(transpose))
         return y.view(*x.shape[:2], len(self.angles), -1)
 
     def adjoint(self, y: Tensor) -> Tensor:
         size = self._size_of(y)
         matrix, transpose = self._matrix(y.new_empty(0, 1, *size))
-        x = Product.apply(y.reshape(-1, matrix.shape[0]), transpose, matrix)
+        x = Product.apply(y.reshape(-1, matrix.shape[0]), times(transpose), times(matrix))
         return x.view(*y.shape[:2], *size)
 
     def measurement_shape(self, event_shape: Shape) -> Shape:
@@ -107,7 +112,7 @@ class Tomography(LinearOperator):
         Raises:
             ValueError: another number of views or detectors, or the size of the images is unknown.
         """
-        name = type(self).__name__
+        name = self._called
         if len(measurement_shape) != 3 or measurement_shape[1] != len(self.angles):
             raise ValueError(
                 f"{name}: expected sinograms (C, {len(self.angles)}, detectors), given {tuple(measurement_shape)}; "
@@ -155,7 +160,7 @@ class Tomography(LinearOperator):
         moved = f"y{'.transpose(-1, -2)' if swapped else ''}{missing}"
         remedies = [f"it looks transposed: give {moved}" if swapped else f"give {moved}"] * (moved != "y")
         if size is not None and seen != self._detectors(size):
-            name = type(self).__name__
+            name = self._called
             remedies.append(
                 f"give {name}(..., detectors={seen}), or operator.at((C, n, n)) with the size of the pictures"
             )

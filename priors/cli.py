@@ -7,6 +7,7 @@ import typer
 
 from priors.terminal import explained
 
+UNFINISHED = 75  # exit status: EX_TEMPFAIL of sysexits.h, "try again later"
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False, rich_markup_mode=None)
 
 
@@ -37,6 +38,13 @@ def train(
     minutes: Annotated[float | None, typer.Option(help="overrides the recipe")] = None,
     steps: Annotated[int | None, typer.Option(help="overrides the recipe")] = None,
     seed: Annotated[int | None, typer.Option(help="overrides the recipe")] = None,
+    call_minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="end this call after so many minutes, with exit status 75 unless the training is finished; the same "
+            "command continues it"
+        ),
+    ] = None,
     change: Annotated[
         list[str] | None, typer.Option("--set", help="override an entry of the recipe, such as network.channels=48")
     ] = None,
@@ -46,7 +54,9 @@ def train(
     from priors import runs
 
     overrides = {k: v for k, v in {"minutes": minutes, "steps": steps, "seed": seed}.items() if v is not None}
-    runs.train(config, data, out, split, test_split, init, resume, overrides, change or [], device)
+    given = (config, data, out, split, test_split, init, resume, overrides, change or [], device)
+    if not runs.train(*given, call_minutes):
+        raise typer.Exit(UNFINISHED)
 
 
 if __name__ == "__main__":

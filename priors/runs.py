@@ -1,5 +1,6 @@
 """A training from its recipe to its checkpoint, in one process or several."""
 
+import math
 import os
 import platform
 import sys
@@ -10,6 +11,7 @@ import torch
 import torch.distributed as dist
 
 from priors import checkpoints, sets
+from priors.arguments import number
 from priors.data import ImageSet
 from priors.pictures import Crops
 from priors.recipes import blamed, changed, made, objective, read_recipe
@@ -19,9 +21,9 @@ from priors.training import STATE, Trainer, TrainingConfig
 
 def train(
     config: str, data: Path, out: Path, split: str | None, test_split: str | None, init: str | None, resume: bool,
-    overrides: dict[str, Any], changes: list[str], device: str | None,
-) -> None:  # fmt: skip
-    """`inverse-train`.
+    overrides: dict[str, Any], changes: list[str], device: str | None, call_minutes: float | None = None,
+) -> bool:  # fmt: skip
+    """`inverse-train`; whether the training is finished, and not only this call of it.
 
     Arguments: as of the command; overrides: of the recipe's [training]; changes: of any of its entries.
     Raises: ValueError for a recipe that is wrong, and for a folder with a training to resume.
@@ -29,6 +31,9 @@ def train(
     recipe = changed(read_recipe(config), changes)
     with blamed(config):
         training = made("training", TrainingConfig, recipe["training"] | overrides)
+    if call_minutes is not None:
+        number("call_minutes", call_minutes, "(0, inf)", "minutes of this call")
+        resume = True
     if (out / STATE).exists() and not resume:
         raise ValueError(f"{out} has a training state: pass --resume to continue, or use another folder")
     split = sets.training_split(data) if split is None else split
@@ -54,13 +59,17 @@ def train(
     trainer = Trainer(learnt, images, training, out, device, notes)
     if resume:
         trainer.resume()
-    trainer.run()
-    if test_split:
+    finished = trainer.run(math.inf if call_minutes is None else call_minutes)
+    if finished and test_split:
         trainer.test(_read(data, test_split, recipe))
     if trainer.rank == 0:
         say(f"{trainer.step} steps, {trainer.seconds:.0f} s, losses {trainer.losses}, checkpoint in {out}")
+        if not finished:
+            done = training.progress(trainer.step, trainer.seconds)
+            say(f"{done:.0%} of the training is done: run the same command again to continue")
     if distributed:
         dist.destroy_process_group()
+    return finished
 
 
 def _read(path: Path, split: str | None, recipe: dict) -> ImageSet | Crops:

@@ -16,6 +16,7 @@ from priors.wording import Concise
 
 FLOORS = 200  # candidates of the floor frequency, in equal ratios
 MATRICES, ROWS = 1024, 256  # pixels of a side, for transforms by matrices; rows that are transformed at once
+HALVED = 2**17  # pixels of a picture from which on symmetric and antisymmetric halves are transformed by themselves
 
 
 @dataclass(frozen=True, repr=False)
@@ -109,8 +110,24 @@ class StationaryMoments(Concise):
 
     def apply(self, f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """f(Cov) x, where f acts on the eigenvalues, element by element; x (N, C, H, W) -> (N, C, H, W)."""
-        z = f(self.variances) * cosine(torch.einsum("cd,nchw->ndhw", self.colours, x))
-        return torch.einsum("dc,nchw->ndhw", self.colours, cosine(z, inverse=True))
+        return self.channels(scaled(f(self.variances), self.axes(x)))
+
+    def axes(self, x: Tensor) -> Tensor:
+        """Channels in the colour axes, (N, C, H, W) -> (N, C, H, W)."""
+        return (self.colours.mT @ x.flatten(2)).view(x.shape)
+
+    def channels(self, z: Tensor) -> Tensor:
+        """The inverse of `axes`."""
+        return (self.colours @ z.flatten(2)).view(z.shape)
+
+    def periodic(self, f: Callable[[Tensor], Tensor]) -> Tensor:
+        """f of the variances at the frequencies of rfft2, (C, H, W // 2 + 1): of periodic pictures
+        with the same colour axes and power spectrum."""
+        h, w = self.variances.shape[1:]
+        rows, columns = torch.arange(h), torch.arange(w // 2 + 1)
+        # k cycles per picture are the cosine's 2 k half cycles; there is none of n
+        rows, columns = (2 * torch.minimum(rows, h - rows)).clamp_max(h - 1), (2 * columns).clamp_max(w - 1)
+        return f(self.variances)[:, rows[:, None], columns]
 
     def draw(self, n: int, rng: RNG) -> Tensor:
         """n draws of N(mean, Cov), (n, C, H, W); rng (`RowRNG` of n rows)."""
@@ -132,8 +149,42 @@ def cosine(x: Tensor, inverse: bool = False) -> Tensor:
     thousand pixels, where these are faster than Fourier transforms."""
     if max(x.shape[-2:]) > MATRICES:
         return _along(_along(x, inverse).mT, inverse).mT
-    rows, columns = (_cosines(n).to(x) for n in x.shape[-2:])
+    rows, columns = (_cosines(n, x.dtype).to(x.device) for n in x.shape[-2:])
     return rows.mT @ x @ columns if inverse else rows @ x @ columns.mT
+
+
+def scaled(factors: Tensor, x: Tensor) -> Tensor:
+    """x with its cosine transform scaled, element by element; factors (C, H, W), x (N, C, H, W).
+
+    Cosines of even frequencies are symmetric about the middle of an axis, and those of odd ones antisymmetric: large
+    pictures are split in these parts, whose matrices are half as large.
+    """
+    h, w = x.shape[-2:]
+    if h * w < HALVED or max(h, w) > MATRICES or h % 2 or w % 2:
+        return cosine(factors * cosine(x), inverse=True)
+    rows, columns = (_cosines(n, x.dtype).to(x.device)[:, : n // 2] for n in (h, w))
+    parts: list[Tensor] = []
+    for i, half in enumerate(_parts(x, -2)):
+        own = rows[i::2]
+        quarters: list[Tensor] = []
+        for j, quarter in enumerate(_parts(half, -1)):
+            across = columns[j::2]
+            z = (own @ (quarter @ across.mT)).mul_(factors[..., i::2, j::2])
+            quarters.append((own.mT @ z) @ across)
+        parts.append(_whole(quarters[0], quarters[1], -1))
+    return _whole(parts[0], parts[1], -2)
+
+
+def _parts(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Twice the symmetric and the antisymmetric part of an axis of even length, their first half."""
+    first, last = x.chunk(2, axis)
+    last = last.flip(axis)
+    return first + last, first - last
+
+
+def _whole(symmetric: Tensor, antisymmetric: Tensor, axis: int) -> Tensor:
+    """Their sum from the first half of each."""
+    return torch.cat([symmetric + antisymmetric, (symmetric - antisymmetric).flip(axis)], axis)
 
 
 def _along(x: Tensor, inverse: bool) -> Tensor:
@@ -159,9 +210,9 @@ def _along(x: Tensor, inverse: bool) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _cosines(n: int) -> Tensor:
-    """(n, n) float64, a row per frequency."""
+def _cosines(n: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    """(n, n), a row per frequency."""
     with torch.inference_mode(False), torch.device("cpu"):  # cached: independent of the caller's modes
         at = torch.arange(n, dtype=torch.float64)
         k = at[:, None]
-        return ((2 - (k == 0).to(k)) / n).sqrt() * torch.cos(math.pi / n * k * (at + 0.5))
+        return (((2 - (k == 0).to(k)) / n).sqrt() * torch.cos(math.pi / n * k * (at + 0.5))).to(dtype)

@@ -77,17 +77,21 @@ class Trainer:
         images = self.data.floats(rows)
         prior.moments = Moments.of_images(torch.cat([images, images.flip(-1)]) if self.config.flip else images)
 
-    def run(self) -> dict[str, float]:
-        """Train to the end of the config, from the saved state where `resume` was called; the last losses."""
+    def run(self, minutes: float = math.inf) -> bool:
+        """Train to the end of the config, from the saved state where `resume` was called, or until ``minutes`` of this
+        call have passed; whether it is the end. The state is saved in both cases."""
         module: nn.Module = self.objective
         if self.world > 1:
             module = DistributedDataParallel(module)
         start, saved, first = time.monotonic() - self.seconds, self.seconds, self.step
+        begun = self.seconds
         loss = math.nan
         bar = Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), disable=self.rank > 0)
         with bar:
             task = bar.add_task("training", total=1.0)
             while (progress := self._agreed(self.config.progress(self.step, self.seconds))) < 1.0:
+                if self._agreed(self.seconds - begun) >= 60 * minutes:
+                    break
                 loss = self._update(module, progress)
                 self.seconds = time.monotonic() - start
                 bar.update(task, completed=progress, description=f"step {self.step} loss {loss:.4f}")
@@ -96,7 +100,7 @@ class Trainer:
                     saved = self.seconds
             if self.step > first:
                 self.save(loss)
-        return self.losses
+        return progress >= 1.0
 
     def _agreed(self, value: float) -> float:
         """Clocks differ between processes, so the first one's decides when to stop or save."""

@@ -16,9 +16,10 @@ class TrainingConfig:
 
     Source: Song et al. 2021, appendix G (Adam 2e-4, warm-up 5000, clip 1, EMA with decay min(d, (1 + n) / (10 + n))).
     Arguments: steps and minutes: whichever ends first (0: no such limit); batch_size over all processes; lr, decayed by
-    a half cosine over the run where ``cosine``; warmup (steps); clip (gradient norm); ema (decay); precision "float32",
-    "bfloat16", "float16", or "auto": bfloat16 where the device is faster in it; held_out (images kept from the training
-    set for the held-out loss); flip: mirror half of the images, left to right; save_minutes between checkpoints; seed.
+    a half cosine at the end of the run where ``cosine``: over its share ``decay``, 1 for the whole run; warmup (steps);
+    clip (gradient norm); ema (decay); precision "float32", "bfloat16", "float16", or "auto": bfloat16 where the device
+    is faster in it; held_out (images kept from the training set for the held-out loss); flip: mirror half of the
+    images, left to right; save_minutes between checkpoints; seed.
     Raises: TypeError or ValueError, naming the entry, for another type or a value out of range.
     """
 
@@ -27,6 +28,7 @@ class TrainingConfig:
     batch_size: int = 128
     lr: float = 2e-4
     cosine: bool = False
+    decay: float = 1.0
     warmup: int = 5000
     clip: float = 1.0
     ema: float = 0.9999
@@ -38,7 +40,7 @@ class TrainingConfig:
 
     def __post_init__(self):
         settings(self, steps=0, warmup=0, batch_size=1, held_out=1, minutes="[0, inf)", save_minutes="[0, inf)")
-        settings(self, lr="(0, inf)", clip="(0, inf)", ema="[0, 1)")
+        settings(self, lr="(0, inf)", clip="(0, inf)", ema="[0, 1)", decay="(0, 1]")
         for name in ("cosine", "flip"):
             flag(name, getattr(self, name))
         choice("precision", self.precision, ("auto", "float32", "bfloat16", "float16"))
@@ -67,5 +69,5 @@ class TrainingConfig:
         return min(1.0, max(by_steps, by_time))
 
     def rate(self, step: int, progress: float) -> float:
-        decay = 0.5 * (1 + math.cos(math.pi * progress)) if self.cosine else 1.0
-        return self.lr * decay * min(1.0, (step + 1) / max(1, self.warmup))
+        falling = max(0.0, 1 - (1 - progress) / self.decay) if self.cosine else 0.0  # from 0 to 1 over the decay
+        return self.lr * 0.5 * (1 + math.cos(math.pi * falling)) * min(1.0, (step + 1) / max(1, self.warmup))

@@ -77,7 +77,8 @@ class Slices(Wrapped):
         if found is None or len(self.axes) > 1:
             return None
         precision, basis = _modes(self.depth, self.coupling)
-        return SliceMoments(found, self.axis, precision.to(found.mean), basis.to(found.mean))
+        kind = ModelSliceMoments if found.approximate else SliceMoments
+        return kind(found, self.axis, precision.to(found.mean), basis.to(found.mean))
 
     @cached_property
     def _of_slices(self) -> SecondMoments | None:
@@ -158,6 +159,12 @@ class SliceMoments(Concise):
         """Of every mode along the axis, variances of a slice -> those with the coupling. Results are kept, since `f`
         may keep its own by the tensor that it is given."""
         return [cache(partial(_shrunk, precision)) for precision in self.precision]
+
+
+class ModelSliceMoments(SliceMoments):
+    """Moments of volumes whose slices' moments come from a model of all images."""
+
+    approximate: ClassVar[bool] = True
 
 
 def _shrunk(precision: Tensor, variances: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ APP = (  # inside `inverse.app`, likewise; files of one room may use each other
     {"files"},
     {
         "budget", "deepinv", "devices", "early", "evidence", "figures", "kspace_checks", "mean", "noise_text",
-        "options", "tables",
+        "options", "tables", "variants",
     },
     {"batch", "fastmri"},
     {"calibration", "learning"},

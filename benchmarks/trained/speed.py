@@ -36,7 +36,7 @@ OF = {  # label of a scene: measurement of it
 }
 PARTS = {  # where time outside the network goes, by the file that asks for it; the first that fits
     "operator": ("operators/",),
-    "Gaussian of the moments": ("inverse/gaussian.py", "priors/moments.py", "priors/spectrum.py"),
+    "Gaussian of the moments": ("inverse/gaussian/", "priors/moments.py", "priors/spectrum.py"),
     "guidance": ("inverse/guidance/",),
     "random numbers": ("priors/rng.py",),
     "network": ("priors/",),

@@ -31,17 +31,17 @@ FITTED = 8  # training volumes that the coupling is taken from
 METHODS = ("interpolation", "Gaussian", "independent slices", "coupled slices")
 
 
-def volumes(pictures: Tensor) -> Tensor:
-    """Volumes (n, 1, 16, H, W) of pictures (n, 1, H, W): slices that turn by 2 degrees from each to the next and, from
-    the middle, become 1.5 % smaller."""
-    z = torch.arange(DEPTH) - (DEPTH - 1) / 2
-    angle, scale = (TURN * z).deg2rad(), 1 + SHRINK * z.abs()
-    cos, sin, zero = scale * angle.cos(), scale * angle.sin(), torch.zeros(DEPTH)
+def volumes(pictures: Tensor, depth: int = DEPTH, turn: float = TURN, shrink: float = SHRINK) -> Tensor:
+    """Volumes (n, 1, depth, H, W) of pictures (n, 1, H, W): slices that turn by so many degrees from each to the next
+    and, from the middle, become smaller by a share of the size."""
+    z = torch.arange(depth) - (depth - 1) / 2
+    angle, scale = (turn * z).deg2rad(), 1 + shrink * z.abs()
+    cos, sin, zero = scale * angle.cos(), scale * angle.sin(), torch.zeros(depth)
     maps = torch.stack([torch.stack([cos, -sin, zero], 1), torch.stack([sin, cos, zero], 1)], 1)
     size = pictures.shape[-2:]
-    grid = affine_grid(maps, [DEPTH, 1, *size], align_corners=False)
+    grid = affine_grid(maps, [depth, 1, *size], align_corners=False)
     each = [
-        grid_sample(x.expand(DEPTH, 1, *size), grid, "bicubic", "border", align_corners=False).movedim(0, 1)
+        grid_sample(x.expand(depth, 1, *size), grid, "bicubic", "border", align_corners=False).movedim(0, 1)
         for x in pictures
     ]
     return torch.stack(each).clamp(0, 1)

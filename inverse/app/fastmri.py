@@ -14,6 +14,7 @@ from inverse.app.kspace_checks import (
     PADDING,
     check_axes,
     check_centre,
+    check_columns,
     check_maps,
     check_picture,
     form,
@@ -225,6 +226,7 @@ def _read(file: Hdf5, slices: Sequence[int] | None) -> Scan:
     mask = _mask(file, (height, width), numbers, total) if "mask" in file else None
     mask = measured(path, values, mask, padding(path, file.attributes(PADDING), width))
     check_centre(path, values, mask)
+    check_columns(path, values, mask)
     check_picture(path, values, mask)
     if name is not None and maps is not None:
         check_maps(path, name, values, mask, maps)

@@ -18,6 +18,7 @@ PAIRS = (("r", "i"), ("real", "imag"), ("re", "im"), ("x", "y"))  # field names 
 EXPECTED = "expected a dataset 'kspace' (slices, H, W) or (slices, coils, H, W), complex, as fastMRI writes it"
 SCATTERED = 0.01  # largest fraction of exact zeros within the mask that may be chance
 FAINT = 1e-12  # of the largest column's energy, or row's: rounding in single precision leaves up to 1e-14
+QUIET, LOUD, FEW = 2.0, 20.0, 3  # times the noise: power of a column without and with signal; columns that are chance
 CONTRADICTED = 0.5  # fraction of zeros from which mask and k-space contradict, if there is signal outside the mask too
 BAND = 1 / 8  # fraction of an axis, around its middle or at its ends, where the energy of k-space is summed
 MOST = 0.5  # fraction of the energy that a picture has within the middle band
@@ -157,6 +158,34 @@ def _faint(kspace: Tensor) -> Tensor:
     columns, rows = power.sum(-2, keepdim=True), power.sum(-1, keepdim=True)
     low = [(line > 0) & (line < FAINT * line.amax((-2, -1), keepdim=True)) for line in (columns, rows)]
     return low[0] | low[1]
+
+
+def check_columns(path: Path, kspace: Tensor, mask: Tensor) -> None:
+    """Check for columns that are pure noise although columns farther from k = 0 have signal: not measured, but not 0.
+
+    Arguments: path, for messages; kspace (S, H, W) or (S, coils, H, W); mask (S, H, W) bool.
+    Warns: KSpaceWarning if more than a few measured columns have the power of the noise, the tenth percentile of all,
+    and on their side of the middle at least two columns farther out have 20 times that.
+    """
+    power = kspace.abs().double().square()
+    power = torch.where(mask, power if kspace.ndim == 3 else power.mean(1), 0).sum((0, 1))
+    count = mask.sum((0, 1))
+    if int((count > 0).sum()) < THIN:
+        return
+    level = power / count.clamp_min(1)
+    noise = level[count > 0].quantile(0.1)
+    quiet, loud = (count > 0) & (level <= QUIET * noise), ((count > 0) & (level >= LOUD * noise)).double()
+    middle = len(level) // 2
+    beyond = torch.cat([loud[:middle].cumsum(0), loud[middle:].flip(0).cumsum(0).flip(0)])
+    empty = torch.nonzero(quiet & (beyond >= 2)).flatten().tolist()
+    if len(empty) > FEW:
+        warnings.warn(
+            f"{path}: {len(empty)} of {int((count > 0).sum())} columns inside the mask have no more power than the "
+            f"noise, such as {empty[len(empty) // 2]}, although columns farther from the middle have signal: they were "
+            "probably not measured; set them to 0, or correct the mask",
+            KSpaceWarning,
+            stacklevel=4,
+        )
 
 
 def check_centre(path: Path, kspace: Tensor, mask: Tensor) -> None:

@@ -115,9 +115,7 @@ def show(name: str) -> None:
     if name in FILES:
         say(f"file= and {FILES[name]}= take a picture or an .npy file")
     if name == "blur":
-        say(
-            "with --measured, a kernel that is not known is inferred by --unknown width, radius, length,angle or kernel"
-        )
+        say("with --measured, a kernel that is not known is inferred by --unknown width, radius, or length,angle")
     say("The noise is set by --sigma, the shape by the picture. With --measured, arguments that describe the")
     say("instrument have no default. Examples:")
     for line in lines(name):

@@ -53,8 +53,7 @@ UnknownOption = Annotated[
         "--unknown",
         metavar="NAME[=LOW:HIGH]",
         help="with --measured, infer a parameter: sigma, peak or looks of the noise; width, radius, or length and "
-        "angle of --operator blur, or kernel=SIZE, a whole one; another number of the operator, with LOW:HIGH. "
-        "Several: separate by commas",
+        "angle of --operator blur; another number of the operator, with LOW:HIGH. Several: separate by commas",
     ),
 ]
 SomePriorOption = Annotated[

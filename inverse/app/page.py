@@ -59,7 +59,7 @@ def write_folder(
     form: str = "",
 ) -> None:
     """Write mean.png, std.png (with its scale), sample-K.png, measurement.png and truth.png where these are pictures,
-    solution.png (the contact sheet), kernel.png if a whole kernel was unknown, and index.html, which is self-contained.
+    solution.png (the contact sheet) and index.html, which is self-contained.
 
     PNG files have 8 bits. If the input picture was a PNG of 16 bits, mean.png and sample-K.png have 16 bits; for other
     pictures of 16 bits or floating point, mean.tif and sample-K.tif are written too, of that type.
@@ -93,18 +93,7 @@ def write_folder(
         columns.append(Column("std", solution.std, spread=True))
     gallery(out / "solution.png", {title: columns})
     height, width = samples.shape[2:]
-    if solution.unknown is not None and "kernel" in solution.unknown:
-        shown.append(_kernel(solution.unknown["kernel"][0].double().mean(0), min(height, width)))
-        _save(out / "kernel.png", shown[-1].pixels)
     write_page(out / "index.html", title, shown, figures, cautions, size=(height, width))
-
-
-def _kernel(kernel: Tensor, side: int) -> Picture:
-    """A kernel (kH, kW), each entry a square of equal pixels so that about ``side`` pixels are filled."""
-    zoom = max(1, side // max(kernel.shape))
-    grey = (kernel / kernel.max()).repeat_interleave(zoom, 0).repeat_interleave(zoom, 1)
-    note = f"mean of the draws of the kernel; black is 0, white the maximum, {float(kernel.max()):.3g}"
-    return Picture("kernel", pixels_of(grey[None]), note)
 
 
 def write_page(

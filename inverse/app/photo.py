@@ -24,7 +24,7 @@ from inverse.plan import Decision, Plan
 from inverse.quality import PoorFit
 from inverse.quality.instrument import DoubtfulInstrument
 from inverse.solution import Solution
-from inverse.solve.unknown import KernelPrior, Range
+from inverse.solve.unknown import Range
 from inverse.solve.unknown.family import Make
 from operators import Masking, Operator
 from priors import Prior, ScorePrior, Tiled
@@ -57,7 +57,7 @@ class Problem:
     dtype: str = "uint8"
     caution: str = ""
     number: int = 0
-    unknown: dict[str, Range | KernelPrior] | None = None
+    unknown: dict[str, Range] | None = None
     make: Make | None = None
 
     def key(self, chosen: Plan | Decision, seed: int) -> str:
@@ -174,8 +174,8 @@ def pose(
     if inferred is None:
         return posed
     make = inferred.operator(stated, op.noise, tuple(p.event_shape))
-    identity = (*identity, tuple(inferred.all.items()))
-    return replace(posed, identity=identity, unknown=inferred.all, make=make)
+    identity = (*identity, tuple(inferred.ranges.items()))
+    return replace(posed, identity=identity, unknown=inferred.ranges, make=make)
 
 
 def _noise(operator: Operator, level: float, how: str, free: bool) -> dict[str, str]:
@@ -186,12 +186,11 @@ def _noise(operator: Operator, level: float, how: str, free: bool) -> dict[str, 
 
 
 def inferred(problem: Problem, solution: Solution) -> Problem:
-    """The problem with the operator at the medians of the unknown parameters, or the mean kernel; itself if none."""
+    """The problem with the operator at the medians of the unknown parameters; itself if there are none."""
     if problem.make is None or solution.unknown is None:
         return problem
-    numbers = {name: float(draws[0].double().median()) for name, draws in solution.unknown.items() if draws.ndim == 2}
-    kernels = {name: draws[0].mean(0) for name, draws in solution.unknown.items() if draws.ndim > 2}
-    return replace(problem, operator=problem.make(**numbers, **kernels), sigma=numbers.get("sigma", problem.sigma))
+    medians = {name: float(draws[0].double().median()) for name, draws in solution.unknown.items()}
+    return replace(problem, operator=problem.make(**medians), sigma=medians.get("sigma", problem.sigma))
 
 
 def _numbers(operator: Operator, y: Tensor) -> str:
@@ -247,8 +246,7 @@ def draw(
             n, done = chosen.n_samples, 0
         elif not chosen.method.weighted:
             n = min(n, max(2, chosen.rows - chosen.rows % 2) if chosen.antithetic else chosen.rows)
-        make = None if "kernel" in (problem.unknown or {}) else problem.make
-        measured = (make or problem.operator, problem.y)
+        measured = (problem.make or problem.operator, problem.y)
         given = (problem.prior, *measured, n, chosen.method, chosen.n_steps, seed, chosen.rows)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PoorFit)  # the command line examines all samples at the end

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from inverse.app.fastmri import Scan
-from inverse.app.kspace_checks import check_centre, check_picture
+from inverse.app.kspace_checks import check_centre, check_columns, check_picture
 from priors.files import FileError, reading, regular
 
 OTHERS = (  # flags of readouts that are no samples of the picture
@@ -52,6 +52,7 @@ def read_raw(path: str | Path, slices: Sequence[int] | None = None) -> Scan:
         raise ValueError(f"slices = {list(numbers)}: expected slices from 0 to {whole.total - 1} of {path}")
     kspace, mask = whole.kspace[list(numbers)], whole.mask[list(numbers)]
     check_centre(path, kspace, mask)
+    check_columns(path, kspace, mask)
     check_picture(path, kspace, mask)
     return Scan(kspace, mask, None, numbers, whole.total)
 

@@ -27,6 +27,7 @@ from inverse.app.raw import is_raw, read_raw
 from inverse.app.reconstruction import Reconstruction, read_reconstruction, write_reconstruction
 from inverse.app.scan_noise import suspects, with_errors
 from inverse.app.scan_page import page_name, write_index, write_slice
+from inverse.app.variants import turned
 from inverse.auto import resolve
 from inverse.examination import examine
 from inverse.plan import plan as make_plan
@@ -159,7 +160,8 @@ def scan(
         for name, picture in _references(file, n, one, None if accelerate is None else whole).items():
             figures[f"compared with {name}"], reference = _against(picture, found[n])
             say(f"  compared with {name}: {figures[f'compared with {name}']}")
-        cautions = suspects(problem, before) + checked.warnings[0]
+        oriented = turned(sized, solution.samples[0, :2])
+        cautions = [*suspects(problem, before), *checked.warnings[0], *filter(None, [oriented])]
         for text in cautions:
             say(f"  caution: {text}", "yellow")
         figures |= {"method": f"{solution.method}, {n_steps} steps", "paper": solution.cite()} | command

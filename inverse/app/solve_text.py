@@ -5,7 +5,7 @@ from pathlib import Path
 from inverse.app.options import SolveOptions
 from inverse.app.photo import Problem
 from inverse.plan import Decision, Plan, span
-from inverse.solve.unknown import effort, samples_before
+from inverse.solve.unknown import effort
 
 NODES = (10, 32)  # values of unknown parameters that are tried, in general
 
@@ -28,8 +28,6 @@ def time_of(problem: Problem, chosen: Plan, left: float = 1.0) -> str:
     if problem.unknown is None:
         return span(chosen.seconds * left)
     each = chosen.seconds / chosen.n_samples
-    if "kernel" in problem.unknown:
-        return span(each * samples_before(problem.prior, chosen.n_samples))
     few, many = (each * (n * effort(problem.prior).samples + chosen.n_samples) for n in NODES)
     return f"{span(few)} to {span(many)}"
 
@@ -37,9 +35,6 @@ def time_of(problem: Problem, chosen: Plan, left: float = 1.0) -> str:
 def inferring(problem: Problem, chosen: Plan) -> dict[str, str]:
     if problem.unknown is None:
         return {}
-    if "kernel" in problem.unknown:
-        n = samples_before(problem.prior, chosen.n_samples)
-        return {"time": f"about {time_of(problem, chosen)}: {n} samples in all, most of them to find the kernel"}
     names, each = ", ".join(problem.unknown), effort(problem.prior).samples
     before = f"{NODES[0]} to {NODES[1]} values of {names}, with {each} samples for each, come first"
     return {"time": f"about {time_of(problem, chosen)}: {before}"}

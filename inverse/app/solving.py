@@ -25,15 +25,18 @@ from inverse.app.photo_shape import arrangement
 from inverse.app.solve_text import inferring, method_of, time_of, told
 from inverse.app.stack import Stack, opened_stack, pictures_in
 from inverse.app.unknown_text import OF_BLUR, unknowns, words
+from inverse.app.variants import likelier
 from inverse.examination import FEWEST_DRAWS, Examination, examine
 from inverse.methods import Sampler
 from inverse.plan import Plan, decide, span
 from inverse.plan import plan as make_plan
 from inverse.quality import psnr
 from inverse.quality.instrument import doubtful
+from inverse.quality.scale import outside
 from inverse.solution import Solution
 from inverse.solve.checks import computes_in
-from inverse.solve.unknown import UNRELIABLE, KernelPrior, check_method, doubts
+from inverse.solve.unknown import check_method, doubts
+from operators import variants
 from priors.decoded import Decoded
 from priors.terminal import console, explained, printable, say
 
@@ -177,16 +180,17 @@ def _solve_one(
         return
     with explained():
         command = printable(shlex.join(["inverse", *sys.argv[1:]]))
+        suspicion = _likelier(problem, done, asked)
         solution = draw(
             problem, chosen, asked.seed, file, {"command": command, STEPS: chosen.n_steps}, console.is_terminal,
             on_samples=lambda n: say(f"{n} of {asked.samples} samples in {file}"),
         )  # fmt: skip
         problem = inferred(problem, solution)
         checked = _examined(solution, problem)
-        cautions = checked.warnings[0]
+        cautions = [*checked.warnings[0], *filter(None, outside(problem.prior, solution.mean))]
         found = {name: words(name, draws[0]) for name, draws in (solution.unknown or {}).items()}
         about = doubtful(problem.operator, problem.y)
-        before = [*filter(None, [problem.caution, *about]), *_doubts(solution, problem)]  # printed already
+        before = [*filter(None, [problem.caution, suspicion, *about]), *_doubts(solution, problem)]  # printed already
         kept = [*before, *cautions]
         figures = _figures(solution, problem, chosen, checked, asked) | problem.facts | {"command": command}
         figures = found | figures | found  # first, and in place of what was not known
@@ -239,11 +243,20 @@ def _show(facts: dict[str, str]) -> None:
         console.print(Text.assemble((f"{name:>9}", "bold"), "  ", printable(text)), soft_wrap=True)
 
 
+def _likelier(problem: Problem, done: int, asked: SolveOptions) -> str:
+    """A caution, printed, if y is more probable under a usual mistake in the operator; "" if not, or not compared."""
+    if done or not asked.measured or problem.unknown or not variants(problem.operator):
+        return ""
+    say("comparing the operator with usual mistakes: about 10 s")
+    text = likelier(problem.prior, problem.operator, problem.y)
+    if text:
+        say(f"caution: {text}", "yellow")
+    return text
+
+
 def _doubts(solution: Solution, problem: Problem) -> list[str]:
-    given = problem.unknown or {}
-    spread = {name: one for name, one in given.items() if not isinstance(one, KernelPrior)}
-    found = doubts(spread, {name: (solution.unknown or {})[name][0] for name in spread}) if spread else []
-    return found + [UNRELIABLE] * ("kernel" in given)
+    draws = {name: each[0] for name, each in (solution.unknown or {}).items()}
+    return doubts(problem.unknown, draws) if problem.unknown else []
 
 
 def _figures(

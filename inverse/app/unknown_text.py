@@ -1,4 +1,4 @@
-"""Parse --unknown: what is not known of the measurement, as NAME or NAME=LOW:HIGH, or a whole kernel, kernel=SIZE."""
+"""Parse --unknown: parameters of the measurement that are not known, as NAME or NAME=LOW:HIGH."""
 
 import inspect
 import re
@@ -10,12 +10,11 @@ from torch import Tensor
 
 from inverse.app.noise_text import NOISES, is_noise, read_noise
 from inverse.app.operator_text import Named, named, takes
-from inverse.solve.unknown.kernels import KernelPrior
 from inverse.solve.unknown.ranges import Range, Uniform, ranges
 from operators import GaussianNoise, Noise, Operator
 from operators.kernels import LARGEST, disc_kernel, gaussian_kernel, line_kernel
 
-Values = dict[str, Any]  # numbers, and of a kernel a tensor
+Values = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -53,20 +52,13 @@ class Unknowns:
     """The unknown parameters of a command line.
 
     Attributes: ranges; stated: the operator in the middle of the ranges; noise: the same of the noise, or None if it
-    has no unknown parameter; changed: the operator with other values of its parameters; kernel: the prior of a whole
-    kernel, if that is unknown.
+    has no unknown parameter; changed: the operator with other values of its parameters; described: the kernel.
     """
 
     ranges: dict[str, Range]
     stated: Named
     noise: Noise | None
     changed: Callable[[Named, Values], Named]
-    kernel: KernelPrior | None = None
-
-    @property
-    def all(self) -> dict[str, Range | KernelPrior]:
-        """What `inverse.solve` takes as ``unknown``."""
-        return ({"kernel": self.kernel} if self.kernel else {}) | self.ranges
 
     def operator(self, stated: Named, noise: Noise, event_shape: tuple[int, ...]) -> Callable[..., Operator]:
         """The operator as a function of the unknown parameters.
@@ -84,9 +76,7 @@ class Unknowns:
 
     def texts(self) -> list[str]:
         """Each parameter with its range and unit."""
-        found = [f"{name}, {s.low:g} to {s.high:g} {unit(name)}".rstrip() for name, s in self.ranges.items()]
-        whole = [] if self.kernel is None else [f"a whole kernel of {' x '.join(map(str, self.kernel.shape))} pixels"]
-        return whole + found
+        return [f"{name}, {s.low:g} to {s.high:g} {unit(name)}".rstrip() for name, s in self.ranges.items()]
 
 
 def unit(name: str) -> str:
@@ -113,8 +103,10 @@ def unknowns(asked: Sequence[str], operator: str, sigma: str | None, measured: b
     head = operator.partition(":")[0].partition(".")[0]
     of_noise = [name for name in given if name in OF_NOISE]
     of_operator = [name for name in given if name not in OF_NOISE]
-    if "kernel" in given:
-        return _whole(given, operator, sigma)
+    if head == "blur" and "kernel" in given:
+        raise ValueError(
+            f"--unknown kernel: a whole kernel cannot be inferred, only one of a few parameters: {_blurs()}"
+        )
     if head == "blur" and (foreign := [n for n in of_operator if n not in OF_BLUR]):
         raise ValueError(f"--unknown {foreign[0]}: expected {_blurs()}; or of the noise {', '.join(OF_NOISE)}")
     spread = {name: _range(name, text, operator) for name, text in given.items()}
@@ -128,33 +120,8 @@ def unknowns(asked: Sequence[str], operator: str, sigma: str | None, measured: b
     return Unknowns(checked, stated, noise, lambda one, values: replace(one, values=one.values | values))
 
 
-def _whole(given: dict[str, str], operator: str, sigma: str | None) -> Unknowns:
-    """A blur by a kernel of which only the size is known."""
-    head, _, rest = operator.partition(":")
-    if head != "blur":
-        raise ValueError(f"--unknown kernel: it belongs to --operator blur, written so; given {operator!r}")
-    text = given["kernel"]
-    if not re.fullmatch(r"\d*", text):
-        raise ValueError(f"--unknown kernel={text}: expected an odd number, the side in pixels, such as kernel=15")
-    if foreign := [name for name in given if name not in ("kernel", "sigma")]:
-        raise ValueError(f"--unknown {foreign[0]}: besides a whole kernel only sigma can be unknown")
-    if is_noise(sigma or ""):
-        raise ValueError(f"--sigma {sigma}: expected Gaussian noise with --unknown kernel")
-    pairs = [pair.partition("=")[::2] for pair in re.split(r",(?=\w+=)", rest) if pair]
-    if doubled := [key for key, _ in pairs if key in SHAPING]:
-        raise ValueError(f"operator {operator!r}: its {doubled[0]} gives the kernel that is unknown: omit one of them")
-    kernel = KernelPrior(int(text)) if text else KernelPrior()
-    spread = ranges({"sigma": _range("sigma", given["sigma"], operator)}) if "sigma" in given else {}
-    stated = replace(
-        named(operator, True, {"kernel": kernel.start().float()}),
-        files={"kernel": f"unknown, of {' x '.join(map(str, kernel.shape))} pixels"},
-    )
-    noise = _noise(sigma, spread, list(spread))
-    return Unknowns(spread, stated, noise, lambda one, values: replace(one, values=one.values | values), kernel)
-
-
 def _blurs() -> str:
-    return "width (of a Gaussian), radius (of a defocus disc), length and angle (of a motion), or kernel (any)"
+    return "width (of a Gaussian), radius (of a defocus disc), or length and angle (of a motion)"
 
 
 def _named_range(text: str) -> tuple[str, str]:
@@ -275,13 +242,7 @@ def _general(operator: str, middle: Values) -> Named:
 
 
 def words(name: str, draws: Any) -> str:
-    """A posterior in words: median and 90 % interval; draws (D,), or (D, kH, kW) of a kernel."""
-    if draws.ndim == 3:
-        mean, std = draws.double().mean(0), draws.double().std(0)
-        return (
-            f"{draws.shape[1]} x {draws.shape[2]} pixels, the largest {float(mean.max()):.3g}; standard deviation of "
-            f"an entry {float(std.mean()):.2g} on average, too small where draws have not mixed"
-        )
+    """A posterior in words: median and 90 % interval; draws (D,)."""
     low, middle, high = (float(draws.double().quantile(q)) for q in (0.05, 0.5, 0.95))
     digits = max(2, min(6, 2 - _magnitude(high - low) + _magnitude(max(abs(low), abs(high)))))
     shown = [f"{value:.{digits}g}" for value in (middle, low, high)]

@@ -55,6 +55,8 @@ class LinearizedPosterior(Posterior):
     def __init__(self, prior: Prior, operator: Any, y: Any, settings: Linearized) -> None:
         super().__init__(prior, operator, y)
         self.passes, self.linear = settings.passes, MMPS(settings.steps)
+        # a linear operator is its own derivative, and may have closed forms that a derivative at a point has not
+        self.local = MMPSPosterior(prior, operator, y, self.linear) if "linear" in operator.capabilities else None
 
     def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
         denoised, vjp = self.prior.denoise_vjp(x, t)
@@ -70,7 +72,7 @@ class LinearizedPosterior(Posterior):
     def _given(self, y: Tensor, start: Tensor, point: Tensor, vjp: VJP, t: Tensor | float, passes: int) -> Tensor:
         """start + C J'(...)^-1 (y - A(point) - J (start - point)), from one point to the next; all (N, *E)."""
         for _ in range(passes):
-            local = MMPSPosterior(self.prior, Linearization(self.operator, point), y, self.linear)
+            local = self.local or MMPSPosterior(self.prior, Linearization(self.operator, point), y, self.linear)
             residual = y - self.operator(point) - local.operator(start - point)
             if self.operator.support is not None:
                 residual = torch.where(self.operator.support, residual, 0.0)

@@ -17,7 +17,8 @@ class WienerMatching(Guidance):
     Formula: C_s = C s^2 (C + s^2 I)^-1 with s = sigma / alpha, the Cov[x0 | x_t] of a Gaussian prior whose covariance C
     is that of the prior's moments (`Prior.moments`; its variance alone where they are None). On a Gaussian prior this
     is exact. Elsewhere it differs from `MMPS` in that C_s depends on the noise level and not on x_t, so that no step
-    needs a backward pass. It also serves denoisers that have no derivative.
+    needs a backward pass. It also serves denoisers that have no derivative. With moments of stationary pictures the
+    system is solved in a basis that they share with the operator, where there is one (`inverse.gaussian.stationary`).
     Source: Song, Vahdat, Mardani, Kautz 2023 and Peng, Zheng, Dai, Xiao, Li, Zou, Xiong 2024, with the covariance of
     Wiener 1949; start and last draw as in `MMPS`.
     """

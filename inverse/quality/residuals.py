@@ -67,8 +67,9 @@ def misfit(
             + (other and f", or {other}")
         )
     if chi2 < allowed[0] and p > 1 - rare:
+        cause = "sigma_y is too large" if gaussian else "there is less noise than stated"
         return (
-            f"the samples fit the noise ({figures}): sigma_y is too large, the noise is clipped, correlated or "
+            f"the samples fit the noise ({figures}): {cause}, the noise is clipped, correlated or "
             "rounded (JPEG), or the method does not sample the posterior" + (other and f": try {other}")
         )
     return ""
@@ -80,9 +81,8 @@ def misfits(
     """Messages on residuals that posterior samples cannot have, one per measurement; empty if plausible.
 
     Formula: the `mean_chi2` of the samples, outside .5 to 2, if exact samples have such a chi^2 with probability below
-    1e-4. For noise that is not Gaussian only a chi^2 above 2 is reported. For noiseless measurements the residual is
-    compared with that of noise of standard deviation ``floor`` on x0, and reported above 3 times it. Labels are never
-    reported, nor is a sample of weight 0.
+    1e-4. For noiseless measurements the residual is compared with that of noise of standard deviation ``floor`` on x0,
+    and reported above 3 times it. Labels are never reported, nor is a sample of weight 0.
     Arguments: operator; y (B, *M); samples (B, K, *E); log_weights (B, K); floor: sigma / alpha at the last noise
     level; method: another one to suggest, if any.
     Returns: B strings.
@@ -96,9 +96,7 @@ def misfits(
 def judged(noise: Noise, chi2: Tensor, p: Tensor, method: str = "") -> list[str]:
     """The messages of `misfits` on these figures. Arguments: noise; chi2 and p (B,), of `mean_chi2`; method."""
     gaussian, allowed = "gaussian" in noise.capabilities, POOR
-    if not gaussian:
-        allowed = (0.0, POOR[1])
-    elif noise.noiseless:
+    if gaussian and noise.noiseless:
         allowed = (0.0, FLOORS)
     figures = zip(chi2.tolist(), p.tolist(), strict=True)
     return [misfit(*each, allowed, RARE, method, gaussian) for each in figures]
@@ -111,9 +109,10 @@ def mean_chi2(
     """The chi^2 that `solve` checks, the mean over samples, and the probability that exact samples have a larger one.
 
     Formula: the weighted mean over samples of the mean of (y - E[y | A x])^2 / v over measured entries; v is the noise
-    variance, of noise that depends on A x the larger of those at y and at A x, and for noiseless measurements the
-    squared residual of noise of standard deviation ``floor`` on x0. The probability is that of a chi^2 law, for a
-    single sample; by Jensen's inequality the mean over samples has no heavier exponential moments.
+    variance, and for noiseless measurements the squared residual of noise of standard deviation ``floor`` on x0. The
+    probability is that of a chi^2 law, for a single sample; by Jensen's inequality the mean over samples has no heavier
+    exponential moments. For noise that is not Gaussian, v is the larger of its variances at y and at A x, the result is
+    relative to the same mean for measurements simulated from the samples, and the law has the variance of theirs.
     Arguments: as `misfits`.
     Returns: chi^2 (B,) and probability (B,), float64; None for labels, which have no residual.
     """
@@ -121,26 +120,35 @@ def mean_chi2(
         return None
     weights, noise = torch.softmax(log_weights.double(), 1), operator.noise
     gaussian = "gaussian" in noise.capabilities
-    generator, chi2 = torch.Generator().manual_seed(0), torch.zeros(len(y), dtype=torch.float64, device=y.device)
+    generator = torch.Generator().manual_seed(0)
+    chi2, simulated, spread = torch.zeros(3, len(y), dtype=torch.float64, device=y.device)
+    m, tiny = _measured(operator, y).flatten(1).sum(1).double(), torch.finfo(y.dtype).tiny
     at_once = max(1, NUMBERS_AT_ONCE // samples[:, 0].numel())
     for some, shares in zip(samples.split(at_once, 1), weights.split(at_once, 1), strict=True):
         n = some.shape[1]
         rows, x = operator.rows(torch.arange(len(y)).repeat_interleave(n)), some.flatten(0, 1)
         measured, clean = y.repeat_interleave(n, 0) if n > 1 else y, rows(x)
-        variance = rows.noise.variance(torch.maximum(measured, clean))
+        residual, variance = _deviation(rows, measured, clean)
         if noise.noiseless:
             drawn = torch.stack([torch.randn(some[:, 0].shape, generator=generator) for _ in range(n)], 1)
             away = floor * drawn.flatten(0, 1).to(x)
             made = _mean_square(rows, rows(x + away) - clean, torch.ones_like(measured))
             variance = variance + column(made.to(y), measured)
-        if not gaussian:  # variance of counts of 0 whose rate is 0 too
-            variance = torch.maximum(variance, column(1e-3 * variance.flatten(1).mean(1), measured))
-        squares = _mean_square(rows, measured - rows.noise.mean(clean), variance, torch.finfo(y.dtype).tiny)
-        chi2 += _shared(shares, squares.view(len(y), n))
-    m = _measured(operator, y).flatten(1).sum(1).double()
+        if not gaussian:
+            clean = clean.clamp_min(noise.least)
+            made = rows.noise.sample(clean.cpu(), generator).to(y)
+            away, v = _deviation(rows, made, clean)
+            simulated += _shared(shares, _mean_square(rows, away, v, tiny).view(len(y), n))
+            spread += _shared(
+                shares, _mean_square(rows, away**2 / v.clamp_min(tiny), torch.ones_like(v)).view(len(y), n)
+            )
+        chi2 += _shared(shares, _mean_square(rows, residual, variance, tiny).view(len(y), n))
+    shape = m / 2  # of the gamma law of chi^2
+    if not gaussian:
+        shape = m * simulated**2 / (spread - simulated**2)
+        chi2 = torch.where(chi2 > 0, chi2 / simulated, 0)
     chi2 = torch.where(m > 0, chi2, 1.0)  # nothing was measured, so everything explains it
-    tail = torch.special.gammaincc(m / 2, (m * chi2 / 2).nan_to_num(torch.inf, torch.inf))
-    return chi2, tail
+    return chi2, torch.special.gammaincc(shape, (shape * chi2).nan_to_num(torch.inf, torch.inf))
 
 
 def predictive_p(operator: Operator, y: Tensor, samples: Tensor, log_weights: Tensor | None = None) -> Tensor:
@@ -208,6 +216,15 @@ def prior_predictive_p(prior: Prior, operator: Operator, y: Tensor, draws: Tenso
 def _shared(weights: Tensor, values: Tensor) -> Tensor:
     """The sum over samples of weight times value, (B,); a sample of weight 0 is absent, whatever its value."""
     return torch.where(weights == 0, 0, weights * values).sum(1)
+
+
+def _deviation(operator: Operator, y: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
+    """y - E[y | clean] and its variance; of noise that is not Gaussian, the larger one at y and at clean."""
+    noise = operator.noise
+    variance = noise.variance(torch.maximum(y, clean))
+    if "gaussian" not in noise.capabilities:  # counts of 0 whose rate is 0 too
+        variance = torch.maximum(variance, column(1e-3 * variance.flatten(1).mean(1), y))
+    return y - noise.mean(clean), variance
 
 
 def _measured(operator: Operator, y: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Does y have the scale that the operator gives the prior's pictures? Detects data in 0..255 or -1..1."""
+"""Do y and the samples have the scale of the prior's pictures? Detects data in 0..255 or -1..1, and ringing."""
 
 import math
 from collections.abc import Iterator
@@ -18,6 +18,7 @@ LEAST = 16  # entries: with fewer, y may be faint or outside by chance
 FRACTION, COUNTS = 0.1, 1e4  # mean distance from whole numbers, arbitrary values have .25; rounding blurs larger counts
 MOST = 2**20  # entries of a measurement that are looked at, in even steps
 MOST_DIRECT = 1024  # largest dimension in which moments with a full matrix are used
+EXTREME, LOWEST, HIGHEST = 0.001, -0.08, 1.15  # share of a mean's pixels that may be outside this range
 
 
 class ImplausibleScale(UserWarning):
@@ -36,11 +37,7 @@ def implausible(prior: Prior, operator: Operator, y: Tensor) -> list[str]:
     """
     if not y.is_floating_point():
         return [""] * len(y)
-    operator, inner = operator.at(prior.event_shape), prior
-    while isinstance(inner, Wrapped):
-        inner = inner.prior
-    pictures = isinstance(inner, ScorePrior | DenoiserPrior) and len(prior.event_shape) == 3
-    pictures = pictures and prior.event_shape[0] in (1, 3)
+    operator, pictures = operator.at(prior.event_shape), _of_pictures(prior)
     support = operator.support
     seen = torch.ones_like(some(y), dtype=torch.bool) if support is None else some(support.expand(y.shape))
     rows = operator.rows(torch.arange(operator.batch)) if operator.batch else operator
@@ -67,6 +64,40 @@ def implausible(prior: Prior, operator: Operator, y: Tensor) -> list[str]:
         text = _judged(values, float(power[b]) ** 0.5, bounds, float(noise[b]) ** 0.5, gaussian)
         found.append(text or _fractional(operator, whole, b))
     return found
+
+
+def outside(prior: Prior, mean: Tensor) -> list[str]:
+    """Messages on posterior means of pictures that leave [0, 1], B strings, empty if plausible.
+
+    Ringing of a deconvolution with a wrong kernel fits the noise of y, and goes far below black or above white. On
+    photographs with the right kernel a thousandth of the mean's pixels stays within -.04 to 1.05; reported are values
+    beyond -.08 and 1.15.
+    Arguments: prior; mean (B, *E), data units.
+    """
+    if not _of_pictures(prior) or mean[0].numel() * EXTREME < 1:
+        return [""] * len(mean)
+    found = []
+    for values in some(mean):
+        n = max(1, int(EXTREME * len(values)))
+        low, high = float(values.kthvalue(n).values), float(values.kthvalue(len(values) + 1 - n).values)
+        beyond = [f"below {low:.2g}"] * (low < LOWEST) + [f"above {high:.2g}"] * (high > HIGHEST)
+        found.append(
+            f"the mean has {EXTREME:.1%} of its values {' and '.join(beyond)}, outside the range 0 to 1 of pictures: "
+            "the operator is wrong (for a blur, a kernel that is too wide or turned, which rings), y has other units, "
+            "or sigma_y is too small"
+            if beyond
+            else ""
+        )
+    return found
+
+
+def _of_pictures(prior: Prior) -> bool:
+    """Whether it is a trained prior of grey or colour pictures, whose values are in [0, 1] by convention."""
+    inner = prior
+    while isinstance(inner, Wrapped):
+        inner = inner.prior
+    trained = isinstance(inner, ScorePrior | DenoiserPrior)
+    return trained and len(prior.event_shape) == 3 and prior.event_shape[0] in (1, 3)
 
 
 def some(values: Tensor) -> Tensor:

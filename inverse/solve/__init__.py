@@ -17,7 +17,7 @@ from inverse.auto import alternative
 from inverse.methods import METHODS, Sampler
 from inverse.quality import PoorFit, misfits
 from inverse.quality.instrument import DoubtfulInstrument, doubtful
-from inverse.quality.scale import ImplausibleScale, implausible
+from inverse.quality.scale import ImplausibleScale, implausible, outside
 from inverse.solution import Solution, UncalibratedSpread
 from inverse.solve.checks import as_taken, check_numbers, check_prior, checked, computes_in, measurement_numbers
 from inverse.solve.unknown import KernelPrior, Range, jointly
@@ -92,7 +92,7 @@ def solve(
     Returns: `Solution` with samples (B, K, *E) in data units; methods with a weighted population (exact, tds, mcgdiff)
     give them log_weights, and exact and tds an estimate of log p(y). Unreliable weights and particles
     (`Solution.check`) warn by `UnreliableWeights`, and samples whose residual no posterior has by `PoorFit`
-    (`inverse.quality.misfits`; `inverse.examine` looks closer);
+    (`inverse.quality.misfits`; `inverse.examine` looks closer), or means far outside the range of pictures;
     a y of another size than the operator makes of pictures in [0, 1], such as in 0..255 or -1..1, by
     `inverse.ImplausibleScale`; a method that is known to draw too widely for this operator by `UncalibratedSpread`;
     saturated pixels that the operator does not know of, and a kernel that does not sum to 1, by
@@ -160,6 +160,7 @@ def solve(
         other = alternative(operator, tuple(prior.event_shape), chosen.name, differentiable)
         fit = misfits(operator, y, events, log_w, floor, other)
     _warn_of(fit, PoorFit, named)
+    _warn_of(outside(prior, solution.mean), PoorFit, named)
     return solution
 
 

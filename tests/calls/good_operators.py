@@ -70,6 +70,8 @@ def of_operators() -> Iterator[Good]:
     yield Good("fbp", linear_operators()["Radon"].fbp, {"y": linear_operators()["Radon"](X), "filter": "ramp"})
     fan = linear_operators()["FanBeam"].at((1, 8, 8))
     yield Good("FanBeam.fbp", fan.fbp, {"y": fan(X), "filter": "hann"})
+    cone = operators.ConeBeam(6, 20.0, noise=G).at((1, 2, 8, 8))
+    yield Good("ConeBeam.fdk", cone.fdk, {"y": cone(X[:, :, None].repeat(1, 1, 2, 1, 1)), "filter": "hann"})
     transmission = other_operators()["Transmission"]
     yield Good("line_integrals", transmission.line_integrals, {"y": transmission(X)})
     yield from (
@@ -99,6 +101,31 @@ def of_operators() -> Iterator[Good]:
             "FanBeam.astra",
             operators.FanBeam.astra,
             {"size": 8, "angles": [0.1, 0.2], "source": 20.0, "detector": 10.0, "detectors": 12, "spacing": 1.0},
+        ),
+        Good(
+            "ConeBeam", operators.ConeBeam, {"angles": 6, "source": 20.0, "detector": 10.0, "size": 8, "detectors": 12}
+        ),
+        Good(
+            "ConeBeam, oblong",
+            operators.ConeBeam,
+            {"angles": 6, "source": 20.0, "size": (4, 8, 6), "detectors": (8, 12), "spacing": (1.0, 1.5)},
+        ),
+        Good(
+            "ConeBeam, shifted",
+            operators.ConeBeam,
+            {
+                "angles": 6,
+                "source": 20.0,
+                "spacing": 1.5,
+                "centre": (3.0, 5.0),
+                "origin": (2.0, 4.0, 3.0),
+                "offset": 1.0,
+            },
+        ),
+        Good(
+            "ConeBeam.astra",
+            operators.ConeBeam.astra,
+            {"size": 8, "angles": [0.1, 0.2], "source": 20.0, "detector": 10.0, "detectors": (8, 12), "spacing": 1.0},
         ),
         Good("Slicewise", operators.Slicewise, {"operator": operators.Radon(6, 8, noise=G), "axis": 0}),
         Good("AlongAxis", operators.AlongAxis, {"matrix": torch.eye(4)[:2], "axis": 1, "noise": G}),

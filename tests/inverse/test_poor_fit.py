@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d
 from inverse import METHODS, PoorFit, examine, solve
 from inverse.guidance import DPS
 from inverse.methods import Method
-from inverse.quality import misfits, predictive_p
+from inverse.quality import mean_chi2, misfits, predictive_p
 from operators import (
     Blur,
     Categorical,
@@ -21,7 +21,10 @@ from operators import (
     LinearMap,
     Masking,
     PhaseRetrieval,
+    PoissonGaussianNoise,
     PoissonNoise,
+    RicianNoise,
+    SpeckleNoise,
 )
 from priors import VPSDE, Gaussian, from_denoiser
 from tests.cases import gaussian, normal
@@ -73,7 +76,29 @@ def test_one_astray_among_right_samples_is_warned_of_unless_it_has_no_weight():
     assert misfits(operator, y, samples, torch.tensor([[0.0, -1e4]])) == [""]
 
 
-def test_counts_are_judged_from_above():
+NOISES = {  # noise that is right, and the same stated 2.5 to 4 times too large
+    "photons": (PoissonNoise(20.0), PoissonNoise(4.0)),
+    "camera": (PoissonGaussianNoise(100.0, 0.02), PoissonGaussianNoise(10.0, 0.08)),
+    "magnitudes": (RicianNoise(0.05), RicianNoise(0.15)),
+    "speckle": (SpeckleNoise(10.0), SpeckleNoise(2.0)),
+}
+
+
+@pytest.mark.parametrize("name", NOISES)
+def test_noise_that_is_not_gaussian_is_judged_from_both_sides(name):
+    """Relative to measurements simulated with it, whose chi^2 is 1 on average."""
+    right, large = (Masking(torch.ones(1, 32, 32), noise=noise) for noise in NOISES[name])
+    x = 0.3 + 0.4 * torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(1))
+    samples = x[:, None].expand(-1, 2, -1, -1, -1)
+    y = right.measure(x, seed=2)
+    found = mean_chi2(right, y, samples, EQUAL)
+    assert found is not None and abs(float(found[0]) - 1) < 0.15
+    assert misfits(right, y, samples, EQUAL) == [""]
+    assert "less noise than stated" in misfits(large, y, samples, EQUAL)[0]
+    assert "more noise than stated" in misfits(right, large.measure(x, seed=2), samples, EQUAL)[0]
+
+
+def test_counts_far_from_their_rates_are_reported():
     operator = Masking(torch.ones(1, 16, 16), noise=PoissonNoise(4.0))
     truth = torch.full((1, 1, 16, 16), 0.5)
     y = operator.measure(truth, seed=0)

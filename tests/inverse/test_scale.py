@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import priors
-from inverse import ImplausibleScale, solve
-from inverse.quality.scale import implausible
+from inverse import ImplausibleScale, PoorFit, solve
+from inverse.quality.scale import implausible, outside
 from operators import Blur, Fourier, GaussianNoise, LinearMap, Masking, PhaseRetrieval, PoissonNoise, Radon, Resize
 from priors import VESDE, Gaussian, GaussianMixture, ScorePrior, Tiled
 from tests.cases import picture, score_prior
@@ -148,3 +148,29 @@ def test_counts_that_are_not_whole_numbers_are_warned_of(peak):
         assert "not whole numbers" in text and "check the peak" in text
     exposed = operator.with_noise(GaussianNoise(0.5))
     assert implausible(prior, exposed, 1.03 * y + 0.1) == ["", ""]
+
+
+def test_means_that_leave_the_range_of_pictures():
+    """By a thousandth of their pixels or more, whatever single ones do; of priors of pictures only."""
+    prior, x = trained((1, 64, 64)), pictures((1, 64, 64), 4)
+    assert outside(prior, x) == [""] * 4
+    dark, bright, single = x.clone(), x.clone(), x.clone()
+    dark[:, :, :2, :8], bright[:, :, :2, :8], single[:, :, 0, :3] = -0.2, 1.4, -5.0
+    assert all("below -0.2," in text for text in outside(prior, dark))
+    assert all("above 1.4," in text for text in outside(prior, bright))
+    assert outside(prior, single) == [""] * 4
+    own = Gaussian(torch.zeros(64), torch.eye(64), VESDE(), event_shape=(1, 8, 8))
+    assert outside(own, dark[:, :, :8, :8]) == [""] * 4
+
+
+def test_ringing_of_a_kernel_that_is_too_wide_is_reported():
+    prior = priors.load("natural", event_shape=(3, 64, 64))
+    x = priors.samples("natural").floats()[1:2, :, 40:104, 40:104]
+    noise = GaussianNoise(0.005)
+    y = Blur.gaussian(1.6, "circular", noise).measure(x, seed=0)
+    how = (2, "mmps-wiener", 8)
+    with pytest.warns(PoorFit, match="outside the range 0 to 1"):
+        solve(prior, Blur.gaussian(2.2, "circular", noise), y, *how, progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        solve(prior, Blur.gaussian(1.6, "circular", noise), y, *how, progress=False)

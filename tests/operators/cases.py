@@ -296,6 +296,16 @@ MADE_OF_OTHERS = [
         lambda: operators.Slicewise(operators.FanBeam(3, 12.0, noise=PoissonNoise(30.0))),
         (1, 2, 5, 4),
     ),
+    Case("cone beam", lambda: operators.ConeBeam(4, 15.0, noise=G(0.1)), (1, 3, 5, 4)),
+    Case(
+        "cone beam, shifted",
+        lambda: operators.ConeBeam(
+            [0, 40.5, 200], 9.0, 4.0, (4, 5, 3), (4, 6), (2.0, 1.5), G(0.1), 0.5, (1.2, 2.2), (1.0, 2.5, 1.0), 0.7
+        ),
+        (2, 4, 5, 3),
+    ),
+    Case("cone beam, batched", lambda: operators.ConeBeam(3, 12.0, noise=G(torch.tensor([0.1, 0.2]))), (1, 3, 4, 4)),
+    Case("cone beam of counts", lambda: operators.ConeBeam(3, 12.0, noise=PoissonNoise(30.0)), (1, 2, 4, 4)),
     Case("slices of phases", lambda: operators.Slicewise(operators.PhaseRetrieval(noise=G(0.1))), (1, 2, 5, 4)),
     Case("along D", lambda: operators.AlongAxis.gaussian(5, 0.8, 2, noise=G(0.1)), (2, 5, 3, 4)),
     Case("along W", lambda: operators.AlongAxis(uniform(4, 3), 2, G(torch.tensor([0.1, 0.2]))), (1, 2, 4, 3)),

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import priors
 from priors import pictures
-from priors.cli import app
+from priors.cli import UNFINISHED, app
 from priors.data import ImageSet, read, write
 from priors.recipes import CONFIGS, changed, objective, read_recipe
 from priors.training import TrainingConfig
@@ -105,6 +105,20 @@ def test_a_folder_in_use_needs_resume(run, tmp_path):
     a, b = (priors.load(tmp_path / name).network.state_dict() for name in ("out", "whole"))
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert "3 steps" in resumed.output
+
+
+def test_a_training_in_calls_is_the_unbroken_one(run, tmp_path):
+    """The same command again and again, with exit status 75 until the last step is done."""
+    codes = []
+    while not codes or codes[-1] == UNFINISHED:
+        codes.append(run(PRIOR, "--steps", "3", "--call-minutes", "1e-9").exit_code)
+    assert codes == [UNFINISHED, UNFINISHED, 0]
+    run(PRIOR, "--steps", "3", out="whole")
+    a, b = (priors.load(tmp_path / name).network.state_dict() for name in ("out", "whole"))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    again = run(PRIOR, "--steps", "3", "--call-minutes", "9")
+    assert again.exit_code == 0 and "3 steps" in again.output
+    assert "call_minutes = 0" in run(PRIOR, "--call-minutes", "0").output
 
 
 def test_units_from_a_recipe(run, tmp_path):

@@ -91,7 +91,8 @@ def test_the_seed_decides_and_the_global_state_does_not(tmp_path):
 def test_the_loss_falls_and_the_checkpoint_has_the_averaged_weights(tmp_path):
     run = trainer(tmp_path, replace(CONFIG, steps=150, batch_size=16, warmup=10, cosine=False))
     before = run.held_out_loss()
-    losses = run.run()
+    run.run()
+    losses = run.losses
     assert losses["held_out"] < 0.6 * before
     assert run.held_out_loss() == losses["held_out"]  # at fixed times and noise
     prior = load(tmp_path)
@@ -148,6 +149,8 @@ def test_learning_rate():
     flat, curved = replace(CONFIG, cosine=False, lr=1.0, warmup=4), replace(CONFIG, lr=1.0, warmup=1)
     assert [flat.rate(n, 0.0) for n in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
     assert [curved.rate(9, p) for p in (0.0, 0.5, 1.0)] == pytest.approx([1, 0.5, 0])
+    late = replace(curved, decay=0.2)  # constant up to the last fifth
+    assert [late.rate(9, p) for p in (0.0, 0.79, 0.8, 0.9, 1.0)] == pytest.approx([1, 1, 1, 0.5, 0])
 
 
 def test_whichever_limit_comes_first():

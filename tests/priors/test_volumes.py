@@ -190,3 +190,14 @@ def test_operators_take_volumes(operator):
 def test_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_moments_of_a_model_stay_approximate():
+    """So that no solve takes many iterations in double precision for what a model is only near to."""
+    for name, size in (("ct", 16), ("brain-mri", 64)):
+        pictures = priors.load(name, event_shape=(1, size, size))
+        assert pictures.moments is not None
+        for coupling in (None, 0.05):
+            moments = Slices(pictures, 3, coupling=coupling).moments
+            assert moments is not None and moments.approximate == pictures.moments.approximate
+            assert moments.to(torch.device("cpu"), torch.float64).approximate == pictures.moments.approximate

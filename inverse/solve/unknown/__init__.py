@@ -1,6 +1,5 @@
 """Unknown parameters of a measurement: noise level, gain, blur width and the like, with their uncertainty."""
 
-from inverse.solve.unknown.blind import UNRELIABLE, samples_before
 from inverse.solve.unknown.doubts import doubts
 from inverse.solve.unknown.inference import Inference, UncertainParameters, infer
 from inverse.solve.unknown.joint import check_method, effort, jointly
@@ -8,7 +7,6 @@ from inverse.solve.unknown.kernels import KernelPrior
 from inverse.solve.unknown.ranges import LogUniform, Range, Uniform
 
 __all__ = [
-    "UNRELIABLE",
     "Inference",
     "KernelPrior",
     "LogUniform",
@@ -20,5 +18,4 @@ __all__ = [
     "effort",
     "infer",
     "jointly",
-    "samples_before",
 ]

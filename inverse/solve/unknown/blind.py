@@ -24,8 +24,8 @@ TOP = 0.04  # noise at which the search for a start begins
 GAIN, STEP = 10.0, 0.5  # of the search: largest factor by which a frequency's step is enlarged, and its share
 STILL = 0.3  # share of the search that stays at the last noise level, of which the kernels are averaged
 UNRELIABLE = (
-    "a whole kernel from one photograph is not reliable: on a test crop its error was nine times its stated standard "
-    "deviation, and the picture worse than the blurred one: see docs/unknown.md, and compare by eye"
+    "a whole kernel from one photograph is not reliable, and its stated standard deviation too small: see "
+    "docs/unknown.md; a blur of one or two parameters, or a measured kernel, is better"
 )
 APART = 1.3  # potential scale reduction above which chains have not mixed
 
@@ -178,12 +178,6 @@ class Blind:
                 UncertainParameters,
                 stacklevel=6,
             )
-
-
-def samples_before(prior: Prior, n_samples: int) -> int:
-    """How many samples a solve of one measurement with an unknown kernel draws in all."""
-    length = FORMULA if prior.has_log_prob else NETWORK
-    return 2 * length.search + (length.sweeps + length.kept) * n_samples
 
 
 def ascended(k: Tensor, q: Quadratic, level: float) -> Tensor:

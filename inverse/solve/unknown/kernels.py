@@ -1,14 +1,13 @@
 """A whole blur kernel as an unknown: its prior, and its likelihood given pictures."""
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from operators import Blur, GaussianNoise, Noise
-from operators.blur import Boundary
 from priors.arguments import count, number
 
 LARGEST = 31 * 31  # entries: the matrices of a step have this many rows
@@ -122,7 +121,7 @@ def replaced(operator: Blur, kernels: Tensor, sigma: Tensor) -> Blur:
 
 
 def _blur(operator: Blur, kernel: Tensor, noise: Noise) -> Blur:
-    return Blur(kernel, cast(Boundary, operator.boundary), noise)
+    return Blur(kernel, operator.boundary, noise)
 
 
 def checked_blur(operator: Any, prior: KernelPrior, event_shape: tuple[int, ...], y: Tensor) -> Blur:

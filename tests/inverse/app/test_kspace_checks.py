@@ -128,6 +128,26 @@ def test_quiet_columns_were_measured(tmp_path, sigma):
         assert read_scan(file(tmp_path / "a.h5", kspace=z[None].astype(np.complex64))).mask.all()
 
 
+@pytest.mark.parametrize("given", ["mask of ones", "no mask", "right mask", "right mask, zeros"])
+def test_columns_of_noise_among_columns_of_signal_are_reported(tmp_path, given):
+    """An undersampled scan whose other columns were recorded without signal; the same without them is silent."""
+    scan = made(2, 3, 0.002, 1.0)
+    z, columns = scan.kspace.numpy().astype(np.complex64), np.arange(SIZE[1])
+    seen = (columns % 3 == 0) | (abs(columns - SIZE[1] // 2) < 4)
+    g = np.random.default_rng(0)
+    noise = scan.sigma * (g.normal(size=z.shape) + 1j * g.normal(size=z.shape)).astype(np.complex64)
+    z = np.where(seen, z, 0 if given == "right mask, zeros" else noise)
+    arrays = {"mask of ones": {"mask": np.ones(SIZE[1])}, "no mask": {}}.get(given, {"mask": seen * 1.0})
+    path = file(tmp_path / "a.h5", kspace=z, **arrays)
+    if "right" in given:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            read_scan(path)
+    else:
+        with pytest.warns(KSpaceWarning, match="no more power than the noise"):
+            read_scan(path)
+
+
 @pytest.mark.parametrize("attrs", [(5, 5), (20, 37), (-1, 37), (0, 38), (2.5, 37), ("a", 37), ([1, 2], 37)])
 def test_padding_that_leaves_out_the_middle_is_refused(tmp_path, attrs):
     path = file(tmp_path / "a.h5", dict(zip(("padding_left", "padding_right"), attrs, strict=True)), kspace=Z)

@@ -83,12 +83,7 @@ def test_other_numbers_of_an_operator_need_a_range():
 REFUSED = [
     ("length", "blur", None, "the angle of the motion is neither given nor unknown"),
     ("width,radius", "blur", None, "different blurs"),
-    ("kernel=14", "blur", None, "expected odd numbers"),
-    ("kernel=1:9", "blur", None, "such as kernel=15"),
-    ("kernel,width", "blur", None, "only sigma can be unknown"),
-    ("kernel", "blur:sigma=2", None, "its sigma gives the kernel"),
-    ("kernel", "identity", None, "belongs to --operator blur"),
-    ("kernel", "blur", "poisson:100", "expected Gaussian noise"),
+    ("kernel", "blur", None, "a whole kernel cannot be inferred"),
     ("width", "blur:sigma=1.5", None, "its sigma gives the kernel"),
     ("width", "blur:file=k.npy", None, "its file gives the kernel"),
     ("width", "blur.motion", None, "write --operator blur"),

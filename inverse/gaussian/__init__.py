@@ -1,16 +1,17 @@
 """The posterior of a Gaussian with the prior's mean and covariance, which needs no evaluation of the prior."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from inverse.gaussian.low_rank import Components, LowRank
+from inverse.gaussian.stationary import Cosines, Periodic, conjugate_estimate, shared
 from inverse.protocols import RNG, Posterior
 from operators import GaussianNoise, LinearOperator
-from operators.solvers import conjugate_gradients, widest
+from operators.solvers import Map, conjugate_gradients, widest
 from operators.svd import SVDOperator
 from priors import Moments, Prior
 from priors.base import expand
@@ -18,8 +19,7 @@ from priors.moments import SecondMoments
 
 INNER = 20  # iterations of a preconditioner, which can be approximate
 HIDDEN = 6.0  # standard deviations of a coordinate of x0: noise this large hides x0
-ROUNDING = 1e-3  # largest relative error of the closed form
-APPROXIMATE = 5  # iterations if the moments are approximate
+APPROXIMATE, DRAWN = 5, 50  # iterations if the moments are approximate: at a noise level, of a draw
 # of a solve that does not converge: A C_s A' alone is ill-conditioned, Sigma_y makes it less so
 REMEDY = "use a larger sigma, or a prior with smaller variance"
 NOISELESS = "the operator has no noise: give it some, noise=GaussianNoise(sigma) with a small sigma > 0"
@@ -40,10 +40,11 @@ class Wiener:
         self.closed = {"svd", "isotropic"} <= operator.capabilities
         self.averaged = moments.approximate and self.closed and not whole
         # made when first needed: the moments in double precision where there is one, their components in the singular
-        # basis of the operator, and the inverse at the last noise level
+        # basis of the operator, the inverse at the last noise level, and the solver for a basis of both
         self._wide: SecondMoments | None = None
         self._components: Components | None = None
         self._kept: tuple[float, LowRank | None] | None = None
+        self._shared: tuple[Cosines | Periodic | None] | None = None
 
     def precondition(self, r: Tensor, s2: float) -> Tensor:
         """An approximate (Sigma_y + A C_s A')^-1 r; r (N, *M); s2 (s^2, may be inf: C itself).
@@ -58,6 +59,8 @@ class Wiener:
     def estimate(self, r: Tensor, s2: float, rtol: float = 1e-2, max_steps: int = INNER) -> Tensor:
         """C_s A' (Sigma_y + A C_s A')^-1 r (N, *E), with the covariance C_s that `precondition` takes; rtol and
         max_steps of iterations where the moments are not approximate."""
+        if self.moments.approximate and not self.averaged:
+            return self._approximate(r, s2, 1e-2, APPROXIMATE)
         x = self.operator.adjoint(self._solved(r, s2, rtol, max_steps))
         spread = self.moments.average(given(s2)) * x if self.averaged else self._sized(x).apply(given(s2), x)
         return spread.to(r)
@@ -77,7 +80,15 @@ class Wiener:
             return inverse.solve(r)
         return self.solve(r, s2, rtol, max_steps, what)
 
-    def _inverse(self, s2: float) -> "LowRank | None":
+    def _approximate(self, r: Tensor, s2: float, rtol: float, max_steps: int) -> Tensor:
+        """As `estimate`, with moments that are approximate, of which iterations may stop early."""
+        if self._shared is None:
+            self._shared = (shared(self.moments, self.operator),)
+        if (solver := self._shared[0]) is not None:
+            return solver.estimate(r, given(s2), rtol, max_steps)
+        return conjugate_estimate(*self._system(r, s2), r, rtol, max_steps)
+
+    def _inverse(self, s2: float) -> LowRank | None:
         """At the noise level s2, kept for the next call; None without a singular basis that all rows share, and where
         C_s has many components."""
         operator, moments = self.operator, self._wide
@@ -101,23 +112,29 @@ class Wiener:
 
         what: the name in the `NotConverged` warning where max_steps are not enough; None: no warning.
         """
-        moments, operator, filtered = self._sized(r), self.operator, given(s2)
-        r2 = moments.average(filtered)
-
-        def system(v: Tensor) -> Tensor:
-            spread = operator(moments.apply(filtered, operator.adjoint(v)))
-            return spread + operator.noise.aligned("sigma", v) ** 2 * v
-
-        isotropic = (lambda v: operator.solve_gram(v, r2)) if self.closed else _evened(operator, r, r2)
+        spread, system, precondition = self._system(r, s2)
         return conjugate_gradients(
-            system,
+            lambda v: system(v, spread(v)),
             r,
             rtol=rtol,
             max_steps=max_steps,
-            precondition=isotropic,
+            precondition=precondition,
             what=what,
-            remedy=NOISELESS if operator.noise.noiseless else REMEDY,
+            remedy=NOISELESS if self.operator.noise.noiseless else REMEDY,
         )
+
+    def _system(self, r: Tensor, s2: float) -> tuple[Map, Callable[[Tensor, Tensor], Tensor], Map | None]:
+        """For rows like r (N, *M): v -> w = C_s A' v, (v, w) -> A w + Sigma_y v, and a preconditioner."""
+        moments, operator, filtered = self._sized(r), self.operator, given(s2)
+        r2 = moments.average(filtered)
+
+        def spread(v: Tensor) -> Tensor:
+            return moments.apply(filtered, operator.adjoint(v))
+
+        def system(v: Tensor, w: Tensor) -> Tensor:
+            return operator(w) + operator.noise.aligned("sigma", v) ** 2 * v
+
+        return spread, system, (lambda v: operator.solve_gram(v, r2)) if self.closed else _evened(operator, r, r2)
 
     def draw(self, y: Tensor, rng: RNG) -> Tensor:
         """One draw of p(x0 | y) per batch element, (N, *E); y (N, *M); rng (`RowRNG` of the rows)."""
@@ -127,77 +144,9 @@ class Wiener:
         if operator.support is not None:
             r = torch.where(operator.support, r, 0.0)
         if self.moments.approximate:  # then the draw is only an initialisation and need not be exact
-            v = self.solve(r, float("inf"), rtol=1e-2, max_steps=50, what=None)
-        else:
-            v = self._solved(r, float("inf"), rtol=1e-4, max_steps=500, what="Wiener.draw").to(r)
+            return x + self._approximate(r, float("inf"), 1e-2, DRAWN)
+        v = self._solved(r, float("inf"), rtol=1e-4, max_steps=500, what="Wiener.draw").to(r)
         return x + self.moments.apply(lambda variances: variances, operator.adjoint(v))
-
-
-@dataclass(frozen=True)
-class Components:
-    """The k components of moments in the singular basis of an operator, where its singular values are not 0.
-
-    Attributes: operator; kept (*E), bool: those m coordinates; gains (m,): the singular values; spectral (k, m);
-    rounding: relative error of the decomposition.
-    """
-
-    operator: SVDOperator
-    kept: Tensor
-    gains: Tensor
-    spectral: Tensor
-    rounding: float
-
-    @classmethod
-    def of(cls, operator: SVDOperator, basis: Tensor) -> "Components":
-        """Of V' (k, *E)."""
-        spectrum, z = operator.spectrum(basis).expand(1, *basis.shape[1:])[0], operator.Vt(basis)
-        kept, rounding = spectrum > 0, torch.finfo(basis.dtype).eps
-        if len(basis):  # an operator may keep its decomposition in single precision
-            measured = operator(basis)
-            away = (operator.U(spectrum * z) - measured).norm() / measured.norm().clamp_min(rounding)
-            rounding = max(rounding, float(away))
-        return cls(operator, kept, spectrum[kept], z[:, kept], rounding)
-
-    def inverse(self, values: Tensor, rest: float) -> "LowRank | None":
-        """`LowRank` for e (k,) and rest; None where e has a negative entry, where rest and the noise are both 0, or
-        where both are so small that rounding would dominate."""
-        # one number, which may have axes of length 1
-        variance = self.operator.noise.get_buffer("sigma").reshape(()).to(self.gains) ** 2
-        if bool((values < 0).any()) or not (rest > 0 or bool((variance > 0).all())):
-            return None
-        scaled = values.sqrt()[:, None] * self.spectral
-        columns = scaled * (self.gains / (rest * self.gains**2 + variance))
-        gram = (columns * self.gains) @ scaled.mT
-        # the formula is a small difference of terms that are this much larger
-        if not bool((gram.diagonal() * self.rounding < ROUNDING).all()):
-            return None
-        gram = torch.eye(len(values), dtype=values.dtype, device=values.device) + 0.5 * (gram + gram.mT)
-        return LowRank(self.operator, self.kept, rest, columns, torch.linalg.cholesky(gram))
-
-
-@dataclass(frozen=True)
-class LowRank:
-    """(B + U diag(e) U')^-1 with U = A V and B = rest A A' + sigma_y^2 I, in closed form.
-
-    Formula: B^-1 - F' G^-1 F with W = diag(e)^1/2, F = W U' B^-1 and G = I + F U W. B is diagonal in the singular basis
-    of A, in which F has the columns (k, m).
-    Source: Woodbury 1950.
-    Attributes: operator; kept (*E): the m coordinates; rest; columns; factor (k, k): lower triangle of G.
-    """
-
-    operator: SVDOperator
-    kept: Tensor
-    rest: float
-    columns: Tensor
-    factor: Tensor
-
-    def solve(self, r: Tensor) -> Tensor:
-        """The inverse times r (N, *M)."""
-        z = self.operator.Ut(r)
-        inner = torch.cholesky_solve(self.columns @ z[:, self.kept].mT, self.factor)  # (k, N)
-        change = torch.zeros_like(z)
-        change[:, self.kept] = inner.mT @ self.columns
-        return self.operator.solve_gram(r, self.rest) - self.operator.U(change)
 
 
 def _evened(operator: LinearOperator, v: Tensor, r2: float) -> Callable[[Tensor], Tensor] | None:

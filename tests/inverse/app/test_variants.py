@@ -1,0 +1,60 @@
+"""A kernel or colour pattern that was described in the wrong orientation is found; a right one is left alone."""
+
+import pytest
+import torch
+
+import priors
+from inverse import compare_variants
+from inverse.app.variants import ORIENTATIONS, SAME, likelier, turned
+from operators import Bayer, Blur, GaussianNoise, Masking, Operator
+
+NATURAL = priors.load("natural")
+NOISE = GaussianNoise(0.01)
+HOOK = torch.zeros(9, 9)  # a movement to the right and down, slower at its end
+HOOK[2, 1:7] = torch.linspace(1, 2, 6)
+HOOK[2:8, 6] = torch.linspace(2, 4, 6)
+HOOK /= HOOK.sum()
+PAIRS = {  # name: what measured, what is stated, the remedy
+    "turned kernel": (
+        Blur(HOOK, "valid", NOISE),
+        Blur(HOOK.flip(0, 1), "valid", NOISE),
+        "kernel turned by 180 degrees",
+    ),
+    "transposed kernel": (Blur(HOOK, "valid", NOISE), Blur(HOOK.mT, "valid", NOISE), "kernel transposed"),
+    "colour pattern": (Bayer("RGGB", NOISE), Bayer("GRBG", NOISE), "pattern RGGB"),
+}
+
+
+def measured(operator: Operator, n: int = 1) -> torch.Tensor:
+    return operator.measure(priors.samples("natural").floats()[1 : 1 + n, :, 40:108, 40:108], seed=3)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_usual_mistake_is_named_and_the_right_operator_is_left_alone(name):
+    right, stated, remedy = PAIRS[name]
+    y = measured(right)
+    assert all(gain < 0 for gain in compare_variants(NATURAL, right, y).values())
+    assert likelier(NATURAL, right, y) == ""
+    found = compare_variants(NATURAL, stated, y)
+    assert found[remedy] > max(found.values()) - SAME  # two patterns of a sensor have their greens at the same places
+    text = likelier(NATURAL, stated, y)
+    assert "more probable with the" in text and remedy in text
+
+
+def test_other_operators_are_not_compared_and_several_measurements_are_refused():
+    mask = Masking.random((1, 68, 68), 0.5, noise=NOISE)
+    assert compare_variants(NATURAL, mask, measured(mask)) == {} and likelier(NATURAL, mask, measured(mask)) == ""
+    with pytest.raises(ValueError, match="one by one"):
+        compare_variants(NATURAL, Bayer(noise=NOISE), measured(Bayer(), 2))
+
+
+def test_heads_that_are_not_upright_are_reported():
+    """Of the pictures shipped with the prior, one by one; mirror images are as good."""
+    prior = priors.load("brain-mri")
+    heads = priors.samples("brain-mri").floats()[:6]
+    assert [turned(prior, head[None]) for head in heads] == [""] * 6
+    assert [turned(prior, head[None].flip(-1)) for head in heads] == [""] * 6
+    for name in ("transposed", "turned by 90 degrees", "mirrored top to bottom"):
+        wrong = [turned(prior, ORIENTATIONS[name](head[None])) for head in heads]
+        assert sum(bool(text) for text in wrong) >= 3, name
+    assert all("more probable" in text for text in wrong if text)
