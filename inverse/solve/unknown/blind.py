@@ -16,7 +16,7 @@ from inverse.solve.unknown.kernels import KernelPrior, Quadratic, centred, quadr
 from inverse.solve.unknown.ranges import LogUniform, Range
 from inverse.solve.unknown.simplex import drawn, noise_level, projected
 from operators import Blur
-from priors import Prior, RowRNG
+from priors import RowRNG
 
 STREAM = 2**62  # of the random numbers of the kernels; those of samples count from 0
 SCANS = 10  # of the entries of a kernel in a sweep
