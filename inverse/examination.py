@@ -22,11 +22,11 @@ from inverse.solution import Solution
 from operators import Operator
 from operators.kspace import paired
 from priors import Prior
-from priors.arguments import rows
+from priors.arguments import flag, rows
 from priors.wording import Concise
 
 EXTREME = 0.01  # p-value below which to warn; for residuals also above 1 - EXTREME
-SLIGHT = 0.1  # deviation of chi^2 from 1 that is never reported
+SLIGHT, UNSURE = 0.1, 0.35  # deviation of chi^2 from 1 that is never reported: of a known sigma_y, of an estimated one
 APART = 0.25  # posterior standard deviations between means, above which the mean is not certain
 UNEQUAL = 1.25  # ratio of spreads beyond which intervals are not certain
 FEWEST_DRAWS = 99  # of the prior: with fewer, the p-value, at least 1 / (n + 1), cannot be below .01
@@ -62,6 +62,7 @@ def examine(
     prior: Prior | None = None,
     draws: Tensor | None = None,
     other: Solution | None = None,
+    sigma_estimated: bool = False,
 ) -> Examination:
     """Check samples: residuals, noise model, weights, lineages, whether the prior covers y, and another solution.
 
@@ -73,7 +74,8 @@ def examine(
     Arguments: solution; operator and y (B, *M) of the solve; prior and draws (n, *E): 99 or more of its samples, from
     `inverse.sample` (or pictures like its training set), to test whether the prior covers y; this needs `Prior.moments`
     and a linear operator; other: a solution for the same measurements by another method, or another seed, with which
-    to compare (`inverse.quality.agreement`). Weighted samples are compared by as many draws as they are worth.
+    to compare (`inverse.quality.agreement`); sigma_estimated: sigma_y was estimated from y, to 10 % or so, and a chi^2
+    of 1 +- .35 is not reported. Weighted samples are compared by as many draws as they are worth.
     Returns: `Examination`.
     Raises: ValueError for another number of measurements, a prior without draws or draws without a prior, and as
     `prior_predictive_p` and `agreement`.
@@ -114,7 +116,8 @@ def examine(
     instead = alternative(operator, tuple(solution.samples.shape[2:]), solution.method, differentiable)
     if chi2 is not None and predicted is not None:
         # in a large picture with many values, the p-value is extreme for negligible residuals
-        slight = (1 - SLIGHT, 1 + SLIGHT)
+        tolerance = UNSURE if flag("sigma_estimated", sigma_estimated) else SLIGHT
+        slight = (1 - tolerance, 1 + tolerance)
         texts = (
             [misfit(*pair, slight, EXTREME, instead) for pair in zip(chi2.tolist(), predicted.tolist(), strict=True)]
             if gaussian

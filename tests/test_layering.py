@@ -36,7 +36,7 @@ LEVELS = (  # inside `inverse`: a room imports from the levels above it in this 
     {"scans"},
 )
 APP = (  # inside `inverse.app`, likewise; files of one room may use each other
-    {"files"},
+    {"files", "kspace_forms"},
     {
         "budget", "deepinv", "devices", "early", "evidence", "figures", "kspace_checks", "mean", "noise_text",
         "options", "tables", "variants",

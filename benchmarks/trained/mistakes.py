@@ -97,7 +97,7 @@ def execute(prior: Prior, mistake: Mistake, truth: Tensor, seed: int) -> dict:
         "right": psnr(fine.mean, truth).item(),
         "stated": psnr(found.mean, truth).item(),
         "compared": bool(likelier(sized, stated, y)),
-        "range": bool(outside(sized, found.mean)[0]),
+        "range": bool(outside(sized, stated, found.mean)[0]),
         "examined": bool(examine(found, stated, y).warnings[0]),
     }
 

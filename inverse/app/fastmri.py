@@ -10,19 +10,14 @@ import torch
 from torch import Tensor
 
 from inverse.app.kspace_checks import (
-    EXPECTED,
-    PADDING,
-    check_axes,
     check_centre,
     check_columns,
     check_maps,
     check_picture,
-    form,
     measured,
     outermost,
-    padding,
-    to_complex64,
 )
+from inverse.app.kspace_forms import EXPECTED, PADDING, check_axes, form, padding, to_complex64
 from operators import Fourier, GaussianNoise
 from operators.coils import FEWEST, estimate_phase, estimate_sensitivities
 from operators.kspace import fftc, ifftc, to_channels

@@ -1,24 +1,20 @@
-"""Checks of k-space from a file: complex data of any form, the measured samples, and the position of k = 0."""
+"""Checks of k-space from a file: which samples were measured, the position of k = 0, and what shows in the picture."""
 
 import math
 import warnings
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from operators.kspace import ifftc, radius
 from priors.files import FileError
 
-PADDING = ("padding_left", "padding_right")  # fastMRI attributes
-PAIRS = (("r", "i"), ("real", "imag"), ("re", "im"), ("x", "y"))  # field names of compound complex values
-EXPECTED = "expected a dataset 'kspace' (slices, H, W) or (slices, coils, H, W), complex, as fastMRI writes it"
 SCATTERED = 0.01  # largest fraction of exact zeros within the mask that may be chance
 FAINT = 1e-12  # of the largest column's energy, or row's: rounding in single precision leaves up to 1e-14
-QUIET, LOUD, FEW = 2.0, 20.0, 3  # times the noise: power of a column without and with signal; columns that are chance
+QUIET, LOUD, FEW = 1.5, 4.0, 3  # times the noise: power of a column without and with signal; columns that are chance
+MOST_VALUES = 2**20  # of which percentiles are taken
+FEWEST = 8  # measured columns, with fewer of which their noise is not estimated
 CONTRADICTED = 0.5  # fraction of zeros from which mask and k-space contradict, if there is signal outside the mask too
 BAND = 1 / 8  # fraction of an axis, around its middle or at its ends, where the energy of k-space is summed
 MOST = 0.5  # fraction of the energy that a picture has within the middle band
@@ -26,77 +22,12 @@ AWAY = 2  # samples that the largest one may be away from the middle: echoes can
 WRAPPED, GATHERED = 0.3, 0.18  # of a side: largest offset of the centre; concentration needed to define a centre
 OUTERMOST = 0.1  # fraction of the measured samples, farthest from k = 0, used to estimate the noise
 UNEVEN = 4.0  # ratio of the largest to the smallest noise of coils above which one level does not fit all
-NORMALISED = 1.5  # factor from 1 up to which sum |S|^2 of given sensitivities is usual
+NORMALISED, EVEN = 1.1, 1.3  # factor from 1, and of its spread from place to place, of sum |S|^2 of given sensitivities
 SIGNAL = 0.5  # of the largest magnitude, above which a pixel has signal
-THIN = 8  # samples: an axis H or W shorter than this, and than slices or coils, is in the wrong place
 
 
 class KSpaceWarning(UserWarning):
     """K-space was read, but may not be laid out as expected."""
-
-
-def form(dtype: np.dtype, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    """The shape of the complex values in a dataset; None if it has no complex values.
-
-    They may be complex, compound with one of the pairs of field names `PAIRS`, or real with a last axis of 2.
-    """
-    if dtype.kind == "c" or _parts(dtype) is not None:
-        return shape
-    return shape[:-1] if dtype.kind in "fiu" and len(shape) >= 4 and shape[-1] == 2 else None
-
-
-def to_complex64(values: np.ndarray) -> Tensor:
-    """Values in one of the forms of `form` as complex64."""
-    if (parts := _parts(values.dtype)) is not None:
-        values = np.stack([values[name] for name in parts], -1)
-    if values.dtype.kind != "c":
-        values = np.ascontiguousarray(values, np.float32).view(np.complex64)[..., 0]
-    with np.errstate(over="ignore"):  # infinite values are refused later
-        return torch.from_numpy(np.ascontiguousarray(values, np.complex64))
-
-
-def _parts(dtype: np.dtype) -> tuple[str, str] | None:
-    names = {name.lower(): name for name in dtype.names or ()}
-    for a, b in PAIRS:
-        if set(names) == {a, b} and all(dtype[names[part]].kind in "fiu" for part in (a, b)):
-            return names[a], names[b]
-    return None
-
-
-def check_axes(path: Path, shape: tuple[int, ...]) -> None:
-    """Refuse shapes other than (slices, H, W) and (slices, coils, H, W).
-
-    Raises: FileError that names the numpy call to fix the axes.
-    """
-    if len(shape) == 2:
-        raise FileError(f"{path}: 'kspace' is {shape}: {EXPECTED}; for one slice, write kspace[None]")
-    if len(shape) not in (3, 4) or 0 in shape:
-        raise FileError(f"{path}: 'kspace' is {shape}: {EXPECTED}")
-    thin = [axis for axis in (len(shape) - 2, len(shape) - 1) if shape[axis] < THIN]
-    if thin and max(shape[:-2]) > THIN:
-        front = ", slices and coils first" if len(shape) == 4 else ", slices first"
-        raise FileError(
-            f"{path}: 'kspace' is {shape}, with {shape[thin[0]]} samples along axis {thin[0]}: {EXPECTED}; reorder the "
-            f"axes{front}, such as np.moveaxis(kspace, {thin[0]}, {len(shape) - 3})"
-        )
-
-
-def padding(path: Path, attrs: dict[str, Any], width: int) -> slice:
-    """The measured columns by fastMRI's attributes: padding_left <= column < padding_right; all if there are none.
-
-    Raises: FileError unless 0 <= padding_left <= width // 2 < padding_right <= width.
-    """
-    left, right = (attrs.get(name, end) for name, end in zip(PADDING, (0, width), strict=True))
-    a, b, fits = 0, width, False
-    with suppress(TypeError, ValueError, OverflowError):  # texts, lists
-        (a,), (b,) = (np.asarray(end).reshape(-1).tolist() for end in (left, right))
-        fits = a == int(a) and b == int(b) and 0 <= a <= width // 2 < b <= width
-    if not fits:
-        raise FileError(
-            f"{path}: padding_left = {left!r} and padding_right = {right!r}: expected the first measured column and "
-            f"the one after the last, on either side of the middle, {width // 2} of {width}; correct or delete them"
-        )
-    return slice(int(a), int(b))
 
 
 def measured(path: Path, kspace: Tensor, mask: Tensor | None, columns: slice) -> Tensor:
@@ -165,12 +96,12 @@ def check_columns(path: Path, kspace: Tensor, mask: Tensor) -> None:
 
     Arguments: path, for messages; kspace (S, H, W) or (S, coils, H, W); mask (S, H, W) bool.
     Warns: KSpaceWarning if more than a few measured columns have the power of the noise, the tenth percentile of all,
-    and on their side of the middle at least two columns farther out have 20 times that.
+    and on their side of the middle at least two columns farther out have 4 times that.
     """
     power = kspace.abs().double().square()
     power = torch.where(mask, power if kspace.ndim == 3 else power.mean(1), 0).sum((0, 1))
     count = mask.sum((0, 1))
-    if int((count > 0).sum()) < THIN:
+    if int((count > 0).sum()) < FEWEST:
         return
     level = power / count.clamp_min(1)
     noise = level[count > 0].quantile(0.1)
@@ -194,13 +125,20 @@ def check_centre(path: Path, kspace: Tensor, mask: Tensor) -> None:
     Arguments: path, for messages; kspace (S, H, W) or (S, coils, H, W); mask (S, H, W) bool.
     Raises: FileError if most of the energy is at the ends of an axis: k-space without fftshift.
     Warns: KSpaceWarning if less than `MOST` of the energy is in the middle of an axis, or the largest sample is more
-    than `AWAY` samples from it.
+    than `AWAY` samples from it, and if no sample has an imaginary part.
     """
     power = kspace.abs().double().square()
     power = torch.where(mask, power if kspace.ndim == 3 else power.sum(1), 0).sum(0)
     total = float(power.sum())
     if not total > 0:
         return
+    if not bool(torch.view_as_real(kspace)[..., 1].any()):
+        warnings.warn(
+            f"{path}: every sample has the imaginary part 0, as magnitudes have: k-space of any object is complex; "
+            "export it with real and imaginary parts",
+            KSpaceWarning,
+            stacklevel=4,
+        )
     ends, odd = [], []
     for axis in (-2, -1):
         profile = power.sum(-1 if axis == -2 else -2)
@@ -280,16 +218,21 @@ def check_maps(path: Path, name: str, kspace: Tensor, mask: Tensor, maps: Tensor
 
     Arguments: path and name of the dataset, for messages; kspace (S, coils, H, W); mask (S, H, W) bool; maps (S, coils,
     H, W).
-    Warns: KSpaceWarning if the median of sum_c |S_c|^2 differs from 1 by more than a factor of `NORMALISED`.
+    Warns: KSpaceWarning if the median of sum_c |S_c|^2 differs from 1 by more than a factor of `NORMALISED`, or its
+    tenth and ninetieth percentiles from each other by more than `EVEN`.
     """
     pictures = ifftc(torch.where(mask[:, None], kspace, 0)).abs().double().square().sum(1).sqrt()
     bright = pictures > SIGNAL * pictures.amax((-2, -1), keepdim=True)
     total = maps.abs().double().square().sum(1)[bright]
-    if len(total) and not 1 / NORMALISED <= (median := float(total.median())) <= NORMALISED:
+    if not len(total):
+        return
+    total = total[:: 1 + len(total) // MOST_VALUES]
+    low, median, high = total.quantile(total.new_tensor([0.1, 0.5, 0.9])).tolist()
+    if not 1 / NORMALISED <= median <= NORMALISED or not high <= EVEN * low:
         warnings.warn(
-            f"{path}: the sum of |{name}|^2 over the coils is {median:.3g} where there is signal (median): expected "
-            "about 1, or the picture is not in the units of the prior; divide the maps by the root of this sum, or "
-            "remove them to have them estimated",
+            f"{path}: the sum of |{name}|^2 over the coils is {median:.3g} where there is signal ({low:.3g} to "
+            f"{high:.3g}): expected about 1, or the picture is not in the units of the prior, and shaded where the sum "
+            "varies; divide the maps by the root of this sum, or remove them to have them estimated",
             KSpaceWarning,
             stacklevel=4,
         )

@@ -42,9 +42,9 @@ class Problem:
     Attributes: prior; operator; y (1, *M); truth (1, *E), or None for an existing measurement; sigma; facts:
     descriptions of picture, prior, operator, sigma and tiles for the user; identity: what the samples depend on besides
     the tensors of prior and operator, y and sigma; dtype: of the picture's file, such as "uint16"; caution: if the
-    operator was drawn at random; number: of the measurement among others, such as that of a slice;
-    unknown: ranges of the parameters that are not known, of which ``make`` is the operator (``operator`` is that in the
-    middle of the ranges).
+    operator was drawn at random; number: of the measurement among others, such as that of a slice; estimated: sigma was
+    estimated from y; unknown: ranges of the parameters that are not known, of which ``make`` is the operator
+    (``operator`` is that in the middle of the ranges).
     """
 
     prior: Prior
@@ -57,6 +57,7 @@ class Problem:
     dtype: str = "uint8"
     caution: str = ""
     number: int = 0
+    estimated: bool = False
     unknown: dict[str, Range] | None = None
     make: Make | None = None
 
@@ -170,7 +171,7 @@ def pose(
     identity += (repr(op.noise),) if other else ()
     dtype = "uint8" if picture is None else picture.values.dtype.name
     caution = stated.caution if measured else ""
-    posed = Problem(p, op, y, truth, level, facts, identity, dtype, caution, number)
+    posed = Problem(p, op, y, truth, level, facts, identity, dtype, caution, number, estimated)
     if inferred is None:
         return posed
     make = inferred.operator(stated, op.noise, tuple(p.event_shape))

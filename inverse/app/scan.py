@@ -149,7 +149,7 @@ def scan(
         write_reconstruction(path, found, provenance | {"citation": solution.cite()})
         with drawing(out / f"slice-{n:03d}.png"):
             _draw(out / f"slice-{n:03d}.png", f"{file.name}, slice {n}, {solution.method}", problem, solution)
-        checked = examine(solution, problem.operator, problem.y)
+        checked = examine(solution, problem.operator, problem.y, sigma_estimated="sigma" in problem.estimated)
         chi2 = "" if checked.chi2 is None else f", mean squared residual {float(checked.chi2):.2f} sigma^2"
         cost = f"{solution.nfe} evaluations + {solution.nvjp} backward passes per sample, {solution.seconds:.1f} s"
         say(f"  {cost}{chi2}")

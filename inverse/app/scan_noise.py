@@ -105,10 +105,13 @@ def suspects(problem: Problem, before: Problem) -> list[str]:
     if problem.excess > MISSED:
         remedies = " or ".join(REMEDIES[name] for name in estimates)
         verb = "does" if estimates == ["phase"] else "do"
+        maps = problem.operator.coils is not None and "sensitivities" not in estimates
+        given = ", or the sensitivities in the file (their order, phase and scale)," if maps else ""
         found.append(
-            f"the estimated {' and '.join(estimates)} {verb} not explain y to within its noise: the noise was "
+            f"the estimated {' and '.join(estimates)}{given} {verb} not explain y to within its noise: the noise was "
             f"increased by a factor of {problem.excess**0.5:.1f}, most in the middle of k-space; {remedies}, or "
-            "measure more of the middle (with --accelerate: --calibration)"
+            "measure more of the middle (with --accelerate: --calibration); k-space without its imaginary part, lines "
+            "that moved, and rows that were not measured look alike"
         )
     if "sigma" in problem.estimated and problem.sigma**2 > LOUD * before.sigma**2:
         found.append(

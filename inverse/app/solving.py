@@ -187,7 +187,7 @@ def _solve_one(
         )  # fmt: skip
         problem = inferred(problem, solution)
         checked = _examined(solution, problem)
-        cautions = [*checked.warnings[0], *filter(None, outside(problem.prior, solution.mean))]
+        cautions = [*checked.warnings[0], *filter(None, outside(problem.prior, problem.operator, solution.mean))]
         found = {name: words(name, draws[0]) for name, draws in (solution.unknown or {}).items()}
         about = doubtful(problem.operator, problem.y)
         before = [*filter(None, [problem.caution, suspicion, *about]), *_doubts(solution, problem)]  # printed already
@@ -247,7 +247,7 @@ def _likelier(problem: Problem, done: int, asked: SolveOptions) -> str:
     """A caution, printed, if y is more probable under a usual mistake in the operator; "" if not, or not compared."""
     if done or not asked.measured or problem.unknown or not variants(problem.operator):
         return ""
-    say("comparing the operator with usual mistakes: about 10 s")
+    say("comparing orientations of the kernel or colour pattern (some 10 s); width and length are not tested")
     text = likelier(problem.prior, problem.operator, problem.y)
     if text:
         say(f"caution: {text}", "yellow")
@@ -287,5 +287,5 @@ def _examined(solution: Solution, problem: Problem) -> Examination:
     name = problem.facts["prior"].partition(",")[0]
     pictures = priors.samples(name).floats() if able and name in priors.available() else y[:0]
     if len(pictures) < FEWEST_DRAWS:
-        return examine(solution, operator, y)
-    return examine(solution, operator, y, prior, pictures)
+        return examine(solution, operator, y, sigma_estimated=problem.estimated)
+    return examine(solution, operator, y, prior, pictures, sigma_estimated=problem.estimated)

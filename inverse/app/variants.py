@@ -21,7 +21,8 @@ from priors.arguments import rows
 
 LEVELS = tuple(2.0**-k for k in range(5))  # noise levels, relative to the standard deviation of a pixel
 STEPS, SAMPLES, SIDE = 12, 2, 96  # of each solve; pixels of the part of y that is compared
-LIKELIER, SAME = 0.004, 0.01  # nats per measured value: from which another operator is reported; beside the best one
+LIKELIER = 0.004  # nats per measured value from which another operator is reported
+ALIKE = 0.5  # of the best one's gain: others are reported too, as exchanged red and blue are hardly told apart
 TURNED = 0.025  # nats per pixel from which another orientation is reported
 AS_IS = "as it is"
 ORIENTATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -57,7 +58,7 @@ def compare_variants(
     most contrast is compared where the operator acts alike everywhere; candidates: other operators by name, default
     `operators.variants`; seed.
     Returns: name -> log p(y | candidate) - log p(y | operator) in nats per measured value; above .004 the candidate is
-    the better one. Empty without candidates.
+    the better one. Candidates that measure the same picture alike, to within the noise, are left out.
     Raises: TypeError or ValueError as `solve`, and for several measurements.
     """
     check_prior(prior)
@@ -68,7 +69,9 @@ def compare_variants(
         return {}
     y = _part(prior, operator, paired(y, operator.complex_axis))
     fitting = {name: one for name, one in others.items() if _fits(prior, one, y)}
-    found = {name: _drawn(prior, each, y, seed) for name, each in {"": operator, **fitting}.items()}
+    found = {"": _drawn(prior, operator, y, seed)}
+    different = {name: one for name, one in fitting.items() if _differs(operator, one, found[""][1])}
+    found |= {name: _drawn(prior, one, y, seed) for name, one in different.items()}
     side = [min(x.shape[axis] for _, x in found.values()) for axis in (-2, -1)]
     scores = {name: fit + _log_density(prior, _middle(x, side), seed) / y.numel() for name, (fit, x) in found.items()}
     return {name: score - scores[""] for name, score in scores.items() if name}
@@ -86,7 +89,7 @@ def likelier(prior: Prior, operator: Operator, y: Tensor) -> str:
     best = max(found.values(), default=0.0)
     if best < LIKELIER:
         return ""
-    names = " or the ".join(name for name, gain in found.items() if gain > best - SAME)
+    names = " or the ".join(name for name, gain in found.items() if gain > best * ALIKE)
     return (
         f"y is more probable with the {names} (by {best:.2g} nats per measured value): check how the "
         "instrument was described, or compare the results of both"
@@ -143,6 +146,16 @@ def _fits(prior: Prior, operator: Operator, y: Tensor) -> bool:
         operator.validate_y(y, _event_shape(prior, operator, y))
         return True
     return False
+
+
+@torch.no_grad()
+def _differs(operator: Operator, other: Operator, x: Tensor) -> bool:
+    """Whether measurements of pictures (K, C, H, W) by two operators differ by more than their noise, on average."""
+    if tuple(other.at(tuple(x.shape[1:])).known_shape(tuple(x.shape[1:]))) != tuple(operator(x[:1]).shape[1:]):
+        return True
+    clean = operator(x[:1])
+    apart = (other(x[:1]) - clean).square().mean()
+    return float(apart) > float(operator.noise.variance(clean.clamp_min(operator.noise.least)).mean())
 
 
 def _drawn(prior: Prior, operator: Operator, y: Tensor, seed: int) -> tuple[float, Tensor]:

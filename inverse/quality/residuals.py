@@ -69,8 +69,8 @@ def misfit(
     if chi2 < allowed[0] and p > 1 - rare:
         cause = "sigma_y is too large" if gaussian else "there is less noise than stated"
         return (
-            f"the samples fit the noise ({figures}): {cause}, the noise is clipped, correlated or "
-            "rounded (JPEG), or the method does not sample the posterior" + (other and f": try {other}")
+            f"the samples fit the noise ({figures}): the noise is correlated, clipped or rounded (JPEG), {cause}, or "
+            "the method does not sample the posterior" + (other and f": try {other}")
         )
     return ""
 

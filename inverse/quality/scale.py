@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from operators import Operator, PoissonNoise
+from operators import Blur, Operator, PoissonNoise
 from priors import Prior, RowRNG, ScorePrior
 from priors.base import Wrapped
 from priors.importers.denoiser import DenoiserPrior
@@ -66,14 +66,18 @@ def implausible(prior: Prior, operator: Operator, y: Tensor) -> list[str]:
     return found
 
 
-def outside(prior: Prior, mean: Tensor) -> list[str]:
+def outside(prior: Prior, operator: Operator, mean: Tensor) -> list[str]:
     """Messages on posterior means of pictures that leave [0, 1], B strings, empty if plausible.
 
     Ringing of a deconvolution with a wrong kernel fits the noise of y, and goes far below black or above white. On
     photographs with the right kernel a thousandth of the mean's pixels stays within -.04 to 1.05; reported are values
     beyond -.08 and 1.15.
-    Arguments: prior; mean (B, *E), data units.
+    Arguments: prior; operator: the border that a "valid" blur adds to y, and hardly measures, is left out; mean (B,
+    *E), data units.
     """
+    if isinstance(operator, Blur) and operator.boundary == "valid":
+        top, left = (k // 2 for k in operator.kernel_size)
+        mean = mean[..., top : mean.shape[-2] - top, left : mean.shape[-1] - left]
     if not _of_pictures(prior) or mean[0].numel() * EXTREME < 1:
         return [""] * len(mean)
     found = []

@@ -152,15 +152,19 @@ def test_counts_that_are_not_whole_numbers_are_warned_of(peak):
 
 def test_means_that_leave_the_range_of_pictures():
     """By a thousandth of their pixels or more, whatever single ones do; of priors of pictures only."""
-    prior, x = trained((1, 64, 64)), pictures((1, 64, 64), 4)
-    assert outside(prior, x) == [""] * 4
+    prior, mask, x = trained((1, 64, 64)), Masking(torch.ones(64, 64)), pictures((1, 64, 64), 4)
+    assert outside(prior, mask, x) == [""] * 4
     dark, bright, single = x.clone(), x.clone(), x.clone()
-    dark[:, :, :2, :8], bright[:, :, :2, :8], single[:, :, 0, :3] = -0.2, 1.4, -5.0
-    assert all("below -0.2," in text for text in outside(prior, dark))
-    assert all("above 1.4," in text for text in outside(prior, bright))
-    assert outside(prior, single) == [""] * 4
+    dark[:, :, 9:11, 9:17], bright[:, :, 9:11, 9:17], single[:, :, 9, 9:12] = -0.2, 1.4, -5.0
+    assert all("below -0.2," in text for text in outside(prior, mask, dark))
+    assert all("above 1.4," in text for text in outside(prior, mask, bright))
+    assert outside(prior, mask, single) == [""] * 4
+    border = x.clone()
+    border[:, :, :3] = -0.5  # half a kernel that y hardly measures
+    valid = Blur(torch.ones(7, 7) / 49, "valid")
+    assert outside(prior, valid, border) == [""] * 4 and all(outside(prior, valid, dark))
     own = Gaussian(torch.zeros(64), torch.eye(64), VESDE(), event_shape=(1, 8, 8))
-    assert outside(own, dark[:, :, :8, :8]) == [""] * 4
+    assert outside(own, mask, dark[:, :, 8:16, 8:16]) == [""] * 4
 
 
 def test_ringing_of_a_kernel_that_is_too_wide_is_reported():

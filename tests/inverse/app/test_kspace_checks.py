@@ -276,7 +276,9 @@ def test_coils_of_unlike_noise_are_warned_of(tmp_path):
         read_scan(file(tmp_path / "b.h5", kspace=WHOLE.kspace.numpy()))
 
 
-@pytest.mark.parametrize("factor, warned", [(1.0, False), (1.2, False), (0.01, True), (5.0, True), (0.0, True)])
+@pytest.mark.parametrize(
+    "factor, warned", [(1.0, False), (1.04, False), (0.9, True), (1.2, True), (0.01, True), (5.0, True), (0.0, True)]
+)
 def test_sensitivities_of_another_scale_are_warned_of(tmp_path, factor, warned):
     m = made(2, 3, 0.02)
     assert m.maps is not None
@@ -287,3 +289,17 @@ def test_sensitivities_of_another_scale_are_warned_of(tmp_path, factor, warned):
     texts = [str(w.message) for w in caught if issubclass(w.category, KSpaceWarning)]
     assert len(texts) == warned
     assert all(f"sum of |sens_maps|^2 over the coils is {factor**2:.3g}" in text for text in texts)
+
+
+def test_sensitivities_whose_squares_vary_from_place_to_place_are_warned_of(tmp_path):
+    """Raw maps, divided by their maximum alone: the picture would be shaded."""
+    m = made(2, 3, 0.02)
+    assert m.maps is not None
+    shade = torch.linspace(0.8, 1.2, SIZE[1])
+    with pytest.warns(KSpaceWarning, match="shaded"):
+        read_scan(write(tmp_path / "scan.h5", m.kspace, sens_maps=shade * m.maps))
+
+
+def test_magnitudes_of_kspace_are_warned_of(tmp_path):
+    with pytest.warns(KSpaceWarning, match="imaginary part 0"):
+        read_scan(file(tmp_path / "a.h5", kspace=np.abs(WHOLE.kspace.numpy()).astype(np.complex64)))
