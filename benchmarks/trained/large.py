@@ -23,9 +23,10 @@ from priors import pictures
 from priors.data import floats
 
 SIZE, SIGMA = (512, 768), 0.02
+SMALL = "natural-small"
 FREE_STEPS = 10  # of the method without backward passes, as many as "auto" takes with them
 NOTES = (
-    "{}, blurred by a camera shake of 15 pixels, sigma .02; prior natural, one sample, precision='auto'. Memory is the "
+    "{}, blurred by a camera shake of 15 pixels, sigma .02; one sample, precision='auto'. Memory is the "
     "peak resident set of a process of its own less what it has after its imports; predicted: by `inverse.plan`, "
     "before the solve."
 )
@@ -44,21 +45,31 @@ def photograph(size: tuple[int, int] = SIZE, data: Path | None = None) -> Tensor
 
 
 def measure(
-    truth: Tensor, boundary: Boundary, tile: int | None, steps: int | None, method: str = "auto"
+    truth: Tensor,
+    boundary: Boundary,
+    tile: int | None,
+    steps: int | None,
+    method: str = "auto",
+    name: str = "natural",
 ) -> dict[str, str]:
     """One line of the table, in a process of its own, whose peak is that of this solve.
 
     Arguments: truth (1, 3, H, W); boundary of the blur; tile (pixels) or None for the whole picture at once; steps:
-    default the method's; method: as of `solve`.
+    default the method's; method: as of `solve`; name: of a prior of colour pictures of any size.
     """
-    return apart(_measure, truth, boundary, tile, steps, method)
+    return apart(_measure, truth, boundary, tile, steps, method, name)
 
 
 def _measure(
-    truth: Tensor, boundary: Boundary, tile: int | None, steps: int | None, method: str = "auto"
+    truth: Tensor,
+    boundary: Boundary,
+    tile: int | None,
+    steps: int | None,
+    method: str = "auto",
+    name: str = "natural",
 ) -> dict[str, str]:
     before = resident()
-    prior = priors.load("natural", event_shape=tuple(truth.shape[1:]))
+    prior = priors.load(name, event_shape=tuple(truth.shape[1:]))
     prior = prior if tile is None else priors.Tiled(prior, tile)
     operator = operators.Blur.motion(15, seed=3, boundary=boundary, noise=GaussianNoise(SIGMA))
     y = operator.measure(truth, seed=0)
@@ -66,6 +77,7 @@ def _measure(
     solution = solve(prior, operator, y, 1, predicted.method, predicted.n_steps, progress=False, precision="auto")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
+        "prior": name,
         "border": boundary,
         "tiles": "none" if tile is None else f"{tile} px",
         "method": f"{predicted.method.name}, {predicted.n_steps} steps",
@@ -95,6 +107,8 @@ def run_large(
         measure(truth, "reflect", None, steps),
         measure(truth, "circular", None, FREE_STEPS, "mmps-wiener"),
         measure(truth, "circular", tile, steps),
+        measure(truth, "circular", None, steps, "auto", SMALL),
+        measure(truth, "circular", None, FREE_STEPS, "mmps-wiener", SMALL),
     ]
     height, width = truth.shape[2:]
     whose = "scikit-image's astronaut, enlarged" if data is None else f"The first picture of {data.name}"

@@ -26,9 +26,8 @@ def test_the_command_writes_the_table(tmp_path, monkeypatch):
     result = CliRunner().invoke(app, ["run", "large", "--tile", "128", "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
     rows = json.loads((tmp_path / "large.json").read_text())["rows"]
-    assert [row["border"] for row in rows] == ["circular", "reflect", "circular", "circular"] and rows[3][
-        "tiles"
-    ] == "128"
+    assert [row["border"] for row in rows] == ["circular", "reflect", *["circular"] * 4]
+    assert [row["tiles"] for row in rows] == ["None", "None", "None", "128", "None", "None"]
     assert "| circular | 128 |" in (tmp_path / "large.md").read_text()
 
 
@@ -39,5 +38,5 @@ def test_a_photograph_of_one_s_own(tmp_path, monkeypatch):
     monkeypatch.setattr(large, "measure", lambda truth, *cell: seen.append(truth) or {"border": cell[0]})
     arguments = ["run", "large", "--data", str(tmp_path / "mine.h5"), "--out", str(tmp_path)]
     assert CliRunner().invoke(app, arguments).exit_code == 0
-    assert all(torch.equal(truth, floats(pixels)[None]) for truth in seen) and len(seen) == 4
+    assert all(torch.equal(truth, floats(pixels)[None]) for truth in seen) and len(seen) == 6
     assert "The first picture of mine.h5, 30 x 20 pixels" in (tmp_path / "large.md").read_text()
