@@ -22,7 +22,7 @@ from inverse.quality import psnr
 from inverse.quality.noise_model import noise_doubts
 from inverse.quality.scale import outside
 from operators import Bayer, Blur, GaussianNoise, Operator, PoissonGaussianNoise, PoissonNoise
-from operators.kernels import line_kernel, motion_kernel
+from operators.kernels import gaussian_kernel, line_kernel, motion_kernel
 from priors import Prior
 from priors.data import floats
 
@@ -54,7 +54,7 @@ def _shaken(change: Callable[[Tensor], Tensor]) -> Callable[[int, GaussianNoise]
 
 def _wider(seed: int, noise: GaussianNoise) -> tuple[Operator, Operator]:
     width = 1.2 + 0.2 * (seed % 6)
-    return Blur.gaussian(width, "valid", noise), Blur.gaussian(1.25 * width, "valid", noise)
+    return _blur(gaussian_kernel(width, 21), noise), _blur(gaussian_kernel(1.25 * width, 21), noise)
 
 
 def _other_angle(seed: int, noise: GaussianNoise) -> tuple[Operator, Operator]:
