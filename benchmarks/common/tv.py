@@ -65,10 +65,8 @@ def total_variation(operator: LinearOperator, y: Tensor, n_steps: int = STEPS) -
 def gradient(x: Tensor) -> Tensor:
     """Forward differences along every axis, 0 at the border: (B, C, H, W) -> (2, B, C, H, W), or (B, C, D, H, W) -> (3,
     B, C, D, H, W)."""
-    out = x.new_zeros(x.ndim - 2, *x.shape)
-    for part, axis in zip(out, range(2, x.ndim), strict=True):
-        part.narrow(axis, 0, x.shape[axis] - 1).copy_(x.diff(dim=axis))
-    return out
+    ends = [x.narrow(axis, -1, 1) for axis in range(2, x.ndim)]
+    return torch.stack([x.diff(dim=axis, append=end) for axis, end in enumerate(ends, 2)])
 
 
 def divergence(p: Tensor) -> Tensor:
