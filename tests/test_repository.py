@@ -65,8 +65,8 @@ def test_the_wheel_leaves_out_what_only_the_repository_needs():
     left_out = [f for f in in_repository() if any(f.is_relative_to(ROOT / path) for path in built["exclude"])]
     assert left_out and not any(f.suffix == ".py" for f in left_out)
     shipped = [f for f in in_repository() if f.relative_to(ROOT).parts[0] in built["packages"] and f not in left_out]
-    # weights hardly get smaller in a zip file, code becomes a quarter
-    assert sum(f.stat().st_size * (0.25 if f.suffix == ".py" else 1) for f in shipped) < 70e6
+    # weights hardly get smaller in a zip file, code becomes a quarter; the package index takes files of up to 100 MB
+    assert sum(f.stat().st_size * (0.25 if f.suffix == ".py" else 1) for f in shipped) < 80e6
 
 
 def test_files_are_small():
