@@ -82,10 +82,15 @@ def measured(path: Path, kspace: Tensor, mask: Tensor | None, columns: slice) ->
     return known
 
 
+def _power(kspace: Tensor) -> Tensor:
+    """|k|^2 of all coils together, (S, H, W) float64; kspace (S, H, W) or (S, coils, H, W)."""
+    power = kspace.abs().double().square()
+    return power if kspace.ndim == 3 else power.sum(1)
+
+
 def _faint(kspace: Tensor) -> Tensor:
     """Samples in columns or rows whose energy is not 0 but less than `FAINT` of the largest: (S, H, W) bool."""
-    power = kspace.abs().double().square()
-    power = power if kspace.ndim == 3 else power.sum(1)
+    power = _power(kspace)
     columns, rows = power.sum(-2, keepdim=True), power.sum(-1, keepdim=True)
     low = [(line > 0) & (line < FAINT * line.amax((-2, -1), keepdim=True)) for line in (columns, rows)]
     return low[0] | low[1]
@@ -98,8 +103,7 @@ def check_columns(path: Path, kspace: Tensor, mask: Tensor) -> None:
     Warns: KSpaceWarning if more than a few measured columns have the power of the noise, the tenth percentile of all,
     and on their side of the middle at least two columns farther out have 4 times that.
     """
-    power = kspace.abs().double().square()
-    power = torch.where(mask, power if kspace.ndim == 3 else power.mean(1), 0).sum((0, 1))
+    power = torch.where(mask, _power(kspace), 0).sum((0, 1))
     count = mask.sum((0, 1))
     if int((count > 0).sum()) < FEWEST:
         return
@@ -127,8 +131,7 @@ def check_centre(path: Path, kspace: Tensor, mask: Tensor) -> None:
     Warns: KSpaceWarning if less than `MOST` of the energy is in the middle of an axis, or the largest sample is more
     than `AWAY` samples from it, and if no sample has an imaginary part.
     """
-    power = kspace.abs().double().square()
-    power = torch.where(mask, power if kspace.ndim == 3 else power.sum(1), 0).sum(0)
+    power = torch.where(mask, _power(kspace), 0).sum(0)
     total = float(power.sum())
     if not total > 0:
         return

@@ -24,17 +24,17 @@ STEPS, SAMPLES, SIDE = 12, 2, 96  # of each solve; pixels of the part of y that 
 LIKELIER = 0.004  # nats per measured value from which another operator is reported
 ALIKE = 0.5  # of the best one's gain: others are reported too, as exchanged red and blue are hardly told apart
 TURNED = 0.025  # nats per pixel from which another orientation is reported
-AS_IS = "as it is"
-ORIENTATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    AS_IS: lambda x: x,
-    "mirrored left to right": lambda x: x.flip(-1),
+FLIPS: dict[str, Callable[[Tensor], Tensor]] = {
     "mirrored top to bottom": lambda x: x.flip(-2),
     "turned by 180 degrees": lambda x: x.flip(-2, -1),
+}
+ACROSS: dict[str, Callable[[Tensor], Tensor]] = {  # height and width are exchanged
     "turned by 90 degrees": lambda x: x.rot90(1, (-2, -1)),
     "turned by 90 degrees clockwise": lambda x: x.rot90(-1, (-2, -1)),
     "transposed": lambda x: x.mT,
     "transposed and turned by 180 degrees": lambda x: x.mT.flip(-2, -1),
 }
+ORIENTATIONS = FLIPS | ACROSS
 FREE = "mmps-wiener"  # the quickest method, where it serves
 
 
@@ -102,11 +102,13 @@ def turned(prior: Prior, pictures: Tensor) -> str:
     Arguments: prior, whose pictures have an up and down (left and right are not told apart); pictures (K, C, H, W),
     such as samples of one measurement. Orientations that exchange height and width are tried of square pictures.
     """
-    names = [name for name in ORIENTATIONS if "turned by 90" not in name and "transposed" not in name]
-    names = list(ORIENTATIONS) if pictures.shape[-1] == pictures.shape[-2] else names
-    size = pictures[0].numel()
-    found = {name: _log_density(prior, ORIENTATIONS[name](pictures).contiguous(), 0) / size for name in names}
-    own = max(found.pop(AS_IS), found.pop("mirrored left to right"))
+
+    def density(x: Tensor) -> float:
+        return _log_density(prior, x.contiguous(), 0) / x[0].numel()
+
+    tried = ORIENTATIONS if pictures.shape[-1] == pictures.shape[-2] else FLIPS
+    found = {name: density(orient(pictures)) for name, orient in tried.items()}
+    own = max(density(pictures), density(pictures.flip(-1)))
     best = max(found, key=lambda name: found[name])
     if found[best] - own < TURNED:
         return ""

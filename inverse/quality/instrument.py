@@ -30,7 +30,7 @@ def doubtful(operator: Operator, y: Tensor) -> list[str]:
         seen = torch.ones_like(y, dtype=torch.bool) if support is None else support.expand(y.shape)
         for found, values, there in zip(texts, y, seen, strict=True):
             found += _clipped(some(values[None])[0][some(there[None])[0]])
-    if isinstance(operator, Masking) and operator.support is not None:
+    if isinstance(operator, Masking):
         for found, values, there in zip(texts, y, operator.support.expand(y.shape), strict=True):
             found += _hidden(values[there])
     if isinstance(operator.noise, PoissonNoise):
