@@ -17,6 +17,7 @@ from inverse.methods import Sampler
 from inverse.solve import rows_at_once, solve
 from inverse.solve.checks import as_taken, check_derivatives, checked, computes_in
 from operators import Operator
+from operators.convolution import LARGE, in_parts
 from priors import Prior
 from priors.arguments import number
 from priors.modes import own_modes
@@ -193,7 +194,9 @@ def _rest(
     """Seconds of everything except the prior's evaluations for a batch of n; bytes of its tensors at most, and of those
     that are in use beside an evaluation, or where its derivative is needed too, at most."""
     # if the picture itself was used, its time was measured, and only memory is counted
-    works = [counted(scene, method, min(n_steps, SHORT), n) for scene in small]
+    large = one.area >= LARGE.get()
+    with in_parts(large):  # as the picture itself
+        works = [counted(scene, method, min(n_steps, SHORT), n, large) for scene in small]
     if not small:
         kept = 12.0 * n * one.y[0].numel() + 24.0 * n * math.prod(one.prior.event_shape)
         return done.seconds, kept, kept
@@ -205,16 +208,21 @@ def _rest(
     return seconds, more * peak, more * (peak if done.nvjp else beside)
 
 
-def counted(scene: Scene, method: Sampler, n_steps: int, n: int) -> tuple[Tally, Tally, int, int]:
+def counted(scene: Scene, method: Sampler, n_steps: int, n: int, large: bool = False) -> tuple[Tally, Tally, int, int]:
     """The work of a short solve before its first evaluation, that of each evaluation, and the most bytes in use, at any
-    time and when an evaluation starts."""
+    time and when an evaluation starts. In place of a large picture: at any time between two evaluations, since what
+    comes before and after takes such a picture in parts."""
     with Counted() as seen:
         marks: list[Tally] = []
         beside: list[int] = []
+        peaks: list[int] = []
 
         def mark() -> None:
             marks.append(seen.tally.less(Tally()))
             beside.append(seen.live)
+            if len(beside) == 1 and large:
+                seen.peak = seen.live
+            peaks.append(seen.peak)
 
         stand_in = StandIn(scene.prior, mark)
         solution = solve(stand_in, scene.operator, scene.y, n, method, n_steps, batch_size=n, progress=False)
@@ -222,6 +230,6 @@ def counted(scene: Scene, method: Sampler, n_steps: int, n: int) -> tuple[Tally,
     return (
         marks[0],
         Tally(defaultdict(float, {kind: work / solution.nfe for kind, work in each.items()})),
-        seen.peak,
+        peaks[-1] if large else seen.peak,
         max(beside),
     )

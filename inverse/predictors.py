@@ -58,7 +58,7 @@ class DDIM(Kernel):
         alpha_t, sigma_t, alpha_s, sigma_s = sde.alpha(t), sde.sigma(t), sde.alpha(s), sde.sigma(s)
         std = self.eta * torch.sqrt(sde.bridge(t, s)[1]) * sigma_s / sigma_t
         along = torch.sqrt((sigma_s**2 - std**2).clamp_min(0.0)) / sigma_t
-        return Gaussian(along * x + (alpha_s - along * alpha_t) * field.denoise(x, t), std)
+        return Gaussian((along * x).add_((alpha_s - along * alpha_t) * field.denoise(x, t)), std)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Ancestral(Kernel):
         sde = field.sde
         (a, v), alpha_s = sde.bridge(t, s), sde.alpha(s)
         keep, std = (sde.sigma(s) / sde.sigma(t)) ** 2, torch.sqrt(v) * sde.sigma(s) / sde.sigma(t)
-        return Gaussian(a * keep * x + alpha_s * v / sde.sigma(t) ** 2 * field.denoise(x, t), std)
+        return Gaussian((a * keep * x).add_(alpha_s * v / sde.sigma(t) ** 2 * field.denoise(x, t)), std)
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Renoise(Kernel):
         """x (N, *E) at t -> its Gaussian at s."""
         sde, denoised = field.sde, field.denoise(x, t)
         kept = (1 - self.eta**2) ** 0.5 * sde.sigma(s) / sde.sigma(t)
-        mean = kept * x + (sde.alpha(s) - kept * sde.alpha(t)) * denoised
+        mean = (kept * x).add_((sde.alpha(s) - kept * sde.alpha(t)) * denoised)  # in place: states may be large
         return Gaussian(mean, self.eta * sde.sigma(s))
 
 

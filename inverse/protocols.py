@@ -99,7 +99,8 @@ class Posterior(Wrapped, ABC):
         if t >= 1 or self.moments is None:
             return self.sde.sample_terminal((n, *self.event_shape), rng)
         x0 = self.guess(n, self.moments, rng)
-        return expand(self.sde.alpha(t), x0) * x0 + expand(self.sde.sigma(t), x0) * rng.normal(tuple(x0.shape))
+        start = expand(self.sde.sigma(t), x0) * rng.normal(tuple(x0.shape))
+        return start.add_(expand(self.sde.alpha(t), x0) * x0)  # in place: states may be large
 
     def guess(self, n: int, moments: SecondMoments, rng: RNG) -> Tensor:
         """n draws of x0 by the prior's moments alone, (n, *E), where the noise level hides everything else."""

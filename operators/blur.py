@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from .arguments import choice, number, picture
 from .base import Shape
-from .convolution import filtered, per_channel, polar_spectrum, smooth_shape, unreflected, wrapped
+from .convolution import filtered, per_channel, polar, response, smooth_shape, unreflected, wrapped
 from .kept import Kept
 from .kernels import LARGEST, checked, gaussian_kernel, line_kernel, motion_kernel, read_kernel
 from .linear_operator import LinearOperator
@@ -168,21 +168,21 @@ class CircularBlur(Blur, SVDOperator):
 
     def __init__(self, kernel: Tensor, boundary: Boundary = "circular", noise: Noise | None = None) -> None:
         super().__init__(kernel, boundary, noise)
-        self._spectra = Kept()
+        self._responses, self._polar = Kept(), Kept()
 
     @property
     def singular_values(self) -> Tensor:
         """|khat|, (C or 1, H, W) or (B, C or 1, H, W); needs the event shape (see `Operator.at`)."""
-        return self._fourier(LinearOperator.event_shape_of(self, ()), torch.float32)[0]
+        return self._singular(LinearOperator.event_shape_of(self, ()), torch.float32)[0]
 
     def spectrum(self, z: Tensor) -> Tensor:
-        return self._fourier(tuple(z.shape[1:]), z.dtype)[0]
+        return self._singular(tuple(z.shape[1:]), z.dtype)[0]
 
     def forward(self, x: Tensor) -> Tensor:
         return filtered(self._factors(tuple(x.shape[1:]), x.dtype), x)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        return filtered(self._factors(tuple(y.shape[1:]), y.dtype).conj(), y)
+        return filtered(self._factors(tuple(y.shape[1:]), y.dtype), y, torch.conj_physical)
 
     def transfer(self, event_shape: Shape, dtype: torch.dtype) -> Tensor | None:
         alone = not self._is_batched("kernel") and len(self.kernel) == 1
@@ -195,32 +195,36 @@ class CircularBlur(Blur, SVDOperator):
         return self.Vt(z)
 
     def U(self, z: Tensor) -> Tensor:
-        s, phase = self._fourier(tuple(z.shape[1:]), z.dtype)
+        s, phase = self._singular(tuple(z.shape[1:]), z.dtype)
         return filtered(phase, self.V(torch.where(s > 0, z, 0)))
 
     def Ut(self, y: Tensor) -> Tensor:
-        s, phase = self._fourier(tuple(y.shape[1:]), y.dtype)
-        return torch.where(s > 0, self.Vt(filtered(phase.conj(), y)), 0)
+        s, phase = self._singular(tuple(y.shape[1:]), y.dtype)
+        return torch.where(s > 0, self.Vt(filtered(phase, y, torch.conj_physical)), 0)
 
     def event_shape_of(self, measurement_shape: Shape) -> Shape:
         return measurement_shape
 
     def _solve_isotropic(self, y: Tensor, r2: Tensor | float, variance: Tensor) -> Tensor:
-        scale = column(r2, y) * self.spectrum(y)[..., : y.shape[-1] // 2 + 1] ** 2 + column(
-            variance.to(y).reshape(-1), y
-        )
-        return filtered(divide(torch.ones_like(scale), scale), y)
+        r2, variance = column(r2, y), column(variance.to(y).reshape(-1), y)
+
+        def inverse(khat: Tensor) -> Tensor:
+            scale = r2 * khat.abs() ** 2 + variance
+            return divide(torch.ones_like(scale), scale)
+
+        return filtered(self._factors(tuple(y.shape[1:]), y.dtype), y, inverse)
 
     def _factors(self, event_shape: Shape, dtype: torch.dtype) -> Tensor:
         """khat on rfft2's half plane."""
-        s, phase = self._fourier(event_shape, dtype)
-        return s[..., : phase.shape[-1]] * phase
+        with torch.inference_mode(False), torch.no_grad():
+            make = partial(response, self.kernel, event_shape[-2], event_shape[-1], dtype)
+            return self._responses.get((self.kernel._version, event_shape[-2:], dtype), make, of=self.kernel)
 
-    def _fourier(self, event_shape: Shape, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def _singular(self, event_shape: Shape, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """|khat| on the whole plane and khat / |khat| on rfft2's half plane."""
         with torch.inference_mode(False), torch.no_grad():
-            make = partial(polar_spectrum, self.kernel, event_shape[-2], event_shape[-1], dtype)
-            return self._spectra.get((self.kernel._version, event_shape[-2:], dtype), make, of=self.kernel)
+            make = partial(polar, self._factors(event_shape, dtype), event_shape[-1])
+            return self._polar.get((self.kernel._version, event_shape[-2:], dtype), make, of=self.kernel)
 
 
 class PaddedBlur(Blur):

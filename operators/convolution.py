@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor
 
 from .transforms import mirrored
+
+LARGE = ContextVar("LARGE", default=2**22)  # pixels from which pictures are transformed in parts
+PARTS = 16  # of a large picture or its spectrum
+
+
+@contextmanager
+def in_parts(really: bool = True) -> Iterator[None]:
+    """Inside, pictures of any size are transformed in parts, as large ones are: for trials on small pictures."""
+    token = LARGE.set(0 if really else LARGE.get())
+    try:
+        yield
+    finally:
+        LARGE.reset(token)
 
 
 def smooth_size(n: int) -> int:
@@ -34,23 +50,30 @@ def wrapped(kernel: Tensor, size: tuple[int, int]) -> Tensor:
     return kernel
 
 
-def centred_spectrum(kernel: Tensor, height: int, width: int) -> Tensor:
-    """rfft2 of a kernel (..., kH, kW) whose middle is at the origin of a plane of that size."""
+def response(kernel: Tensor, height: int, width: int, dtype: torch.dtype) -> Tensor:
+    """khat on rfft2's half plane of a kernel (..., kH, kW), complex of the dtype; rounding in the dtype counts as 0.
+
+    It is computed in float64, a part of the plane at a time: pictures may be large.
+    """
+    kernel = kernel.double()
     h, w = kernel.shape[-2:]
     rows = torch.fft.rfft(kernel, n=width) * _shifted(w // 2, width, kernel)[: width // 2 + 1]
-    return torch.fft.fft(rows, n=height, dim=-2).mul_(_shifted(h // 2, height, kernel)[:, None])
+    turn = _shifted(h // 2, height, kernel)[:, None]
+    khat = torch.empty((*rows.shape[:-2], height, rows.shape[-1]), dtype=dtype.to_complex(), device=kernel.device)
+    for part, out in zip(_parts(rows, -1), _parts(khat, -1), strict=True):
+        out.copy_(torch.fft.fft(part, n=height, dim=-2).mul_(turn))
+    for edge in {0, width // 2} if width % 2 == 0 else {0}:  # exactly Hermitian, so that the singular vectors are real
+        column = khat[..., edge]
+        column.add_(column.conj().flip(-1).roll(1, -1)).div_(2)
+    s = khat.abs()
+    return khat.masked_fill_(s <= torch.finfo(dtype).eps * s.amax((-2, -1), keepdim=True), 0)
 
 
-def polar_spectrum(kernel: Tensor, height: int, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """|khat| on the whole plane and khat / |khat| on rfft2's half plane, of a kernel (..., kH, kW); rounding in the
-    dtype counts as 0."""
-    s = (khat := centred_spectrum(kernel.double(), height, width)).abs()  # from here in place: may be large
-    for edge in {0, width // 2} if width % 2 == 0 else {0}:  # exactly even, so that U is real
-        s[..., edge] = torch.maximum(s[..., edge], s[..., edge].flip(-1).roll(1, -1))
-    none = s <= torch.finfo(dtype).eps * s.amax((-2, -1), keepdim=True)  # rounding in this dtype counts as 0
-    phase = khat.div_(s.clamp(min=torch.finfo(torch.float64).tiny)).masked_fill_(none, 1).to(dtype.to_complex())
-    half = s.masked_fill_(none, 0).to(dtype)
-    return torch.cat([half, mirrored(half[..., 1 : (width + 1) // 2])], -1), phase
+def polar(khat: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """|khat| on the whole plane of this width, and khat / |khat| (1 where khat is 0), from the half plane."""
+    s = khat.abs()
+    phase = torch.where(s > 0, khat / s.clamp(min=torch.finfo(s.dtype).tiny), 1)
+    return torch.cat([s, mirrored(s[..., 1 : (width + 1) // 2])], -1), phase
 
 
 def _shifted(by: int, size: int, like: Tensor) -> Tensor:
@@ -59,15 +82,45 @@ def _shifted(by: int, size: int, like: Tensor) -> Tensor:
     return torch.polar(torch.ones_like(turn), turn)
 
 
-def filtered(response: Tensor, x: Tensor) -> Tensor:
+def filtered(response: Tensor, x: Tensor, of: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    """The circular convolution of x (N, C, H, W) whose transfer function on rfft2's half plane is of(response).
+
+    Arguments: response: (..., H, W // 2 + 1), real or complex; x; of: a function of its entries, default the identity.
+    """
+    if x.shape[-2] * x.shape[-1] >= LARGE.get() and not (x.requires_grad or response.requires_grad):
+        return _filtered_in_parts(response, x, of)
     # contiguous: torch 2.6 fails for some expanded rows
-    spectrum = torch.fft.rfft2(x.contiguous())
+    spectrum, response = torch.fft.rfft2(x.contiguous()), response if of is None else of(response)
     fits = torch.broadcast_shapes(response.shape, spectrum.shape) == spectrum.shape
     if fits and response.dtype in (spectrum.dtype, x.dtype) and not (spectrum.requires_grad or response.requires_grad):
-        spectrum.mul_(response)  # in place: pictures may be large
+        spectrum.mul_(response)
     else:
         spectrum = response * spectrum
     return torch.fft.irfft2(spectrum, s=x.shape[-2:])
+
+
+def _filtered_in_parts(response: Tensor, x: Tensor, of: Callable[[Tensor], Tensor] | None) -> Tensor:
+    """`filtered` with no more memory than its spectrum, which the result takes the place of: torch's transforms copy
+    what they are given."""
+    (*rows, h, w), n = torch.broadcast_shapes(x.shape, (*response.shape[:-2], *x.shape[-2:])), response.shape[-1]
+    x = x.expand(*rows, h, w)
+    spectrum = x.new_empty((*rows, h, n), dtype=x.dtype.to_complex())
+    for given, made in zip(_parts(x, -2), _parts(spectrum, -2), strict=True):
+        made.copy_(torch.fft.rfft(given))
+    for factors, made in zip(_parts(response, -1), _parts(spectrum, -1), strict=True):
+        columns = torch.fft.fft(made, dim=-2).mul_(factors if of is None else of(factors))
+        made.copy_(torch.fft.ifft(columns, dim=-2))
+    out = torch.view_as_real(spectrum).flatten()[: math.prod(rows) * h * w]
+    start = 0  # each row is shorter than the part of the spectrum that it is made of
+    for given in spectrum.view(-1, n).split(-(-h // PARTS)):
+        lines = torch.fft.irfft(given, n=w).flatten()
+        out[start : start + len(lines)] = lines
+        start += len(lines)
+    return out.view(*rows, h, w)
+
+
+def _parts(x: Tensor, axis: int) -> tuple[Tensor, ...]:
+    return x.split(-(-x.shape[axis] // PARTS), axis)
 
 
 def per_channel(convolve: Callable[..., Tensor], x: Tensor, kernel: Tensor, batched: bool) -> Tensor:

@@ -131,7 +131,7 @@ class StationaryMoments(Concise):
 
     def draw(self, n: int, rng: RNG) -> Tensor:
         """n draws of N(mean, Cov), (n, C, H, W); rng (`RowRNG` of n rows)."""
-        return self.mean + self.apply(torch.sqrt, rng.normal((n, *self.mean.shape)))
+        return self.apply(torch.sqrt, rng.normal((n, *self.mean.shape))).add_(self.mean)
 
     def low_rank(self, f: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, float] | None:
         """None: all coordinates matter."""
@@ -148,7 +148,7 @@ def cosine(x: Tensor, inverse: bool = False) -> Tensor:
     """The orthonormal cosine transform (DCT-II) over the last two axes, or its inverse, by products of matrices up to a
     thousand pixels, where these are faster than Fourier transforms."""
     if max(x.shape[-2:]) > MATRICES:
-        return _along(_along(x, inverse).mT, inverse).mT
+        return _by_fourier(x, inverse=inverse)
     rows, columns = (_cosines(n, x.dtype).to(x.device) for n in x.shape[-2:])
     return rows.mT @ x @ columns if inverse else rows @ x @ columns.mT
 
@@ -160,7 +160,9 @@ def scaled(factors: Tensor, x: Tensor) -> Tensor:
     pictures are split in these parts, whose matrices are half as large.
     """
     h, w = x.shape[-2:]
-    if h * w < HALVED or max(h, w) > MATRICES or h % 2 or w % 2:
+    if max(h, w) > MATRICES:
+        return _by_fourier(x, factors)
+    if h * w < HALVED or h % 2 or w % 2:
         return cosine(factors * cosine(x), inverse=True)
     rows, columns = (_cosines(n, x.dtype).to(x.device)[:, : n // 2] for n in (h, w))
     parts: list[Tensor] = []
@@ -187,25 +189,38 @@ def _whole(symmetric: Tensor, antisymmetric: Tensor, axis: int) -> Tensor:
     return torch.cat([symmetric + antisymmetric, (symmetric - antisymmetric).flip(axis)], axis)
 
 
+def _by_fourier(x: Tensor, factors: Tensor | None = None, inverse: bool = False) -> Tensor:
+    """`cosine` of x, or with factors `scaled`, a part of the rows and then of the columns at a time: no more memory
+    than that of the result, which may be large."""
+    z = x.new_empty(x.shape)
+    for given, made in zip(x.split(ROWS, -2), z.split(ROWS, -2), strict=True):
+        made.copy_(_along(given, inverse))
+    every = [None] * -(-x.shape[-1] // ROWS) if factors is None else factors.mT.split(ROWS, -2)
+    for made, own in zip(z.mT.split(ROWS, -2), every, strict=True):
+        found = _along(made, inverse)
+        made.copy_(found if own is None else _along(found.mul_(own), inverse=True))
+    if factors is not None:
+        for made in z.split(ROWS, -2):
+            made.copy_(_along(made, inverse=True))
+    return z
+
+
 def _along(x: Tensor, inverse: bool) -> Tensor:
-    """The same over the last axis, by Fourier transforms of some rows at a time.
+    """The orthonormal cosine transform over the last axis, or its inverse, by a Fourier transform.
 
     Source: Makhoul 1980: even entries, then the odd ones backwards.
     """
     n = x.shape[-1]
     k = torch.arange(n, dtype=torch.float64, device=x.device)
-    turn = torch.polar(torch.ones_like(k), -torch.pi * k / (2 * n))
+    turn = torch.polar(torch.ones_like(k), -torch.pi * k / (2 * n)).to(x.dtype.to_complex())
     size = ((2 - (k == 0).to(k)) / n).sqrt().to(x)
-    out = x.new_empty(x.shape)
     order = torch.cat([torch.arange(0, n, 2), torch.arange(1, n, 2).flip(0)]).to(x.device)
-    turn = turn.to(x.dtype.to_complex())
-    for given, made in zip(x.flatten(0, -2).split(ROWS), out.view(-1, n).split(ROWS), strict=True):
-        if inverse:
-            z = given / size
-            ahead = torch.complex(z, -torch.nn.functional.pad(z.flip(-1), (1, 0))[..., :n]) * turn.conj()
-            made[:, order] = torch.fft.ifft(ahead).real
-        else:
-            made.copy_((torch.fft.fft(given[:, order]) * turn).real * size)
+    if not inverse:
+        return (torch.fft.fft(x[..., order]) * turn).real * size
+    z = x / size
+    ahead = torch.complex(z, -torch.nn.functional.pad(z.flip(-1), (1, 0))[..., :n]) * turn.conj()
+    out = torch.empty_like(z)
+    out[..., order] = torch.fft.ifft(ahead).real
     return out
 
 

@@ -9,6 +9,8 @@ from operator_cases import peaked, uniform
 
 from operators import Blur, GaussianNoise, SVDOperator
 from operators.blur import DIRECT
+from operators.convolution import in_parts
+from operators.kernels import motion_kernel
 
 
 @pytest.mark.parametrize("size", [(3, 3), (3, 5), (4, 3), (2, 2), (1, 4), (5, 6)])
@@ -72,3 +74,20 @@ def test_spectral_maps_are_differentiable():
     x = uniform(1, 1, 5, 6).double().requires_grad_()
     for f in (blur.V, blur.Vt, blur.U, blur.Ut, blur.pinv):
         assert torch.autograd.gradcheck(f, (x,))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 32, 40), (1, 1, 33, 41), (3, 1, 17, 64)])
+def test_large_pictures_are_transformed_in_parts(shape):
+    """They give what small ones do, and the result is an ordinary tensor."""
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    operator = Blur(motion_kernel(9, 3), noise=GaussianNoise(0.1)).at(shape[1:])
+
+    def results():
+        return [operator(x), operator.adjoint(x), operator.solve_gram(x, 0.3), operator.U(operator.Ut(x))]
+
+    whole = results()
+    with in_parts():
+        parts = results()
+    for a, b in zip(whole, parts, strict=True):
+        assert b.is_contiguous()
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from priors import RowRNG, Spectrum
-from priors.spectrum import cosine, frequencies
+from priors.spectrum import cosine, frequencies, scaled
 from tests.cases import normal
 
 COLOURS = torch.linalg.qr(normal(3, 3)).Q
@@ -17,13 +17,17 @@ SPECTRUM = Spectrum(
 )
 
 
+@pytest.mark.parametrize("largest", [1024, 0], ids=["matrices", "Fourier transforms"])
 @pytest.mark.parametrize("shape", [(8, 8), (7, 5), (1, 6)])
-def test_the_cosine_transform_is_scipys(shape):
+def test_the_cosine_transform_is_scipys(shape, largest, monkeypatch):
     fft = pytest.importorskip("scipy.fft")
-    x = normal(2, 3, *shape)
+    monkeypatch.setattr("priors.spectrum.MATRICES", largest)
+    monkeypatch.setattr("priors.spectrum.ROWS", 3)  # several parts
+    x, factors = normal(2, 3, *shape), normal(3, *shape, seed=1)
     expected = torch.from_numpy(fft.dctn(x.numpy(), axes=(-2, -1), norm="ortho"))
     torch.testing.assert_close(cosine(x), expected)
     torch.testing.assert_close(cosine(cosine(x), inverse=True), x)
+    torch.testing.assert_close(scaled(factors, x), cosine(factors * cosine(x), inverse=True))
 
 
 def test_moments_are_those_of_the_matrix():
