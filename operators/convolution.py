@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -17,7 +17,7 @@ PARTS = 16  # of a large picture or its spectrum
 
 
 @contextmanager
-def in_parts(really: bool = True) -> Iterator[None]:
+def in_parts(really: bool = True) -> Generator[None]:
     """Inside, pictures of any size are transformed in parts, as large ones are: for trials on small pictures."""
     token = LARGE.set(0 if really else LARGE.get())
     try:
