@@ -5,7 +5,7 @@ from .bayer import Bayer
 from .blur import Blur
 from .bridges.exporting import to_deepinv
 from .bridges.importing import from_deepinv
-from .bridges.physics import BridgedPhysics, InexactAdjoint
+from .bridges.physics import BridgedPhysics
 from .checks import check
 from .classifier import Classifier
 from .composition import Composition, Stack
@@ -33,6 +33,7 @@ from .saturation import Saturation
 from .solvers import NotConverged
 from .svd import SVDOperator
 from .transmission import Transmission, attenuation
+from .trials import InexactAdjoint
 from .variation import variants
 from .varying_blur import VaryingBlur
 from .volumes import AlongAxis, Slicewise

@@ -12,6 +12,7 @@ from priors.base import Wrapped
 from priors.importers.denoiser import DenoiserPrior
 
 FACTOR, ARBITRARY = 4.0, 8.0  # of the largest expected root mean square: for pictures; for priors known by moments
+DIM, DIMMER = 8.0, 2.2  # times smaller than y is expected: of pictures, some of which are dark; in physical units
 FAINT = 0.1  # of the noise's standard deviation: y, which includes noise, is not smaller
 RARE, MARGIN, DEVIATIONS = 0.01, 0.1, 4.0  # share of outliers; tolerance as share of the range and in noise deviations
 LEAST = 16  # entries: with fewer, y may be faint or outside by chance
@@ -31,8 +32,10 @@ def implausible(prior: Prior, operator: Operator, y: Tensor) -> list[str]:
     The operator is applied to a few events of the prior's size: for trained priors black, white and random pictures,
     and samples of a Gaussian with the prior's moments, clipped to [0, 1]; for other priors samples of their moments, if
     known. y is implausible if its root mean square is several times their largest, including noise; if it is far below
-    that of the noise; or, for pictures, if more than a hundredth of its entries are outside their range, by a tenth of
-    it and by four standard deviations of the noise; or if photon counts, peak times y, are not whole numbers.
+    that of the noise, or 8 times smaller than that of the Gaussian samples (2.2 times for priors with physical units,
+    whose values are alike), where there is little noise and the operator measures the mean of a picture; or, for
+    pictures, if more than a hundredth of its entries are outside their range, by a tenth of it and by four standard
+    deviations of the noise; or if photon counts, peak times y, are not whole numbers.
     Arguments: prior; operator; y (B, *M), 0 where nothing was measured. Labels are always plausible.
     """
     if not y.is_floating_point():
@@ -42,18 +45,20 @@ def implausible(prior: Prior, operator: Operator, y: Tensor) -> list[str]:
     seen = torch.ones_like(some(y), dtype=torch.bool) if support is None else some(support.expand(y.shape))
     rows = operator.rows(torch.arange(operator.batch)) if operator.batch else operator
     power, low, high, noise = (y.new_full((len(y),), start) for start in (-math.inf, math.inf, -math.inf, 0.0))
-    shape = y.shape
+    shape, powers = y.shape, []
     for x in _events(prior, pictures):
         with torch.no_grad():
             clean = rows(x.to(y.device).expand(operator.batch or 1, *x.shape[1:])).to(y).expand(shape)
             variance = some(operator.noise.variance(clean).to(y).expand(shape)).clamp_min(0.0)
             clean = some(clean)
         power = torch.maximum(power, _mean(clean.square() + variance, seen))
+        powers.append(_mean(clean.square(), seen))
         low = torch.minimum(low, clean.where(seen, math.inf).flatten(1).amin(1))
         high = torch.maximum(high, clean.where(seen, -math.inf).flatten(1).amax(1))
         noise = torch.maximum(noise, variance.where(seen, 0.0).flatten(1).amax(1))
         del x  # pictures may be large
     found, whole, y = [], y, some(y)
+    typical = _typical(powers, DIMMER if prior.units is not None else DIM) if pictures else y.new_zeros(len(y))
     gaussian = "gaussian" in operator.noise.capabilities
     for b in range(len(y)):
         values = y[b][seen[b]]
@@ -62,6 +67,7 @@ def implausible(prior: Prior, operator: Operator, y: Tensor) -> list[str]:
             continue
         bounds = (float(low[b]), float(high[b])) if pictures else None
         text = _judged(values, float(power[b]) ** 0.5, bounds, float(noise[b]) ** 0.5, gaussian)
+        text = text or _dim(values, float(typical[b]), float(noise[b]) ** 0.5)
         found.append(text or _fractional(operator, whole, b))
     return found
 
@@ -136,6 +142,31 @@ def _judged(y: Tensor, expected: float, bounds: tuple[float, float] | None, nois
                 "0..255"
             )
     return ""
+
+
+def _typical(powers: list[Tensor], factor: float) -> Tensor:
+    """The root mean square of measurements of typical pictures over a factor, (B,); 0 where the operator removes the
+    mean of a picture, as the gradients of a flat picture are small.
+
+    Arguments: powers (B,) of black, white and random pictures, then of Gaussian samples.
+    """
+    _, white, _, *drawn = powers
+    if not drawn:
+        return torch.zeros_like(white)
+    typical = torch.stack(drawn).log().mean(0).exp()
+    return torch.where(white > typical, typical.sqrt() / factor, 0.0)
+
+
+def _dim(y: Tensor, least: float, noise: float) -> str:
+    """A message on a y far smaller than those of typical pictures; noise: its standard deviation."""
+    size = float(y.double().square().mean().sqrt())
+    if len(y) < LEAST or noise > least or size**2 >= least**2 + noise**2:
+        return ""
+    return (
+        f"y has the root mean square {size:.3g}; expected at least {least:.3g}, as measured of pictures in [0, 1]: y "
+        "has other units or was divided by something (255, a norm, the pixel's size), or the operator lacks a "
+        'normalisation (norm="ortho" of an FFT, 1 / sqrt(m) of a matrix); scale y and sigma_y alike'
+    )
 
 
 def _fractional(operator: Operator, y: Tensor, b: int) -> str:

@@ -1,5 +1,6 @@
 """What `solve`, `sample` and `plan` check of their arguments before the prior is evaluated."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,9 +10,10 @@ from torch import Tensor
 
 from inverse.auto import Choice, resolve
 from inverse.methods import METHODS, Sampler
-from operators import Decoder, Operator
+from operators import Decoder, InexactAdjoint, Operator
 from operators.batching import device_of
 from operators.kspace import paired
+from operators.trials import try_rows
 from priors import Prior
 from priors.arguments import choice, count, flag, sequence
 from priors.arguments import seed as seeded
@@ -64,6 +66,8 @@ def checked(
     operator.validate_y(paired(y, operator.complex_axis), event_shape)
     if derivatives:
         check_derivatives(operator, chosen.method, event_shape)
+        if doubt := try_rows(operator, event_shape):
+            warnings.warn(doubt, InexactAdjoint, stacklevel=4)
     return chosen, operator
 
 

@@ -14,10 +14,11 @@ from operators.checks import check_svd
 from operators.exam import OperatorCheckError
 from operators.linear_operator import LinearOperator
 from operators.noise import Noise
+from operators.trials import InexactAdjoint
 
 from .coordinates import BASES
 from .noise import noise_of
-from .physics import BridgedLinearPhysics, BridgedPhysics, BridgedSVDPhysics, InexactAdjoint
+from .physics import BridgedLinearPhysics, BridgedPhysics, BridgedSVDPhysics
 from .probing import adds_noise_last, find_layout, is_linear, measured, snapshot
 
 EXACT = 1e-5  # relative error of an adjoint, in single precision

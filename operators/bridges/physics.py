@@ -19,10 +19,6 @@ from .packing import Packing
 from .probing import Layout, snapshot, substituted
 
 
-class InexactAdjoint(UserWarning):
-    """The A_adjoint of a deepinv physics is not the adjoint of its A; the derivative of A is used instead."""
-
-
 class BridgedPhysics(Operator):
     """A deepinv physics as an operator, made by `from_deepinv`.
 

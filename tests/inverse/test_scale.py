@@ -73,6 +73,9 @@ def test_shipped_priors_and_their_own_pictures(name):
         y = operator.measure(x, seed=3)
         assert implausible(prior, operator, y) == [""] * len(x), operator
         assert all(implausible(prior, operator, 255 * y)), operator
+    weak = GaussianNoise(0.05 / 32)
+    for operator in (Masking.random(shape, 0.1, noise=weak), Blur.gaussian(2.0, noise=weak), Resize(4, noise=weak)):
+        assert all(implausible(prior, operator, operator.measure(x / 32, seed=3))), operator
     for operator in made[:3]:  # of nothing but averages of pixels
         assert all(implausible(prior, operator, 2 * operator.measure(x, seed=3) - 1)), operator
 
