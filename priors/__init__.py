@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from priors.empirical import Empirical
     from priors.empirical_posterior import EmpiricalPosterior
     from priors.formats import load, save_pretrained
+    from priors.importers.calling import DoubtfulDenoiser
     from priors.importers.deepinv import from_deepinv, to_deepinv
     from priors.importers.denoiser import from_denoiser
     from priors.importers.flow import from_velocity
@@ -38,6 +39,7 @@ else:
             "empirical": ["Empirical"],
             "empirical_posterior": ["EmpiricalPosterior"],
             "formats": ["load", "save_pretrained"],
+            "importers.calling": ["DoubtfulDenoiser"],
             "importers.deepinv": ["from_deepinv", "to_deepinv"],
             "importers.denoiser": ["from_denoiser"],
             "importers.flow": ["from_velocity"],
@@ -61,6 +63,7 @@ __all__ = [
     "VESDE",
     "VPSDE",
     "DataRange",
+    "DoubtfulDenoiser",
     "Empirical",
     "EmpiricalPosterior",
     "Evaluations",

@@ -157,6 +157,12 @@ class Prior(ABC):
         )
 
     @property
+    def doubt(self) -> str:
+        """A message where a trial shows that it is no denoiser of pictures in [0, 1], else empty; `inverse.solve` warns
+        of it."""
+        return ""
+
+    @property
     def device(self) -> torch.device:
         """The device of its computations and samples."""
         return torch.device("cpu")
@@ -174,6 +180,10 @@ class Wrapped(Prior):
 
     def _facts(self) -> dict[str, Any]:
         return {"prior": self.prior}
+
+    @property
+    def doubt(self) -> str:
+        return self.prior.doubt
 
     @property
     def device(self) -> torch.device:

@@ -14,7 +14,7 @@ from operators import Decoder, InexactAdjoint, Operator
 from operators.batching import device_of
 from operators.kspace import paired
 from operators.trials import try_rows
-from priors import Prior
+from priors import DoubtfulDenoiser, Prior
 from priors.arguments import choice, count, flag, sequence
 from priors.arguments import seed as seeded
 from priors.ode import MOST_STEPS
@@ -68,6 +68,8 @@ def checked(
         check_derivatives(operator, chosen.method, event_shape)
         if doubt := try_rows(operator, event_shape):
             warnings.warn(doubt, InexactAdjoint, stacklevel=4)
+        if prior.doubt:
+            warnings.warn(prior.doubt, DoubtfulDenoiser, stacklevel=4)
     return chosen, operator
 
 

@@ -10,12 +10,14 @@ from torch import Tensor, nn
 
 from priors.arguments import choice, flag, number, shape, state
 from priors.base import VJP, NoDerivative, Prior, expand
-from priors.importers.calling import FORMS, Form, find_form, has_derivative, picture_of, sigma_as, trial_level
+from priors.importers.calling import FORMS, Form, doubt, find_form, has_derivative, picture_of, sigma_as, trial_level
 from priors.modes import own_modes
 from priors.moments import Moments
 from priors.noising import SDE, checked_sde
 from priors.sde import VESDE
 from priors.spectrum import Spectrum, StationaryMoments
+
+LARGEST_TRIAL = 2**22  # values of an event, above which a trial would take long
 
 
 class DenoiserPrior(Prior, nn.Module):
@@ -68,7 +70,7 @@ class DenoiserPrior(Prior, nn.Module):
         if moments is not None and tuple(moments.mean.shape) != self.event_shape:
             raise ValueError(f"moments of {tuple(moments.mean.shape)}: expected events of {self.event_shape}")
         self.moments = moments
-        self.form, self._differentiable = form, differentiable
+        self.form, self._differentiable, self._doubt = form, differentiable, None
         tensors = list(chain(denoiser.parameters(), denoiser.buffers())) if isinstance(denoiser, nn.Module) else []
         weight = next((w for w in tensors if isinstance(w, nn.Parameter) and w.is_floating_point()), None)
         self._typed = weight is not None  # without weights it may accept any dtype
@@ -138,6 +140,24 @@ class DenoiserPrior(Prior, nn.Module):
         if not self.differentiable:
             raise NoDerivative(self)
         return super().denoise_vjp(x, t)
+
+    @property
+    def doubt(self) -> str:
+        if self._doubt is None:
+            self._doubt = self._tried()
+        return self._doubt
+
+    def _tried(self) -> str:
+        """The trial of events (C, H, W) (`priors.importers.calling.doubt`)."""
+        if len(self.event_shape) != 3 or math.prod(self.event_shape) > LARGEST_TRIAL:
+            return ""
+        largest = min(self.sigma_max, float(self.sde.sigma(1.0) / self.sde.alpha(1.0)))
+
+        def denoise(x: Tensor, sigma: float) -> Tensor:
+            return self._denoised(x, torch.tensor(sigma, dtype=torch.float64))
+
+        with torch.no_grad():
+            return doubt(denoise, torch.full_like(self._trial(), 0.5), max(largest, self.sigma_min))
 
     @property
     def device(self) -> torch.device:

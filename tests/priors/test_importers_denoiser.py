@@ -223,3 +223,46 @@ class TestMoments:
         moments = priors.Moments.of_covariance(torch.zeros(D + 1), torch.eye(D + 1))
         with pytest.raises(ValueError, match="expected events of"):
             priors.from_denoiser(Wiener(), event_shape=(D,), moments=moments)
+
+
+class TestDoubt:
+    """A trial finds denoisers that are called by another convention, or beyond their range."""
+
+    SHAPE = (3, 32, 32)
+
+    def right(self, x, sigma):
+        trained = priors.load("natural", event_shape=self.SHAPE)
+        return trained.denoise(x, trained.sde.time(torch.as_tensor(float(sigma))))
+
+    def doubt(self, denoiser, **arguments):
+        return priors.from_denoiser(denoiser, event_shape=self.SHAPE, **arguments).doubt
+
+    @pytest.mark.parametrize("name", priors.available())
+    def test_shipped_networks_pass(self, name):
+        prior = priors.load(name)
+        prior = prior if prior.least_size is None else prior.resized((prior.event_shape[0], 32, 32))
+
+        def denoiser(x, sigma):
+            return prior.denoise(x, prior.sde.time(torch.as_tensor(float(sigma))))
+
+        assert priors.from_denoiser(denoiser, event_shape=prior.event_shape).doubt == ""
+
+    def test_another_convention(self):
+        assert self.doubt(self.right) == ""
+        assert "rescales sigma" in self.doubt(lambda x, sigma: self.right(x, sigma / 255))
+        assert "rescales sigma" in self.doubt(lambda x, sigma: self.right(x, min(255 * sigma, 50.0)))
+        assert "residual" in self.doubt(lambda x, sigma: x - self.right(x, sigma))
+
+    def test_beyond_its_range(self):
+        def trained_to(x, sigma):
+            return self.right(x, sigma) if sigma < 0.6 else x
+
+        assert "sigma_max" in self.doubt(trained_to)
+        assert self.doubt(trained_to, sigma_max=0.5, sde=VESDE(0.01, 0.5)) == ""
+
+    def test_a_solve_warns_of_it(self):
+        prior = priors.from_denoiser(lambda x, sigma: x, event_shape=(1, 8, 8))
+        with pytest.warns(priors.DoubtfulDenoiser, match="flat grey"):
+            solve(
+                prior, operators.Identity(noise=operators.GaussianNoise(0.1)), torch.rand(1, 1, 8, 8), 1, "diffpir", 2
+            )
