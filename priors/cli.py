@@ -34,6 +34,13 @@ def train(
     init: Annotated[
         str | None, typer.Option(help="initialise from this checkpoint: a name or a folder, with the same network")
     ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            help="learn from this trained denoiser too, as priors.load names it: kair:ffdnet_color.pth; settings in "
+            "the recipe's [teacher]"
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option(help="resume from the training state in the output folder")] = False,
     minutes: Annotated[float | None, typer.Option(help="overrides the recipe")] = None,
     steps: Annotated[int | None, typer.Option(help="overrides the recipe")] = None,
@@ -55,7 +62,7 @@ def train(
 
     overrides = {k: v for k, v in {"minutes": minutes, "steps": steps, "seed": seed}.items() if v is not None}
     given = (config, data, out, split, test_split, init, resume, overrides, change or [], device)
-    if not runs.train(*given, call_minutes):
+    if not runs.train(*given, call_minutes, teacher):
         raise typer.Exit(UNFINISHED)
 
 

@@ -60,17 +60,19 @@ def perturb(sde: SDE, x0: Tensor, t: Tensor, z: Tensor) -> Tensor:
     return expand(sde.alpha(t), x0) * x0 + expand(sde.sigma(t), x0) * z
 
 
-def denoising_score_matching(prior: Prior, x0: Tensor, t: Tensor, z: Tensor, weight: str = "score") -> Tensor:
+def denoising_score_matching(
+    prior: Prior, x0: Tensor, t: Tensor, z: Tensor, weight: str = "score", target: Tensor | None = None
+) -> Tensor:
     """Continuous denoising score matching, (N,).
 
     Formula: w(t) mean_E |D(alpha x0 + sigma z, t) - x0|^2, which is lambda(t) |s + z / sigma|^2 for the score s of D.
     Source: Vincent 2011; Song et al. 2021, equation 7.
     Arguments: prior (its network is trained); x0, z (N, *E) data and standard normal noise; t (N,) times; weight (a
-    name in `WEIGHTS`).
+    name in `WEIGHTS`); target (N, *E): what D is compared with, default x0.
     Raises: ValueError for an unknown weight.
     """
     _known(prior)
-    error = prior.denoise(perturb(prior.sde, x0, t, z), t) - x0
+    error = prior.denoise(perturb(prior.sde, x0, t, z), t) - (x0 if target is None else target)
     return _weight(prior, t, weight).to(x0) * error.flatten(1).square().mean(1)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from priors.arguments import choice, settings
 from priors.data import rounded
 from priors.files import atomic
+from priors.formats import load
 from priors.losses import (
     T_TRAIN,
     WEIGHTS,
@@ -29,6 +30,7 @@ from priors.ode import decode
 from priors.rng import RowRNG
 from priors.score_prior import NoisyClassifier, ScorePrior
 from priors.sde import SDE, LadderSDE
+from priors.teaching import Targets, Teacher
 
 
 class Objective(nn.Module, ABC):
@@ -88,10 +90,12 @@ class PriorObjective(Objective):
 
     trained: ScorePrior
     focus: Focus | None = None  # the distribution of times; None: that of the weight
+    targets: Targets | None  # of a teacher
 
     def __init__(self, prior: ScorePrior, weight: str = "score"):
         super().__init__()
         self.trained, self.weight = prior, choice("weight", weight, sorted(WEIGHTS))
+        self.targets = None
 
     def focused(self, focus: Focus | None) -> "PriorObjective":
         """Set the distribution of times to a focus; None: that of the weight.
@@ -106,8 +110,21 @@ class PriorObjective(Objective):
         self.focus = focus
         return self
 
+    def taught(self, teacher: Teacher | None) -> "PriorObjective":
+        """Learn from a teacher too; None: from data alone.
+
+        Raises: ValueError for an objective that does not compare the denoiser with x0, and for a teacher of other
+        events.
+        """
+        if teacher is not None:
+            if not isinstance(self, DenoisingScoreMatching):
+                raise ValueError("[teacher] serves the objective 'denoising' alone; omit one of them")
+            shape = tuple(self.trained.event_shape)
+            self.targets = Targets(teacher, load(teacher.prior, event_shape=shape), self.trained.sde)
+        return self
+
     @abstractmethod
-    def loss(self, x0: Tensor, t: Tensor, z: Tensor) -> Tensor:
+    def loss(self, x0: Tensor, t: Tensor, z: Tensor, target: Tensor | None = None) -> Tensor:
         """The weighted loss at given times, (N,)."""
 
     def times(self, u: Tensor) -> Tensor:
@@ -115,8 +132,8 @@ class PriorObjective(Objective):
             return self.focus.times(self.trained.sde, u)
         return likelihood_times(self.trained.sde, u) if self.weight == "likelihood" else super().times(u)
 
-    def forward(self, x0: Tensor, labels: Tensor | None, t: Tensor, z: Tensor) -> Tensor:
-        loss = self.loss(x0, t, z)
+    def forward(self, x0: Tensor, labels: Tensor | None, t: Tensor, z: Tensor, target: Tensor | None = None) -> Tensor:
+        loss = self.loss(x0, t, z) if target is None else self.loss(x0, t, z, target)
         return loss / likelihood_density(self.trained.sde, t).to(loss) if self.weight == "likelihood" else loss
 
     def sheet(self, out: Path) -> None:
@@ -130,8 +147,8 @@ class PriorObjective(Objective):
 class DenoisingScoreMatching(PriorObjective):
     """`priors.losses.denoising_score_matching`."""
 
-    def loss(self, x0: Tensor, t: Tensor, z: Tensor) -> Tensor:
-        return denoising_score_matching(self.trained, x0, t, z, self.weight)
+    def loss(self, x0: Tensor, t: Tensor, z: Tensor, target: Tensor | None = None) -> Tensor:
+        return denoising_score_matching(self.trained, x0, t, z, self.weight, target)
 
 
 class SlicedScoreMatching(PriorObjective):
@@ -142,7 +159,7 @@ class SlicedScoreMatching(PriorObjective):
     Raises: ValueError when called with one row.
     """
 
-    def loss(self, x0: Tensor, t: Tensor, z: Tensor) -> Tensor:
+    def loss(self, x0: Tensor, t: Tensor, z: Tensor, target: Tensor | None = None) -> Tensor:
         if len(z) < 2:
             raise ValueError("sliced score matching needs a batch size of at least 2")
         return sliced_score_matching(self.trained, x0, t, z, torch.sign(z.roll(1, 0)), self.weight)
@@ -167,7 +184,7 @@ class Discrete(PriorObjective):
     def times(self, u: Tensor) -> Tensor:
         return ((u * self.levels).floor().clamp_max(self.levels - 1) + 1) / self.levels
 
-    def loss(self, x0: Tensor, t: Tensor, z: Tensor) -> Tensor:
+    def loss(self, x0: Tensor, t: Tensor, z: Tensor, target: Tensor | None = None) -> Tensor:
         return self.discrete(self.trained, x0, (t * self.levels).round().long(), z)
 
 

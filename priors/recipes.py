@@ -14,12 +14,13 @@ from priors.objectives import OBJECTIVES, Focus, NoisyClassification, Objective
 from priors.parsing import read_toml
 from priors.pictures import Crops
 from priors.score_prior import PREDICTIONS, DataRange, NoisyClassifier, ScorePrior
+from priors.teaching import Teacher
 from priors.units import Units
 
 NEEDED = {"kind", "name", "licence", "sde", "range", "network", "training"}
-OPTIONAL = {"prior", "units", "labels", "crops"}
+OPTIONAL = {"prior", "units", "labels", "crops", "teacher"}
 TEXTS = {"kind", "name", "licence"}
-SECTIONS = {"sde", "range", "network", "training", "prior", "units", "crops"}
+SECTIONS = {"sde", "range", "network", "training", "prior", "units", "crops", "teacher"}
 T = TypeVar("T")
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -52,7 +53,7 @@ def checked(recipe: dict, source: str = "the recipe") -> dict:
         if not isinstance(recipe[name], kind):
             raise ValueError(f"{source}: {name} = {recipe[name]!r:.60}: expected {what}")
     choice(f"{source}: kind", recipe["kind"], ("prior", "classifier"))
-    if recipe["kind"] == "classifier" and (foreign := {"prior", "units", "crops"} & set(recipe)):
+    if recipe["kind"] == "classifier" and (foreign := {"prior", "units", "crops", "teacher"} & set(recipe)):
         raise ValueError(f"{source} has {sorted(foreign)}: classifiers do not use them; remove them")
     names = recipe.get("labels", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -128,7 +129,8 @@ def objective(recipe: dict, images: ImageSet | Crops) -> Objective:
     focus = made("prior] [focus", Focus, options["focus"]) if "focus" in options else None
     units = made("units", Units, recipe["units"]) if "units" in recipe else None
     prior = ScorePrior(*arguments, options["prediction"], units_range, units=units)
-    return OBJECTIVES[options["objective"]](prior, options["weight"]).focused(focus)
+    teacher = made("teacher", Teacher, recipe["teacher"]) if "teacher" in recipe else None
+    return OBJECTIVES[options["objective"]](prior, options["weight"]).focused(focus).taught(teacher)
 
 
 def _fits(network: Any, images: ImageSet | Crops) -> None:

@@ -22,13 +22,17 @@ from priors.training import STATE, Trainer, TrainingConfig
 def train(
     config: str, data: Path, out: Path, split: str | None, test_split: str | None, init: str | None, resume: bool,
     overrides: dict[str, Any], changes: list[str], device: str | None, call_minutes: float | None = None,
+    teacher: str | None = None,
 ) -> bool:  # fmt: skip
     """`inverse-train`; whether the training is finished, and not only this call of it.
 
     Arguments: as of the command; overrides: of the recipe's [training]; changes: of any of its entries.
     Raises: ValueError for a recipe that is wrong, and for a folder with a training to resume.
     """
-    recipe = changed(read_recipe(config), changes)
+    recipe = read_recipe(config)
+    if teacher is not None:
+        recipe["teacher"] = recipe.get("teacher", {}) | {"prior": teacher}
+    recipe = changed(recipe, changes)
     with blamed(config):
         training = made("training", TrainingConfig, recipe["training"] | overrides)
     if call_minutes is not None:
@@ -47,7 +51,7 @@ def train(
     notes = {
         "data": recipe["name"],
         "licence": recipe["licence"],
-        **({"labels": recipe["labels"]} if "labels" in recipe else {}),
+        **{name: recipe[name] for name in ("labels", "teacher") if name in recipe},
         "command": " ".join(["inverse-train", *sys.argv[1:]]),
         "hardware": hardware(device),
         "torch": torch.__version__,

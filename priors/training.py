@@ -18,7 +18,7 @@ from priors import checkpoints
 from priors.data import ImageSet
 from priors.files import FileError, atomic, reading
 from priors.moments import Moments
-from priors.objectives import Objective
+from priors.objectives import Objective, PriorObjective
 from priors.parsing import read_tensors_and_metadata, sealed
 from priors.pictures import NUMBERS, Crops
 from priors.score_prior import ScorePrior
@@ -60,6 +60,7 @@ class Trainer:
         self.held_out, self.data = data[-config.held_out :].measured(), data[: -config.held_out]
         self.objective = objective.to(self.device)
         self.network = objective.network
+        self.targets = objective.targets if isinstance(objective, PriorObjective) else None
         self.ema = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.lr)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.config.precision == "float16")
@@ -134,19 +135,30 @@ class Trainer:
                     self.ema[name].lerp_(value, 1 - decay)
         return loss.item()
 
-    def _batch(self) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    def _batch(self) -> tuple[Tensor | None, ...]:
+        """Arguments of the objective at this step: of a new batch, or of one whose targets by a teacher are kept."""
+        if self.targets is None:
+            return self._drawn(self.step)
+        teacher, seed = self.targets.teacher, self.config.seed
+        together = teacher.kept * teacher.reuse
+        order = torch.randperm(together, generator=_generator(seed, 6, self.step // together))
+        number = teacher.batch(self.step, order)
+        x0, labels, t, z = self._drawn(number)
+        return x0, labels, t, z, self.targets(number, x0, t, z)
+
+    def _drawn(self, number: int) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
         k = self.config
         per_epoch = len(self.data) // k.batch_size
-        epoch, position = divmod(self.step, per_epoch)
+        epoch, position = divmod(number, per_epoch)
         order = torch.randperm(len(self.data), generator=_generator(k.seed, 0, epoch))
         rows = order[position * k.batch_size : (position + 1) * k.batch_size]
         mine = slice(self.rank, None, self.world)
-        places = torch.rand(len(rows), NUMBERS, generator=_generator(k.seed, 5, self.step))
+        places = torch.rand(len(rows), NUMBERS, generator=_generator(k.seed, 5, number))
         x0 = self.data.drawn(rows[mine], places[mine])
-        labels, t, z = self._noise(self.data, rows, _generator(k.seed, 1, self.step), mine)
+        labels, t, z = self._noise(self.data, rows, _generator(k.seed, 1, number), mine)
         x0 = x0.to(self.device)
         if k.flip:
-            mirrored = torch.rand(len(rows), generator=_generator(k.seed, 4, self.step))[mine] < 0.5
+            mirrored = torch.rand(len(rows), generator=_generator(k.seed, 4, number))[mine] < 0.5
             x0 = torch.where(mirrored.to(x0.device).view(-1, 1, 1, 1), x0.flip(-1), x0)
         return x0, labels, t, z
 

@@ -137,7 +137,7 @@ def doubt(denoise: Callable[[Tensor, float], Tensor], grey: Tensor, largest: flo
             shown = "flat grey" if x is grey else "an edge"
             return (
                 f"the denoiser leaves an error of {rest:.3g} (root mean square) in a picture of {shown} with noise of "
-                f"sigma = {level:.3g}: it is called as denoiser(x, sigma) with x in [0, 1] and sigma in the same units, "
+                f"sigma = {level:.3g}: it is called as denoiser(x, sigma) with x in [0, 1] and sigma in its units, "
                 "and returns the picture; give a function that rescales sigma (255 * sigma, or sigma**2 for a "
                 "variance), or subtracts a returned residual from x"
             )
