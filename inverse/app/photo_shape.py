@@ -20,7 +20,10 @@ def prior_for(shape: tuple[int, ...]) -> tuple[str, str]:
     if shape in SIZED:
         return SIZED[shape], "chosen because it is trained on this size"
     if len(shape) != 3:
-        raise ValueError(f"pictures of shape {shape}: no shipped prior has this many channels; give a --prior")
+        raise ValueError(
+            f"pictures of shape {shape}: no shipped prior has this many channels; give the picture's --size "
+            "(CHANNELSxHEIGHTxWIDTH) if this is the shape of the measurement, or a --prior"
+        )
     return ANY_SIZE.get(shape[0], "natural"), "chosen because it takes photographs of any size"
 
 

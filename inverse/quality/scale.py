@@ -101,6 +101,21 @@ def outside(prior: Prior, operator: Operator, mean: Tensor) -> list[str]:
     return found
 
 
+def out_of_range(prior: Prior, truths: Tensor) -> str:
+    """A message on known pictures (n, *E) that are not in the range of the prior's, empty if they are."""
+    if not _of_pictures(prior) or prior.decoder is not None:
+        return ""
+    values = some(truths.flatten()[None])[0]
+    n = max(1, int(RARE * len(values)))
+    low, high = float(values.kthvalue(n).values), float(values.kthvalue(len(values) + 1 - n).values)
+    if low >= -0.5 and high <= 1.5 and (high > 1 / 128 or len(values) < LEAST):
+        return ""
+    return (
+        f"the known pictures range from {low:.3g} to {high:.3g}; expected pictures in [0, 1]: divide by 255 if they "
+        "are in 0..255, or use (x + 1) / 2 if they are in -1..1"
+    )
+
+
 def _of_pictures(prior: Prior) -> bool:
     """Whether it is a trained prior of grey or colour pictures, whose values are in [0, 1] by convention."""
     inner = prior

@@ -120,9 +120,13 @@ class Noise(Batched, ABC):
             raise TypeError(f"y: expected a floating tensor, given {_kind(y)}")
         shape = ", ".join(map(str, measurement_shape))
         if y.ndim != 1 + len(measurement_shape) or tuple(y.shape[1:]) != tuple(measurement_shape) or len(y) == 0:
+            lacks = tuple(y.shape) == tuple(measurement_shape)
+            first = (
+                "y needs a leading batch axis: y[None] for one measurement" if lacks else "the first axis is the batch"
+            )
             raise ValueError(
                 f"y: expected shape (B, {shape}) with B >= 1, given {tuple(y.shape)}; "
-                f"y needs a leading batch axis (y[None] for one measurement){_other_axes(y, measurement_shape)}"
+                f"{first}{_other_axes(y, measurement_shape)}"
             )
         fits_rows(len(y), n)
 
@@ -211,7 +215,11 @@ def fits_rows(b: int, n: int | None) -> None:
 def _kind(y: Any) -> str:
     """The type of a y that should be a floating tensor, and how to convert it losslessly."""
     if isinstance(y, Tensor) and y.is_complex():
-        return f"{y.dtype}; torch.stack((y.real, y.imag), -3) stacks real and imaginary part as two channels"
+        axis = -3 if y.ndim > 3 else 1
+        return (
+            f"{y.dtype}; torch.stack((y.real, y.imag), {axis}) stacks real and imaginary part as two channels, as the "
+            "operator's measurements must have them"
+        )
     given = y.dtype if isinstance(y, Tensor) else type(y).__name__
     float_ = "" if getattr(getattr(y, "dtype", None), "kind", "") == "c" else ".float()"  # which drops imaginary parts
     return f"{given}; convert it with torch.as_tensor(y){float_}"

@@ -5,9 +5,10 @@ import warnings
 import pytest
 import torch
 
+import inverse
 import priors
 from inverse import ImplausibleScale, PoorFit, solve
-from inverse.quality.scale import implausible, outside
+from inverse.quality.scale import implausible, out_of_range, outside
 from operators import Blur, Fourier, GaussianNoise, LinearMap, Masking, PhaseRetrieval, PoissonNoise, Radon, Resize
 from priors import VESDE, Gaussian, GaussianMixture, ScorePrior, Tiled
 from tests.cases import picture, score_prior
@@ -181,3 +182,14 @@ def test_ringing_of_a_kernel_that_is_too_wide_is_reported():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         solve(prior, Blur.gaussian(1.6, "circular", noise), y, *how, progress=False)
+
+
+def test_known_pictures_of_another_range():
+    prior, x = priors.load("fashion-mnist"), priors.samples("fashion-mnist").floats(slice(20))
+    assert out_of_range(prior, x) == "" and out_of_range(prior, 0.02 * x) == ""
+    assert "divide by 255" in out_of_range(prior, 255 * x)
+    assert "(x + 1) / 2" in out_of_range(prior, 2 * x - 1)
+    assert "[0, 1]" in out_of_range(prior, x / 255)
+    operator = Masking.random((1, 28, 28), 0.5, noise=GaussianNoise(0.05))
+    with pytest.warns(ImplausibleScale, match="known pictures"):
+        inverse.conformal(prior, operator, 255 * x, method="ddrm", n_samples=2, n_steps=2, progress=False)

@@ -20,6 +20,7 @@ from inverse.guidance import Unconditional
 from inverse.methods import Method, Sampler, composition
 from inverse.plan import decide
 from inverse.predictors import StochasticRungeKutta
+from inverse.quality.scale import ImplausibleScale, out_of_range
 from inverse.solution import Solution
 from inverse.solve import sample
 from inverse.solve.checks import check_numbers, check_prior
@@ -138,6 +139,8 @@ def pairs(
     else:
         shape = None if prior.decoder is not None else tuple(prior.event_shape)
         drawn = finite("truths", rows("truths", truths, shape)).detach().cpu()
+        if text := out_of_range(prior, drawn):
+            warnings.warn(text, ImplausibleScale, stacklevel=4)
     if operator.batch not in (None, len(drawn)):
         raise ValueError(
             f"the operator has parameters of {operator.batch} measurements, and there are {len(drawn)} truths: "
