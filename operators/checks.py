@@ -183,6 +183,9 @@ def _vjp(exam: Exam) -> None:
     pulled = twin.vjp(x, v)
     if pulled.shape != x.shape:
         exam.fail("vjp", "J^T v", f"has shape {tuple(pulled.shape)}, expected {tuple(x.shape)}")
+    if not pulled.any() and not torch.equal(exam.clean[0], exam.clean[1]):
+        how = "is 0 everywhere, though forward is not constant (rounding or thresholds inside?)"
+        exam.fail("vjp", "J^T v", how + ": define a vjp, or remove 'differentiable' from its `structure`")
     error = dot(slope, v.double()) - dot(pulled.double(), u.double())
     exam.require("vjp", "J^T v against a finite difference", ratio(error, norm(slope) * norm(v)), tolerance)
 

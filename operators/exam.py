@@ -30,6 +30,9 @@ class Exam:
         self.op = self.serving(torch.arange(ROWS) % (op.batch or 1))
         with torch.no_grad():
             self.clean = self.op(self.x)
+        if self.clean.is_complex():
+            how = "is complex: stack real and imaginary part, torch.stack((y.real, y.imag), 1), in forward and in y"
+            self.fail("forward", "the measurement", how)
         if len(self.clean) != ROWS:
             self.fail("forward", "batch size:", f"{len(self.clean)} measurements for {ROWS} images")
 

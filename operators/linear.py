@@ -43,6 +43,7 @@ class LinearMap(SVDOperator):
                 f"LinearMap: expected a finite matrix (m, d) or (B, m, d), given shape {tuple(matrix.shape)}; "
                 "write matrix[None] for a single row"
             )
+        matrix = matrix.to(torch.promote_types(matrix.dtype, torch.float32))  # half precision rounds singular vectors
         m, d = matrix.shape[-2:]
         super().__init__(noise, event_shape=(d,) if event_shape is None else event_shape)
         left, values, right = torch.linalg.svd(matrix.double(), full_matrices=m < d)

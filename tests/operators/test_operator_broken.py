@@ -265,3 +265,27 @@ def test_the_sound_ones_pass():
     """The classes the broken ones derive from, so that what fails above is the fault and nothing else."""
     for op in (Identity(G), Grayscale(G), Grayscale(PoissonNoise(50.0)), Masking(uniform(6, 5) > 0.5, G)):
         operators.check(op, E)
+
+
+class Staircase(Operator):
+    def forward(self, x):
+        return (8 * x).round() / 8
+
+
+class Complex(Operator):
+    def forward(self, x):
+        return torch.fft.fft2(x)
+
+
+@pytest.mark.parametrize(("kind", "words"), [(Staircase, "0 everywhere"), (Complex, "is complex")])
+def test_forwards_that_no_method_can_use(kind, words):
+    with pytest.raises(operators.OperatorCheckError, match=words):
+        operators.check(kind(operators.GaussianNoise(0.1)), (1, 6, 6))
+
+
+def test_a_matrix_in_half_precision_keeps_its_singular_values():
+    matrix = torch.randn(40, 90, generator=torch.Generator().manual_seed(0)).half()
+    half, single = (operators.LinearMap(m, operators.GaussianNoise(0.1)) for m in (matrix, matrix.float()))
+    torch.testing.assert_close(half.singular_values, single.singular_values)
+    y = single(torch.ones(1, 90))
+    torch.testing.assert_close(half.adjoint(half.solve_gram(y, 0.3)), single.adjoint(single.solve_gram(y, 0.3)))
