@@ -24,6 +24,7 @@ from priors.threads import one_thread
 FORMAT = "inverse-bench measurements 1"
 REMEDY = "it was cut short or changed: fetch it again"
 NETWORK = "network."  # buffers of a classifier are not the measurement's: its weights are named, not copied
+BURIED = 10.0  # ratio of noise to measurement that is a mistake
 UNITS = "images in [0, 1], (B, C, H, W); y in the operator's units of such images"
 
 
@@ -41,6 +42,7 @@ def make(spec: Spec, prior: Prior) -> Problem:
         operator = make_operator(spec, event_shape)
         if "noisy_likelihood" not in operator.capabilities:
             y = operator.measure(truth, seed=spec.seed)
+            _check_noise(spec, operator, truth)
             return Problem(spec.name, prior, operator, y, truth, labels)
     if labels is None:
         raise ValueError(
@@ -75,6 +77,19 @@ def make_operator(spec: Spec, event_shape: tuple[int, ...]) -> Operator:
         return factory(**arguments)
     except (TypeError, ValueError, FileNotFoundError) as error:
         raise ValueError(f"problem {spec.name}: operator = {dict(spec.operator)}: {error}") from None
+
+
+def _check_noise(spec: Spec, operator: Operator, truth: Tensor) -> None:
+    """Refuse, by a ValueError, noise under which nothing of the pictures is left: its level has other units."""
+    with torch.no_grad():
+        clean = operator(truth)
+        size = float(clean.double().square().mean().sqrt())
+        noise = float(operator.noise.variance(clean).double().mean().sqrt())
+    if size > 0 and isinstance(operator.noise, GaussianNoise) and noise > BURIED * size:
+        raise ValueError(
+            f"problem {spec.name}: noise of standard deviation {noise:g}, and the root mean square of the measurements "
+            f"without noise is {size:.3g}: pictures are in [0, 1], so divide a level of 0..255 by 255"
+        )
 
 
 def buffers(operator: Operator) -> Mapping[str, Tensor]:

@@ -134,3 +134,8 @@ def test_commands_say_what_is_wrong(bench, tmp_path):
     words = ["run", "suite", str(bench / "bench.toml"), "--dry", "--device", "cpu", "--records", str(tmp_path / "none")]
     result = runner.invoke(app, words)
     assert result.exit_code == 0 and "units, " in result.output and not (tmp_path / "none").exists()
+
+
+def test_noise_in_other_units_is_refused(config):
+    with pytest.raises(ValueError, match="divide a level of 0..255 by 255"):
+        measurements.make(replace(config.problems["mask"], noise={"gaussian": 12.75}), PRIOR)
