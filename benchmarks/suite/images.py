@@ -48,8 +48,8 @@ def images_of(spec: Spec, event_shape: tuple[int, ...]) -> tuple[Tensor, Tensor 
     if tuple(truth.shape[1:]) != tuple(event_shape):
         raise ValueError(
             f"problem {spec.name}: images {tuple(truth.shape[1:])} of {spec.data!r}, and the prior "
-            f"{spec.prior!r} has {tuple(event_shape)}: expected the same; in the TOML, size = [height, width] sets that "
-            "of a prior of any size, and fit = 'resize' or 'crop' changes that of the images, not their channels"
+            f"{spec.prior!r} has {tuple(event_shape)}: expected the same; in the TOML, size = [height, width] sets "
+            "that of a prior of any size, and fit = 'resize' or 'crop' changes that of the images, not their channels"
         )
     return truth, found.labels
 
