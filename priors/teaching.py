@@ -18,8 +18,9 @@ class Teacher:
     Formula: the gradient of |D - target|^2 is that of (1 - share) |D - x0|^2 + share |D - T|^2. T has less variance as
     a target than x0, whose expectation E[x0 | x_t] it approximates, and its own errors.
     Source: Hinton, Vinyals & Dean 2015 (distillation).
-    Arguments: prior: of the teacher, as `priors.load` names it, such as "kair:ffdnet_color.pth"; share in (0, 1]; most:
-    the largest noise level (of alpha 1, data units) at which the teacher is asked, default that of its training; reuse
+    Arguments: prior: of the teacher, as `priors.load` names it, such as "kair:ffdnet_color.pth"; share in (0, 1]; least,
+    most: noise levels (of alpha 1, data units) between which the teacher is asked: a network trained for large noise is
+    inexact at little, where errors weigh most; most is by default the largest level of its training; reuse
     (int >= 1): how often a noisy batch with its targets is trained on, for a teacher that is slower than the network;
     kept (int >= 1): batches that are in turn at a time.
     Raises: ValueError for values out of range.
@@ -27,12 +28,13 @@ class Teacher:
 
     prior: str
     share: float = 0.8
+    least: float = 0.02
     most: float | None = None
     reuse: int = 6
     kept: int = 48
 
     def __post_init__(self) -> None:
-        settings(self, share="(0, 1]", reuse=1, kept=1)
+        settings(self, share="(0, 1]", least="[0, inf)", reuse=1, kept=1)
         if self.most is not None:
             settings(self, most="(0, inf)")
 
@@ -73,7 +75,7 @@ class Targets(nn.Module):
     @torch.no_grad()
     def _made(self, x0: Tensor, t: Tensor, z: Tensor) -> Tensor:
         level = (self.sde.sigma(t) / self.sde.alpha(t)).cpu()
-        rows = (level <= self.most).nonzero()[:, 0].to(x0.device)
+        rows = ((level >= self.teacher.least) & (level <= self.most)).nonzero()[:, 0].to(x0.device)
         target = x0.clone()
         if len(rows):
             x = perturb(self.sde, x0, t, z)[rows] / self.sde.alpha(t)[rows].to(x0).view(-1, 1, 1, 1)
