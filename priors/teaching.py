@@ -18,9 +18,9 @@ class Teacher:
     Formula: the gradient of |D - target|^2 is that of (1 - share) |D - x0|^2 + share |D - T|^2. T has less variance as
     a target than x0, whose expectation E[x0 | x_t] it approximates, and its own errors.
     Source: Hinton, Vinyals & Dean 2015 (distillation).
-    Arguments: prior: of the teacher, as `priors.load` names it, such as "kair:ffdnet_color.pth"; share in (0, 1]; least,
-    most: noise levels (of alpha 1, data units) between which the teacher is asked: a network trained for large noise is
-    inexact at little, where errors weigh most; most is by default the largest level of its training; reuse
+    Arguments: prior: of the teacher, as `priors.load` names it, such as "kair:ffdnet_color.pth"; share in (0, 1];
+    least, most: noise levels (of alpha 1, data units) between which the teacher is asked: a network trained for large
+    noise is inexact at little, where errors weigh most; most is by default the largest level of its training; reuse
     (int >= 1): how often a noisy batch with its targets is trained on, for a teacher that is slower than the network;
     kept (int >= 1): batches that are in turn at a time.
     Raises: ValueError for values out of range.
