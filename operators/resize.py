@@ -11,12 +11,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .arguments import choice, number, picture
+from .arguments import choice, flag, number, picture
 from .base import Shape
 from .linear_operator import LinearOperator
 from .noise import Noise
 from .registry import register
 from .svd import SVDOperator
+
+
+def _nearest(u: Tensor) -> Tensor:
+    return (u <= 0.5).to(u)
 
 
 def _bilinear(u: Tensor) -> Tensor:
@@ -34,6 +38,7 @@ def _lanczos(u: Tensor) -> Tensor:
 
 # name: the kernel as a function of |u| >= 0, and its support
 KERNELS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
+    "nearest": (_nearest, 1),
     "bilinear": (_bilinear, 1),
     "bicubic": (_bicubic, 2),
     "lanczos": (_lanczos, 3),
@@ -42,22 +47,28 @@ KERNELS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
 
 @register("resize")
 class Resize(SVDOperator):
-    """Antialiased downsampling by any factor, bicubic by default: MATLAB's imresize(x, 1 / factor).
+    """Downsampling by any factor, antialiased and bicubic by default: MATLAB's imresize(x, 1 / factor).
 
-    Formula: y = A_h x A_w', channel by channel, with A[i, j] ~ k(|j + 1/2 - f (i + 1/2)| / f), rows of sum 1, and
-    mirrored borders (scipy "reflect"); (N, C, H, W) -> (N, C, ceil(H / f), ceil(W / f)). The singular values of A are
-    the products of those of A_h and A_w, and U and V are products of theirs: two SVDs of the size of a side suffice,
-        for images of any size.
+    Formula: y = A_h x A_w', channel by channel, with A[i, j] ~ k(|j + 1/2 - f (i + 1/2)| / w), w = f with antialiasing
+    and 1 without, rows of sum 1, and mirrored borders (scipy "reflect"); (N, C, H, W) -> (N, C, ceil(H / f), ceil(W /
+    f)). The singular values of A are the products of those of A_h and A_w, and U and V are products of theirs: two SVDs
+    of the size of a side suffice, for images of any size.
     Source: Keys 1981, the cubic with a = -1/2; Dong et al. 2014 for the use as a benchmark of super-resolution.
-    Arguments: factor (float >= 1): f, pixels of x per pixel of y; kernel: "bicubic", "bilinear" or "lanczos" (three
-    lobes); noise, in units of y. For block averages see `Downsampling`.
-    Raises: ValueError for a factor below 1 or another kernel, or for events that are not (C, H, W).
+    Arguments: factor (float >= 1): f, pixels of x per pixel of y; kernel: "bicubic", "bilinear", "lanczos" (three
+    lobes) or "nearest", one pixel, [f (i + 1/2)] (x[::f] is the same of a shifted picture); noise, in units of y;
+    antialias: whether the kernel is widened by f, as in MATLAB and Pillow. Without, fine structure is folded into
+    coarser one, as by OpenCV and `torch.nn.functional.interpolate`. For block averages see `Downsampling`.
+    Raises: TypeError for an antialias that is not a bool; ValueError for a factor below 1 or another kernel, or for
+    events that are not (C, H, W).
     """
 
-    def __init__(self, factor: float = 4, kernel: str = "bicubic", noise: Noise | None = None) -> None:
+    def __init__(
+        self, factor: float = 4, kernel: str = "bicubic", noise: Noise | None = None, antialias: bool = True
+    ) -> None:
         super().__init__(noise)
         self.factor = number("Resize: factor", factor, "[1, 16384]", "pixels of x per pixel of y, along each axis")
         self.kernel = choice("Resize: kernel", kernel, KERNELS)
+        self.antialias = flag("Resize: antialias", antialias)
 
     @property
     def singular_values(self) -> Tensor:
@@ -127,7 +138,9 @@ class Resize(SVDOperator):
             raise ValueError(f"Resize: expected events (C, H, W), given {event_shape}; x[:, None] adds a channel")
 
     def _sides(self, like: Tensor, shape: Shape) -> tuple[_Side, _Side]:
-        height, width = (_side(n, self.factor, self.kernel, like.dtype, like.device) for n in shape[-2:])
+        height, width = (
+            _side(n, self.factor, self.kernel, self.antialias, like.dtype, like.device) for n in shape[-2:]
+        )
         return height, width
 
 
@@ -145,13 +158,16 @@ def _length(n: int, factor: float) -> int:
 
 
 @lru_cache(maxsize=8)
-def _side(n: int, factor: float, kernel: str, dtype: torch.dtype, device: torch.device) -> _Side:
+def _side(n: int, factor: float, kernel: str, antialias: bool, dtype: torch.dtype, device: torch.device) -> _Side:
     weight, reach = KERNELS[kernel]
-    m, reach = _length(n, factor), math.ceil(reach * factor) + 1
+    width = factor if antialias and kernel != "nearest" else 1.0
+    m, reach = _length(n, factor), math.ceil(reach * width) + 1
     with torch.inference_mode(False), torch.no_grad():
         centre = (torch.arange(m, dtype=torch.float64)[:, None] + 0.5) * factor - 0.5
         place = centre.floor() + torch.arange(-reach, reach + 1)
-        weights = weight((place - centre).abs() / factor)
+        if kernel == "nearest":
+            centre = (centre + 0.5).floor()  # of two pixels that are as near, the second
+        weights = weight((place - centre).abs() / width)
         mirrored = place.long() % (2 * n)
         mirrored = torch.minimum(mirrored, 2 * n - 1 - mirrored)
         matrix = torch.zeros(m, n, dtype=torch.float64).scatter_add_(

@@ -17,11 +17,13 @@ from benchmarks.common.provenance import RESULTS
 from benchmarks.common.records import Records
 from benchmarks.trained.denoising import load
 from inverse import Solution, examine, solve
-from inverse.app.variants import compare_variants, likelier
+from inverse.app.variants import compare_variants, exchanged, likelier
 from inverse.quality import psnr
+from inverse.quality.aliasing import folded
+from inverse.quality.kernel_size import misstated
 from inverse.quality.noise_model import noise_doubts
 from inverse.quality.scale import outside
-from operators import Bayer, Blur, GaussianNoise, Operator, PoissonGaussianNoise, PoissonNoise
+from operators import Bayer, Blur, GaussianNoise, Operator, PoissonGaussianNoise, PoissonNoise, Resize
 from operators.kernels import gaussian_kernel, line_kernel, motion_kernel
 from priors import Prior
 from priors.data import floats
@@ -30,7 +32,17 @@ SIDE, SAMPLES, STEPS = 128, 2, 12  # pixels of a crop; of the solve, by the quic
 SIGMAS = (0.005, 0.01, 0.02)
 BORDER = 12  # pixels that do not count
 PEAK = 60.0  # photons where the picture is 1
-CHECKS = ("compared", "range", "examined")
+CHECKS = ("compared", "spectrum", "colours", "range", "examined")
+
+
+CODE = (
+    compare_variants,
+    exchanged,
+    misstated,
+    folded,
+    outside,
+    noise_doubts,
+)  # with whose changes records are made anew
 
 
 @dataclass(frozen=True)
@@ -53,9 +65,30 @@ def _shaken(change: Callable[[Tensor], Tensor]) -> Callable[[int, GaussianNoise]
     return make
 
 
-def _wider(seed: int, noise: GaussianNoise) -> tuple[Operator, Operator]:
-    width = 1.2 + 0.2 * (seed % 6)
-    return _blur(gaussian_kernel(width, 21), noise), _blur(gaussian_kernel(1.25 * width, 21), noise)
+def _gaussian(factor: float) -> Callable[[int, GaussianNoise], tuple[Operator, Operator]]:
+    """The width that is stated is ``factor`` times the true one."""
+
+    def make(seed: int, noise: GaussianNoise) -> tuple[Operator, Operator]:
+        width = 1.2 + 0.2 * (seed % 6)
+        return _blur(gaussian_kernel(width, 21), noise), _blur(gaussian_kernel(factor * width, 21), noise)
+
+    return make
+
+
+def _movement(length: float, stated: float) -> Callable[[int, GaussianNoise], tuple[Operator, Operator]]:
+    def make(seed: int, noise: GaussianNoise) -> tuple[Operator, Operator]:
+        angle = 20.0 + 25 * (seed % 3)
+        return _blur(line_kernel(length, angle), noise), _blur(line_kernel(stated, angle), noise)
+
+    return make
+
+
+def _shrunk(kernel: str, stated: str) -> Callable[[int, GaussianNoise], tuple[Operator, Operator]]:
+    def make(seed: int, noise: GaussianNoise) -> tuple[Operator, Operator]:
+        right, wrong = (Resize(2, each, noise).at((3, SIDE, SIDE)) for each in (kernel, stated))
+        return right, wrong
+
+    return make
 
 
 def _other_angle(seed: int, noise: GaussianNoise) -> tuple[Operator, Operator]:
@@ -79,9 +112,20 @@ MISTAKES = (
     Mistake("shake, turned by 180 degrees", _shaken(lambda k: k.flip(0, 1))),
     Mistake("shake, transposed", _shaken(lambda k: k.mT)),
     Mistake("movement, its angle clockwise", _other_angle),
-    Mistake("Gaussian, 25 % too wide", _wider),
+    Mistake("none: movement of 9 pixels", _movement(9, 9)),
+    Mistake("movement of 11 pixels, stated as 7", _movement(11, 7)),
+    Mistake("movement of 7 pixels, stated as 11", _movement(7, 11)),
+    Mistake("none: Gaussian", _gaussian(1.0)),
+    Mistake("Gaussian, 25 % too wide", _gaussian(1.25)),
+    Mistake("Gaussian, 25 % too narrow", _gaussian(0.8)),
+    Mistake("none: shrunk by 2, bicubic", _shrunk("bicubic", "bicubic")),
+    Mistake("none: shrunk by 2, nearest", _shrunk("nearest", "nearest")),
+    Mistake("shrunk by 2, nearest, stated as bicubic", _shrunk("nearest", "bicubic")),
+    Mistake("shrunk by 2, bicubic, stated as nearest", _shrunk("bicubic", "nearest")),
     Mistake("photon counts, stated as Gaussian", _photons),
     Mistake("camera noise, stated 3 times too large", _camera),
+    Mistake("none: Bayer", lambda seed, noise: (Bayer("RGGB", noise), Bayer("RGGB", noise))),
+    Mistake("Bayer, red and blue exchanged", lambda seed, noise: (Bayer("RGGB", noise), Bayer("BGGR", noise))),
     Mistake("Bayer, one column further", lambda seed, noise: (Bayer("RGGB", noise), Bayer("GRBG", noise))),
 )
 
@@ -98,6 +142,8 @@ def execute(prior: Prior, mistake: Mistake, truth: Tensor, seed: int) -> dict:
         "right": psnr(_inner(fine.mean), _inner(truth)).item(),
         "stated": psnr(_inner(found.mean), _inner(truth)).item(),
         "compared": bool(likelier(sized, stated, y)),
+        "spectrum": bool(misstated(stated, y) or folded(stated, y)),
+        "colours": bool(exchanged(sized, stated, found.samples[0])),
         "range": bool(outside(sized, stated, found.mean)[0]),
         "examined": bool(examine(found, stated, y).warnings[0]),
     }
@@ -144,7 +190,7 @@ def run_mistakes(
             top, left = ((n - SIDE) // 2 for n in picture.shape[-2:])
             truth = floats(picture)[None, :, top : top + SIDE, left : left + SIDE].contiguous()
             facts = {"prior": fingerprint(network), "mistake": mistake.name, "image": image, "seed": seed}
-            name = key("mistakes", code=code(execute, compare_variants, outside, noise_doubts), file=data.name, **facts)
+            name = key("mistakes", code=code(execute, *CODE), file=data.name, **facts)
             if name not in kept.found:
                 kept.add(name, execute(network, mistake, truth, seed + image))
             records[mistake.name].append(kept.found[name])
@@ -153,8 +199,9 @@ def run_mistakes(
         f"{', '.join(map(str, SIGMAS))} in turn, {SAMPLES} samples of mmps-wiener (of auto for counts). Loss: PSNR of "
         f"the posterior mean, without a border of {BORDER} pixels, with the right operator minus that with the stated "
         "one. The other columns are how often "
-        "`inverse solve --measured` would warn: compared, by `inverse.compare_variants` with usual mistakes; range, by "
-        "means outside [0, 1]; examined, by the residuals (`inverse.examine`); any of them. Under the mistake none "
-        "every warning is a false alarm."
+        "`inverse solve --measured` would warn: compared, by `inverse.compare_variants` with usual mistakes; spectrum, "
+        "by a power law behind stretched kernels and other ways of shrinking; colours, by red and blue exchanged; "
+        "range, by means outside [0, 1]; examined, by the residuals (`inverse.examine`); any of them. Under mistakes "
+        "that begin with none, every warning is a false alarm."
     )
     finish("mistakes", "Wrong descriptions of the instrument", rows(records), notes, out, images=images, seed=seed)

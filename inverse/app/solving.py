@@ -25,13 +25,15 @@ from inverse.app.photo_shape import arrangement
 from inverse.app.solve_text import inferring, method_of, time_of, told
 from inverse.app.stack import Stack, opened_stack, pictures_in
 from inverse.app.unknown_text import OF_BLUR, unknowns, words
-from inverse.app.variants import likelier
+from inverse.app.variants import exchanged, likelier
 from inverse.examination import FEWEST_DRAWS, Examination, examine
 from inverse.methods import Sampler
 from inverse.plan import Plan, decide, span
 from inverse.plan import plan as make_plan
 from inverse.quality import psnr
+from inverse.quality.aliasing import folded
 from inverse.quality.instrument import doubtful
+from inverse.quality.kernel_size import misstated
 from inverse.quality.scale import outside
 from inverse.solution import Solution
 from inverse.solve.checks import computes_in
@@ -188,6 +190,8 @@ def _solve_one(
         problem = inferred(problem, solution)
         checked = _examined(solution, problem)
         cautions = [*checked.warnings[0], *filter(None, outside(problem.prior, problem.operator, solution.mean))]
+        if asked.measured:
+            cautions += filter(None, [exchanged(problem.prior, problem.operator, solution.samples[0, :2])])
         found = {name: words(name, draws[0]) for name, draws in (solution.unknown or {}).items()}
         about = doubtful(problem.operator, problem.y)
         before = [*filter(None, [problem.caution, suspicion, *about]), *_doubts(solution, problem)]  # printed already
@@ -245,13 +249,15 @@ def _show(facts: dict[str, str]) -> None:
 
 def _likelier(problem: Problem, done: int, asked: SolveOptions) -> str:
     """A caution, printed, if y is more probable under a usual mistake in the operator; "" if not, or not compared."""
-    if done or not asked.measured or problem.unknown or not variants(problem.operator):
+    if done or not asked.measured or problem.unknown:
         return ""
-    say("comparing orientations of the kernel or colour pattern (some 10 s); width and length are not tested")
-    text = likelier(problem.prior, problem.operator, problem.y)
-    if text:
+    found = [misstated(problem.operator, problem.y), folded(problem.operator, problem.y)]
+    if variants(problem.operator):
+        say("comparing orientations of the kernel or colour pattern (some 10 s)")
+        found.append(likelier(problem.prior, problem.operator, problem.y))
+    for text in filter(None, found):
         say(f"caution: {text}", "yellow")
-    return text
+    return "; ".join(filter(None, found))
 
 
 def _doubts(solution: Solution, problem: Problem) -> list[str]:

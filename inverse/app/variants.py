@@ -10,7 +10,7 @@ from torch import Tensor
 
 from inverse.quality import PoorFit
 from inverse.quality.instrument import DoubtfulInstrument
-from inverse.quality.scale import ImplausibleScale
+from inverse.quality.scale import ImplausibleScale, of_pictures
 from inverse.solution import UncalibratedSpread
 from inverse.solve import solve
 from inverse.solve.checks import check_prior
@@ -23,6 +23,7 @@ LEVELS = tuple(2.0**-k for k in range(5))  # noise levels, relative to the stand
 STEPS, SAMPLES, SIDE = 12, 2, 96  # of each solve; pixels of the part of y that is compared
 LIKELIER = 0.004  # nats per measured value from which another operator is reported
 ALIKE = 0.5  # of the best one's gain: others are reported too, as exchanged red and blue are hardly told apart
+EXCHANGED, PATCH = 0.003, 128  # nats per value from which exchanged colours are reported; pixels of the compared part
 TURNED = 0.025  # nats per pixel from which another orientation is reported
 FLIPS: dict[str, Callable[[Tensor], Tensor]] = {
     "mirrored top to bottom": lambda x: x.flip(-2),
@@ -115,6 +116,28 @@ def turned(prior: Prior, pictures: Tensor) -> str:
     return (
         f"the picture is {found[best] - own:.2g} nats per pixel more probable {best}: is the head upright, and are the "
         "axes of the file (rows, columns)? A prior that was trained on upright pictures is less accurate for others"
+    )
+
+
+def exchanged(prior: Prior, operator: Operator, pictures: Tensor) -> str:
+    """A message if colour pictures are more probable with red and blue exchanged; "" if not.
+
+    Arguments: prior; operator, for the remedy; pictures (K, C, H, W), such as samples of one measurement, of which the
+    middle is compared. Priors that know no colour pictures find none.
+    """
+    if not of_pictures(prior) or pictures.shape[1] != 3:
+        return ""
+    if prior.least_size is not None:
+        pictures = _middle(pictures, [min(PATCH, n) for n in pictures.shape[-2:]])
+    found = [_log_density(prior, x.contiguous(), 0) / x[0].numel() for x in (pictures, pictures.flip(1))]
+    if found[1] - found[0] < EXCHANGED:
+        return ""
+    remedy = "exchange the first and the third channel of y, which may be in the order blue, green, red (as of OpenCV)"
+    if isinstance(operator, Bayer):
+        remedy = f"pass --operator bayer:pattern={operator.pattern.translate(str.maketrans('RB', 'BR'))}"
+    return (
+        f"the picture is {found[1] - found[0]:.2g} nats per value more probable with red and blue exchanged: if its "
+        f"colours look wrong, {remedy}"
     )
 
 

@@ -40,7 +40,7 @@ def implausible(prior: Prior, operator: Operator, y: Tensor) -> list[str]:
     """
     if not y.is_floating_point():
         return [""] * len(y)
-    operator, pictures = operator.at(prior.event_shape), _of_pictures(prior)
+    operator, pictures = operator.at(prior.event_shape), of_pictures(prior)
     support = operator.support
     seen = torch.ones_like(some(y), dtype=torch.bool) if support is None else some(support.expand(y.shape))
     rows = operator.rows(torch.arange(operator.batch)) if operator.batch else operator
@@ -84,7 +84,7 @@ def outside(prior: Prior, operator: Operator, mean: Tensor) -> list[str]:
     if isinstance(operator, Blur) and operator.boundary == "valid":
         top, left = (k // 2 for k in operator.kernel_size)
         mean = mean[..., top : mean.shape[-2] - top, left : mean.shape[-1] - left]
-    if not _of_pictures(prior) or mean[0].numel() * EXTREME < 1:
+    if not of_pictures(prior) or mean[0].numel() * EXTREME < 1:
         return [""] * len(mean)
     found = []
     for values in some(mean):
@@ -103,7 +103,7 @@ def outside(prior: Prior, operator: Operator, mean: Tensor) -> list[str]:
 
 def out_of_range(prior: Prior, truths: Tensor) -> str:
     """A message on known pictures (n, *E) that are not in the range of the prior's, empty if they are."""
-    if not _of_pictures(prior) or prior.decoder is not None:
+    if not of_pictures(prior) or prior.decoder is not None:
         return ""
     values = some(truths.flatten()[None])[0]
     n = max(1, int(RARE * len(values)))
@@ -116,7 +116,7 @@ def out_of_range(prior: Prior, truths: Tensor) -> str:
     )
 
 
-def _of_pictures(prior: Prior) -> bool:
+def of_pictures(prior: Prior) -> bool:
     """Whether it is a trained prior of grey or colour pictures, whose values are in [0, 1] by convention."""
     inner = prior
     while isinstance(inner, Wrapped):

@@ -217,6 +217,8 @@ CASES: dict[str, list[Case]] = {
         Case("bicubic by 3, odd", lambda: operators.Resize(3, noise=G(torch.tensor([0.1, 0.2]))), (1, 7, 11)),
         Case("bilinear by 1.5", lambda: operators.Resize(1.5, "bilinear", noise=G(0.1)), (2, 5, 6)),
         Case("lanczos of a small picture", lambda: operators.Resize(2, "lanczos", noise=G(0.1)), (1, 3, 4)),
+        Case("one pixel of 2", lambda: operators.Resize(2, "nearest", noise=G(0.1)), (2, 5, 6)),
+        Case("not antialiased", lambda: operators.Resize(3, "bilinear", G(0.1), antialias=False), (1, 7, 8)),
         Case("by 1", lambda: operators.Resize(1), (1, 4, 5)),
         Case("photons", lambda: operators.Resize(2, "bilinear", noise=PoissonNoise(30.0)), (1, 5, 4)),
     ],

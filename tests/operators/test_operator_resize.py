@@ -50,6 +50,17 @@ def test_inside_it_is_torchs_antialiased_one(kernel):
     assert (Resize(4, kernel)(x) - torchs).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("factor", [1.5, 2, 3, 4])
+def test_without_antialiasing_it_is_torchs_and_the_nearest_pixel_is_pillows(factor):
+    x = uniform(1, 1, 24, 36)
+    torchs = interpolate(x, scale_factor=1 / factor, mode="bilinear")
+    torch.testing.assert_close(Resize(factor, "bilinear", antialias=False)(x), torchs)
+    for antialias in (True, False):
+        y = Resize(factor, "nearest", antialias=antialias)(x)[0, 0].numpy()
+        pillows = Image.fromarray(x[0, 0].numpy(), mode="F").resize(y.shape[::-1], Image.Resampling.NEAREST)
+        np.testing.assert_array_equal(y, np.asarray(pillows))
+
+
 def test_inside_lanczos_is_pillows():
     x = uniform(1, 1, 36, 40)
     pillows = np.asarray(Image.fromarray(x[0, 0].numpy(), mode="F").resize((10, 9), Image.Resampling.LANCZOS))

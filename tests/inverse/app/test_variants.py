@@ -5,7 +5,7 @@ import torch
 
 import priors
 from inverse import compare_variants
-from inverse.app.variants import ALIKE, ORIENTATIONS, likelier, turned
+from inverse.app.variants import ALIKE, ORIENTATIONS, exchanged, likelier, turned
 from operators import Bayer, Blur, GaussianNoise, Masking, Operator, variants
 
 NATURAL = priors.load("natural")
@@ -67,3 +67,15 @@ def test_heads_that_are_not_upright_are_reported():
         wrong = [turned(prior, ORIENTATIONS[name](head[None])) for head in heads]
         assert sum(bool(text) for text in wrong) >= 3, name
     assert all("more probable" in text for text in wrong if text)
+
+
+def test_red_and_blue_that_were_exchanged_are_reported():
+    """Of the pictures shipped with the prior, none as it is, and half of them exchanged."""
+    pictures = priors.samples("natural").floats()
+    blur, bayer = Blur(HOOK, "valid", NOISE), Bayer("BGGR", NOISE)
+    assert [exchanged(NATURAL, blur, x[None]) for x in pictures] == [""] * len(pictures)
+    texts = [exchanged(NATURAL, blur, x[None].flip(1)) for x in pictures]
+    assert sum(bool(text) for text in texts) >= len(pictures) // 2
+    sensor = [exchanged(NATURAL, bayer, x[None].flip(1)) for x in pictures]
+    assert all("bayer:pattern=RGGB" in text for text in sensor if text) and any(sensor)
+    assert exchanged(priors.load("natural-grey"), blur, pictures[:1, :1]) == ""
