@@ -205,7 +205,7 @@ MODELLED = "a coil with 2.5 times the noise"  # without a warning, as the coils 
 
 
 def execute(prior: Prior, fault: str, picture: Tensor, seed: int) -> dict:
-    """PSNR of the mean of the right scan, of the faulty one unchecked, and as it is read; and whether it is warned of."""
+    """PSNR of the mean of the right scan, of the faulty one unchecked, and as it is read; and whether it is warned."""
     right = measured(picture, seed, given=fault.startswith("maps"))
     wrong = FAULTS[fault](right)
     with tempfile.TemporaryDirectory() as folder:
