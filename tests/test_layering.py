@@ -41,6 +41,8 @@ APP = (  # inside `inverse.app`, likewise; files of one room may use each other
         "budget", "deepinv", "devices", "early", "evidence", "figures", "kspace_checks", "mean", "noise_text",
         "options", "tables", "variants",
     },
+    {"kspace_noise", "kspace_trust"},
+    {"kspace_artefacts", "kspace_maps"},
     {"batch", "fastmri"},
     {"calibration", "learning"},
     {"raw", "reconstruction", "scan_noise"},

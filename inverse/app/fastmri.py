@@ -9,15 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inverse.app.kspace_artefacts import check_artefacts
 from inverse.app.kspace_checks import (
     check_centre,
     check_columns,
-    check_maps,
     check_picture,
     measured,
-    outermost,
 )
 from inverse.app.kspace_forms import EXPECTED, PADDING, check_axes, form, padding, to_complex64
+from inverse.app.kspace_maps import check_agreement, check_maps
+from inverse.app.kspace_noise import combined, noise_level, unlike_coils
+from inverse.app.kspace_trust import trusted
 from operators import Fourier, GaussianNoise
 from operators.coils import FEWEST, estimate_phase, estimate_sensitivities
 from operators.kspace import fftc, ifftc, to_channels
@@ -29,7 +31,6 @@ RSS = "reconstruction_rss"
 SENSITIVITIES = ("sensitivity", "sensitivities", "sens_maps")  # names of the dataset in different files
 BRIGHT = 0.995  # quantile of the zero-filled magnitude that becomes 1: unlike the maximum, robust to single pixels
 WHOLE = 0.75  # fraction of k-space that a fully sampled scan must have, without padding
-NUMBERS_OF_NOISE = 50  # least number of values to estimate a noise level from
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Problem:
     units; zero_filled (1, 1, H, W): magnitude of the zero-filled reconstruction, coils combined by root sum of
     squares; estimated: what the file does not contain, among "sensitivities", "phase" and "sigma"; excess: mean
     variance of the operator's noise over sigma^2, above 1 if it includes errors of the estimates (see
-    `inverse.app.scan_noise.with_errors`).
+    `inverse.app.scan_noise.with_errors`); noise_ratio: the largest noise of a coil over the smallest, 1 if they are
+    alike; otherwise coils and sensitivities are divided by the noise of each, relative to the median, which sigma is.
     """
 
     operator: Fourier
@@ -50,6 +52,7 @@ class Problem:
     zero_filled: Tensor
     estimated: tuple[str, ...] = ()
     excess: float = 1.0
+    noise_ratio: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -131,13 +134,16 @@ class Scan:
         """
         mask, zero_filled = self.mask[i], self.zero_filled(i)
         kspace = torch.where(mask, self.kspace[i], 0)
+        unlike = None if self.coils is None else unlike_coils(kspace, mask)
+        whitening = 1 if unlike is None else (1 / unlike)[:, None, None].to(kspace)
+        kspace = kspace * whitening
         scale = float(zero_filled.flatten().quantile(BRIGHT))
         if not scale > 0:
             raise ValueError(f"slice {self.slices[i]} is zero everywhere: nothing was measured; leave it out")
         estimated = ("sigma",) if sigma is None else ()
         sigma = noise_level(kspace, mask) if sigma is None else sigma
         y = to_channels(kspace / scale)[None]
-        maps, phase = None if self.sensitivities is None else self.sensitivities[i], None
+        maps, phase = None if self.sensitivities is None else self.sensitivities[i] * whitening, None
         unknown = self.coils is not None and maps is None
         if unknown or (channels == 1 and _narrowest(mask) >= FEWEST):
             try:
@@ -145,15 +151,23 @@ class Scan:
             except ValueError as error:
                 raise ValueError(f"slice {self.slices[i]}: {error}") from None
             if unknown:
-                maps, estimated = found[0], ("sensitivities", *(["phase"] * (channels == 1)), *estimated)
+                maps = found[0]
+                if unlike is not None:  # sum |S_c|^2 = 1 before whitening, which would shade the picture
+                    maps = maps / (maps / whitening).abs().square().sum(0).sqrt()
+                estimated = ("sensitivities", *(["phase"] * (channels == 1)), *estimated)
             else:
                 phase = (found[0] if maps is None else maps.conj() * found[0]).sum(0).angle()
         elif channels == 1:
             phase = estimate_phase(y, mask, maps)[0]
         if phase is not None:
             estimated = ("phase", *estimated)
+        ratio = 1.0
+        if unlike is not None and maps is not None:  # without the noise of a noisy coil
+            zero_filled, before = combined(ifftc(kspace), maps), scale
+            scale, ratio = float(zero_filled.flatten().quantile(BRIGHT)), float(unlike.max() / unlike.min())
+            y = y * (before / scale)
         operator = Fourier(mask, maps, phase, GaussianNoise(sigma / scale), channels)
-        return Problem(operator, y, scale, sigma, zero_filled[None, None] / scale, estimated)
+        return Problem(operator, y, scale, sigma, zero_filled[None, None] / scale, estimated, noise_ratio=ratio)
 
 
 def _narrowest(mask: Tensor) -> int:
@@ -186,8 +200,10 @@ def read_scan(path: str | Path, slices: Sequence[int] | None = None) -> Scan:
     them; slices: their indices, None for all.
     Raises: FileNotFoundError; ValueError for a truncated, foreign or inconsistent file, for k-space whose energy is at
     the ends of an axis, and for slices that the file does not have.
-    Warns: `KSpaceWarning` if the mask covers zeros, if the energy is not in the middle of k-space, if the picture is
-    split at the border, if the noise differs between coils, or if given sensitivities are not normalised.
+    Warns: `KSpaceWarning` if the mask covers samples that are no measurements, which leave it (zeros, noise outside an
+    ellipse or of partial Fourier, spikes, lines of interference); if the energy is not in the middle of k-space, the
+    picture is split at the border, k-space was filtered, or has an offset, a zipper or an N/2 ghost; and if given
+    sensitivities are not normalised or do not fit k-space.
     """
     with opened(path, "scan", "download it again; expected HDF5 in fastMRI's layout") as file:
         return _read(file, slices)
@@ -220,11 +236,14 @@ def _read(file: Hdf5, slices: Sequence[int] | None) -> Scan:
     maps = None if name is None else _maps(file, name, (*coils, height, width), numbers, total)
     mask = _mask(file, (height, width), numbers, total) if "mask" in file else None
     mask = measured(path, values, mask, padding(path, file.attributes(PADDING), width))
+    mask = trusted(path, values, mask)
     check_centre(path, values, mask)
+    check_artefacts(path, values, mask)
     check_columns(path, values, mask)
     check_picture(path, values, mask)
     if name is not None and maps is not None:
         check_maps(path, name, values, mask, maps)
+        check_agreement(path, name, values, mask, maps)
     return Scan(values, mask, maps, numbers, total)
 
 
@@ -268,22 +287,3 @@ def _per_slice(
     file.spend(len(numbers) * math.prod(shape) * held.dtype.itemsize)
     values = [np.asarray(held[n] if held.shape == allowed[1] else held[()]) for n in numbers]
     return np.stack([np.broadcast_to(value, shape) for value in values])
-
-
-def noise_level(kspace: Tensor, mask: Tensor) -> float:
-    """Standard deviation of the noise, estimated from the outermost tenth of the measured samples.
-
-    Formula: median |v| / 0.6745 over the real and imaginary parts v of all coils: the median absolute deviation from 0,
-    which is robust to a minority of samples with signal. It assumes equal noise in all coils; signal in most of these
-    samples would be counted as noise.
-    Arguments: kspace (H, W) or (coils, H, W) complex; mask (H, W) bool.
-    Raises: ValueError if too few samples are measured, or they have no noise.
-    """
-    values = torch.view_as_real(kspace[..., outermost(mask)]).flatten()
-    values = values[values != 0]  # zeros are padding
-    if len(values) < NUMBERS_OF_NOISE:
-        raise ValueError(
-            f"the outermost tenth of the measured samples has {len(values)} nonzero values: at least "
-            f"{NUMBERS_OF_NOISE} are needed to estimate the noise level; give sigma"
-        )
-    return float(values.abs().median()) / 0.6745

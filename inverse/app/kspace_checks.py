@@ -13,7 +13,6 @@ from priors.files import FileError
 SCATTERED = 0.01  # largest fraction of exact zeros within the mask that may be chance
 FAINT = 1e-12  # of the largest column's energy, or row's: rounding in single precision leaves up to 1e-14
 QUIET, LOUD, FEW = 1.5, 4.0, 3  # times the noise: power of a column without and with signal; columns that are chance
-MOST_VALUES = 2**20  # of which percentiles are taken
 FEWEST = 8  # measured columns, with fewer of which their noise is not estimated
 CONTRADICTED = 0.5  # fraction of zeros from which mask and k-space contradict, if there is signal outside the mask too
 BAND = 1 / 8  # fraction of an axis, around its middle or at its ends, where the energy of k-space is summed
@@ -21,9 +20,6 @@ MOST = 0.5  # fraction of the energy that a picture has within the middle band
 AWAY = 2  # samples that the largest one may be away from the middle: echoes can be early or late
 WRAPPED, GATHERED = 0.3, 0.18  # of a side: largest offset of the centre; concentration needed to define a centre
 OUTERMOST = 0.1  # fraction of the measured samples, farthest from k = 0, used to estimate the noise
-UNEVEN = 4.0  # ratio of the largest to the smallest noise of coils above which one level does not fit all
-NORMALISED, EVEN = 1.1, 1.3  # factor from 1, and of its spread from place to place, of sum |S|^2 of given sensitivities
-SIGNAL = 0.5  # of the largest magnitude, above which a pixel has signal
 
 
 class KSpaceWarning(UserWarning):
@@ -131,7 +127,9 @@ def check_centre(path: Path, kspace: Tensor, mask: Tensor) -> None:
     Warns: KSpaceWarning if less than `MOST` of the energy is in the middle of an axis, or the largest sample is more
     than `AWAY` samples from it, and if no sample has an imaginary part.
     """
+    known = mask.any(0)
     power = torch.where(mask, _power(kspace), 0).sum(0)
+    power = torch.where(known, power - power[known].median() if bool(known.any()) else power, 0)  # without noise
     total = float(power.sum())
     if not total > 0:
         return
@@ -179,12 +177,11 @@ def outermost(mask: Tensor) -> Tensor:
 
 
 def check_picture(path: Path, kspace: Tensor, mask: Tensor) -> None:
-    """Check for a picture split at the border, and for coils of different noise; neither shows in the residual.
+    """Check for a picture split at the border, which does not show in the residual.
 
     Formula: the centre of |x|^2 along an axis of n pixels is n / (2 pi) arg sum_j |x_j|^2 exp(2 pi i (j - n // 2) / n).
     Arguments: path, for messages; kspace (S, H, W) or (S, coils, H, W); mask (S, H, W) bool.
-    Warns: KSpaceWarning if the centre is more than `WRAPPED` of a side from the middle, or if the noise in the
-    outermost tenth of k-space differs by more than a factor of `UNEVEN` between coils.
+    Warns: KSpaceWarning if the centre is more than `WRAPPED` of a side from the middle.
     """
     values = torch.where(mask[:, None], kspace if kspace.ndim == 4 else kspace[:, None], 0)
     power = ifftc(values).abs().double().square().sum((0, 1))
@@ -201,41 +198,6 @@ def check_picture(path: Path, kspace: Tensor, mask: Tensor) -> None:
         warnings.warn(
             f"{path}: the picture is split at the border along axes {split}, as after a transform without "
             "np.fft.ifftshift: expected fftshift(fft2(ifftshift(picture))), or an object within the field of view",
-            KSpaceWarning,
-            stacklevel=4,
-        )
-    levels = values[..., outermost(mask.any(0))].abs().transpose(0, 1).flatten(1).median(1).values
-    levels = levels[levels > 0]  # without slices or coils of zeros
-    if len(levels) > 1 and float(levels.max() / levels.min()) > UNEVEN:
-        warnings.warn(
-            f"{path}: the noise of the coils differs by a factor of {float(levels.max() / levels.min()):.2g}, but one "
-            "level is assumed for all: divide each coil and its sensitivity by its noise level, or leave out the "
-            "noisy ones",
-            KSpaceWarning,
-            stacklevel=4,
-        )
-
-
-def check_maps(path: Path, name: str, kspace: Tensor, mask: Tensor, maps: Tensor) -> None:
-    """Check that sum_c |S_c|^2 is about 1 where there is signal, as of pictures combined by root sum of squares.
-
-    Arguments: path and name of the dataset, for messages; kspace (S, coils, H, W); mask (S, H, W) bool; maps (S, coils,
-    H, W).
-    Warns: KSpaceWarning if the median of sum_c |S_c|^2 differs from 1 by more than a factor of `NORMALISED`, or its
-    tenth and ninetieth percentiles from each other by more than `EVEN`.
-    """
-    pictures = ifftc(torch.where(mask[:, None], kspace, 0)).abs().double().square().sum(1).sqrt()
-    bright = pictures > SIGNAL * pictures.amax((-2, -1), keepdim=True)
-    total = maps.abs().double().square().sum(1)[bright]
-    if not len(total):
-        return
-    total = total[:: 1 + len(total) // MOST_VALUES]
-    low, median, high = total.quantile(total.new_tensor([0.1, 0.5, 0.9])).tolist()
-    if not 1 / NORMALISED <= median <= NORMALISED or not high <= EVEN * low:
-        warnings.warn(
-            f"{path}: the sum of |{name}|^2 over the coils is {median:.3g} where there is signal ({low:.3g} to "
-            f"{high:.3g}): expected about 1, or the picture is not in the units of the prior, and shaded where the sum "
-            "varies; divide the maps by the root of this sum, or remove them to have them estimated",
             KSpaceWarning,
             stacklevel=4,
         )

@@ -11,7 +11,9 @@ import numpy as np
 import torch
 
 from inverse.app.fastmri import Scan
+from inverse.app.kspace_artefacts import check_artefacts
 from inverse.app.kspace_checks import check_centre, check_columns, check_picture
+from inverse.app.kspace_trust import trusted
 from priors.files import FileError, reading, regular
 
 OTHERS = (  # flags of readouts that are no samples of the picture
@@ -50,8 +52,10 @@ def read_raw(path: str | Path, slices: Sequence[int] | None = None) -> Scan:
     numbers = tuple(range(whole.total) if slices is None else slices)
     if not numbers or not all(0 <= n < whole.total for n in numbers):
         raise ValueError(f"slices = {list(numbers)}: expected slices from 0 to {whole.total - 1} of {path}")
-    kspace, mask = whole.kspace[list(numbers)], whole.mask[list(numbers)]
+    kspace = whole.kspace[list(numbers)]
+    mask = trusted(path, kspace, whole.mask[list(numbers)])
     check_centre(path, kspace, mask)
+    check_artefacts(path, kspace, mask)
     check_columns(path, kspace, mask)
     check_picture(path, kspace, mask)
     return Scan(kspace, mask, None, numbers, whole.total)

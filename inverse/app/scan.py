@@ -15,12 +15,7 @@ from torch import Tensor
 import priors
 from inverse.app.budget import seconds_of
 from inverse.app.devices import moved, solve_there
-from inverse.app.fastmri import (
-    Problem,
-    Scan,
-    read_rss,
-    read_scan,
-)
+from inverse.app.fastmri import Problem, Scan, read_rss, read_scan
 from inverse.app.figures import Column, drawing, gallery
 from inverse.app.kspace_checks import KSpaceWarning
 from inverse.app.raw import is_raw, read_raw
@@ -208,6 +203,8 @@ def _plan(one: Scan, problem: Problem, estimated: bool) -> str:
     coils = "1 coil" if one.coils is None else f"{one.coils} coils"
     if one.coils is not None:
         coils += f" ({'estimated' if one.sensitivities is None else 'from the file'})"
+    if problem.noise_ratio > 1:
+        coils += f", whitened as their noise differs by a factor of {problem.noise_ratio:.2g}"
     return (
         f"slice {one.slices[0]} of {one.total}: {height} x {width}, {coils}, acceleration "
         f"{1 / float(mask.float().mean()):.2f}, calibration {rows.stop - rows.start} x {columns.stop - columns.start}, "
