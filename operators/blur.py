@@ -215,8 +215,7 @@ class CircularBlur(Blur, SVDOperator):
         return filtered(self._factors(tuple(y.shape[1:]), y.dtype), y, inverse)
 
     def _factors(self, event_shape: Shape, dtype: torch.dtype) -> Tensor:
-        """khat on rfft2's half plane."""
-        with torch.inference_mode(False), torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad():  # khat on rfft2's half plane
             make = partial(response, self.kernel, event_shape[-2], event_shape[-1], dtype)
             return self._responses.get((self.kernel._version, event_shape[-2:], dtype), make, of=self.kernel)
 

@@ -6,11 +6,12 @@ from priors.lazy import attach
 
 if TYPE_CHECKING:
     from priors.analytic import Gaussian, GaussianMixture
-    from priors.base import Evaluations, Prior
+    from priors.base import Prior
     from priors.checkpoints import available, labels, load_classifier, samples
     from priors.density import log_density, log_density_along
     from priors.empirical import Empirical
     from priors.empirical_posterior import EmpiricalPosterior
+    from priors.evaluations import Evaluations
     from priors.formats import load, save_pretrained
     from priors.importers.calling import DoubtfulDenoiser
     from priors.importers.deepinv import from_deepinv, to_deepinv
@@ -33,11 +34,12 @@ else:
         __name__,
         {
             "analytic": ["Gaussian", "GaussianMixture"],
-            "base": ["Evaluations", "Prior"],
+            "base": ["Prior"],
             "checkpoints": ["available", "labels", "load_classifier", "samples"],
             "density": ["log_density", "log_density_along"],
             "empirical": ["Empirical"],
             "empirical_posterior": ["EmpiricalPosterior"],
+            "evaluations": ["Evaluations"],
             "formats": ["load", "save_pretrained"],
             "importers.calling": ["DoubtfulDenoiser"],
             "importers.deepinv": ["from_deepinv", "to_deepinv"],

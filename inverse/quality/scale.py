@@ -102,7 +102,11 @@ def outside(prior: Prior, operator: Operator, mean: Tensor) -> list[str]:
 
 
 def out_of_range(prior: Prior, truths: Tensor) -> str:
-    """A message on known pictures (n, *E) that are not in the range of the prior's, empty if they are."""
+    """A message on known pictures that are not in the range of the prior's, empty if they are.
+
+    Formula: more than a hundredth of the values below -.5 or above 1.5, or nearly all below 1/128.
+    Arguments: prior; truths (n, *E), pictures in [0, 1] as they should be.
+    """
     if not of_pictures(prior) or prior.decoder is not None:
         return ""
     values = some(truths.flatten()[None])[0]
