@@ -124,7 +124,8 @@ class StationaryMoments(Concise):
         """f of the variances at the frequencies of rfft2, (C, H, W // 2 + 1): of periodic pictures
         with the same colour axes and power spectrum."""
         h, w = self.variances.shape[1:]
-        rows, columns = torch.arange(h), torch.arange(w // 2 + 1)
+        device = self.variances.device
+        rows, columns = torch.arange(h, device=device), torch.arange(w // 2 + 1, device=device)
         # k cycles per picture are the cosine's 2 k half cycles; there is none of n
         rows, columns = (2 * torch.minimum(rows, h - rows)).clamp_max(h - 1), (2 * columns).clamp_max(w - 1)
         return f(self.variances)[:, rows[:, None], columns]
