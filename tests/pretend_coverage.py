@@ -13,8 +13,8 @@ import pytest
 from tests import pretend
 from tests.test_docstrings import REGISTRIES, TARGETS, Target
 
-# nothing of these is on a device: errors, warnings, texts, files and what is read from them, protocols, deprecated names,
-# ranges of unknown parameters, and what benchmarks only print
+# nothing of these is on a device: errors, warnings, texts, files and what is read from them, protocols, deprecated
+# names, ranges of unknown parameters, and what benchmarks only print
 APART = (
     "benchmarks", "Error", "Warning", "protocols", "cite", "__repr__", "BatchResults", "Calibration", "save", "load",
     "rough", "fact", "LogUniform", "Uniform", "Basis", "validate", "capabilities", "least_size", "Comparison.best",
