@@ -3,17 +3,18 @@
 import pytest
 import torch
 
+import inverse
 import operators
 import priors
 from operators import SVDOperator
 from operators.noise import Categorical
-from priors import VESDE, Spectrum, Tiled
+from priors import VESDE, Gaussian, Spectrum, Tiled, losses
 from priors.losses import WEIGHTS, perturb
 from priors.nets import LocalConfig, LocalUNet
 from priors.score_prior import PREDICTIONS
 from tests.operators.noise_cases import NOISES
 from tests.pretend import Pretend, pretended
-from tests.priors.cases import score_prior
+from tests.priors.cases import classifier, data_set, mixture, score_prior
 from tests.test_pretend import ALL, compare, there
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -118,3 +119,41 @@ def test_compositions_and_their_derivatives():
     compare(lambda op, x: op.linear_part()[0](x), behind.at((1, 6, 6)), x)
     compare(lambda op: op.transfer((1, 6, 6), torch.float32).abs(), blur)
     compare(lambda op, v: op.cosine_power(v), operators.Downsampling(2, noise=noise).at((1, 6, 6)), torch.rand(1, 6, 6))
+
+
+def test_losses():
+    prior, ladder = score_prior(), score_prior(priors.sde.LadderSDE.ddpm(n=50), prediction="ddpm")
+    x, z = torch.rand(2, *prior.event_shape), torch.randn(2, *prior.event_shape)
+    t, u = torch.tensor([0.2, 0.7]), torch.tensor([0.1, 0.8])
+    compare(lambda p, x, t, z: losses.denoising_score_matching(p, x, t, z, target=x * 0.9), prior, x, t, z)
+    compare(lambda p, x, t, z: losses.sliced_score_matching(p, x, t, z, z.sign()), prior, x, t, z)
+    compare(lambda p, x, n, z: losses.ddpm(p, x, n, z), ladder, x, torch.tensor([3, 40]), z)
+    compare(lambda u: [losses.likelihood_times(prior.sde, u), losses.likelihood_density(prior.sde, u)], u)
+    smld = score_prior(priors.sde.LadderSDE.smld(0.01, 10.0, 20), prediction="smld")
+    compare(lambda p, x, n, z: losses.smld(p, x, n, z), smld, x, torch.tensor([3, 12]), z)
+
+
+def test_evidence_and_means():
+    prior = Gaussian(torch.zeros(9), torch.eye(9), VESDE(), event_shape=(1, 3, 3))
+    operator = operators.Masking(torch.ones(1, 3, 3), operators.GaussianNoise(0.5))
+    y = operator.measure(torch.rand(1, 1, 3, 3), seed=0)
+    few = {"n_samples": 4, "levels": 2, "method": "mmps", "n_steps": 3}
+    expected = inverse.log_evidence(prior, operator, y, **few)
+    mean = inverse.posterior_mean(prior, operator, y, 0.5, 4, method="mmps", n_steps=3)
+    with pretended():
+        given = there(prior), there(operator), there(y)
+        found = inverse.log_evidence(*given, **few)
+        assert float(found.value) == pytest.approx(float(expected.value), abs=2e-2)
+        assert len(inverse.compare(given[0], {"a": given[1], "b": given[1]}, given[2], **few).names) == 2
+        there_mean = inverse.posterior_mean(*given, 0.5, 4, method="mmps", n_steps=3)
+        assert isinstance(there_mean.mean, Pretend)
+        torch.testing.assert_close(there_mean.mean.cpu(), mean.mean, rtol=2e-3, atol=2e-3)
+
+
+def test_what_mixtures_and_pictures_know():
+    prior, images = mixture(VESDE()), data_set(VESDE())
+    operator = operators.Masking(torch.tensor([1.0, 0.0, 1.0]), operators.GaussianNoise(0.3), event_ndim=1)
+    y = operator.measure(torch.ones(1, 3), seed=0)
+    compare(lambda p, x: p.responsibilities(x, 0.3), prior, torch.ones(2, 3))
+    compare(lambda p, op, y: [p.log_evidence(op, y), p.posterior(op, y).ess], images, operator, y)
+    compare(lambda c, x: c.features(x, 0.3), classifier(), torch.rand(2, 1, 8, 8))
