@@ -59,7 +59,10 @@ def pose(path: Path, asked: VolumeOptions) -> Posed:
     prior = _resized(prior, name, event_shape)
     op = chain.build(1.0, event_shape)
     scaled, black, white, how = of_pictures(op), 0.0, 1.0, ""
-    if scaled:
+    if scaled and stack is None and values.dtype.kind == "f" and asked.range is None and asked.window is None:
+        how = "image units, in which 0 is black and 1 is white"
+        scaled = False
+    elif scaled:
         window = prior.units if asked.window == "prior" else None
         black, white, how = series.scale(stack_of(path, values, stack), asked.range, asked.window, window)
         y = (y - black) / (white - black)
