@@ -20,6 +20,7 @@ from .kept import Kept
 from .linear_operator import LinearOperator
 from .noise import Noise
 from .projection import Product, as_torch, joseph
+from .registry import register
 from .sheets import Sheets, back_project, project, spread
 from .tomography import MIDDLE
 
@@ -35,6 +36,7 @@ class MiddlePlane(FanBeam):
         return "ConeBeam"
 
 
+@register("cone_beam", volumes=True)
 class ConeBeam(LinearOperator):
     """The cone-beam X-ray transform of volumes: projections on a flat detector, from a source on a circle.
 

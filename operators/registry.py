@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from .base import Operator
 
 GROUP = "inverse.operators"
-REGISTRY: dict[str, Callable[..., Any]] = {}
+REGISTRY: dict[str, Callable[..., Any]] = {}  # operators of pictures
+VOLUMES: dict[str, Callable[..., Any]] = {}  # operators of volumes (C, D, H, W)
 SUGGESTIONS = {  # common names of problems and operators -> the name here
     "inpainting": "masking", "missing": "masking", "mask": "masking", "superresolution": "resize' or 'downsampling",
     "sr": "resize' or 'downsampling", "upscaling": "resize' or 'downsampling", "upsampling": "resize' or 'downsampling",
@@ -29,7 +30,8 @@ SUGGESTIONS = {  # common names of problems and operators -> the name here
     "convolution": "blur", "motion": "blur", "motionblur": "blur", "gaussian": "blur", "gaussianblur": "blur",
     "defocus": "varying_blur", "demosaicing": "bayer", "demosaicking": "bayer", "mosaic": "bayer", "mri": "fourier",
     "kspace": "fourier", "fft": "fourier", "ct": "radon", "tomography": "radon", "xray": "radon",
-    "fan": "fan_beam", "fanbeam": "fan_beam", "fanflat": "fan_beam",
+    "cone": "cone_beam", "conebeam": "cone_beam", "cbct": "cone_beam", "fdk": "cone_beam", "thick": "along_axis",
+    "alongaxis": "along_axis", "fan": "fan_beam", "fanbeam": "fan_beam", "fanflat": "fan_beam",
     "radial": "noncartesian", "spiral": "noncartesian", "nufft": "noncartesian", "nonuniform": "noncartesian",
     "sinogram": "radon", "hdr": "saturation", "clipping": "saturation", "matrix": "linear", "linearmap": "linear",
     "dejpeg": "jpeg", "compression": "jpeg", "phaseretrieval": "phase_retrieval",
@@ -40,11 +42,12 @@ _visited: set[tuple[str, str]] = set()  # entry points loaded or refused: each w
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 
-def register(name: str) -> Callable[[Factory], Factory]:
+def register(name: str, volumes: bool = False) -> Callable[[Factory], Factory]:
     """Decorator: give an operator class, or a function that returns an operator, a name.
 
     Arguments:
         name: by which `get`, `make` and the command line find it.
+        volumes: it measures volumes (C, D, H, W), not pictures; for `inverse volume`.
 
     Raises:
         ValueError: the name is taken by another operator.
@@ -54,24 +57,30 @@ def register(name: str) -> Callable[[Factory], Factory]:
         raise TypeError(f"register: name = {name!r:.60}: expected a string; write @register('name') above the class")
 
     def add(factory: Factory) -> Factory:
-        if REGISTRY.setdefault(name, factory) is not factory:
-            raise ValueError(f"operator name {name!r} is already used by {REGISTRY[name]!r}; choose another name")
+        known, other = (VOLUMES, REGISTRY) if volumes else (REGISTRY, VOLUMES)
+        if name in other or known.setdefault(name, factory) is not factory:
+            taken = (other | known)[name]
+            raise ValueError(f"operator name {name!r} is already used by {taken!r}; choose another name")
         return factory
 
     return add
 
 
-def available() -> list[str]:
-    """The names of all operators, installed plug-ins included."""
+def available(volumes: bool = False) -> list[str]:
+    """The names of all operators of pictures, installed plug-ins included.
+
+    Arguments:
+        volumes: those of volumes instead. Operators of pictures serve volumes slice by slice (`operators.Slicewise`).
+    """
     _discover()
-    return sorted(REGISTRY)
+    return sorted(VOLUMES if volumes else REGISTRY)
 
 
 def get(name: str) -> Callable[..., Any]:
     """The class or function registered under a name.
 
     Arguments:
-        name: one of `available()`.
+        name: one of `available()` or of `available(volumes=True)`.
 
     Raises:
         ValueError: no such name; lists the known names and suggests the closest.
@@ -79,11 +88,16 @@ def get(name: str) -> Callable[..., Any]:
     if not isinstance(name, str):
         raise TypeError(f"operator name = {name!r:.60}: expected a string, one of operators.available()")
     _discover()
+    if name in VOLUMES:
+        return VOLUMES[name]
     if name not in REGISTRY:
         plain = re.sub(r"[\W_]", "", name).lower()
         close = [SUGGESTIONS[plain]] if plain in SUGGESTIONS else difflib.get_close_matches(name.lower(), REGISTRY, n=1)
         hint = f" Did you mean '{close[0]}'?" if close else ""
-        raise ValueError(f"no operator named {name!r}.{hint} Available: {', '.join(sorted(REGISTRY))}")
+        raise ValueError(
+            f"no operator named {name!r}.{hint} Available: {', '.join(sorted(REGISTRY))}; of volumes: "
+            + ", ".join(sorted(VOLUMES))
+        )
     return REGISTRY[name]
 
 

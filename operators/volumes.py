@@ -13,6 +13,7 @@ from .base import Operator, Shape
 from .kept import Kept
 from .linear_operator import LinearOperator
 from .noise import GaussianNoise, Noise
+from .registry import register
 from .solvers import column
 
 AXIS = "0, 1 or 2 for D, H or W of volumes (C, D, H, W)"
@@ -133,6 +134,7 @@ class LinearSlicewise(Slicewise, LinearOperator):
         return self._each(lambda v: op.solve_gram(v, each), y.flatten(0, 1), len(y))
 
 
+@register("along_axis", volumes=True)
 class AlongAxis(LinearOperator):
     """A matrix along one axis of volumes: thick slices, gaps, and blur across slices.
 

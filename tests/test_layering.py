@@ -55,8 +55,8 @@ APP = (  # inside `inverse.app`, likewise; files of one room may use each other
     {"photo_shape", "unknown_text"},
     {"operator_help", "photo", "series"},
     {"batching", "calibrating", "listings", "solve_text", "unconditional"},
-    {"learn_file", "solving"},
-    {"batch_command", "calibrate_command", "learn_command"},
+    {"learn_file", "solving", "volumes"},
+    {"batch_command", "calibrate_command", "learn_command", "volume_command"},
     {"cli"},
 )  # fmt: skip
 FLOORS = {"inverse": 20, "benchmarks": 8}  # package: files and folders with code that it may have at most
@@ -65,6 +65,7 @@ COMMANDS = {  # signatures of command lines, which import their work when a comm
     "inverse.app.calibrate_command",
     "inverse.app.cli",
     "inverse.app.learn_command",
+    "inverse.app.volume_command",
     "priors.cli",
     "priors.packing",
     "benchmarks.commands",

@@ -3,7 +3,7 @@
 import math
 import re
 
-UNITS = {"s": 1, "min": 60, "h": 3600}
+UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600}
 
 
 def seconds_of(text: str | None) -> float | None:

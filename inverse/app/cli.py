@@ -29,6 +29,7 @@ from inverse.app.options import (
     UnknownOption,
     WindowOption,
 )
+from inverse.app.volume_command import volume
 from priors.terminal import explained, say
 
 # `--help` must not import torch: each command imports its implementation
@@ -134,6 +135,7 @@ def solve(
 app.command()(batch)
 app.command()(calibrate)
 app.command()(learn)
+app.command()(volume)
 
 
 @app.command()

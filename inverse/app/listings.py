@@ -38,6 +38,11 @@ def list_operators(name: str | None) -> None:
         summary = (operators.get(name).__doc__ or "").strip().split("\n")[0]
         rows.append({"name": name, "what it measures": summary})
     print_table("operators", rows)
+    rows = [
+        {"name": name, "what it measures": (operators.get(name).__doc__ or "").strip().split("\n")[0]}
+        for name in operators.available(volumes=True)
+    ]
+    print_table("operators of volumes, for inverse volume; all others serve it slice by slice", rows)
 
 
 def list_methods() -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 from rich.table import Table
 
 import operators
-from inverse.app.operator_text import GIVEN, SHORT, constructors, takes
+from inverse.app.operator_text import GIVEN, SHORT, constructors, spelled, takes
 from inverse.app.operator_values import FILES, shown
 from priors.terminal import console, printable, say
 
@@ -87,6 +87,20 @@ EXAMPLES = {  # two each: a picture that is degraded here, and an existing measu
 }
 
 
+OF_VOLUMES = {
+    "along_axis": (
+        "stack.tif --operator along_axis:sigma=0.8,every=2 --range 0 4095",
+        "stack.tif --operator along_axis:sigma=0.8,every=2 --operator blur:sigma=1,boundary=reflect --range 0 4095",
+    ),
+    "cone_beam": (
+        "projections.npy --operator cone_beam:angles=60,source=128,detector=64,spacing=1.5,pixel=1,offset=0 --prior ct "
+        "--size 64x64x64",
+        "projections.npy --operator cone_beam.astra:angles=angles.npy,source=128,detector=64,spacing=1.5,pixel=1 "
+        "--prior ct --size 64x64x64 --sigma 0.1",
+    ),
+}
+
+
 @dataclass(frozen=True)
 class Form:
     """One constructor of an operator: its name as written in --operator, its docstring, its (name, default, type)s."""
@@ -101,6 +115,7 @@ def show(name: str) -> None:
 
     Raises: ValueError for an unknown operator.
     """
+    name = spelled(name)
     for form in forms(name):
         say(form.head, "bold")
         say(form.doc)
@@ -116,7 +131,8 @@ def show(name: str) -> None:
         say(f"file= and {FILES[name]}= take a picture or an .npy file")
     if name == "blur":
         say("with --measured, a kernel that is not known is inferred by --unknown width, radius, or length,angle")
-    say("The noise is set by --sigma, the shape by the picture. With --measured, arguments that describe the")
+    whose = "--size" if name in operators.available(volumes=True) else "the picture"
+    say(f"The noise is set by --sigma, the shape by {whose}. With --measured, arguments that describe the")
     say("instrument have no default. Examples:")
     for line in lines(name):
         say(f"  {line}")
@@ -137,6 +153,8 @@ def short(name: str) -> dict[str, str]:
 
 def lines(name: str) -> list[str]:
     """Two example commands for an operator; those of a plug-in are made from its required arguments."""
+    if name in OF_VOLUMES:
+        return [f"inverse volume {line}" for line in OF_VOLUMES[name]]
     if name in EXAMPLES:
         return [f"inverse solve {line}" for line in EXAMPLES[name]]
     needed, stated = [], []

@@ -28,7 +28,16 @@ SHORT = {  # (name, short key): the constructor and its argument
 NUMBERS = {"int", "float", "bool", "tuple", "None"}  # annotations of arguments that take no string
 PATHS = ("file", "path")  # keys whose value is a file name, taken literally
 GIVEN = ("event_shape", "noise")  # set by the picture and by --sigma, not in the text
-COMPUTATIONAL = {"event_ndim", "boundary", "truncate", "nodes", "rounding", "softness", "channels"}  # keep defaults
+COMPUTATIONAL = {
+    "axis",
+    "event_ndim",
+    "boundary",
+    "truncate",
+    "nodes",
+    "rounding",
+    "softness",
+    "channels",
+}  # keep defaults
 WRITABLE = (bool, int, float, str, tuple)  # defaults that can be written in --operator
 UNKNOWN = ("?", "auto", "unknown")  # values that people try in place of a number
 BLUR = 1.5  # pixels: default width of a Gaussian blur
@@ -121,7 +130,7 @@ def read_operator(text: str, sigma: float, event_shape: tuple[int, ...], measure
     return named(text, measured).build(sigma, event_shape)
 
 
-def named(text: str, measured: bool = False, known: Mapping[str, Any] | None = None) -> Named:
+def named(text: str, measured: bool = False, known: Mapping[str, Any] | None = None, volumes: bool = False) -> Named:
     """Parse ``name:key=value,...`` or ``name.constructor:key=value,...``.
 
     If no constructor is named, the first one that accepts all these keys and needs no others is used: the class, then
@@ -131,12 +140,15 @@ def named(text: str, measured: bool = False, known: Mapping[str, Any] | None = N
     Arguments: text, such as masking:keep=0.5 | masking:box=12 | masking:file=mask.png (white is measured) |
     blur:sigma=1.5 | blur:length=15,angle=30 | blur:motion=15,seed=3 | blur:file=kernel.npy (or a picture; scaled to
     sum 1) | classifier:name=NAME; values are numbers, comma-separated numbers (corner=3,4), true, false, strings, or
-    .npy files for arrays; measured; known: arguments that are known besides, where the text does not give them.
+    .npy files for arrays; measured; known: arguments besides, that the text may replace; volumes: may it be of volumes.
     Warns: DrawnInstrument if ``measured`` and the operator is drawn from a seed.
     Raises: ValueError for an unknown name or key, a string in place of a number, and missing arguments.
     """
     head, _, rest = text.partition(":")
     name, _, constructor = head.partition(".")
+    name = spelled(name)
+    if name in operators.available(volumes=True) and not volumes:
+        raise ValueError(f"operator {text!r} measures volumes, not pictures: use `inverse volume`")
     choices = constructors(name)
     if constructor and constructor not in choices:
         has = sorted(choices)[1:]
@@ -171,6 +183,12 @@ def named(text: str, measured: bool = False, known: Mapping[str, Any] | None = N
     if measured and found.caution:
         warnings.warn(found.caution, DrawnInstrument, stacklevel=2)
     return found
+
+
+def spelled(name: str) -> str:
+    """The name of an operator that may be written with hyphens, such as cone-beam."""
+    plain = name.replace("-", "_")
+    return plain if plain in operators.available() + operators.available(volumes=True) else name
 
 
 def constructors(name: str) -> dict[str, Callable[..., Any]]:

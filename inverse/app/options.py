@@ -115,6 +115,18 @@ class SolveOptions(ProblemOptions):
 
 
 @dataclass(frozen=True)
+class VolumeOptions(ProblemOptions):
+    """Options of `inverse volume`, by name; operators: one or two texts, in the order in which they are applied."""
+
+    operators: tuple[str, ...]
+    coupling: str
+    attenuation: float | None
+    device: str
+    range: tuple[float, float] | None = None
+    window: str | None = None
+
+
+@dataclass(frozen=True)
 class BatchOptions(ProblemOptions):
     """Options of `inverse batch`, by name."""
 

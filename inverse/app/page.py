@@ -104,17 +104,18 @@ def write_page(
     cautions: list[str],
     links: dict[str, str] | None = None,
     size: tuple[int, int] | None = None,
+    what: str = "picture",
 ) -> None:
     """Write a self-contained HTML page that shows one picture at a time, or two beside each other.
 
     Arguments: path; title; shown: pictures; figures: label -> text; cautions; links: name of a picture -> address of
-    its own page; size: height and width of the place of a picture, default that of the first.
+    its own page; size: height and width of the place of a picture, default that of the first; what the samples are.
     """
     page = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True).get_template("solution.html")
     height, width = size or shown[0].pixels.shape[:2]
     facts = {"title": title, "pictures": shown, "figures": figures, "cautions": cautions, "links": links or {}}
     with atomic(path) as temporary:
-        temporary.write_text(page.render(width=width, height=height, **facts), encoding="utf-8")
+        temporary.write_text(page.render(what=what, width=width, height=height, **facts), encoding="utf-8")
 
 
 def pixels_of(picture: Tensor) -> np.ndarray:

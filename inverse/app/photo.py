@@ -27,7 +27,7 @@ from inverse.solution import Solution
 from inverse.solve.unknown import Range
 from inverse.solve.unknown.family import Make
 from operators import Masking, Operator
-from priors import Prior, ScorePrior, Tiled
+from priors import Prior, ScorePrior, Slices, Tiled
 from priors.decoding import Decoded, decode
 from priors.heap import separate_blocks
 from priors.terminal import printable
@@ -65,7 +65,7 @@ class Problem:
         """A key of the problem: a hash of all that its samples depend on, except their number."""
         how = (composition(chosen.method), chosen.n_steps, chosen.antithetic, seed)
         digest = hashlib.sha256(repr((how, self.sigma, self.identity)).encode())
-        inner = self.prior.prior if isinstance(self.prior, Tiled) else self.prior
+        inner = self.prior.prior if isinstance(self.prior, Tiled | Slices) else self.prior
         weights = inner.state_dict().values() if isinstance(inner, ScorePrior) else ()
         for tensor in (self.y, *weights, *self.operator.state_dict().values()):
             plain = tensor.float() if tensor.dtype == torch.bfloat16 else tensor  # numpy has no bfloat16

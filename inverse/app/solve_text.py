@@ -2,12 +2,21 @@
 
 from pathlib import Path
 
-from inverse.app.options import SolveOptions
+from rich.text import Text
+
+from inverse.app.options import ProblemOptions
 from inverse.app.photo import Problem
 from inverse.plan import Decision, Plan, span
 from inverse.solve.unknown import effort
+from priors.terminal import console, printable
 
 NODES = (10, 32)  # values of unknown parameters that are tried, in general
+
+
+def show(facts: dict[str, str]) -> None:
+    """Print what is known of a problem or a plan, a line each."""
+    for name, text in facts.items():
+        console.print(Text.assemble((f"{name:>9}", "bold"), "  ", printable(text)), soft_wrap=True)
 
 
 def told(chosen: Plan, done: int, out: Path) -> dict[str, str]:
@@ -40,7 +49,7 @@ def inferring(problem: Problem, chosen: Plan) -> dict[str, str]:
     return {"time": f"about {time_of(problem, chosen)}: {before}"}
 
 
-def method_of(chosen: Plan | Decision, asked: SolveOptions) -> str:
+def method_of(chosen: Plan | Decision, asked: ProblemOptions) -> str:
     requested = ", as requested" if asked.steps is not None or not chosen.reason else ""
     steps = f"{chosen.method.name}, {chosen.n_steps} steps{requested}"
     return f"{steps}; chosen: {chosen.reason}" if chosen.reason else steps

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import typer
-from rich.text import Text
 from torch import Tensor
 
 import priors
@@ -22,7 +21,7 @@ from inverse.app.options import SolveOptions
 from inverse.app.page import page_of, write_folder
 from inverse.app.photo import Problem, draw, finished, inferred, pose
 from inverse.app.photo_shape import arrangement
-from inverse.app.solve_text import inferring, method_of, time_of, told
+from inverse.app.solve_text import inferring, method_of, show, time_of, told
 from inverse.app.stack import Stack, opened_stack, pictures_in
 from inverse.app.unknown_text import OF_BLUR, unknowns, words
 from inverse.app.variants import exchanged, likelier
@@ -112,7 +111,7 @@ def _solve_stack(stack: Stack, out: Path, asked: SolveOptions) -> None:
     if stack.count == 1:
         solve_page(0, out)
         return
-    _show({"file": f"{stack.path.name}: {stack.count} {stack.what}s"})
+    show({"file": f"{stack.path.name}: {stack.count} {stack.what}s"})
     folders = [out / f"{stack.what}-{n:03d}" for n in range(stack.count)]
     _solve_each({stack.name(n): partial(solve_page, n, folder) for n, folder in enumerate(folders)})
 
@@ -124,7 +123,7 @@ def _solve_volume(volume: Volume, out: Path, asked: SolveOptions) -> None:
         black, white, how = series.scale(volume, asked.range, asked.window, units)
         shown = series.pictures(volume, black, white, how)
     folders = [out / f"slice-{n:03d}" for n in range(len(shown))]
-    _show({"file": f"{volume.path.name}, {volume.kind}: {len(shown)} slices", "range": how})
+    show({"file": f"{volume.path.name}, {volume.kind}: {len(shown)} slices", "range": how})
     each = enumerate(zip(shown, folders, strict=True))
     _solve_each({one.name: partial(_solve_one, volume.path, folder, asked, one, n, True) for n, (one, folder) in each})
     if asked.dry:
@@ -162,7 +161,7 @@ def _solve_one(
         problem = _computing(problem, decided.method, asked.precision)
         given = (problem.prior, *measured, *given)
         if seconds and steps is None:
-            _show(problem.facts)
+            show(problem.facts)
             chosen = make_plan(*given, seconds, asked.antithetic)
             decided = replace(decided, n_steps=chosen.n_steps, reason=chosen.reason)
         held = None if asked.overwrite else finished(problem, decided, asked.seed, file)
@@ -171,13 +170,13 @@ def _solve_one(
         done = 0  # samples of unknown parameters are drawn in one solve
     why = {"why": decided.details} if asked.why and decided.details else {}
     shown = {} if chosen else problem.facts
-    _show(shown | {"method": method_of(decided, asked)} | why)  # before the plan, which takes a moment
+    show(shown | {"method": method_of(decided, asked)} | why)  # before the plan, which takes a moment
     if done >= asked.samples and page_of(out, file):
-        _show({"samples": f"{asked.samples} requested, {done} already in {file}: nothing to do"})
+        show({"samples": f"{asked.samples} requested, {done} already in {file}: nothing to do"})
         return
     with explained():
         chosen = chosen or make_plan(*given, budget, asked.antithetic)
-    _show(told(chosen, done, out) | inferring(problem, chosen))
+    show(told(chosen, done, out) | inferring(problem, chosen))
     if asked.dry:
         return
     with explained():
@@ -240,11 +239,6 @@ def _computing(problem: Problem, method: Sampler, precision: str) -> Problem:
         return problem
     shown = problem.facts | {"precision": "bfloat16 in the network, float32 elsewhere"}
     return replace(problem, prior=prior, identity=(*problem.identity, "bfloat16"), facts=shown)
-
-
-def _show(facts: dict[str, str]) -> None:
-    for name, text in facts.items():
-        console.print(Text.assemble((f"{name:>9}", "bold"), "  ", printable(text)), soft_wrap=True)
 
 
 def _likelier(problem: Problem, done: int, asked: SolveOptions) -> str:

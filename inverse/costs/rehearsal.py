@@ -73,22 +73,23 @@ class _Enough(Exception):
 def counts(scene: Scene, method: Sampler, n_steps: int, rows: int, seed: int = 0) -> Counts:
     """What all steps cost with a stand-in for the prior.
 
-    A solve that takes more than a fraction of a second is stopped after a step: each remaining step is assumed to cost
-    as much as the last ones, and the end as much as that of a short solve.
+    A solve of few steps comes first. If it is quick, all steps are walked, for a fraction of a second: each remaining
+    step is assumed to cost as much as the last ones, and the end as much as that of the short solve. If it is slow, as
+    of volumes, it is extrapolated itself, by its later steps: the first one includes the start, which may take as long
+    as many of them.
     """
-    marks, whole = _walked(scene, method, n_steps, rows, seed, LIMIT)
-    steps = method.steps(scene.prior, n_steps)
-    if whole is None:
-        first = marks[0] if len(marks) > 1 else (0, 0, 0.0)
-        each = [(last - before) / max(1, len(marks) - 1) for last, before in zip(marks[-1], first, strict=True)]
-        end = each
-        if marks[0][2] < LIMIT:
-            short, total = _walked(scene, method, SHORT, rows, seed, math.inf)
-            assert total is not None
-            end = [after - before for after, before in zip(total, short[-1], strict=True)]
-        ahead = steps - len(marks)
-        whole = tuple(last + ahead * a + e for last, a, e in zip(marks[-1], each, end, strict=True))
-    return Counts(round(whole[0]), round(whole[1]), whole[2])
+    marks, total = _walked(scene, method, min(n_steps, SHORT), rows, seed, math.inf)
+    assert total is not None
+    end = [after - before for after, before in zip(total, marks[-1], strict=True)]
+    if total[2] < LIMIT:
+        marks, whole = _walked(scene, method, n_steps, rows, seed, LIMIT)
+        if whole is not None:
+            return Counts(round(whole[0]), round(whole[1]), whole[2])
+    first = marks[0] if len(marks) > 1 else (0, 0, 0.0)
+    each = [(last - before) / max(1, len(marks) - 1) for last, before in zip(marks[-1], first, strict=True)]
+    ahead = method.steps(scene.prior, n_steps) - len(marks)
+    nfe, nvjp, seconds = (last + ahead * a + e for last, a, e in zip(marks[-1], each, end, strict=True))
+    return Counts(round(nfe), round(nvjp), seconds)
 
 
 def _walked(

@@ -121,12 +121,12 @@ def out_of_range(prior: Prior, truths: Tensor) -> str:
 
 
 def of_pictures(prior: Prior) -> bool:
-    """Whether it is a trained prior of grey or colour pictures, whose values are in [0, 1] by convention."""
+    """Whether it is a trained prior of grey or colour pictures, or of volumes of them: values are in [0, 1]."""
     inner = prior
     while isinstance(inner, Wrapped):
         inner = inner.prior
     trained = isinstance(inner, ScorePrior | DenoiserPrior)
-    return trained and len(prior.event_shape) == 3 and prior.event_shape[0] in (1, 3)
+    return trained and len(prior.event_shape) in (3, 4) and prior.event_shape[0] in (1, 3)
 
 
 def some(values: Tensor) -> Tensor:

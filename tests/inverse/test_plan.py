@@ -13,8 +13,8 @@ from inverse.costs.rehearsal import Scene, smaller
 from inverse.costs.work import scaled
 from inverse.plan import OWN, counted, span
 from inverse.population import SMC
-from operators import Blur, Classifier, GaussianNoise, Masking, Operator, Resize
-from priors import Tiled
+from operators import Blur, Classifier, ConeBeam, GaussianNoise, Masking, Operator, Resize
+from priors import Slices, Tiled
 from priors.base import Wrapped
 from tests.cases import score_prior
 
@@ -163,6 +163,35 @@ def test_a_long_walk_is_counted_by_its_first_steps(monkeypatch):
     said = plan(prior, OPERATOR, Y, 1, "mmps", 12)
     solution = solve(prior, OPERATOR, Y, 1, "mmps", 12, progress=False)
     assert abs(said.nfe - solution.nfe) <= 1 and abs(said.nvjp - solution.nvjp) <= 6
+
+
+class Dear(ConeBeam):
+    """A projection of a volume, which takes a second of the clock, forwards and back."""
+
+    clock: object
+
+    def forward(self, x):
+        self.clock.now += 1.0
+        return super().forward(x)
+
+    def adjoint(self, y):
+        self.clock.now += 1.0
+        return super().adjoint(y)
+
+
+@pytest.mark.parametrize("steps", [4, 10])
+def test_the_start_of_a_slow_solve_is_not_counted_for_every_step(monkeypatch, clock, steps):
+    """A volume starts from the posterior of a Gaussian, whose conjugate gradients take longer than some steps do."""
+    monkeypatch.setattr(Dear, "clock", clock, raising=False)
+    prior = Slices(score_prior(), 8, coupling=0.1)
+    operator = Dear(20, 24.0, size=8, noise=GaussianNoise(0.01)).at((1, 8, 8, 8))
+    y = operator.measure(torch.rand(1, 1, 8, 8, 8, generator=torch.Generator().manual_seed(0)), seed=0)
+    given = (Scene(prior, operator, y), METHODS["mmps"], steps, 1)
+    whole = rehearsal.counts(*given)  # LIMIT is infinite
+    monkeypatch.setattr(rehearsal, "LIMIT", 0.3)
+    found = rehearsal.counts(*given)
+    assert found.seconds == pytest.approx(whole.seconds, rel=0.25)
+    assert abs(found.nfe - whole.nfe) <= 1 and abs(found.nvjp - whole.nvjp) <= 1
 
 
 def test_memory_of_tensors_that_are_alive():

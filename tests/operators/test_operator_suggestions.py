@@ -29,6 +29,8 @@ def test_a_name_that_newcomers_try(name, meant):
 
 def test_every_suggestion_is_an_operator_and_the_list_is_whole():
     meant = {name for text in registry.SUGGESTIONS.values() for name in text.split("' or '")}
-    assert meant <= set(operators.available()) and not set(registry.SUGGESTIONS) & set(operators.available())
-    with pytest.raises(ValueError, match="Available: " + ", ".join(operators.available())):
+    known = {*operators.available(), *operators.available(volumes=True)}
+    assert meant <= known and not set(registry.SUGGESTIONS) & known
+    whole = ", ".join(operators.available()) + "; of volumes: " + ", ".join(operators.available(volumes=True))
+    with pytest.raises(ValueError, match="Available: " + whole):
         operators.get("nothing")

@@ -1,0 +1,1 @@
+"""`inverse volume`: posterior samples of a volume, from projections or from a stack of measured slices."""
