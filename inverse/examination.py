@@ -119,9 +119,12 @@ def examine(
         tolerance = UNSURE if flag("sigma_estimated", sigma_estimated) else SLIGHT
         slight = (1 - tolerance, 1 + tolerance)
         texts = (
-            [misfit(*pair, slight, EXTREME, instead) for pair in zip(chi2.tolist(), predicted.tolist(), strict=True)]
+            [
+                misfit(*pair, slight, EXTREME, instead, operator=operator)
+                for pair in zip(chi2.tolist(), predicted.tolist(), strict=True)
+            ]
             if gaussian
-            else judged(noise, chi2, predicted, instead)
+            else judged(operator, chi2, predicted, instead)
         )
         found = [before + ([text] if text else []) for before, text in zip(found, texts, strict=True)]
     for texts, doubt in zip(found, noise_doubts(operator, y, solution.samples, log_w), strict=True):

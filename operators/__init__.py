@@ -32,7 +32,7 @@ from .resize import Resize
 from .saturation import Saturation
 from .solvers import NotConverged
 from .svd import SVDOperator
-from .transmission import Transmission, attenuation
+from .transmission import FewPhotons, Transmission, attenuation
 from .trials import InexactAdjoint
 from .variation import variants
 from .varying_blur import VaryingBlur
@@ -52,6 +52,7 @@ __all__ = [
     "Decoder",
     "Downsampling",
     "FanBeam",
+    "FewPhotons",
     "Fourier",
     "GaussianNoise",
     "Grayscale",

@@ -86,6 +86,11 @@ class Composition(Operator):
     def check_event_shape(self, event_shape: Shape) -> None:
         self.inner.check_event_shape(event_shape)
 
+    def validate_y(self, y: Tensor, event_shape: Shape) -> None:
+        """As of `Operator`, and as the outer operator refuses a y (B, *M)."""
+        super().validate_y(y, event_shape)
+        self.outer.validate_y(y, self.inner.at(event_shape).measurement_shape(tuple(event_shape)))
+
 
 class LinearComposition(Composition, LinearOperator):
     """outer @ inner of two linear operators: A^T = inner^T outer^T."""

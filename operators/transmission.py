@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,17 @@ import torch
 from torch import Tensor
 
 from .arguments import number, rows, tensor
+from .base import Shape
 from .entrywise import Entrywise
 from .noise import GaussianNoise, Noise, PoissonNoise
 from .registry import register
 
+FEW = 10  # counts, below which the logarithm is biased
 WATER = 0.0193  # attenuation of water per mm at 70 keV, about the mean energy of a scan at 120 kV
+
+
+class FewPhotons(UserWarning):
+    """Rays with so few counts that their logarithm is no Gaussian measurement of the line integral."""
 
 
 @register("transmission")
@@ -46,6 +53,15 @@ class Transmission(Entrywise):
     def vjp(self, x: Tensor, v: Tensor) -> Tensor:
         return -self(x) * v
 
+    def validate_y(self, y: Tensor, event_shape: Shape) -> None:
+        """Refuse a y that is not a fraction of the photons sent, such as raw counts.
+
+        Raises:
+            TypeError or ValueError: as of `Operator`; and a mean above 2, where a ray without attenuation has 1.
+        """
+        super().validate_y(y, event_shape)
+        check_fractions(self, y)
+
     def line_integrals(self, y: Tensor) -> tuple[Tensor, GaussianNoise]:
         """Convert counts to line integrals l with entrywise Gaussian noise: a linear problem.
 
@@ -61,6 +77,9 @@ class Transmission(Entrywise):
 
         Raises:
             ValueError: the noise is not `PoissonNoise`.
+
+        Warns:
+            FewPhotons: rays with fewer than ten counts.
         """
         if not isinstance(self.noise, PoissonNoise):
             raise ValueError(
@@ -71,8 +90,29 @@ class Transmission(Entrywise):
         if y.is_meta or not bool(((y >= 0) & y.isfinite()).all()):
             raise ValueError("Transmission.line_integrals: y has nan or negative entries: expected counts / peak")
         counts = self.noise.aligned("peak", y) * y + 0.5
+        few = int((counts < FEW + 0.5).sum())
+        if few:
+            warnings.warn(
+                f"Transmission.line_integrals: {few} of {y.numel()} rays have fewer than {FEW} counts, "
+                f"{int((counts < 1).sum())} of them none: their line integrals are biased low; use the likelihood of "
+                "the counts, solve(prior, Transmission(PoissonNoise(photons), offset) @ radon, counts / photons)",
+                FewPhotons,
+                stacklevel=3,
+            )
         line = torch.log(self.noise.aligned("peak", y) / counts) - self.aligned("offset", y)
         return line, GaussianNoise(counts.rsqrt(), event_ndim=y.ndim - 1)
+
+
+def check_fractions(operator: Transmission, y: Tensor) -> None:
+    """Refuse raw counts (B, *M) in place of counts / photons, by a ValueError."""
+    if not isinstance(operator.noise, PoissonNoise) or bool((operator.offset < -1).any()):
+        return
+    peak = float(operator.noise.peak.double().mean())
+    if (mean := float(y.double().mean())) > 2 + 10 / (peak * y.numel()) ** 0.5:
+        raise ValueError(
+            f"y: mean {mean:.4g}, up to {float(y.max()):.4g}: expected counts as a fraction of the {peak:.4g} photons "
+            "sent along a ray, at most about 1; divide the counts by them, y = counts / photons"
+        )
 
 
 def attenuation(hu: Any, water: float = WATER) -> Any:

@@ -52,6 +52,7 @@ APP = (  # inside `inverse.app`, likewise; files of one room may use each other
     {"arguments"},
     {"operator_values"},
     {"operator_text"},
+    {"measured"},
     {"photo_shape", "unknown_text"},
     {"operator_help", "photo", "series"},
     {"batching", "calibrating", "listings", "solve_text", "unconditional"},

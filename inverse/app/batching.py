@@ -15,7 +15,7 @@ from inverse.app.batch.work import launched
 from inverse.app.devices import moved
 from inverse.app.operator_text import Named, keys, named
 from inverse.app.options import BatchOptions
-from inverse.app.photo_shape import check_shape, prior_for, shape_behind
+from inverse.app.photo_shape import check_shape, prior_for, shape_behind, with_detectors
 from inverse.methods import METHODS
 from inverse.plan import plan as make_plan
 from inverse.plan import span
@@ -113,7 +113,7 @@ class Measurements:
 
         Raises: ValueError for a text that is no number, and where the measurements are not of such pictures.
         """
-        check_shape(file, self.y, self.stated.build(1.0, event_shape), event_shape)
+        check_shape(file, self.y, self.stated.build(1.0, event_shape), event_shape, self.stated)
         level = None if sigma in (None, "auto") else _level(sigma)
         source = source_of(file, self.varying) if sigma is not None else self.source
         return Stated(self.stated, event_shape, level, self.varying), source
@@ -134,6 +134,7 @@ def read_measurements(file: Path, operator: str, prior: Prior | None, size: str 
     shape = tuple(first["y"].shape[1:])
     if prior is not None and prior.least_size is None and shape == tuple(prior.event_shape):
         stated = stated.bordered("reflect")  # the prior's only size is that of the measurement
+    stated = with_detectors(stated, shape, prior, size)
     shape = shape_behind(stated, shape, prior, size)
     return Measurements(stated, source, first["y"], varying, shape)
 

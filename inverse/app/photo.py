@@ -14,9 +14,11 @@ from torch import Tensor
 import priors
 from inverse.app.arguments import as_event, measured_picture, read_measurement
 from inverse.app.devices import solve_there
+from inverse.app.measured import described as described_file
+from inverse.app.measured import floating, numbers, of_pictures, scale
 from inverse.app.noise_text import described, estimated_level, is_noise, level_of, read_noise
 from inverse.app.operator_text import named
-from inverse.app.photo_shape import arrangement, check_shape, prior_for, shape_behind
+from inverse.app.photo_shape import arrangement, check_shape, prior_for, shape_behind, with_detectors
 from inverse.app.unknown_text import unknowns
 from inverse.costs.evaluation import activations
 from inverse.methods import composition
@@ -119,10 +121,15 @@ def pose(
         picture = None
     elif picture is None and path.suffix.lower() != ".npy":
         picture = decode(path).opaque()
+    picture = numbers(picture, stated) if measured and picture is not None else picture
     given = _given(path, picture, measured or read) if row is None else row
     p = priors.load(prior, config=config, device=device) if prior else None
+    if measured:
+        given, stated = floating(given, stated), with_detectors(stated, tuple(given.shape), p, size)
     if row is None and picture is None:
         given = given.reshape(arrangement(tuple(given.shape), stated, p, size))
+    if inferred and not of_pictures(operator):
+        inferred = unknowns(unknown, operator, sigma, measured, scale(given))
     if len(given) != 1:
         raise ValueError(f"{path} has {len(given)} measurements: expected one, of shape (1, *M); solve them one by one")
     shape = tuple(given.shape[1:])
@@ -141,7 +148,7 @@ def pose(
     op = stated.build(level, p.event_shape)
     op = op.with_noise(other) if other else op
     if measured:
-        check_shape(path, given, op, p.event_shape)
+        check_shape(path, given, op, p.event_shape, stated)
         op.validate_y(given, tuple(p.event_shape))
     how = "as requested" if sigma else "the default for a simulated measurement: set it by --sigma"
     if free:
@@ -157,7 +164,7 @@ def pose(
     notes, file = () if picture is None else picture.notes, picture.name if read and picture else path.name
     file += f", measurement {number}" if row is not None else ""
     facts = {
-        "picture": "; ".join([_described(file, given, p.event_shape, measured), *notes]),
+        "picture": "; ".join([described_file(file, given, p.event_shape, measured), *notes]),
         "prior": f"{name}, {why}; pictures of {' x '.join(map(str, p.event_shape[1:]))} pixels",
         "operator": f"{operator}: {stated.used()}; {_numbers(op, y)}",
         **_noise(op, level, how, free is not None),
@@ -269,17 +276,6 @@ def draw(
         on_samples(solution.samples.shape[1])
     assert solution is not None
     return solution
-
-
-def _described(name: str, given: Tensor, event_shape: tuple[int, ...], measured: bool) -> str:
-    size = " x ".join(map(str, given.shape[1:]))
-    if measured:
-        behind = (
-            "" if tuple(given.shape[1:]) == event_shape else f" of a picture of {' x '.join(map(str, event_shape))}"
-        )
-        return f"{name}, a measurement of {size}{behind}"
-    turned = {(1, 3): ": grey is repeated in three channels", (3, 1): ": colour is averaged to grey"}
-    return f"{name}, {size}" + turned.get((given.shape[1], event_shape[0]), "")
 
 
 def _tiled(prior: Prior, tile: int | None, memory: float, processes: int) -> tuple[Prior, str]:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from torch import Tensor
 
+from inverse.app.measured import fitted, of_pictures
 from inverse.app.operator_text import Named
 from operators import Categorical, Operator, Resize
 from operators.base import UnknownEventShape
 from priors import Prior
 
 SIZED: dict[tuple[int, ...], str] = {(1, 28, 28): "fashion-mnist", (3, 32, 32): "cifar10"}  # priors of one size
+_AXES = {"radon": "views, detectors", "fan_beam": "views, detectors"}
 ANY_SIZE = {1: "natural-grey"}  # by channels; all others: "natural"
 
 
@@ -44,6 +46,32 @@ def arrangement(shape: tuple[int, ...], stated: Named, prior: Prior | None, size
     if len(shape) == axes > 1 and shape[0] not in leading and 1 in leading:
         return (shape[0], 1, *shape[1:])
     return (*(1,) * (axes + 1 - len(shape)), *shape)
+
+
+def with_detectors(stated: Named, shape: tuple[int, ...], prior: Prior | None, size: str | None) -> Named:
+    """The operator with the file's number of detectors, where its text leaves it out (`measured.fitted`).
+
+    Arguments: as of `arrangement`. Raises: ValueError as `fitted`, and for a wrong --size.
+    """
+    one_size = None if prior is None or prior.least_size is not None else tuple(prior.event_shape)
+    return fitted(stated, shape, one_size if size is None else _size(size, (1, 1, 1), prior))
+
+
+def arranged(shape: tuple[int, ...], stated: Named, prior: Prior | None, size: str | None) -> tuple[int, ...]:
+    """As `arrangement`, for an array that may have many measurements, with the operator that it fits.
+
+    Raises: ValueError, once for all of them, if the operator measures others.
+    """
+    stated = with_detectors(stated, shape, prior, size)
+    count, *one = arrangement(shape, stated, prior, size)
+    if count > 1:
+        try:
+            shape_behind(stated, tuple(one), prior, size)
+        except ValueError as error:
+            raise ValueError(
+                f"{error}; the array of shape {shape} was taken as {count} measurements of shape {tuple(one)}"
+            ) from error
+    return (count, *one)
 
 
 def _measured_shapes(
@@ -142,10 +170,15 @@ def _size(text: str, shape: tuple[int, ...], prior: Prior | None) -> tuple[int, 
     raise ValueError(f"--size {text}: the number of channels is missing: give 1x{text} for grey or 3x{text} for colour")
 
 
-def check_shape(path: Path, y: Tensor, op: Operator, event_shape: tuple[int, ...]) -> None:
+def check_shape(path: Path, y: Tensor, op: Operator, event_shape: tuple[int, ...], stated: Named) -> None:
     expected, found = op.measurement_shape(event_shape), tuple(y.shape[1:])
     if found == expected or isinstance(op.noise, Categorical):  # labels have no axes
         return
+    if not of_pictures(stated.text) and len(found) == len(expected) == 3 and found[0] > 1 == expected[0]:
+        raise ValueError(
+            f"{path} has {found[0]} channels, but this operator measures one: {found[0]} measurements are an array of "
+            f"shape {(found[0], 1, *found[1:])}, (measurements, 1, {_AXES.get(stated.name, 'rows, columns')})"
+        )
     if len(found) == len(expected) == 3 and found[0] != expected[0]:
         raise ValueError(
             f"{path} has {found[0]} channels, but this operator measures {expected[0]}: convert the file; for a grey "

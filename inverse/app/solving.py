@@ -16,11 +16,12 @@ from inverse.app.budget import seconds_of
 from inverse.app.devices import moved
 from inverse.app.figures import drawing
 from inverse.app.files.volume import Volume
+from inverse.app.measured import of_pictures
 from inverse.app.operator_text import named
 from inverse.app.options import SolveOptions
 from inverse.app.page import page_of, write_folder
 from inverse.app.photo import Problem, draw, finished, inferred, pose
-from inverse.app.photo_shape import arrangement
+from inverse.app.photo_shape import arranged
 from inverse.app.solve_text import inferring, method_of, show, time_of, told
 from inverse.app.stack import Stack, opened_stack, pictures_in
 from inverse.app.unknown_text import OF_BLUR, unknowns, words
@@ -97,7 +98,7 @@ def _arranged(asked: SolveOptions, shape: tuple[int, ...]) -> tuple[int, ...]:
     free = unknowns(asked.unknown, asked.operator, asked.sigma, True) if asked.unknown else None
     stated = free.stated if free else named(asked.operator, True)
     prior = priors.load(asked.prior, config=asked.config) if asked.prior else None
-    return arrangement(shape, stated, prior, asked.size)
+    return arranged(shape, stated, prior, asked.size)
 
 
 def _solve_stack(stack: Stack, out: Path, asked: SolveOptions) -> None:
@@ -191,7 +192,9 @@ def _solve_one(
         cautions = [*checked.warnings[0], *filter(None, outside(problem.prior, problem.operator, solution.mean))]
         if asked.measured:
             cautions += filter(None, [exchanged(problem.prior, problem.operator, solution.samples[0, :2])])
-        found = {name: words(name, draws[0]) for name, draws in (solution.unknown or {}).items()}
+        found = {
+            name: words(name, draws[0], of_pictures(asked.operator)) for name, draws in (solution.unknown or {}).items()
+        }
         about = doubtful(problem.operator, problem.y)
         before = [*filter(None, [problem.caution, suspicion, *about]), *_doubts(solution, problem)]  # printed already
         kept = [*before, *cautions]

@@ -117,13 +117,14 @@ def _alone(page: Any) -> bytes:
 
 def _of_measurements(path: Path, arranged: Arranged) -> Stack | None:
     source = source_of(path)
-    if isinstance(source, InHdf5):
-        if len(source.names) > 1:
-            raise ValueError(
-                f"{path} has {', '.join(source.names[1:])} for each measurement: use `inverse batch`, which reads them"
-            )
-        return Stack(path, len(source), "measurement", lambda number: source.read(number, number + 1)["y"])
-    count, *one = arranged((len(source), *source.read(0, 1)["y"].shape[1:]))
+    if isinstance(source, InHdf5) and len(source.names) > 1:
+        raise ValueError(
+            f"{path} has {', '.join(source.names[1:])} for each measurement: use `inverse batch`, which reads them"
+        )
+    given = (len(source), *source.read(0, 1)["y"].shape[1:])
+    count, *one = arranged(given)
+    if count == 1 and isinstance(source, InHdf5):
+        return Stack(path, 1, "measurement", lambda number: source.read(0, len(source))["y"].reshape(1, *one))
     if count == 1:
         return None
     return Stack(path, count, "measurement", lambda number: source.read(number, number + 1)["y"].reshape(1, *one))

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from inverse.app.measured import of_pictures
 from inverse.app.noise_text import NOISES, is_noise, read_noise
 from inverse.app.operator_text import Named, named, takes
 from inverse.solve.unknown.ranges import Range, Uniform, ranges
@@ -43,6 +44,7 @@ FORMS = ({"width"}, {"radius"}, {"length", "angle"})  # of kernels
 CONSTRUCTORS = {"width": "gaussian", "length": "motion", "angle": "motion"}
 SHAPING = {*OF_BLUR, "sigma", "sigma_px", "motion", "size", "seed", "file", "kernel", "truncate", "path"}
 REACH = 3  # standard deviations of a Gaussian kernel on each side
+LOWEST = 3e-4  # of sigma, of the root mean square of a y that is no picture, which is the highest
 NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
 RANGE = re.compile(rf"\s*{NUMBER}\s*(?::|\.\.)\s*{NUMBER}\s*")
 
@@ -76,20 +78,26 @@ class Unknowns:
 
     def texts(self) -> list[str]:
         """Each parameter with its range and unit."""
-        return [f"{name}, {s.low:g} to {s.high:g} {unit(name)}".rstrip() for name, s in self.ranges.items()]
+        pictures = of_pictures(self.stated.text)
+        return [f"{name}, {s.low:g} to {s.high:g} {unit(name, pictures)}".rstrip() for name, s in self.ranges.items()]
 
 
-def unit(name: str) -> str:
-    """The unit of a parameter; empty if it is not known."""
+def unit(name: str, pictures: bool = True) -> str:
+    """The unit of a parameter; empty if it is not known. pictures: whether y is one, whose white is 1."""
+    if name == "sigma" and not pictures:
+        return "in units of y"
     found = (OF_NOISE | OF_BLUR).get(name)
     return "" if found is None else found.unit
 
 
-def unknowns(asked: Sequence[str], operator: str, sigma: str | None, measured: bool) -> Unknowns:
+def unknowns(
+    asked: Sequence[str], operator: str, sigma: str | None, measured: bool, scale: float | None = None
+) -> Unknowns:
     """The unknown parameters of --unknown, with the operator of --operator and the noise of --sigma.
 
     Arguments: asked: texts such as "width", "width=0.5:4", "sigma,width" or "width=0.5..4"; operator, sigma: of the
-    command line, without the unknown values; measured: whether the file is the measurement.
+    command line, without the unknown values; measured: whether the file is the measurement; scale: the root mean square
+    of a y that is no picture, which the default range of sigma is relative to.
     Raises: ValueError for other texts, parameters that the operator or the noise do not have, values that are given as
     well, and without ``measured``.
     """
@@ -109,7 +117,7 @@ def unknowns(asked: Sequence[str], operator: str, sigma: str | None, measured: b
         )
     if head == "blur" and (foreign := [n for n in of_operator if n not in OF_BLUR]):
         raise ValueError(f"--unknown {foreign[0]}: expected {_blurs()}; or of the noise {', '.join(OF_NOISE)}")
-    spread = {name: _range(name, text, operator) for name, text in given.items()}
+    spread = {name: _range(name, text, operator, scale) for name, text in given.items()}
     checked = ranges(spread)
     noise = _noise(sigma, checked, of_noise)
     middle = {name: checked[name].at(0.5) for name in of_operator}
@@ -131,8 +139,10 @@ def _named_range(text: str) -> tuple[str, str]:
     return name, rest
 
 
-def _range(name: str, text: str, operator: str) -> Range | tuple[float, float]:
+def _range(name: str, text: str, operator: str, scale: float | None) -> Range | tuple[float, float]:
     known = (OF_NOISE | OF_BLUR).get(name)
+    if known is not None and name == "sigma" and scale is not None:
+        known = replace(known, low=float(f"{LOWEST * scale:.2g}"), high=float(f"{scale:.2g}"))
     found = RANGE.fullmatch(text)
     if text and found is None:
         raise ValueError(f"--unknown {name}={text}: expected a range {name}=LOW:HIGH, such as {_example(name)}")
@@ -241,13 +251,13 @@ def _general(operator: str, middle: Values) -> Named:
     return stated
 
 
-def words(name: str, draws: Any) -> str:
-    """A posterior in words: median and 90 % interval; draws (D,)."""
+def words(name: str, draws: Any, pictures: bool = True) -> str:
+    """A posterior in words: median and 90 % interval; draws (D,); pictures: as of `unit`."""
     low, middle, high = (float(draws.double().quantile(q)) for q in (0.05, 0.5, 0.95))
     digits = max(2, min(6, 2 - _magnitude(high - low) + _magnitude(max(abs(low), abs(high)))))
     shown = [f"{value:.{digits}g}" for value in (middle, low, high)]
-    more = f" ({255 * middle:.2g} of 255 levels)" if name == "sigma" else ""
-    return f"{shown[0]} {unit(name)}".rstrip() + f"{more}; 90 % interval {shown[1]} to {shown[2]}"
+    more = f" ({255 * middle:.2g} of 255 levels)" if name == "sigma" and pictures else ""
+    return f"{shown[0]} {unit(name, pictures)}".rstrip() + f"{more}; 90 % interval {shown[1]} to {shown[2]}"
 
 
 def _magnitude(value: float) -> int:

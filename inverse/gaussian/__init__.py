@@ -9,6 +9,7 @@ from torch import Tensor
 
 from inverse.gaussian.low_rank import Components, LowRank
 from inverse.gaussian.stationary import Cosines, Periodic, conjugate_estimate, shared
+from inverse.gaussian.weighted import uneven, weighted_estimate
 from inverse.protocols import RNG, Posterior
 from operators import GaussianNoise, LinearOperator
 from operators.solvers import Map, conjugate_gradients, widest
@@ -144,6 +145,8 @@ class Wiener:
         if operator.support is not None:
             r = torch.where(operator.support, r, 0.0)
         if self.moments.approximate:  # then the draw is only an initialisation and need not be exact
+            if uneven(operator):
+                return x + weighted_estimate(self.moments, operator, r, given(float("inf")), 1e-2, DRAWN)
             return x + self._approximate(r, float("inf"), 1e-2, DRAWN)
         v = self._solved(r, float("inf"), rtol=1e-4, max_steps=500, what="Wiener.draw").to(r)
         return x + self.moments.apply(lambda variances: variances, operator.adjoint(v))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from inverse.gaussian import Wiener, given
+from inverse.gaussian.weighted import uneven, weighted_estimate
 from inverse.guidance.covariance import lanczos
 from inverse.guidance.tweedie import combine
 from operators import GaussianNoise, LinearOperator, Noise
@@ -17,6 +18,7 @@ from priors.moments import SecondMoments
 INFORMED = 2  # passes with the Fisher information, whose steps do not overshoot where many entries agree
 MATCHED = 8  # passes that match variances too
 DAMPED = 0.7  # share of a new factor that is taken, after the first
+FAR = 4  # standard deviations of the marginal without a factor from the one with it, at most: rarely 2 where exact
 FLAT = 1e-6  # least precision of a factor, relative to that of the marginal without it
 LANCZOS = 8
 PROBES = 4
@@ -65,6 +67,8 @@ def matched(noise: Noise, y: Tensor, marginals: Marginals, support: Tensor | Non
         mean, variance = marginals.given(*((shift / precision, 1 / precision) if known else (None, None)))
         alone = torch.maximum(1 / variance - precision, 1e-6 / variance)  # rounding may exceed what is left
         center = (mean / variance - shift) / alone
+        # a solve that ended early leaves errors, which a precise factor amplifies
+        center = mean + (center - mean).clamp(-FAR * alone.rsqrt(), FAR * alone.rsqrt())
         found, spread = noise.tilted(y, center, 1 / alone)
         own = noise.information(found) if informed else 1 / spread.clamp_min(1e-300) - alone
         new = torch.maximum(own, FLAT * alone)  # a likelihood that is not concave may widen the marginal
@@ -154,6 +158,9 @@ class Spectral:
         residual = target.to(self.center) - self.center
         # never ended early by a loose tolerance, which would turn rounding into differences between batches
         rtol, steps = (0.0, FEW) if self.moments.approximate else (1e-6, 200)
+        if uneven(operator):
+            x = weighted_estimate(self.wide, operator, residual.to(self.wide.mean), given(self.s2), rtol, steps)
+            return self.center + operator(x).double(), self._average(1 / variance)
         wiener = Wiener(self.wide, operator)
         solved = wiener.solve(residual.to(self.wide.mean), self.s2, rtol, steps, what=None)
         return target - variance * solved, self._average(1 / variance)

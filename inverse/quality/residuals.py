@@ -1,14 +1,19 @@
 """Do samples explain the measurement? chi^2 of the residual, and p-values."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from inverse.gaussian import Wiener
-from operators import LinearOperator, Noise, Operator
+from operators import ConeBeam, Fourier, LinearOperator, NonCartesian, Operator, Radon
+from operators.composition import Composition
 from operators.solvers import column
+from operators.tomography import Tomography
 from priors import Prior
 from priors.arguments import rows as rows_of
 
+OF_BLUR = "for a blur, its kernel"  # what is often wrong, where the operator is not one of those below
 POOR = (0.5, 2.0)  # range of chi^2 outside which `solve` warns, if it is not chance
 RARE = 1e-4  # largest probability of such a chi^2 for exact samples at which it warns
 FLOORS = 9.0  # noiseless y: largest squared residual, relative to that of the prior's least noise
@@ -41,28 +46,44 @@ def residual_chi2(operator: Operator, y: Tensor, x: Tensor) -> Tensor:
     return _mean_square(operator, y - operator.noise.mean(clean), variance).to(y)
 
 
+def suspects(operator: Operator | None) -> str:
+    """The parts of an operator, or of the one that a composition begins with, that are often wrong, in words."""
+    first: Any = operator
+    while isinstance(first, Composition):
+        first = first.inner
+    if isinstance(first, Tomography | ConeBeam):
+        beam = "" if isinstance(first, Radon) else ", source distance"
+        return f"its centre, angles, detector pitch{beam}, or the gain and units of y"
+    if isinstance(first, Fourier | NonCartesian):
+        return "its mask or trajectory, its coil sensitivities, or the scale of y"
+    return OF_BLUR
+
+
 def misfit(
-    chi2: float, p: float, allowed: tuple[float, float], rare: float, method: str = "", gaussian: bool = True
-) -> str:
+    chi2: float, p: float, allowed: tuple[float, float], rare: float, method: str = "", gaussian: bool = True,
+    operator: Operator | None = None,
+) -> str:  # fmt: skip
     """A message on an implausible chi^2, with remedies; empty if it is in ``allowed`` or not that rare.
 
     Arguments: chi2; p: probability of a larger chi^2, as `predictive_p`; allowed: smallest and largest plausible chi^2;
     rare: p-value below which chance is excluded (above one minus it on the other side); method: another one to try;
-    gaussian: whether the noise has a sigma_y.
+    gaussian: whether the noise has a sigma_y; operator: whose parts that are often wrong are named.
     """
+    parts = suspects(operator)
     other = f"method {method!r}" if method else ""
     figures = f"chi^2 {chi2:.3g}, p = {p:.2g}"
     if not chi2 <= allowed[1] and not p >= rare:
         if chi2 <= POOR[1]:
             return (
                 f"the residuals are {100 * (chi2**0.5 - 1):.0f} % larger than sigma_y ({figures}): the operator is "
-                "wrong (for a blur, its kernel), more steps (n_steps) are needed"
+                f"wrong ({parts}), more steps (n_steps) are needed"
                 + (other and f", or {other}")
                 + f", or sigma_y is {chi2**0.5:.3g} times the stated one; a larger sigma_y hides a wrong operator"
             )
         cause = "sigma_y is too small" if gaussian else "there is more noise than stated"
+        own = "" if operator is None or parts == OF_BLUR else f"{parts}; "
         return (
-            f"no sample explains y ({figures}): {cause}, the operator is wrong (operators.check tests "
+            f"no sample explains y ({figures}): {cause}, the operator is wrong ({own}operators.check tests "
             "one of your own), the prior does not cover the picture, or the method failed: try more steps (n_steps)"
             + (other and f", or {other}")
         )
@@ -90,16 +111,17 @@ def misfits(
     found = mean_chi2(operator, y, samples, log_weights, floor)
     if found is None:
         return [""] * len(y)
-    return judged(operator.noise, *found, method)
+    return judged(operator, *found, method)
 
 
-def judged(noise: Noise, chi2: Tensor, p: Tensor, method: str = "") -> list[str]:
-    """The messages of `misfits` on these figures. Arguments: noise; chi2 and p (B,), of `mean_chi2`; method."""
+def judged(operator: Operator, chi2: Tensor, p: Tensor, method: str = "") -> list[str]:
+    """The messages of `misfits` on these figures. Arguments: operator; chi2 and p (B,), of `mean_chi2`; method."""
+    noise = operator.noise
     gaussian, allowed = "gaussian" in noise.capabilities, POOR
     if gaussian and noise.noiseless:
         allowed = (0.0, FLOORS)
     figures = zip(chi2.tolist(), p.tolist(), strict=True)
-    return [misfit(*each, allowed, RARE, method, gaussian) for each in figures]
+    return [misfit(*each, allowed, RARE, method, gaussian, operator) for each in figures]
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ from operators import (
     SpeckleNoise,
     Transmission,
 )
-from priors import VESDE, VPSDE, Gaussian, Moments
+from priors import VESDE, VPSDE, Gaussian, Moments, Spectrum
 
 F64 = torch.float64
 MEAN, COVARIANCE = torch.tensor([0.6, 0.8], dtype=F64), torch.tensor([[0.03, 0.01], [0.01, 0.02]], dtype=F64)
@@ -92,6 +92,74 @@ def test_a_few_numbers_are_as_by_numerical_integration(name, sde):
     skew, log_skew = (0.08, 0.03) if operator.noise.least == 0 else (0.02, 0.02)
     assert (posterior.denoise(x, t)[0].double() - mean).norm() < skew * spread
     assert abs(float(posterior.log_likelihood(x, t)) - log_p) < log_skew
+
+
+@pytest.mark.parametrize("counts", [(0, 0, 0), (0, 1, 3), (2, 0, 0)])
+@pytest.mark.parametrize("peak", [1.0, 50.0])
+def test_few_photons_behind_an_absorber_are_as_by_numerical_integration(counts, peak):
+    """Most rays have no photons, and their likelihood only bounds the line integral from below."""
+    t = torch.tensor(0.6, dtype=F64)
+    scanner = Transmission(PoissonNoise(peak)) @ LinearMap(6 * MATRIX)
+    linear, noise = scanner.linear_part()
+    prior, y = Gaussian(MEAN, COVARIANCE, sde=VESDE()), torch.tensor([counts]) / peak
+    x = (MEAN + torch.tensor([0.1, -0.1], dtype=F64))[None].float()
+    mean, log_p = expected(prior, linear.with_noise(noise), y, x, t)
+    posterior = EPPosterior(prior, scanner.at((2,)), y, EP())
+    spread = float(COVARIANCE.trace() / 2) ** 0.5
+    assert (posterior.denoise(x, t)[0].double() - mean).norm() < 0.05 * spread
+    assert abs(float(posterior.log_likelihood(x, t)) - log_p) < 0.05
+
+
+SPECTRUM = Spectrum((0.4,), ((1.0,),), (2e-4,), (2.2,), (0.03,))
+
+
+def behind_an_absorber(peak: float, n: int = 16):
+    """Pictures of a Gaussian prior behind which about 1 of 3 to 5,000 photons is left, and their counts."""
+    moments = SPECTRUM.sized((1, n, n)).to(torch.device("cpu"), F64)
+    covariance = moments.apply(lambda v: v, torch.eye(n * n, dtype=F64).view(-1, 1, n, n)).flatten(1)
+    prior = Gaussian(moments.mean.flatten(), covariance, sde=VESDE(0.01, 30.0), event_shape=(1, n, n))
+    x = prior.sample(1, seed=3).float()
+    scanner = Transmission(PoissonNoise(peak)) @ Radon(16, n, pixel=0.9)
+    return prior, x, scanner, scanner.measure(x, seed=0)
+
+
+@pytest.mark.parametrize(("peak", "approximate"), [(500.0, True), (50.0, False), (5.0, True)])
+def test_intervals_hold_where_rays_have_no_photons(peak, approximate):
+    """Against a truth of the prior, 256 pixels; also with moments as of trained priors, of which solves end early."""
+    prior, x, scanner, y = behind_an_absorber(peak)
+    if approximate:
+        prior.moments = SPECTRUM.sized((1, 16, 16))
+    assert (y == 0).double().mean() > 0.04
+    samples = solve(prior, scanner, y, 12, "ep", 12, progress=False).samples[0]
+    wrong, spread = samples.mean(0) - x[0], (samples.var(0) * (1 + 1 / 12)).sqrt()
+    assert 0.75 < float((wrong.square().mean() / spread.square().mean()).sqrt()) < 1.25
+    assert float((wrong.abs() < 2.2 * spread).double().mean()) > 0.9  # 95 % by Student's t, 11 degrees of freedom
+
+
+@pytest.mark.parametrize("s2", [float("inf"), 0.5, 0.01])
+def test_marginals_stay_near_where_some_factors_say_little(s2):
+    """Factors of standard deviations .01 to 100, in few iterations, against matrices: what factors of large variance
+    leave undecided is not amplified by it."""
+    n, generator = 24, torch.Generator().manual_seed(0)
+    moments = Spectrum((0.4,), ((1.0,),), (5e-4,), (3.0,), (0.01,)).sized((1, n, n))
+    operator = Radon(40, n, pixel=0.45).at((1, n, n))
+    units = torch.eye(n * n).view(-1, 1, n, n)
+    rows = operator(units).flatten(1).double().mT
+    covariance = moments.to(rows.device, F64).apply(lambda v: v / (1 + v / s2), units.double()).flatten(1)
+    gram = rows @ covariance @ rows.mT
+    center = operator(moments.mean[None]).double()
+    drawn = (
+        torch.linalg.cholesky(covariance + 1e-9 * torch.eye(n * n))
+        @ torch.randn(n * n, 1, generator=generator).double()
+    )
+    deviation = 10 ** (4 * torch.rand(center.shape, generator=generator, dtype=F64) - 2)
+    residual = (rows @ drawn).view(center.shape) + deviation * torch.randn(center.shape, generator=generator)
+    moved = gram @ torch.linalg.solve(gram + torch.diag(deviation.flatten() ** 2), residual.flatten())
+    marginals = Spectral(operator, moments, moments, s2, moments.mean[None])
+    mean, _ = marginals.given(center + residual, deviation**2)
+    wrong, before = mean - center - moved.view(center.shape), gram.diagonal().mean().sqrt()
+    assert wrong.square().mean().sqrt() < 0.5 * before
+    assert wrong.abs().max() < 2 * before
 
 
 def test_factors_of_many_entries_need_the_average_count_alone():

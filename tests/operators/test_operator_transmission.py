@@ -1,11 +1,13 @@
 """Photons behind an object: their law, and the line integrals that they tell."""
 
+import warnings
+
 import pytest
 import torch
 from operator_cases import uniform
 
 import operators
-from operators import GaussianNoise, PoissonNoise, Radon, Transmission, attenuation
+from operators import FewPhotons, GaussianNoise, PoissonNoise, Radon, Transmission, attenuation
 
 
 def test_counts_of_a_known_path():
@@ -66,3 +68,24 @@ def test_hounsfield_units_as_a_linear_measurement():
     assert float(((line - linear(x)) / noise.sigma).square().mean()) == pytest.approx(1.0, abs=0.5)
     assert {"linear", "gaussian"} <= linear.capabilities and operators.check(linear, (1, n, n))["adjoint"] < 1e-5
     assert attenuation(-1000) == 0 and attenuation(0, water=0.02) == 0.02
+
+
+def test_the_logarithm_of_few_counts_is_warned_of():
+    scanner = Transmission(PoissonNoise(1000.0))
+    counts = torch.tensor([[[0.0, 0.0, 3.0, 9.0, 10.0, 500.0]]])
+    with pytest.warns(FewPhotons, match="4 of 6 rays have fewer than 10 counts, 2 of them none"):
+        scanner.line_integrals(counts / 1000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FewPhotons)
+        scanner.line_integrals(counts[..., 4:] / 1000)
+
+
+def test_raw_counts_are_refused_with_what_to_divide_by():
+    scanner = Transmission(PoissonNoise(500.0)) @ Radon(6, 8, pixel=0.2)
+    y = scanner.measure(torch.full((1, 1, 8, 8), 0.5), seed=0)
+    scanner.validate_y(y, (1, 8, 8))
+    with pytest.raises(ValueError, match=r"fraction of the 500 photons sent along a ray.*y = counts / photons"):
+        scanner.validate_y(500 * y, (1, 8, 8))
+    few = Transmission(PoissonNoise(0.01)) @ Radon(6, 8, pixel=0.2)  # a single count is 100 times the photons sent
+    for seed in range(20):
+        few.validate_y(few.measure(torch.zeros(1, 1, 8, 8), seed=seed), (1, 8, 8))

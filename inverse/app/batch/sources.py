@@ -50,19 +50,22 @@ class Held:
 class InHdf5:
     """Measurements in an HDF5 file, of which only the block that is asked for is read.
 
-    Attributes: path; length: number of measurements; names: "y" and the arrays of as many entries to read with it.
+    Attributes: path; length: number of measurements; names: "y" and the arrays of as many entries to read with it;
+    of_y: the dataset that is y.
     """
 
     path: Path
     length: int
     names: tuple[str, ...]
+    of_y: str = "y"
 
     def __len__(self) -> int:
         return self.length
 
     def read(self, start: int, end: int) -> dict[str, Tensor]:
         with opened(self.path, WHAT, REMEDY) as file:
-            return {name: _part(file, name, start, end) for name in self.names}
+            held = {name: self.of_y if name == "y" else name for name in self.names}
+            return {name: _part(file, dataset, start, end) for name, dataset in held.items()}
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,8 @@ class InNpy:
 def source_of(y: Tensor | str | Path | Source, wanted: Sequence[str] | None = None) -> Source:
     """The measurements that an argument stands for: a tensor (n, *M), an HDF5 file with a dataset "y", or an .npy file.
 
+    Of an HDF5 file with one dataset, that is y whatever its name, unless arrays beside it are wanted.
+
     Arguments: y; wanted: of an HDF5 file, names of the arrays to read besides y where the file has them; None for all
     that have an entry per measurement.
     Raises: FileNotFoundError; TypeError for another type; ValueError for a file of another format, without
@@ -113,10 +118,26 @@ def source_of(y: Tensor | str | Path | Source, wanted: Sequence[str] | None = No
             f"{path}: expected an HDF5 file ({', '.join(HDF5)}) with a dataset 'y' (n, *M), or an .npy file"
         )
     with opened(path, WHAT, REMEDY) as file:
-        shape = file.dataset("y").shape
+        of_y = _measurements(file) if wanted is None else "y"
+        shape = file.dataset(of_y).shape
         if len(shape) == 0 or shape[0] == 0:
-            raise FileError(f"{path}: y has shape {shape}: expected (n, *M) with at least one measurement")
-        return InHdf5(path.absolute(), shape[0], ("y", *_beside(file, shape[0], wanted)))
+            raise FileError(f"{path}: {of_y} has shape {shape}: expected (n, *M) with at least one measurement")
+        beside = _beside(file, shape[0], wanted) if of_y == "y" else []
+        return InHdf5(path.absolute(), shape[0], ("y", *beside), of_y)
+
+
+def _measurements(file: Hdf5) -> str:
+    """The dataset of the measurements: "y", or the only one of a file."""
+    found = file.datasets()
+    if "y" in found or not found:
+        return "y"
+    if len(found) > 1:
+        each = ", ".join(f"{name!r} {tuple(file.dataset(name).shape)}" for name in found[:8])
+        raise FileError(
+            f"{file.path} has no dataset 'y' of measurements (n, *M), but {each}: name the measurements 'y', or save "
+            "them alone"
+        )
+    return found[0]
 
 
 def _beside(file: Hdf5, n: int, wanted: Sequence[str] | None) -> list[str]:
