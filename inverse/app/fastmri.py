@@ -16,6 +16,7 @@ from inverse.app.kspace_checks import (
     check_picture,
     measured,
 )
+from inverse.app.kspace_copies import check_copies
 from inverse.app.kspace_forms import EXPECTED, PADDING, check_axes, form, padding, to_complex64
 from inverse.app.kspace_maps import check_agreement, check_maps
 from inverse.app.kspace_noise import combined, noise_level, unlike_coils
@@ -60,7 +61,8 @@ class Scan:
     """Slices of a scan.
 
     Attributes: kspace (S, H, W) or (S, coils, H, W) complex64, scanner units, k = 0 at (H // 2, W // 2); mask (S, H, W)
-    bool; sensitivities (S, coils, H, W) complex64, or None; slices: their indices in the file; total: of the file.
+    bool; sensitivities (S, coils, H, W) complex64, or None; slices: their indices in the file; total: of the file;
+    whitened: whether a noise scan changed the units.
     """
 
     kspace: Tensor
@@ -68,6 +70,7 @@ class Scan:
     sensitivities: Tensor | None
     slices: tuple[int, ...]
     total: int
+    whitened: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -239,6 +242,7 @@ def _read(file: Hdf5, slices: Sequence[int] | None) -> Scan:
     mask = trusted(path, values, mask)
     check_centre(path, values, mask)
     check_artefacts(path, values, mask)
+    check_copies(path, values, mask)
     check_columns(path, values, mask)
     check_picture(path, values, mask)
     if name is not None and maps is not None:

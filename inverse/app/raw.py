@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from inverse.app.fastmri import Scan
 from inverse.app.kspace_artefacts import check_artefacts
 from inverse.app.kspace_checks import check_centre, check_columns, check_picture
+from inverse.app.kspace_copies import check_copies
 from inverse.app.kspace_trust import trusted
 from priors.files import FileError, reading, regular
 
@@ -57,8 +59,9 @@ def read_raw(path: str | Path, slices: Sequence[int] | None = None) -> Scan:
     check_centre(path, kspace, mask)
     check_artefacts(path, kspace, mask)
     check_columns(path, kspace, mask)
+    check_copies(path, kspace, mask)
     check_picture(path, kspace, mask)
-    return Scan(kspace, mask, None, numbers, whole.total)
+    return replace(whole, kspace=kspace, mask=mask, slices=numbers)
 
 
 def _group(file: h5py.File) -> str | None:
@@ -96,7 +99,8 @@ def _whole(path: Path, stamp: int) -> Scan:
         kspace = np.einsum("cd,sdhw->schw", whitening(path, np.concatenate(noise, 1)), kspace)
     values = torch.from_numpy(kspace.astype(np.complex64))
     values = values if values.shape[1] > 1 else values[:, 0]
-    return Scan(values, torch.from_numpy(counts > 0), None, tuple(range(len(values))), len(values))
+    every = tuple(range(len(values)))
+    return Scan(values, torch.from_numpy(counts > 0), None, every, len(values), whitened=bool(noise))
 
 
 def whitening(path: Path, noise: np.ndarray) -> np.ndarray:

@@ -63,6 +63,8 @@ def scan(
         raise ValueError(
             f"prior {prior!r} has events {p.event_shape}: expected (1, H, W), magnitudes, or (2, H, W), complex"
         )
+    if p.units is not None:
+        say(f"caution: {prior} is a prior of pictures in {p.units.name}, not of MRI", "yellow")
     with file.open("rb") as stream:
         checksum = hashlib.file_digest(stream, "sha256").hexdigest()
     provenance: dict[str, str | float] = {
@@ -203,6 +205,7 @@ def _plan(one: Scan, problem: Problem, estimated: bool) -> str:
     coils = "1 coil" if one.coils is None else f"{one.coils} coils"
     if one.coils is not None:
         coils += f" ({'estimated' if one.sensitivities is None else 'from the file'})"
+    coils += ", whitened by the noise scan, which changes the picture's unit and shading" * one.whitened
     if problem.noise_ratio > 1:
         coils += f", whitened as their noise differs by a factor of {problem.noise_ratio:.2g}"
     return (

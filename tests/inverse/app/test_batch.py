@@ -295,8 +295,11 @@ class TestSources:
             source_of(tmp_path / "y.h5", ["mask"])
         with h5py.File(tmp_path / "x.h5", "w") as file:
             file["x"] = np.zeros((4, 3))
+        assert len(source_of(tmp_path / "x.h5")) == 4  # the only one
+        with h5py.File(tmp_path / "x.h5", "a") as file:
+            file["z"] = np.zeros((4, 3))
         for wrong, told in [
-            (tmp_path / "x.h5", "'y' is missing"), (tmp_path / "none.h5", "no measurement file"),
+            (tmp_path / "x.h5", "'x' .*'z'"), (tmp_path / "none.h5", "no measurement file"),
             (torch.zeros(0, 3), "at least one"), (3, "expected a tensor"), (tmp_path, "is a folder"),
         ]:  # fmt: skip
             with pytest.raises((ValueError, TypeError, FileNotFoundError), match=told):
