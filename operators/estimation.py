@@ -123,7 +123,7 @@ def _of_one(y: Tensor, known: Tensor, clipped: Tensor) -> Tensor:
     whole = int((avg_pool2d((known & ~clipped).double(), 2) == 1).sum())
     raise ValueError(
         f"{whole} quads of 2 x 2 pixels are measured and not clipped: at least {FEWEST} per channel are needed to "
-        "estimate sigma; give it as a number"
+        "estimate sigma; give it as a number (a mask is 1, or white, where pixels were measured: is it inverted?)"
     )
 
 

@@ -42,7 +42,7 @@ APP = (  # inside `inverse.app`, likewise; files of one room may use each other
         "options", "tables", "variants",
     },
     {"kspace_noise", "kspace_trust"},
-    {"kspace_artefacts", "kspace_maps"},
+    {"kspace_artefacts", "kspace_copies", "kspace_maps"},
     {"batch", "fastmri"},
     {"calibration", "learning"},
     {"raw", "reconstruction", "scan_noise"},

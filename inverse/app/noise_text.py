@@ -102,7 +102,11 @@ def estimated_level(
     if not found > 0:
         raise ValueError(f"{path}: neither noise nor rounding was found: give --sigma a number, in units of y")
     at_floor = found <= floor * (AT_FLOOR if file.hides else 1 + 1e-6)  # y is in single precision
-    how = f"the rounding of {file.text}" if at_floor else f"estimated from {where}"
+    how = (
+        f"the rounding of {file.text}"
+        if at_floor
+        else f"estimated from {where}; far too small if the noise is correlated"
+    )
     how += f" and the rounding of {file.text}" if file.hides and not at_floor else ""
     return float(f"{found:.4g}"), how
 

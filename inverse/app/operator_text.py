@@ -37,6 +37,7 @@ COMPUTATIONAL = {
     "rounding",
     "softness",
     "channels",
+    "antialias",  # what every program does but for speed; the spectrum of y is checked
 }  # keep defaults
 WRITABLE = (bool, int, float, str, tuple)  # defaults that can be written in --operator
 UNKNOWN = ("?", "auto", "unknown")  # values that people try in place of a number

@@ -44,7 +44,7 @@ SigmaOption = Annotated[
     str | None,
     typer.Option(
         help="standard deviation of the noise, or another noise: poisson:PEAK, camera:PEAK,SIGMA, rician:SIGMA, "
-        "speckle:LOOKS; default: estimated (auto) with --measured, otherwise .05"
+        "speckle:LOOKS; default: estimated (auto) with --measured where y is a picture, otherwise .05"
     ),
 ]
 UnknownOption = Annotated[

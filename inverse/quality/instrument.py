@@ -40,9 +40,10 @@ def doubtful(operator: Operator, y: Tensor) -> list[str]:
 
 
 def _hidden(values: Tensor) -> list[str]:
-    if values.numel() < VALUES or bool(values.any()):
+    if values.numel() < VALUES or bool((values != values.flatten()[0]).any()):
         return []
-    return ["every measured pixel is 0: is the mask inverted? It is 1, or white, where pixels were measured"]
+    level = float(values.flatten()[0])
+    return [f"every measured pixel is {level:.3g}: is the mask inverted? It is 1, or white, where pixels were measured"]
 
 
 def _fractions(counts: Tensor) -> list[str]:

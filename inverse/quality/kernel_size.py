@@ -53,8 +53,8 @@ def misstated(operator: Operator, y: Tensor) -> str:
         return ""
     return (
         f"the spectrum of y fits the blur kernel made {factor:g} times as large better (by {gain:.2g} nats per "
-        "frequency): its length or width is probably wrong. Try other sizes and compare the results, or infer the size "
-        "by --unknown length or --unknown width"
+        "frequency): its length, angle or width is probably wrong. Try others and compare the results, or infer them: "
+        "--unknown length,angle of a movement, --unknown width of a Gaussian, --unknown radius of a disc"
     )
 
 

@@ -55,7 +55,7 @@ def suspects(operator: Operator | None) -> str:
         beam = "" if isinstance(first, Radon) else ", source distance"
         return f"its centre, angles, detector pitch{beam}, or the gain and units of y"
     if isinstance(first, Fourier | NonCartesian):
-        return "its mask or trajectory, its coil sensitivities, or the scale of y"
+        return "its mask or trajectory, its phase and coil sensitivities, or the scale, conjugation or axes of y"
     return OF_BLUR
 
 

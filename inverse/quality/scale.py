@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from inverse.quality.residuals import suspects
 from operators import Blur, Operator, PoissonNoise
 from priors import Prior, RowRNG, ScorePrior
 from priors.base import Wrapped
@@ -86,15 +87,16 @@ def outside(prior: Prior, operator: Operator, mean: Tensor) -> list[str]:
         mean = mean[..., top : mean.shape[-2] - top, left : mean.shape[-1] - left]
     if not of_pictures(prior) or mean[0].numel() * EXTREME < 1:
         return [""] * len(mean)
-    found = []
+    found, blurs = [], isinstance(operator, Blur)
+    rings = "a kernel that is too wide or turned rings, as do a blur in linear light and another boundary"
     for values in some(mean):
         n = max(1, int(EXTREME * len(values)))
         low, high = float(values.kthvalue(n).values), float(values.kthvalue(len(values) + 1 - n).values)
         beyond = [f"below {low:.2g}"] * (low < LOWEST) + [f"above {high:.2g}"] * (high > HIGHEST)
         found.append(
             f"the mean has {EXTREME:.1%} of its values {' and '.join(beyond)}, outside the range 0 to 1 of pictures: "
-            "the operator is wrong (for a blur, a kernel that is too wide or turned, which rings), y has other units, "
-            "or sigma_y is too small"
+            f"the operator is wrong ({rings if blurs else suspects(operator)}), y has other units, or sigma_y is too "
+            "small"
             if beyond
             else ""
         )

@@ -47,7 +47,7 @@ def test_a_movement_of_the_wrong_length_is_reported(length, stated):
     assert [misstated(blur(length), y) for y in measured] == [""] * len(measured)
     wrong = [misstated(blur(stated), y) for y in measured]
     assert sum(bool(text) for text in wrong) >= len(wrong) - 1
-    assert all("length or width" in text for text in wrong if text)
+    assert all("length, angle or width" in text for text in wrong if text)
 
 
 def test_the_factor_is_that_of_the_widths():
