@@ -25,6 +25,8 @@ def check_copies(path: Path, kspace: Tensor, mask: Tensor) -> None:
     """
     for values, known in zip(kspace, mask, strict=True):
         z = torch.where(known, values if values.ndim == 3 else values[None], 0)
+        if not bool(z.any()):
+            continue
         share = mirrored(z, known)
         if share >= ALL and len(z) > 1:
             text = (

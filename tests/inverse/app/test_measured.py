@@ -127,7 +127,7 @@ def test_three_sinograms_are_not_the_channels_of_one(tmp_path):
 @pytest.mark.parametrize(("operator", "expected"), [
     (Radon(30, 16), "its centre, angles, detector pitch, or the gain and units of y"),
     (Transmission(PoissonNoise(100.0)) @ FanBeam(30, 60.0), "its centre, angles, detector pitch, source distance, or"),
-    (Fourier(torch.ones(8, 8)), "its mask or trajectory, its coil sensitivities"),
+    (Fourier(torch.ones(8, 8)), "its mask or trajectory, its phase and coil sensitivities"),
     (Blur.gaussian(1.0), "for a blur, its kernel"),
     (None, "for a blur, its kernel"),
 ])  # fmt: skip
