@@ -20,6 +20,12 @@ from priors.ode import heun_step
 ZERO = torch.zeros((), dtype=torch.float64)
 
 
+def combined(a: Tensor, x: Tensor, b: Tensor, y: Tensor) -> Tensor:
+    """a x + b y of states (N, *E), with no more memory than its own where b is a number: states may be large."""
+    found = a * x
+    return found.add_(y, alpha=b.item()) if b.ndim == 0 else found.add_(b * y)
+
+
 @dataclass(frozen=True)
 class EulerMaruyama(Kernel):
     """x_s = x - (f x - g^2 score)(t - s) + g sqrt(t - s) z (Song et al. 2021, appendix D)."""
@@ -58,7 +64,7 @@ class DDIM(Kernel):
         alpha_t, sigma_t, alpha_s, sigma_s = sde.alpha(t), sde.sigma(t), sde.alpha(s), sde.sigma(s)
         std = self.eta * torch.sqrt(sde.bridge(t, s)[1]) * sigma_s / sigma_t
         along = torch.sqrt((sigma_s**2 - std**2).clamp_min(0.0)) / sigma_t
-        return Gaussian((along * x).add_((alpha_s - along * alpha_t) * field.denoise(x, t)), std)
+        return Gaussian(combined(along, x, alpha_s - along * alpha_t, field.denoise(x, t)), std)
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class Ancestral(Kernel):
         sde = field.sde
         (a, v), alpha_s = sde.bridge(t, s), sde.alpha(s)
         keep, std = (sde.sigma(s) / sde.sigma(t)) ** 2, torch.sqrt(v) * sde.sigma(s) / sde.sigma(t)
-        return Gaussian((a * keep * x).add_(alpha_s * v / sde.sigma(t) ** 2 * field.denoise(x, t)), std)
+        return Gaussian(combined(a * keep, x, alpha_s * v / sde.sigma(t) ** 2, field.denoise(x, t)), std)
 
 
 @dataclass(frozen=True)
@@ -132,8 +138,7 @@ class Renoise(Kernel):
         """x (N, *E) at t -> its Gaussian at s."""
         sde, denoised = field.sde, field.denoise(x, t)
         kept = (1 - self.eta**2) ** 0.5 * sde.sigma(s) / sde.sigma(t)
-        mean = (kept * x).add_((sde.alpha(s) - kept * sde.alpha(t)) * denoised)  # in place: states may be large
-        return Gaussian(mean, self.eta * sde.sigma(s))
+        return Gaussian(combined(kept, x, sde.alpha(s) - kept * sde.alpha(t), denoised), self.eta * sde.sigma(s))
 
 
 @dataclass(frozen=True)

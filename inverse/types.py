@@ -45,8 +45,8 @@ class Gaussian:
         if self.std.ndim == 0 and self.std.item() == 0:
             x = self.mean
         else:
-            x = self.std.to(self.mean) * rng.normal(tuple(self.mean.shape)).to(self.mean)
-            x.add_(self.mean)  # in place: states may be large
+            # in place: states may be large
+            x = rng.normal(tuple(self.mean.shape)).to(self.mean).mul_(self.std.to(self.mean)).add_(self.mean)
         return x if self.basis is None else self.basis.V(x)
 
     def log_prob(self, x: Tensor) -> Tensor:

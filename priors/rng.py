@@ -16,7 +16,7 @@ class RNG(Protocol):
     """Where random numbers come from; `RowRNG` is one, with a stream per row."""
 
     def normal(self, shape: tuple[int, ...], /) -> Tensor:
-        """Standard normal draws of ``shape`` (N, ...)."""
+        """Standard normal draws of ``shape`` (N, ...), a new tensor."""
         ...
 
     def uniform(self, shape: tuple[int, ...], /) -> Tensor:

@@ -36,13 +36,11 @@ LEVELS = (  # inside `inverse`: a room imports from the levels above it in this 
     {"scans"},
 )
 APP = (  # inside `inverse.app`, likewise; files of one room may use each other
-    {"files", "kspace_forms"},
+    {"files", "kspace"},
     {
-        "budget", "deepinv", "devices", "early", "evidence", "figures", "kspace_checks", "mean", "noise_text",
+        "budget", "deepinv", "devices", "early", "evidence", "figures", "mean", "noise_text",
         "options", "tables", "variants",
     },
-    {"kspace_noise", "kspace_trust"},
-    {"kspace_artefacts", "kspace_copies", "kspace_maps"},
     {"batch", "fastmri"},
     {"calibration", "learning"},
     {"raw", "reconstruction", "scan_noise"},

@@ -20,7 +20,7 @@ from benchmarks.common.keys import code, fingerprint, key
 from benchmarks.common.provenance import RESULTS
 from benchmarks.common.records import Records
 from inverse import solve
-from inverse.app.kspace_checks import KSpaceWarning
+from inverse.app.kspace.checks import KSpaceWarning
 from inverse.quality import psnr
 from inverse.scans import Scan, read_scan
 from operators.coils import smooth_sensitivities

@@ -9,18 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inverse.app.kspace_artefacts import check_artefacts
-from inverse.app.kspace_checks import (
+from inverse.app.kspace.artefacts import check_artefacts
+from inverse.app.kspace.checks import (
     check_centre,
     check_columns,
     check_picture,
     measured,
 )
-from inverse.app.kspace_copies import check_copies
-from inverse.app.kspace_forms import EXPECTED, PADDING, check_axes, form, padding, to_complex64
-from inverse.app.kspace_maps import check_agreement, check_maps
-from inverse.app.kspace_noise import combined, noise_level, unlike_coils
-from inverse.app.kspace_trust import trusted
+from inverse.app.kspace.copies import check_copies
+from inverse.app.kspace.forms import EXPECTED, PADDING, check_axes, form, padding, to_complex64
+from inverse.app.kspace.maps import check_agreement, check_maps
+from inverse.app.kspace.noise import combined, noise_level, unlike_coils
+from inverse.app.kspace.trust import trusted
 from operators import Fourier, GaussianNoise
 from operators.coils import FEWEST, estimate_phase, estimate_sensitivities
 from operators.kspace import fftc, ifftc, to_channels

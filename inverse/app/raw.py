@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from inverse.app.fastmri import Scan
-from inverse.app.kspace_artefacts import check_artefacts
-from inverse.app.kspace_checks import check_centre, check_columns, check_picture
-from inverse.app.kspace_copies import check_copies
-from inverse.app.kspace_trust import trusted
+from inverse.app.kspace.artefacts import check_artefacts
+from inverse.app.kspace.checks import check_centre, check_columns, check_picture
+from inverse.app.kspace.copies import check_copies
+from inverse.app.kspace.trust import trusted
 from priors.files import FileError, reading, regular
 
 OTHERS = (  # flags of readouts that are no samples of the picture

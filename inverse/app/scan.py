@@ -17,7 +17,7 @@ from inverse.app.budget import seconds_of
 from inverse.app.devices import moved, solve_there
 from inverse.app.fastmri import Problem, Scan, read_rss, read_scan
 from inverse.app.figures import Column, drawing, gallery
-from inverse.app.kspace_checks import KSpaceWarning
+from inverse.app.kspace.checks import KSpaceWarning
 from inverse.app.raw import is_raw, read_raw
 from inverse.app.reconstruction import Reconstruction, read_reconstruction, write_reconstruction
 from inverse.app.scan_noise import suspects, with_errors

@@ -45,7 +45,7 @@ def test_a_cropped_readout_is_the_scan_of_the_middle_rows(tmp_path, rows):
         read_scan(write(tmp_path / "b.h5", m.kspace, mask=m.mask & disc)).cropped(20)
 
 
-@pytest.mark.filterwarnings("ignore::inverse.app.kspace_checks.KSpaceWarning")
+@pytest.mark.filterwarnings("ignore::inverse.app.kspace.checks.KSpaceWarning")
 def test_the_noise_of_a_cropped_readout_is_as_large(tmp_path):
     z = torch.complex(*torch.randn(2, 1, 2, 60, 30, generator=torch.Generator().manual_seed(0)))
     part = read_scan(write(tmp_path / "a.h5", z)).cropped(30).kspace

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from inverse.app.fastmri import read_scan
-from inverse.app.kspace_checks import KSpaceWarning
+from inverse.app.kspace.checks import KSpaceWarning
 from operators.kspace import ifftc
 from tests.inverse.app.scan_files import SIZE, made, write
 

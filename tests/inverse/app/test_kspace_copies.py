@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import priors
-from inverse.app.kspace_checks import KSpaceWarning
-from inverse.app.kspace_copies import check_copies, mirrored, silent
+from inverse.app.kspace.checks import KSpaceWarning
+from inverse.app.kspace.copies import check_copies, mirrored, silent
 from operators.coils import smooth_sensitivities
 from operators.kspace import fftc
 from operators.sampling import cartesian

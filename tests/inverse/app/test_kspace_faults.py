@@ -8,8 +8,8 @@ import torch
 
 import priors
 from benchmarks.trained.scan_mistakes import FAULTS, MODELLED, measured
-from inverse.app.kspace_artefacts import falling, ghost, point, stripe
-from inverse.app.kspace_noise import combined, noise_levels, unlike_coils
+from inverse.app.kspace.artefacts import falling, ghost, point, stripe
+from inverse.app.kspace.noise import combined, noise_levels, unlike_coils
 from inverse.scans import Scan
 from operators.kspace import fftc, ifftc, radius
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from inverse.app.kspace_checks import KSpaceWarning
-from inverse.app.kspace_trust import levels, log_power
+from inverse.app.kspace.checks import KSpaceWarning
+from inverse.app.kspace.trust import levels, log_power
 from operators.kspace import ifftc, radius
 from operators.sampling import calibration_region
 

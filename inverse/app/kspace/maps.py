@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from inverse.app.kspace_checks import KSpaceWarning
-from inverse.app.kspace_noise import noise_levels
+from inverse.app.kspace.checks import KSpaceWarning
+from inverse.app.kspace.noise import noise_levels
 from operators.kspace import ifftc
 from operators.sampling import calibration_region
 

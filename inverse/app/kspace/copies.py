@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from inverse.app.kspace_checks import KSpaceWarning
+from inverse.app.kspace.checks import KSpaceWarning
 from operators.kspace import radius
 
 EXACT = 1e-3  # relative difference of a sample and the conjugate of its mirror image, which noise does not allow

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from inverse.app.kspace_checks import SCATTERED, KSpaceWarning
+from inverse.app.kspace.checks import SCATTERED, KSpaceWarning
 from operators.kspace import mirrored, radius
 
 BINS = 16  # along half a side, in which the power of k-space is averaged

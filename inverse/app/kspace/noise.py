@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from inverse.app.kspace_checks import outermost
+from inverse.app.kspace.checks import outermost
 from operators.kspace import radius
 
 NUMBERS_OF_NOISE = 50  # least number of values to estimate a noise level from
