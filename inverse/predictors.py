@@ -20,10 +20,10 @@ from priors.ode import heun_step
 ZERO = torch.zeros((), dtype=torch.float64)
 
 
-def combined(a: Tensor, x: Tensor, b: Tensor, y: Tensor) -> Tensor:
-    """a x + b y of states (N, *E), with no more memory than its own where b is a number: states may be large."""
+def combined(a: Tensor, x: Tensor, b: Tensor, z: Tensor) -> Tensor:
+    """a x + b z of states (N, *E), with no more memory than its own where b is a number: states may be large."""
     found = a * x
-    return found.add_(y, alpha=b.item()) if b.ndim == 0 else found.add_(b * y)
+    return found.add_(z, alpha=b.item()) if b.ndim == 0 else found.add_(b * z)
 
 
 @dataclass(frozen=True)
