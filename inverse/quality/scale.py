@@ -90,8 +90,7 @@ def outside(prior: Prior, operator: Operator, mean: Tensor) -> list[str]:
     found, blurs = [], isinstance(operator, Blur)
     rings = "a kernel that is too wide or turned rings, as do a blur in linear light and another boundary"
     for values in some(mean):
-        n = max(1, int(EXTREME * len(values)))
-        low, high = float(values.kthvalue(n).values), float(values.kthvalue(len(values) + 1 - n).values)
+        low, high = _ends(values, EXTREME)
         beyond = [f"below {low:.2g}"] * (low < LOWEST) + [f"above {high:.2g}"] * (high > HIGHEST)
         found.append(
             f"the mean has {EXTREME:.1%} of its values {' and '.join(beyond)}, outside the range 0 to 1 of pictures: "
@@ -112,8 +111,7 @@ def out_of_range(prior: Prior, truths: Tensor) -> str:
     if not of_pictures(prior) or prior.decoder is not None:
         return ""
     values = some(truths.flatten()[None])[0]
-    n = max(1, int(RARE * len(values)))
-    low, high = float(values.kthvalue(n).values), float(values.kthvalue(len(values) + 1 - n).values)
+    low, high = _ends(values, RARE)
     if low >= -0.5 and high <= 1.5 and (high > 1 / 128 or len(values) < LEAST):
         return ""
     return (
@@ -141,6 +139,12 @@ def some(values: Tensor) -> Tensor:
     return flat if step == 1 else flat[:, ::step].contiguous()
 
 
+def _ends(values: Tensor, share: float) -> tuple[float, float]:
+    """The values (n,) below and above which there is this share of them."""
+    n = max(1, int(share * len(values)))
+    return float(values.kthvalue(n).values), float(values.kthvalue(len(values) + 1 - n).values)
+
+
 def _judged(y: Tensor, expected: float, bounds: tuple[float, float] | None, noise: float, gaussian: bool) -> str:
     size = float(y.double().square().mean().sqrt())
     what = "pictures in [0, 1]" if bounds else "samples of the prior"
@@ -153,8 +157,7 @@ def _judged(y: Tensor, expected: float, bounds: tuple[float, float] | None, nois
             "the same units"
         )
     if bounds and len(y) >= LEAST:
-        rare = max(1, int(RARE * len(y)))
-        low, high = float(y.kthvalue(rare).values), float(y.kthvalue(len(y) + 1 - rare).values)
+        low, high = _ends(y, RARE)
         slack = MARGIN * (bounds[1] - bounds[0]) + DEVIATIONS * noise
         if low < bounds[0] - slack or high > bounds[1] + slack:
             return (

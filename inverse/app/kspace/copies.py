@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from inverse.app.kspace.checks import KSpaceWarning
-from operators.kspace import radius
+from operators.kspace import mirrored, radius
 
 EXACT = 1e-3  # relative difference of a sample and the conjugate of its mirror image, which noise does not allow
 FILLED, ALL = 0.02, 0.9  # shares of exact pairs: part of k-space was filled; it is that of real pictures
@@ -20,14 +20,14 @@ def check_copies(path: Path, kspace: Tensor, mask: Tensor) -> None:
     """Check for k-space that is its own mirror image, and for coils that measured noise alone.
 
     Arguments: path, for messages; kspace (S, H, W) or (S, coils, H, W) complex; mask (S, H, W) bool.
-    Warns: KSpaceWarning where samples are exact conjugates of their mirror images (`mirrored`): all of several coils,
+    Warns: KSpaceWarning where samples are exact conjugates of their mirror images (`copied`): all of several coils,
     or some of any; and for coils without signal (`silent`).
     """
     for values, known in zip(kspace, mask, strict=True):
         z = torch.where(known, values if values.ndim == 3 else values[None], 0)
         if not bool(z.any()):
             continue
-        share = mirrored(z, known)
+        share = copied(z, known)
         if share >= ALL and len(z) > 1:
             text = (
                 "the k-space of every coil is exactly that of a real picture: magnitudes of coil pictures were "
@@ -47,21 +47,17 @@ def check_copies(path: Path, kspace: Tensor, mask: Tensor) -> None:
             warnings.warn(f"{path}: {text}", KSpaceWarning, stacklevel=4)
 
 
-def mirrored(z: Tensor, mask: Tensor) -> float:
+def copied(z: Tensor, mask: Tensor) -> float:
     """The share of pairs k and -k, both measured, whose samples are exact conjugates in every coil.
 
     Arguments: z (coils, H, W) complex, k = 0 at (H // 2, W // 2); mask (H, W) bool.
     """
-    height, width = mask.shape
-    rows, columns = ((2 * (n // 2) - torch.arange(n)) % n for n in (height, width))
-    opposite = z[:, rows][:, :, columns].conj()
-    both = mask & mask[rows][:, columns]
-    own = (torch.arange(height)[:, None] != rows[:, None]) | (torch.arange(width) != columns)
-    both = both & own & (z.abs().sum(0) > 0)
+    numbers = torch.arange(mask.numel()).view(mask.shape)
+    both = mask & mirrored(mask) & (mirrored(numbers) != numbers) & (z.abs().sum(0) > 0)
     if int(both.sum()) < LEAST:
         return 0.0
-    away = (z - opposite).abs().square().sum(0).sqrt() <= EXACT * z.abs().square().sum(0).sqrt()
-    return float((away & both).sum() / both.sum())
+    alike = (z - mirrored(z).conj()).abs().square().sum(0).sqrt() <= EXACT * z.abs().square().sum(0).sqrt()
+    return float((alike & both).sum() / both.sum())
 
 
 def silent(z: Tensor, mask: Tensor) -> list[int]:

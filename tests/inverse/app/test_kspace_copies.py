@@ -8,7 +8,7 @@ import torch
 
 import priors
 from inverse.app.kspace.checks import KSpaceWarning
-from inverse.app.kspace.copies import check_copies, mirrored, silent
+from inverse.app.kspace.copies import check_copies, copied, silent
 from operators.coils import smooth_sensitivities
 from operators.kspace import fftc
 from operators.sampling import cartesian
@@ -44,7 +44,7 @@ def test_magnitudes_of_coils():
     z = fftc(
         torch.fft.fftshift(torch.fft.ifft2(torch.fft.ifftshift(scan(), (-2, -1))), (-2, -1)).abs().to(torch.complex64)
     )
-    assert mirrored(z, whole) > 0.99
+    assert copied(z, whole) > 0.99
     with pytest.warns(KSpaceWarning, match="magnitudes of coil pictures"):
         check_copies(Path("scan.h5"), z[None], whole[None])
 
@@ -56,7 +56,7 @@ def test_a_partial_scan_that_was_filled_by_symmetry():
         rows = (64 - torch.arange(64)) % 64
         filled = z.clone()
         filled[:, 1:24] = z[:, rows][:, :, rows].conj()[:, 1:24]
-        assert 0.2 < mirrored(filled, whole) < 0.9 and mirrored(z, whole) == 0
+        assert 0.2 < copied(filled, whole) < 0.9 and copied(z, whole) == 0
         with pytest.warns(KSpaceWarning, match="filled by symmetry"):
             check_copies(Path("scan.h5"), filled[None], whole[None])
 
