@@ -19,6 +19,7 @@ from priors.data import ImageSet
 from priors.files import FileError, atomic, reading
 from priors.moments import Moments
 from priors.objectives import Objective, PriorObjective
+from priors.optimizers import optimizers
 from priors.parsing import read_tensors_and_metadata, sealed
 from priors.pictures import NUMBERS, Crops
 from priors.score_prior import ScorePrior
@@ -62,7 +63,7 @@ class Trainer:
         self.network = objective.network
         self.targets = objective.targets if isinstance(objective, PriorObjective) else None
         self.ema = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.lr)
+        self.optimizers = optimizers(config.optimizer, self.network, config.lr)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.config.precision == "float16")
         self.step, self.seconds, self.losses = 0, 0.0, {}
 
@@ -117,15 +118,18 @@ class Trainer:
         torch.manual_seed(
             _seed(k.seed, 3, self.step, self.rank)
         )  # for dropout only: everything else has its own generator
-        for group in self.optimizer.param_groups:
-            group["lr"] = k.rate(self.step, progress)
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = k.rate(self.step, progress)
+            optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, getattr(torch, k.precision), enabled=k.precision != "float32"):
             loss = module(*self._batch()).mean()
-        self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
-        self.scaler.unscale_(self.optimizer)
+        for optimizer in self.optimizers.values():
+            self.scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(self.network.parameters(), k.clip)
-        self.scaler.step(self.optimizer)
+        for optimizer in self.optimizers.values():
+            self.scaler.step(optimizer)
         self.scaler.update()
         self.step += 1
         decay = min(k.ema, (1 + self.step) / (10 + self.step))
@@ -193,10 +197,12 @@ class Trainer:
         self.losses = {"train": loss, "held_out": self.held_out_loss()}
         state = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         state |= {f"ema.{name}": value for name, value in self.ema.items()}
-        for i, entry in self.optimizer.state_dict()["state"].items():
-            state |= {f"adam.{i}.{name}": torch.as_tensor(value) for name, value in entry.items()}
+        for kind, optimizer in self.optimizers.items():
+            for i, entry in optimizer.state_dict()["state"].items():
+                state |= {f"{kind}.{i}.{name}": torch.as_tensor(value) for name, value in entry.items()}
         clock = {
             "step": str(self.step),
+            "optimizer": self.config.optimizer,
             "seconds": str(self.seconds),
             "losses": json.dumps(self.losses),
             "scaler": json.dumps(self.scaler.state_dict()),
@@ -234,7 +240,7 @@ class Trainer:
     def resume(self) -> bool:
         """Go on from the state in the folder, if there is one.
 
-        Raises: ValueError where that state belongs to another network.
+        Raises: ValueError where that state belongs to another network or optimiser.
         """
         path = self.out / STATE
         if not path.exists():
@@ -244,19 +250,22 @@ class Trainer:
             self.network.load_state_dict(_under("network.", state))
         except RuntimeError as error:
             raise ValueError(f"{path} was saved for another network: {error}") from None
-        entries: dict[int, dict[str, Tensor]] = {}
+        if (saved := clock.get("optimizer", "adam")) != self.config.optimizer:  # older states do not name it
+            raise ValueError(f"{path} was saved by training.optimizer = {saved!r}: set that, or {AFRESH}")
         with reading(path, "training state", AFRESH):
-            for name, value in _under("adam.", state).items():
-                index, key = name.split(".")
-                entries.setdefault(int(index), {})[key] = value
             averages = {name: value.to(self.device) for name, value in _under("ema.", state).items()}
             own = self.network.state_dict()
             if {n: v.shape for n, v in averages.items()} != {n: v.shape for n, v in own.items()}:
                 raise FileError(f"{path} has averages of another network: {AFRESH}")
             scaler, losses = json.loads(clock["scaler"]), json.loads(clock.get("losses", "{}"))
             step, seconds = int(clock["step"]), float(clock["seconds"])
-            groups = self.optimizer.state_dict()["param_groups"]
-            self.optimizer.load_state_dict({"state": entries, "param_groups": groups})
+            for kind, optimizer in self.optimizers.items():
+                entries: dict[int, dict[str, Tensor]] = {}
+                for name, value in _under(f"{kind}.", state).items():
+                    index, key = name.split(".")
+                    entries.setdefault(int(index), {})[key] = value
+                groups = optimizer.state_dict()["param_groups"]
+                optimizer.load_state_dict({"state": entries, "param_groups": groups})
             self.scaler.load_state_dict(scaler)
         self.ema, self.step, self.seconds, self.losses = averages, step, seconds, losses
         return True

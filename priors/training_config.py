@@ -7,6 +7,7 @@ import torch
 
 from priors.arguments import choice, flag, settings
 from priors.arguments import seed as seeded
+from priors.optimizers import NAMES
 from priors.precision import fast_in_bfloat16
 
 
@@ -15,11 +16,11 @@ class TrainingConfig:
     """How to train.
 
     Source: Song et al. 2021, appendix G (Adam 2e-4, warm-up 5000, clip 1, EMA with decay min(d, (1 + n) / (10 + n))).
-    Arguments: steps and minutes: whichever ends first (0: no such limit); batch_size over all processes; lr, decayed by
-    a half cosine at the end of the run where ``cosine``: over its share ``decay``, 1 for the whole run; warmup (steps);
-    clip (gradient norm); ema (decay); precision "float32", "bfloat16", "float16", or "auto": bfloat16 where the device
-    is faster in it; held_out (images kept from the training set for the held-out loss); flip: mirror half of the
-    images, left to right; save_minutes between checkpoints; seed.
+    Arguments: optimizer "adam" or "muon" (`priors.optimizers`); steps and minutes: whichever ends first (0: no such
+    limit); batch_size over all processes; lr, decayed by a half cosine at the end of the run where ``cosine``: over its
+    share ``decay``, 1 for the whole run; warmup (steps); clip (gradient norm); ema (decay); precision "float32",
+    "bfloat16", "float16", or "auto": bfloat16 where the device is faster in it; held_out (images kept from the training
+    set for the held-out loss); flip: mirror half of the images, left to right; save_minutes between checkpoints; seed.
     Raises: TypeError or ValueError, naming the entry, for another type or a value out of range.
     """
 
@@ -32,6 +33,7 @@ class TrainingConfig:
     warmup: int = 5000
     clip: float = 1.0
     ema: float = 0.9999
+    optimizer: str = "adam"
     precision: str = "float32"
     held_out: int = 1000
     flip: bool = False
@@ -43,6 +45,7 @@ class TrainingConfig:
         settings(self, lr="(0, inf)", clip="(0, inf)", ema="[0, 1)", decay="(0, 1]")
         for name in ("cosine", "flip"):
             flag(name, getattr(self, name))
+        choice("optimizer", self.optimizer, NAMES)
         choice("precision", self.precision, ("auto", "float32", "bfloat16", "float16"))
         seeded(self.seed)
         if self.steps == 0 and self.minutes == 0:

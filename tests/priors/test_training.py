@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from priors import load
 from priors.data import ImageSet
 from priors.objectives import T_TRAIN, DenoisingScoreMatching, NoisyClassification
+from priors.optimizers import NAMES
 from priors.pictures import MEASURED, Crops, Pictures
 from priors.training import STATE, Trainer, TrainingConfig
 from tests.priors.cases import classifier, score_prior, stripes
@@ -40,16 +41,18 @@ def trainer(out, config=CONFIG, data=None, **fields) -> Trainer:
     return Trainer(objective, stripes(48) if data is None else data, config, out)
 
 
-def test_a_resumed_run_is_the_unbroken_one_bit_for_bit(tmp_path):
+@pytest.mark.parametrize("optimizer", NAMES)
+def test_a_resumed_run_is_the_unbroken_one_bit_for_bit(tmp_path, optimizer):
     """With dropout, whose randomness must resume as well."""
-    whole = trainer(tmp_path / "whole", dropout=0.3)
+    config, fields = replace(CONFIG, optimizer=optimizer), {"dropout": 0.3, "channels": 16}
+    whole = trainer(tmp_path / "whole", config, **fields)
     whole.run()
-    broken = trainer(tmp_path / "broken", replace(CONFIG, save_minutes=0.0), dropout=0.3)
+    broken = trainer(tmp_path / "broken", replace(config, save_minutes=0.0), **fields)
     broken.objective.stop_at = 3  # type: ignore[assignment]
     with pytest.raises(KeyboardInterrupt):
         broken.run()
     torch.rand(5)  # another process has another global state
-    resumed = trainer(tmp_path / "broken", dropout=0.3)
+    resumed = trainer(tmp_path / "broken", config, **fields)
     assert resumed.resume() and resumed.step == 2
     resumed.run()
     for kind in (STATE, "weights.safetensors"):
@@ -76,6 +79,12 @@ def test_the_state_of_another_network_is_refused(tmp_path):
     trainer(tmp_path).run()
     with pytest.raises(ValueError, match="was saved for another network"):
         trainer(tmp_path, channels=12).resume()
+
+
+def test_the_state_of_another_optimizer_is_refused(tmp_path):
+    trainer(tmp_path, channels=16).run()
+    with pytest.raises(ValueError, match="'adam'"):
+        trainer(tmp_path, replace(CONFIG, optimizer="muon"), channels=16).resume()
 
 
 def test_the_seed_decides_and_the_global_state_does_not(tmp_path):
