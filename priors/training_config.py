@@ -15,7 +15,7 @@ from priors.precision import fast_in_bfloat16
 class TrainingConfig:
     """How to train.
 
-    Source: Song et al. 2021, appendix G (Adam 2e-4, warm-up 5000, clip 1, EMA with decay min(d, (1 + n) / (10 + n))).
+    Source: Song et al. 2021, appendix G (lr 2e-4, warm-up 5000, clip 1, EMA with decay min(d, (1 + n) / (10 + n))).
     Arguments: optimizer "adam" or "muon" (`priors.optimizers`); steps and minutes: whichever ends first (0: no such
     limit); batch_size over all processes; lr, decayed by a half cosine at the end of the run where ``cosine``: over its
     share ``decay``, 1 for the whole run; warmup (steps); clip (gradient norm); ema (decay); precision "float32",
@@ -33,7 +33,7 @@ class TrainingConfig:
     warmup: int = 5000
     clip: float = 1.0
     ema: float = 0.9999
-    optimizer: str = "adam"
+    optimizer: str = "muon"
     precision: str = "float32"
     held_out: int = 1000
     flip: bool = False

@@ -83,8 +83,8 @@ def test_the_state_of_another_network_is_refused(tmp_path):
 
 def test_the_state_of_another_optimizer_is_refused(tmp_path):
     trainer(tmp_path, channels=16).run()
-    with pytest.raises(ValueError, match="'adam'"):
-        trainer(tmp_path, replace(CONFIG, optimizer="muon"), channels=16).resume()
+    with pytest.raises(ValueError, match="'muon'"):
+        trainer(tmp_path, replace(CONFIG, optimizer="adam"), channels=16).resume()
 
 
 def test_the_seed_decides_and_the_global_state_does_not(tmp_path):
