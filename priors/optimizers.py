@@ -77,5 +77,9 @@ def optimizers(name: str, network: nn.Module, lr: float) -> dict[str, Optimizer]
     inner = [w for w in network.parameters() if name == "muon" and w.ndim == 4 and min(w.shape[:2]) >= LEAST]
     chosen = {id(weight) for weight in inner}
     others = [weight for weight in network.parameters() if id(weight) not in chosen]
-    kinds: dict[str, tuple[type[Optimizer], list]] = {"muon": (Muon, inner), "adam": (Adam, others)}
-    return {kind: made(weights, lr=lr) for kind, (made, weights) in kinds.items() if weights}
+    made: dict[str, Optimizer] = {}
+    if inner:
+        made["muon"] = Muon(inner, lr=lr)
+    if others:
+        made["adam"] = Adam(others, lr=lr)
+    return made
