@@ -15,6 +15,7 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
     "labels": "benchmarks.trained.labels:run_labels",
     "colour": "benchmarks.trained.colour:run_colour",
     "denoising": "benchmarks.trained.denoising:run_denoising",
+    "training": "benchmarks.trained.training:run_training",
     "samplers": "benchmarks.trained.samplers:run_samplers",
     "likelihood": "benchmarks.trained.likelihood:run_likelihood",
     "identifiability": "benchmarks.trained.identifiability:run_identifiability",

@@ -200,6 +200,21 @@ def start_from(network: nn.Module, source: str | Path, kind: str) -> None:
     network.load_state_dict(weights)
 
 
+def history(source: str | Path, kind: str) -> list[dict]:
+    """The trainings that led to a checkpoint, the first first, for the card of one that starts from it: the event
+    shape, batch size, number of steps and seconds of each; empty where the card does not name them.
+
+    Arguments: source and kind: as `locate`.
+    """
+    card = read_card(locate(source, kind))
+    record = card.get("training")
+    if not isinstance(record, dict):
+        return []
+    last = {name: record.get(name) for name in ("steps", "seconds")}
+    batch = record.get("config", {}).get("batch_size")
+    return [*card.get("history", []), {"event_shape": card["event_shape"], "batch_size": batch, **last}]
+
+
 def _load_weights(network: nn.Module, path: Path) -> None:
     weights = read_tensors(path, "safetensors file")
     try:

@@ -48,7 +48,7 @@ def train(
         dist.init_process_group("nccl" if device == "cuda" else "gloo")
         device = f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device
     torch.manual_seed(training.seed)  # the same initial weights on every process
-    notes = {
+    notes: dict[str, Any] = {
         "data": recipe["name"],
         "licence": recipe["licence"],
         **{name: recipe[name] for name in ("labels", "teacher") if name in recipe},
@@ -60,6 +60,7 @@ def train(
         learnt = objective(recipe, images)
     if init:
         checkpoints.start_from(learnt.network, init, recipe["kind"])
+        notes["history"] = checkpoints.history(init, recipe["kind"])
     trainer = Trainer(learnt, images, training, out, device, notes)
     if resume:
         trainer.resume()

@@ -45,20 +45,11 @@ def run(
     """
     if not levels or min(levels) <= 0:
         raise ValueError(f"levels = {tuple(levels)}: expected noise levels > 0, of 255, at least one")
-    loaded = priors.load(prior)
     published = PUBLISHED if data.channels == 3 else {}  # grey pictures have other figures
-    found: dict[float, list[Tensor]] = {level: [] for level in levels}
-    for i, (name, picture) in enumerate(zip(data.names, data.pictures, strict=True)):
-        x = floats(picture)[None]
-        sized = Tiled(loaded.resized(tuple(picture.shape)), tile)
-        for k, level in enumerate(levels):
-            generator = torch.Generator().manual_seed(1_000_003 * seed + 101 * i + k)
-            noisy = x + level / 255 * torch.randn(x.shape, generator=generator)
-            found[level].append(torch.stack(both(sized, x, noisy, level / 255)))
-        progress(f"{i + 1} of {len(data)}: {name}")
+    found = psnrs(priors.load(prior), data, levels, seed, tile, progress)
     rows = []
     for level, values in found.items():
-        before, after = torch.stack(values).double().mean(0), torch.stack(values)[:, 1]
+        before, after = values.double().mean(0), values[:, 1]
         low, high = bootstrap(after) if len(after) > 1 else (float(after), float(after))
         row = {"sigma, of 255": f"{level:g}", "noisy": f"{before[0]:.2f}", "prior": f"{before[1]:.2f}"}
         row |= {"95 % over pictures": f"{low:.2f} to {high:.2f}"}
@@ -66,6 +57,33 @@ def run(
             row | {f"{net}, published": _printed(figures.get(int(level))) for net, figures in published.items()}
         )
     return rows
+
+
+def psnrs(
+    prior: priors.Prior,
+    data: pictures.Pictures,
+    levels: Sequence[float],
+    seed: int = 0,
+    tile: int = 512,
+    progress: Callable[[str], None] = lambda line: None,
+) -> dict[float, Tensor]:
+    """PSNR in dB of every noisy picture and of its denoised, (pictures, 2), per noise level.
+
+    Arguments: prior; data; levels: sigma, of 255; seed of the noise; tile: pixels, of pictures that are larger;
+    progress: called with a line for every picture.
+    """
+    found: dict[float, list[Tensor]] = {level: [] for level in levels}
+    for i, (name, picture) in enumerate(zip(data.names, data.pictures, strict=True)):
+        x = floats(picture)[None]
+        shape = tuple(picture.shape)
+        sized = prior if shape == tuple(prior.event_shape) else prior.resized(shape)
+        sized = Tiled(sized, tile) if max(shape[1:]) > tile else sized
+        for k, level in enumerate(levels):
+            generator = torch.Generator().manual_seed(1_000_003 * seed + 101 * i + k)
+            noisy = x + level / 255 * torch.randn(x.shape, generator=generator)
+            found[level].append(torch.stack(both(sized, x, noisy, level / 255)))
+        progress(f"{i + 1} of {len(data)}: {name}")
+    return {level: torch.stack(values) for level, values in found.items()}
 
 
 def notes(data: pictures.Pictures, file: str, prior: str) -> str:

@@ -8,7 +8,7 @@ from skimage.io import imread
 from typer.testing import CliRunner
 
 import priors
-from priors import pictures
+from priors import checkpoints, pictures
 from priors.cli import UNFINISHED, app
 from priors.data import ImageSet, read, write
 from priors.recipes import CONFIGS, changed, objective, read_recipe
@@ -134,6 +134,7 @@ def test_weights_of_another_checkpoint_to_start_from(run, tmp_path):
     first, second = (priors.load(tmp_path / name).network.state_dict() for name in ("first", "out"))
     for name, value in second.items():
         torch.testing.assert_close(value, first[name], rtol=1e-5, atol=1e-9)
+    assert [stage["steps"] for stage in checkpoints.read_card(tmp_path / "out")["history"]] == [3]
 
 
 def test_options_override_the_recipe(run, tmp_path):
