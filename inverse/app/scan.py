@@ -22,12 +22,14 @@ from inverse.app.raw import is_raw, read_raw
 from inverse.app.reconstruction import Reconstruction, read_reconstruction, write_reconstruction
 from inverse.app.scan_noise import suspects, with_errors
 from inverse.app.scan_page import page_name, write_index, write_slice
+from inverse.app.suspicions import of_slice
 from inverse.app.variants import turned
 from inverse.auto import resolve
 from inverse.examination import examine
 from inverse.plan import plan as make_plan
 from inverse.plan import span
 from inverse.quality import PoorFit, psnr, ssim
+from inverse.quality.noise_stated import DoubtfulNoise, misjudged
 from inverse.solution import Solution
 from inverse.solve.checks import computes_in
 from operators.sampling import Kind, calibration_region
@@ -91,15 +93,14 @@ def scan(
         if not bool(one.kspace.any()):
             empty.append(n)
             continue
-        for text in doubts:
-            say(f"caution: slice {n}: {text}", "yellow")
-        whole = one if rows is None else one.cropped(rows)
-        one = whole
+        of_slice(n, doubts)
+        whole = one = one if rows is None else one.cropped(rows)
         if accelerate is not None:
             share = max(CALIBRATION, LEAST_COLUMNS / whole.size[1]) if calibration is None else calibration
             one = whole.undersampled(accelerate, share, cast(Kind, pattern))
         sized = p.resized((p.event_shape[0], *one.size))
         problem = _posed(one, p.event_shape[0], given, accelerate is not None)
+        doubts += [] if given is None else of_slice(n, misjudged(sized, problem.operator, problem.y))
         done = len(found[n].samples) if n in found else 0
         named = None if seconds else budget
         choice = resolve(method, problem.operator, sized.event_shape, samples, named, network=not p.has_log_prob)
@@ -137,6 +138,7 @@ def scan(
             )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PoorFit)  # reported by `examine` below
+            warnings.simplefilter("ignore", DoubtfulNoise)  # reported above
             solution = solve_there(
                 sized, problem.operator, problem.y, samples - done, choice.method, n_steps, seed, numbers=[n],
                 first=done, antithetic=antithetic,

@@ -122,11 +122,15 @@ def out_of_range(prior: Prior, truths: Tensor) -> str:
 
 def of_pictures(prior: Prior) -> bool:
     """Whether it is a trained prior of grey or colour pictures, or of volumes of them: values are in [0, 1]."""
-    inner = prior
-    while isinstance(inner, Wrapped):
-        inner = inner.prior
-    trained = isinstance(inner, ScorePrior | DenoiserPrior)
+    trained = isinstance(inner(prior), ScorePrior | DenoiserPrior)
     return trained and len(prior.event_shape) in (3, 4) and prior.event_shape[0] in (1, 3)
+
+
+def inner(prior: Prior) -> Prior:
+    """The prior that wrappers such as tiles hold."""
+    while isinstance(prior, Wrapped):
+        prior = prior.prior
+    return prior
 
 
 def some(values: Tensor) -> Tensor:
