@@ -18,9 +18,11 @@ from inverse.app.devices import moved, solve_there
 from inverse.app.fastmri import Problem, Scan, read_rss, read_scan
 from inverse.app.figures import Column, drawing, gallery
 from inverse.app.kspace.checks import KSpaceWarning
+from inverse.app.kspace.slices import coils_as_slices
 from inverse.app.raw import is_raw, read_raw
 from inverse.app.reconstruction import Reconstruction, read_reconstruction, write_reconstruction
 from inverse.app.scan_noise import suspects, with_errors
+from inverse.app.scan_options import noise_level_of, slice_numbers
 from inverse.app.scan_page import page_name, write_index, write_slice
 from inverse.app.suspicions import of_slice
 from inverse.app.variants import turned
@@ -51,13 +53,13 @@ def scan(
     Arguments: as of the command.
     Raises: ValueError for invalid options, an unsuitable file or prior, and a folder of another run.
     """
-    given = None if sigma == "auto" else _sigma(sigma)
+    given = None if sigma == "auto" else noise_level_of(sigma)
     if pattern not in get_args(Kind):
         raise ValueError(f"--pattern {pattern!r}: expected one of {', '.join(get_args(Kind))}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", KSpaceWarning)  # every slice is checked again when it is solved
         first = _reader(file)(file, [0])
-    numbers = range(first.total) if slices is None else _numbers(slices, first.total)
+    numbers = range(first.total) if slices is None else slice_numbers(slices, first.total)
     if prior == "auto":
         prior = SMALL if max(rows or first.size[0], first.size[1]) < SMALL_BELOW else LARGE
     p = priors.load(prior, device=device)
@@ -67,6 +69,8 @@ def scan(
         )
     if p.units is not None:
         say(f"caution: {prior} is a prior of pictures in {p.units.name}, not of MRI", "yellow")
+    if text := "" if is_raw(file) or first.coils is not None else coils_as_slices(file, first.total):
+        say(f"caution: {text}", "yellow")
     with file.open("rb") as stream:
         checksum = hashlib.file_digest(stream, "sha256").hexdigest()
     provenance: dict[str, str | float] = {
@@ -271,31 +275,6 @@ def _done(path: Path, provenance: dict[str, str | float]) -> dict[int, Reconstru
     ]:
         raise ValueError(f"{path} is of another run ({'; '.join(other)}): give another --out, or remove the file")
     return found
-
-
-def _numbers(text: str, total: int) -> list[int]:
-    """The slice numbers of "0,3,5-9"."""
-    try:
-        ends = [[int(end) for end in part.split("-", 1)] for part in text.split(",")]
-    except ValueError:
-        raise ValueError(f"--slices {text!r}: expected numbers and ranges such as 0,3,5-9") from None
-    numbers = sorted({n for part in ends for n in range(part[0], part[-1] + 1)})
-    if not numbers or numbers[-1] >= total:
-        raise ValueError(f"--slices {text!r}: expected slices from 0 to {total - 1}, such as 0,3,5-9")
-    return numbers
-
-
-def _sigma(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < float("inf"):
-        raise ValueError(
-            f"--sigma {text!r}: expected a positive number in the units of the file, or auto; for a noiseless scan "
-            "give its numerical error, such as 1e-3 of the largest value"
-        )
-    return value
 
 
 def _version() -> str:

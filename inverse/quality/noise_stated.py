@@ -34,8 +34,8 @@ def misjudged(prior: Prior, operator: Operator, y: Tensor) -> list[str]:
     The noise is estimated from smooth regions of pictures and sinograms (`operators.estimate_sigma`) and from the
     border of k-space. Texture is counted as noise, so that a sigma_y 1.6 times above the estimate is too large. One
     below is reported where y has little else than noise: of sinograms and strong blurs from 1.6 times on, of other
-    blurs and masks from 5, of k-space from 6 (25 of one coil); of sharp pictures from 1.6 times on, if a level above 1.4
-    times sigma_y, and above .004, is more probable than one below under the prior (the derivative of the likelihood,
+    blurs and masks from 5, of k-space from 6 (25 of one coil); of sharp pictures from 1.6 on, if a level above 1.4
+    times sigma_y, and above .004, is more probable than one below under the prior (by the slope of its likelihood,
     `inverse.quality.noise_level`).
     Arguments: prior; operator, of events of known shape; y (B, *M), of which the first 8 are tested. Noise other than
     white Gaussian, and y of fewer than 32 pixels or 16 views along a side, are not.
