@@ -174,9 +174,10 @@ def run_noise_mistakes(
         f"How often `solve` warns. First rows: before samples are drawn, by the noise that is seen in y, of {images} "
         f"crops of {SIDE} pixels of {data.name}, sigma {', '.join(map(str, SIGMAS))} in turn; of the slices shipped "
         f"with ct, sigma {', '.join(map(str, RAYS))} [image unit x pixel]; and of those shipped with brain-mri, with "
-        f"sigma as in scan-mistakes. Stated is what the column says. Samples: one of mmps in {STEPS} steps, of {solved} "
-        f"crops of {PART} pixels, by any warning (and by noise in the samples); correlated: noise of {CORRELATED} that "
-        "was enlarged by 2. Under right every warning is a false alarm."
+        "sigma as in scan-mistakes. Stated is what the column says. "
+        f"Samples: one of mmps in {STEPS} steps, of {solved} crops of {PART} pixels, by any warning (and by noise in "
+        f"the samples); correlated: noise of {CORRELATED} that was enlarged by 2. Under right every warning is a false "
+        "alarm."
     )
     finish("noise-mistakes", "Noise that is stated wrongly", rows, notes, out, images=images, solved=solved, seed=seed)
 

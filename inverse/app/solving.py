@@ -190,7 +190,8 @@ def _solve_one(
         )  # fmt: skip
         problem = inferred(problem, solution)
         checked = _examined(solution, problem)
-        cautions = [*checked.warnings[0], *filter(None, outside(problem.prior, problem.operator, solution.mean))]
+        count = solution.samples.shape[1]
+        cautions = [*checked.warnings[0], *filter(None, outside(problem.prior, problem.operator, solution.mean, count))]
         cautions += filter(None, grainy(problem.prior, solution.samples))
         if asked.measured:
             cautions += filter(None, [exchanged(problem.prior, problem.operator, solution.samples[0, :2])])

@@ -14,10 +14,11 @@ from priors import Prior
 
 LARGE, SMALL = 1.6, 1.6  # times the noise of y, and its part, from which sigma_y is reported
 AT, PART, PARTS = 1.4, 64, 2  # times sigma_y: level at which a prior is asked; pixels of a part; their number
-FINE, SURE = 0.004, 0.03  # least level at which a prior is asked; nats per value and logarithm of the level
+OWN, FINE, FAR = 0.008, 0.003, 50.0  # noise that pictures have of their own; and where sigma_y is smaller by this
+SURE = 0.03  # nats per value and logarithm of the level
 QUIET, WEAK = 0.15, 5.0  # mean |H|^2 of a blur that leaves little else than noise at high frequencies; factor of others
 BLURRED, DETAIL = 0.004, 0.035  # levels that detail may have behind such a blur, and elsewhere
-BORDER, COILS, ONE = 0.9, 6.0, 25.0  # |k| of the border, as a quantile; factors of k-space, which has signal there
+BORDER, COILS, ONE = 0.9, 15.0, 50.0  # |k| of the border, as a quantile; factors of k-space, which has signal there
 SIDE, VIEWS, ROWS = 32, 16, 8  # least sides of a picture and a sinogram; measurements that are looked at
 MAD = 0.6745  # median |v| of a standard normal v
 SHARP = (Identity, Downsampling, Resize)  # their measurements are pictures like those of the prior
@@ -34,9 +35,9 @@ def misjudged(prior: Prior, operator: Operator, y: Tensor) -> list[str]:
     The noise is estimated from smooth regions of pictures and sinograms (`operators.estimate_sigma`) and from the
     border of k-space. Texture is counted as noise, so that a sigma_y 1.6 times above the estimate is too large. One
     below is reported where y has little else than noise: of sinograms and strong blurs from 1.6 times on, of other
-    blurs and masks from 5, of k-space from 6 (25 of one coil); of sharp pictures from 1.6 on, if a level above 1.4
-    times sigma_y, and above .004, is more probable than one below under the prior (by the slope of its likelihood,
-    `inverse.quality.noise_level`).
+    blurs and masks from 5, of k-space from 15 (50 of one coil); of sharp pictures from 1.6 on, if a level above 1.4
+    times sigma_y, and above .008 (.003 for less than a 50th of the estimate), is more probable than one below under
+    the prior (by the slope of its likelihood, `inverse.quality.noise_level`).
     Arguments: prior; operator, of events of known shape; y (B, *M), of which the first 8 are tested. Noise other than
     white Gaussian, and y of fewer than 32 pixels or 16 views along a side, are not.
     """
@@ -58,7 +59,7 @@ def _judged(prior: Prior, operator: Operator, y: Tensor) -> str:
             "the standard deviation, in units of y (not of 0..255), unless the noise is correlated or differs between "
             "values (JPEG, photon counts)"
         )
-    if level > max(factor * stated, least) and not _fine(prior, operator, y, stated):
+    if level > max(factor * stated, least) and not _fine(prior, operator, y, stated, level):
         square = ", whose square was stated" if 0.6 < level**2 / stated < 1.6 else ""
         return (
             f"the noise of y is about {level:.3g} by {where}{square}, {level / stated:.2g} times sigma_y = "
@@ -97,11 +98,11 @@ def _border(operator: Fourier, y: Tensor) -> tuple[float, float, float, str] | N
     values = values[values != 0]
     if len(values) < SIDE**2 // 4:
         return None
-    factor = ONE if operator.coils is None else COILS
+    factor = ONE if operator.coils is None or operator.coils.shape[-3] == 1 else COILS
     return float(values.abs().median()) / MAD, factor, 0.0, "the border of k-space"
 
 
-def _fine(prior: Prior, operator: Operator, y: Tensor, stated: float) -> bool:
+def _fine(prior: Prior, operator: Operator, y: Tensor, stated: float, level: float) -> bool:
     """Whether detail of a sharp picture may be its own, rather than noise: by the prior at twice the stated level."""
     if not isinstance(operator, SHARP):
         return False
@@ -115,4 +116,5 @@ def _fine(prior: Prior, operator: Operator, y: Tensor, stated: float) -> bool:
     parts = [y[..., top : top + sides[0], left : left + sides[1]] for top, left in starts[:PARTS]]
     x = torch.cat(parts).float().contiguous()
     sized = prior.resized((y.shape[1], *sides))
-    return excess(sized, x, max(AT * stated, FINE), random_signs(x)) < SURE * x.numel()
+    least = OWN if FAR * stated > level else FINE
+    return excess(sized, x, max(AT * stated, least), random_signs(x)) < SURE * x.numel()

@@ -164,7 +164,7 @@ def solve(
         other = alternative(operator, tuple(prior.event_shape), chosen.name, differentiable)
         fit = misfits(operator, y, events, log_w, floor, other)
     _warn_of(fit, PoorFit, named)
-    _warn_of(outside(prior, operator, solution.mean), PoorFit, named)
+    _warn_of(outside(prior, operator, solution.mean, n_samples), PoorFit, named)
     _warn_of(grainy(prior, solution.samples), PoorFit, named)
     return solution
 
