@@ -18,13 +18,11 @@ from inverse.app.devices import moved, solve_there
 from inverse.app.fastmri import Problem, Scan, read_rss, read_scan
 from inverse.app.figures import Column, drawing, gallery
 from inverse.app.kspace.checks import KSpaceWarning
-from inverse.app.kspace.slices import coils_as_slices
 from inverse.app.raw import is_raw, read_raw
 from inverse.app.reconstruction import Reconstruction, read_reconstruction, write_reconstruction
 from inverse.app.scan_noise import suspects, with_errors
-from inverse.app.scan_options import noise_level_of, slice_numbers
 from inverse.app.scan_page import page_name, write_index, write_slice
-from inverse.app.suspicions import of_slice
+from inverse.app.scan_text import coils_as_slices, noise_level_of, of_slice, slice_numbers
 from inverse.app.variants import turned
 from inverse.auto import resolve
 from inverse.examination import examine

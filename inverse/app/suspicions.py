@@ -28,14 +28,6 @@ def of_operator(problem: Problem, done: int, asked: SolveOptions) -> str:
     return _told(found)
 
 
-def of_slice(number: int, texts: list[str]) -> list[str]:
-    """The texts that say something, printed as cautions on a slice."""
-    found = [text for text in texts if text]
-    for text in found:
-        say(f"caution: slice {number}: {text}", "yellow")
-    return found
-
-
 def _told(found: list[str]) -> str:
     for text in filter(None, found):
         say(f"caution: {text}", "yellow")

@@ -51,7 +51,7 @@ def misstated(operator: Operator, y: Tensor) -> str:
     """A message if a kernel of another size fits the spectrum of y better; else ""."""
     factor, gain = stretched(operator, y)
     height, width = (min(TILE, n) for n in y.shape[-2:]) if y.ndim == 4 else (1, 1)
-    if 2 * NATS > gain * height * width or gain < (SURE if NEAR[0] < factor < NEAR[1] else BETTER):
+    if gain * height * width < 2 * NATS or gain < (SURE if NEAR[0] < factor < NEAR[1] else BETTER):
         return ""
     return (
         f"the spectrum of y fits the blur kernel made {factor:g} times as large better (by {gain:.2g} nats per "

@@ -98,7 +98,7 @@ def _border(operator: Fourier, y: Tensor) -> tuple[float, float, float, str] | N
     values = values[values != 0]
     if len(values) < SIDE**2 // 4:
         return None
-    factor = ONE if operator.coils is None or operator.coils.shape[-3] == 1 else COILS
+    factor = ONE if (operator.coils or 1) == 1 else COILS
     return float(values.abs().median()) / MAD, factor, 0.0, "the border of k-space"
 
 

@@ -1,36 +1,13 @@
 """Are the slices of a scan without coils one picture, as coils that were written as slices?"""
 
-import warnings
-from contextlib import suppress
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
-from inverse.app.fastmri import read_scan
-from inverse.app.kspace.checks import KSpaceWarning
 from operators.kspace import ifftc, radius
-from priors.files import FileError
 
 APART, LEFT = 0.35, 0.6  # spread of the centres over the size, and share that is not predicted, of coils
-MOST, FROM, TO, REACH = 8, 0.1, 0.5, 2  # slices; |k| that is predicted; samples used on each side
+FROM, TO, REACH = 0.1, 0.5, 2  # |k| that is predicted; samples used on each side
 PER_TERM = 4  # samples per coefficient, at least
-
-
-def coils_as_slices(path: Path, total: int) -> str:
-    """A caution if the first slices of a file without coils look like coils of one slice; "" if not."""
-    if total < 2:
-        return ""
-    with suppress(FileError):  # of slices that may not be asked for
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", KSpaceWarning)  # every slice is checked again when it is solved
-            scan = read_scan(path, range(min(total, MOST)))
-        if scan.coils is None and one_picture(scan.kspace, scan.mask):
-            return (
-                f"the {total} slices are the same picture, each bright at another side, as those of {total} coils "
-                "are: was the axis of coils written as slices? Expected (slices, coils, H, W), so kspace[None]"
-            )
-    return ""
 
 
 def one_picture(kspace: Tensor, mask: Tensor) -> bool:

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import priors
-from inverse.app.kspace.slices import coils_as_slices, one_picture
+from inverse.app.kspace.slices import one_picture
+from inverse.app.scan_text import coils_as_slices
 from operators.coils import smooth_sensitivities
 from operators.kspace import fftc
 

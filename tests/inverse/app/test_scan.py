@@ -16,7 +16,7 @@ from inverse.app.cli import app
 from inverse.app.fastmri import read_scan
 from inverse.app.reconstruction import read_reconstruction
 from inverse.app.scan_noise import with_errors
-from inverse.app.scan_options import slice_numbers
+from inverse.app.scan_text import slice_numbers
 from operators import Fourier, GaussianNoise
 from operators.coils import smooth_sensitivities
 from operators.kspace import to_complex
