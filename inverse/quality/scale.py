@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from inverse.quality.residuals import suspects
-from operators import Blur, Operator, PoissonNoise
+from operators import Blur, Fourier, NonCartesian, Operator, PoissonNoise
 from priors import Prior, RowRNG, ScorePrior
 from priors.base import Wrapped
 from priors.importers.denoiser import DenoiserPrior
@@ -89,10 +89,11 @@ def outside(prior: Prior, operator: Operator, mean: Tensor, count: int = 2) -> l
     if not of_pictures(prior) or mean[0].numel() * EXTREME < 1:
         return [""] * len(mean)
     found, blurs, wider = [], isinstance(operator, Blur), ALONE if count == 1 else 0.0
+    highest = math.inf if isinstance(operator, Fourier | NonCartesian) else HIGHEST + wider  # a scan's unit is free
     rings = "a kernel that is too wide or turned rings, as do a blur in linear light and another boundary"
     for values in some(mean):
         low, high = _ends(values, EXTREME)
-        beyond = [f"below {low:.2g}"] * (low < LOWEST - wider) + [f"above {high:.2g}"] * (high > HIGHEST + wider)
+        beyond = [f"below {low:.2g}"] * (low < LOWEST - wider) + [f"above {high:.2g}"] * (high > highest)
         found.append(
             f"the mean has {EXTREME:.1%} of its values {' and '.join(beyond)}, outside the range 0 to 1 of pictures: "
             f"the operator is wrong ({rings if blurs else suspects(operator)}), y has other units, or sigma_y is too "

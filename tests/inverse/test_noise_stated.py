@@ -141,3 +141,10 @@ def test_a_single_sample_may_go_further_than_a_mean():
     op = Identity(GaussianNoise(0.05)).at((3, 64, 64))
     prior = NATURAL.resized((3, 64, 64))
     assert outside(prior, op, x, 1) == [""] and "below -0.1" in outside(prior, op, x, 2)[0]
+
+
+def test_scans_have_no_white():
+    x, brain = torch.full((1, 1, 64, 64), 1.5), priors.load("brain-mri")
+    scan = Fourier(torch.ones(64, 64, dtype=torch.bool), noise=GaussianNoise(0.05)).at((1, 64, 64))
+    assert outside(brain, scan, x) == [""] and outside(brain, Identity(GaussianNoise(0.05)), x)[0]
+    assert "below -0.5" in outside(brain, scan, x - 2.0)[0]
