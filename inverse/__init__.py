@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from inverse.plan import Plan, plan
     from inverse.quality import PoorFit
     from inverse.quality.instrument import DoubtfulInstrument
+    from inverse.quality.noise_stated import DoubtfulNoise
     from inverse.quality.scale import ImplausibleScale
     from inverse.solution import Solution, UncalibratedSpread
     from inverse.solve import sample, solve
@@ -46,6 +47,7 @@ else:
             "plan": ["Plan", "plan"],
             "quality": ["PoorFit"],
             "quality.instrument": ["DoubtfulInstrument"],
+            "quality.noise_stated": ["DoubtfulNoise"],
             "quality.scale": ["ImplausibleScale"],
             "solution": ["Solution", "UncalibratedSpread"],
             "solve": ["sample", "solve"],
@@ -64,6 +66,7 @@ __all__ = [
     "Comparison",
     "Conformal",
     "DoubtfulInstrument",
+    "DoubtfulNoise",
     "Evidence",
     "Examination",
     "FewPictures",

@@ -8,7 +8,17 @@ from torch import Tensor
 
 import operators
 from inverse.app.operator_text import Named, takes
-from operators import CompressedSensing, FanBeam, Fourier, LinearMap, NonCartesian, PhaseRetrieval, Radon
+from operators import (
+    CompressedSensing,
+    Downsampling,
+    FanBeam,
+    Fourier,
+    LinearMap,
+    NonCartesian,
+    Operator,
+    PhaseRetrieval,
+    Radon,
+)
 from operators.tomography import Tomography
 from priors.decoded import Decoded
 
@@ -80,6 +90,15 @@ def fitted(stated: Named, shape: tuple[int, ...], event_shape: tuple[int, ...] |
         "spacing as stated" if name == "fan_beam" else "a pixel apart"
     )
     return replace(stated, values=stated.values | {"detectors": seen}, files=(stated.files or {}) | {"detectors": said})
+
+
+def untested(operator: Operator) -> str:
+    """What no check tells of a measurement by an operator, with the symptom; "" if nothing of it is known."""
+    if isinstance(operator, Downsampling):
+        return "; not tested: single pixels in place of means (a soft picture, moved by half a pixel)"
+    if isinstance(operator, Tomography):
+        return "; not tested: line integrals 10 % off (so is tissue), blur of the detector (soft edges)"
+    return ""
 
 
 def described(name: str, given: Tensor, event_shape: tuple[int, ...], measured: bool) -> str:

@@ -15,7 +15,7 @@ import priors
 from inverse.app.arguments import as_event, measured_picture, read_measurement
 from inverse.app.devices import solve_there
 from inverse.app.measured import described as described_file
-from inverse.app.measured import floating, numbers, of_pictures, scale
+from inverse.app.measured import floating, numbers, of_pictures, scale, untested
 from inverse.app.noise_text import described, estimated_level, is_noise, level_of, read_noise
 from inverse.app.operator_text import named
 from inverse.app.photo_shape import arrangement, check_shape, prior_for, shape_behind, with_detectors
@@ -25,6 +25,7 @@ from inverse.methods import composition
 from inverse.plan import Decision, Plan
 from inverse.quality import PoorFit
 from inverse.quality.instrument import DoubtfulInstrument
+from inverse.quality.noise_stated import DoubtfulNoise
 from inverse.solution import Solution
 from inverse.solve.unknown import Range
 from inverse.solve.unknown.family import Make
@@ -166,7 +167,7 @@ def pose(
     facts = {
         "picture": "; ".join([described_file(file, given, p.event_shape, measured), *notes]),
         "prior": f"{name}, {why}; pictures of {' x '.join(map(str, p.event_shape[1:]))} pixels",
-        "operator": f"{operator}: {stated.used()}; {_numbers(op, y)}",
+        "operator": f"{operator}: {stated.used()}; {_numbers(op, y)}{untested(op) if measured else ''}",
         **_noise(op, level, how, free is not None),
         "tiles": tiles,
     }
@@ -258,6 +259,7 @@ def draw(
         given = (problem.prior, *measured, n, chosen.method, chosen.n_steps, seed, chosen.rows)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PoorFit)  # the command line examines all samples at the end
+            warnings.simplefilter("ignore", DoubtfulNoise)  # which is told before
             if solution is not None:  # once
                 warnings.simplefilter("ignore", DoubtfulInstrument)
             more = solve_there(

@@ -22,12 +22,14 @@ from inverse.app.raw import is_raw, read_raw
 from inverse.app.reconstruction import Reconstruction, read_reconstruction, write_reconstruction
 from inverse.app.scan_noise import suspects, with_errors
 from inverse.app.scan_page import page_name, write_index, write_slice
+from inverse.app.scan_text import coils_as_slices, noise_level_of, of_slice, slice_numbers
 from inverse.app.variants import turned
 from inverse.auto import resolve
 from inverse.examination import examine
 from inverse.plan import plan as make_plan
 from inverse.plan import span
 from inverse.quality import PoorFit, psnr, ssim
+from inverse.quality.noise_stated import DoubtfulNoise, misjudged
 from inverse.solution import Solution
 from inverse.solve.checks import computes_in
 from operators.sampling import Kind, calibration_region
@@ -49,13 +51,13 @@ def scan(
     Arguments: as of the command.
     Raises: ValueError for invalid options, an unsuitable file or prior, and a folder of another run.
     """
-    given = None if sigma == "auto" else _sigma(sigma)
+    given = None if sigma == "auto" else noise_level_of(sigma)
     if pattern not in get_args(Kind):
         raise ValueError(f"--pattern {pattern!r}: expected one of {', '.join(get_args(Kind))}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", KSpaceWarning)  # every slice is checked again when it is solved
         first = _reader(file)(file, [0])
-    numbers = range(first.total) if slices is None else _numbers(slices, first.total)
+    numbers = range(first.total) if slices is None else slice_numbers(slices, first.total)
     if prior == "auto":
         prior = SMALL if max(rows or first.size[0], first.size[1]) < SMALL_BELOW else LARGE
     p = priors.load(prior, device=device)
@@ -65,6 +67,8 @@ def scan(
         )
     if p.units is not None:
         say(f"caution: {prior} is a prior of pictures in {p.units.name}, not of MRI", "yellow")
+    if text := "" if is_raw(file) or first.coils is not None else coils_as_slices(file, first.total):
+        say(f"caution: {text}", "yellow")
     with file.open("rb") as stream:
         checksum = hashlib.file_digest(stream, "sha256").hexdigest()
     provenance: dict[str, str | float] = {
@@ -91,15 +95,14 @@ def scan(
         if not bool(one.kspace.any()):
             empty.append(n)
             continue
-        for text in doubts:
-            say(f"caution: slice {n}: {text}", "yellow")
-        whole = one if rows is None else one.cropped(rows)
-        one = whole
+        of_slice(n, doubts)
+        whole = one = one if rows is None else one.cropped(rows)
         if accelerate is not None:
             share = max(CALIBRATION, LEAST_COLUMNS / whole.size[1]) if calibration is None else calibration
             one = whole.undersampled(accelerate, share, cast(Kind, pattern))
         sized = p.resized((p.event_shape[0], *one.size))
         problem = _posed(one, p.event_shape[0], given, accelerate is not None)
+        doubts += [] if given is None else of_slice(n, misjudged(sized, problem.operator, problem.y))
         done = len(found[n].samples) if n in found else 0
         named = None if seconds else budget
         choice = resolve(method, problem.operator, sized.event_shape, samples, named, network=not p.has_log_prob)
@@ -137,6 +140,7 @@ def scan(
             )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PoorFit)  # reported by `examine` below
+            warnings.simplefilter("ignore", DoubtfulNoise)  # reported above
             solution = solve_there(
                 sized, problem.operator, problem.y, samples - done, choice.method, n_steps, seed, numbers=[n],
                 first=done, antithetic=antithetic,
@@ -269,31 +273,6 @@ def _done(path: Path, provenance: dict[str, str | float]) -> dict[int, Reconstru
     ]:
         raise ValueError(f"{path} is of another run ({'; '.join(other)}): give another --out, or remove the file")
     return found
-
-
-def _numbers(text: str, total: int) -> list[int]:
-    """The slice numbers of "0,3,5-9"."""
-    try:
-        ends = [[int(end) for end in part.split("-", 1)] for part in text.split(",")]
-    except ValueError:
-        raise ValueError(f"--slices {text!r}: expected numbers and ranges such as 0,3,5-9") from None
-    numbers = sorted({n for part in ends for n in range(part[0], part[-1] + 1)})
-    if not numbers or numbers[-1] >= total:
-        raise ValueError(f"--slices {text!r}: expected slices from 0 to {total - 1}, such as 0,3,5-9")
-    return numbers
-
-
-def _sigma(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < float("inf"):
-        raise ValueError(
-            f"--sigma {text!r}: expected a positive number in the units of the file, or auto; for a noiseless scan "
-            "give its numerical error, such as 1e-3 of the largest value"
-        )
-    return value
 
 
 def _version() -> str:

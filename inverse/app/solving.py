@@ -24,21 +24,20 @@ from inverse.app.photo import Problem, draw, finished, inferred, pose
 from inverse.app.photo_shape import arranged
 from inverse.app.solve_text import inferring, method_of, show, time_of, told
 from inverse.app.stack import Stack, opened_stack, pictures_in
+from inverse.app.suspicions import of_noise, of_operator
 from inverse.app.unknown_text import OF_BLUR, unknowns, words
-from inverse.app.variants import exchanged, likelier
+from inverse.app.variants import exchanged
 from inverse.examination import FEWEST_DRAWS, Examination, examine
 from inverse.methods import Sampler
 from inverse.plan import Plan, decide, span
 from inverse.plan import plan as make_plan
 from inverse.quality import psnr
-from inverse.quality.aliasing import folded
+from inverse.quality.grain import grainy
 from inverse.quality.instrument import doubtful
-from inverse.quality.kernel_size import misstated
 from inverse.quality.scale import outside
 from inverse.solution import Solution
 from inverse.solve.checks import computes_in
 from inverse.solve.unknown import check_method, doubts
-from operators import variants
 from priors.decoded import Decoded
 from priors.terminal import console, explained, printable, say
 
@@ -178,25 +177,32 @@ def _solve_one(
     with explained():
         chosen = chosen or make_plan(*given, budget, asked.antithetic)
     show(told(chosen, done, out) | inferring(problem, chosen))
+    with explained():
+        noise = of_noise(problem, asked)
     if asked.dry:
         return
     with explained():
         command = printable(shlex.join(["inverse", *sys.argv[1:]]))
-        suspicion = _likelier(problem, done, asked)
+        suspicion = of_operator(problem, done, asked)
         solution = draw(
             problem, chosen, asked.seed, file, {"command": command, STEPS: chosen.n_steps}, console.is_terminal,
             on_samples=lambda n: say(f"{n} of {asked.samples} samples in {file}"),
         )  # fmt: skip
         problem = inferred(problem, solution)
         checked = _examined(solution, problem)
-        cautions = [*checked.warnings[0], *filter(None, outside(problem.prior, problem.operator, solution.mean))]
+        count = solution.samples.shape[1]
+        cautions = [*checked.warnings[0], *filter(None, outside(problem.prior, problem.operator, solution.mean, count))]
+        cautions += filter(None, grainy(problem.prior, solution.samples))
         if asked.measured:
             cautions += filter(None, [exchanged(problem.prior, problem.operator, solution.samples[0, :2])])
         found = {
             name: words(name, draws[0], of_pictures(asked.operator)) for name, draws in (solution.unknown or {}).items()
         }
         about = doubtful(problem.operator, problem.y)
-        before = [*filter(None, [problem.caution, suspicion, *about]), *_doubts(solution, problem)]  # printed already
+        before = [
+            *filter(None, [problem.caution, noise, suspicion, *about]),
+            *_doubts(solution, problem),
+        ]  # printed already
         kept = [*before, *cautions]
         figures = _figures(solution, problem, chosen, checked, asked) | problem.facts | {"command": command}
         figures = found | figures | found  # first, and in place of what was not known
@@ -242,19 +248,6 @@ def _computing(problem: Problem, method: Sampler, precision: str) -> Problem:
         return problem
     shown = problem.facts | {"precision": "bfloat16 in the network, float32 elsewhere"}
     return replace(problem, prior=prior, identity=(*problem.identity, "bfloat16"), facts=shown)
-
-
-def _likelier(problem: Problem, done: int, asked: SolveOptions) -> str:
-    """A caution, printed, if y is more probable under a usual mistake in the operator; "" if not, or not compared."""
-    if done or not asked.measured or problem.unknown:
-        return ""
-    found = [misstated(problem.operator, problem.y), folded(problem.operator, problem.y)]
-    if variants(problem.operator):
-        say("comparing orientations of the kernel or colour pattern (some 10 s)")
-        found.append(likelier(problem.prior, problem.operator, problem.y))
-    for text in filter(None, found):
-        say(f"caution: {text}", "yellow")
-    return "; ".join(filter(None, found))
 
 
 def _doubts(solution: Solution, problem: Problem) -> list[str]:

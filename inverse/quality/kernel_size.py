@@ -5,12 +5,13 @@ import math
 import torch
 from torch import Tensor
 
-from inverse.quality.spectrum import design, fitted, periodogram
+from inverse.quality.spectrum import TILE, design, fitted, periodogram
 from operators import Blur, Operator
 
 LARGER, SMALLER = (1.1, 1.25, 1.4, 1.6, 2.0, 2.5), (0.9, 0.8, 0.7, 0.6, 0.5, 0.4)  # a fit starts at the last one's
 BETTER, SURE = 0.002, 0.02  # nats per frequency from which factors are reported: any; those near 1
 NEAR = (0.85, 1.15)
+NATS = 16.0  # in all frequencies together, from which a factor is no chance
 LEAST = 48  # pixels of a side
 
 
@@ -49,7 +50,8 @@ def stretched(operator: Operator, y: Tensor) -> tuple[float, float]:
 def misstated(operator: Operator, y: Tensor) -> str:
     """A message if a kernel of another size fits the spectrum of y better; else ""."""
     factor, gain = stretched(operator, y)
-    if gain < (SURE if NEAR[0] < factor < NEAR[1] else BETTER):
+    height, width = (min(TILE, n) for n in y.shape[-2:]) if y.ndim == 4 else (1, 1)
+    if gain * height * width < 2 * NATS or gain < (SURE if NEAR[0] < factor < NEAR[1] else BETTER):
         return ""
     return (
         f"the spectrum of y fits the blur kernel made {factor:g} times as large better (by {gain:.2g} nats per "

@@ -31,23 +31,29 @@ def level_under(prior: Prior, x: Tensor, low: float, high: float, seed: int = 0)
     low, high = number("low", low, "(0, inf)"), number("high", high, "(0, inf)")
     if low >= high:
         raise ValueError(f"low = {low:g}, high = {high:g}: expected low < high")
-    signs = RowRNG.rows(seed, len(x) * PROBES, device=x.device).normal((len(x) * PROBES, *x.shape[1:])).sign()
-    signs = signs.to(x).unflatten(0, (PROBES, len(x)))
+    signs = random_signs(x, seed, PROBES)
     low = max(low, _least(prior))
-    if low >= high or _excess(prior, x, high, signs) >= 0:
+    if low >= high or excess(prior, x, high, signs) >= 0:
         return high
     a, b = math.log(low), math.log(high)
     for _ in range(HALVINGS):
         middle = (a + b) / 2
-        if _excess(prior, x, math.exp(middle), signs) >= 0:
+        if excess(prior, x, math.exp(middle), signs) >= 0:
             a = middle
         else:
             b = middle
     return math.exp((a + b) / 2)
 
 
-def _excess(prior: Prior, x: Tensor, s: float, signs: Tensor) -> float:
-    """|x - D(x)|^2 / s^2 - (d - tr J_D(x)), summed over pictures; positive where a larger s is more probable."""
+def random_signs(x: Tensor, seed: int = 0, probes: int = 1) -> Tensor:
+    """+1 and -1 for the trace of a Jacobian, (probes, *x.shape)."""
+    signs = RowRNG.rows(seed, len(x) * probes, device=x.device).normal((len(x) * probes, *x.shape[1:])).sign()
+    return signs.to(x).unflatten(0, (probes, len(x)))
+
+
+def excess(prior: Prior, x: Tensor, s: float, signs: Tensor) -> float:
+    """|x - D(x)|^2 / s^2 - (d - tr J_D(x)), summed over pictures (N, *E); positive where a larger noise level than s is
+    more probable; signs: as `random_signs`."""
     t = prior.sde.time(torch.tensor(s))
     alpha = prior.sde.alpha(t)
     denoised, vjp = prior.denoise_vjp(alpha.to(x) * x, t.to(x))

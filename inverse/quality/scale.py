@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from inverse.quality.residuals import suspects
-from operators import Blur, Operator, PoissonNoise
+from operators import Blur, Fourier, NonCartesian, Operator, PoissonNoise
 from priors import Prior, RowRNG, ScorePrior
 from priors.base import Wrapped
 from priors.importers.denoiser import DenoiserPrior
@@ -21,6 +21,7 @@ FRACTION, COUNTS = 0.1, 1e4  # mean distance from whole numbers, arbitrary value
 MOST = 2**20  # entries of a measurement that are looked at, in even steps
 MOST_DIRECT = 1024  # largest dimension in which moments with a full matrix are used
 EXTREME, LOWEST, HIGHEST = 0.001, -0.08, 1.15  # share of a mean's pixels that may be outside this range
+ALONE = 0.04  # the range is wider by this for a single sample
 
 
 class ImplausibleScale(UserWarning):
@@ -73,25 +74,26 @@ def implausible(prior: Prior, operator: Operator, y: Tensor) -> list[str]:
     return found
 
 
-def outside(prior: Prior, operator: Operator, mean: Tensor) -> list[str]:
+def outside(prior: Prior, operator: Operator, mean: Tensor, count: int = 2) -> list[str]:
     """Messages on posterior means of pictures that leave [0, 1], B strings, empty if plausible.
 
     Ringing of a deconvolution with a wrong kernel fits the noise of y, and goes far below black or above white. On
     photographs with the right kernel a thousandth of the mean's pixels stays within -.04 to 1.05; reported are values
     beyond -.08 and 1.15.
     Arguments: prior; operator: the border that a "valid" blur adds to y, and hardly measures, is left out; mean (B,
-    *E), data units.
+    *E), data units; count: of the samples, of which a single one may go .04 further.
     """
     if isinstance(operator, Blur) and operator.boundary == "valid":
         top, left = (k // 2 for k in operator.kernel_size)
         mean = mean[..., top : mean.shape[-2] - top, left : mean.shape[-1] - left]
     if not of_pictures(prior) or mean[0].numel() * EXTREME < 1:
         return [""] * len(mean)
-    found, blurs = [], isinstance(operator, Blur)
+    found, blurs, wider = [], isinstance(operator, Blur), ALONE if count == 1 else 0.0
+    highest = math.inf if isinstance(operator, Fourier | NonCartesian) else HIGHEST + wider  # a scan's unit is free
     rings = "a kernel that is too wide or turned rings, as do a blur in linear light and another boundary"
     for values in some(mean):
         low, high = _ends(values, EXTREME)
-        beyond = [f"below {low:.2g}"] * (low < LOWEST) + [f"above {high:.2g}"] * (high > HIGHEST)
+        beyond = [f"below {low:.2g}"] * (low < LOWEST - wider) + [f"above {high:.2g}"] * (high > highest)
         found.append(
             f"the mean has {EXTREME:.1%} of its values {' and '.join(beyond)}, outside the range 0 to 1 of pictures: "
             f"the operator is wrong ({rings if blurs else suspects(operator)}), y has other units, or sigma_y is too "
@@ -122,11 +124,15 @@ def out_of_range(prior: Prior, truths: Tensor) -> str:
 
 def of_pictures(prior: Prior) -> bool:
     """Whether it is a trained prior of grey or colour pictures, or of volumes of them: values are in [0, 1]."""
-    inner = prior
-    while isinstance(inner, Wrapped):
-        inner = inner.prior
-    trained = isinstance(inner, ScorePrior | DenoiserPrior)
+    trained = isinstance(inner(prior), ScorePrior | DenoiserPrior)
     return trained and len(prior.event_shape) in (3, 4) and prior.event_shape[0] in (1, 3)
+
+
+def inner(prior: Prior) -> Prior:
+    """The prior that wrappers such as tiles hold."""
+    while isinstance(prior, Wrapped):
+        prior = prior.prior
+    return prior
 
 
 def some(values: Tensor) -> Tensor:

@@ -16,7 +16,9 @@ from torch import Tensor
 from inverse.auto import alternative
 from inverse.methods import METHODS, Sampler
 from inverse.quality import PoorFit, misfits
+from inverse.quality.grain import grainy
 from inverse.quality.instrument import DoubtfulInstrument, doubtful
+from inverse.quality.noise_stated import DoubtfulNoise, misjudged
 from inverse.quality.scale import ImplausibleScale, implausible, outside
 from inverse.solution import Solution, UncalibratedSpread
 from inverse.solve.checks import as_taken, check_numbers, check_prior, checked, computes_in, measurement_numbers
@@ -92,11 +94,12 @@ def solve(
     Returns: `Solution` with samples (B, K, *E) in data units; methods with a weighted population (exact, tds, mcgdiff)
     give them log_weights, and exact and tds an estimate of log p(y). Unreliable weights and particles
     (`Solution.check`) warn by `UnreliableWeights`, and samples whose residual no posterior has by `PoorFit`
-    (`inverse.quality.misfits`; `inverse.examine` looks closer), or means far outside the range of pictures;
+    (`inverse.quality.misfits`; `inverse.examine` looks closer), means far outside the range of pictures, or noise in
+    the samples of photographs;
     a y of another size than the operator makes of pictures in [0, 1], such as in 0..255 or -1..1, by
     `inverse.ImplausibleScale`; a method that is known to draw too widely for this operator by `UncalibratedSpread`;
     saturated pixels that the operator does not know of, and a kernel that does not sum to 1, by
-    `inverse.DoubtfulInstrument`.
+    `inverse.DoubtfulInstrument`; a sigma_y that is far from the noise seen in y, by `inverse.DoubtfulNoise`.
     Raises: TypeError or ValueError, before the prior is evaluated, for a y that the operator cannot have made, numbers
     out of range, a method that the operator or the prior cannot serve, or a y that requires a gradient; NonFiniteState
     where a state stops being finite.
@@ -118,6 +121,7 @@ def solve(
     y = as_taken(operator, y)
     _warn_of(implausible(prior, operator, y), ImplausibleScale, named)
     _warn_of(doubtful(operator, y), DoubtfulInstrument, named)
+    _warn_of(misjudged(prior, operator, y), DoubtfulNoise, named)
     rows = torch.arange(len(y)).repeat_interleave(n_samples)
     keys = [(b, k) for b in named for k in range(first, first + n_samples)]
     streams = [((b, k // 2), k % 2 == 1) if antithetic else ((b, k), False) for b, k in keys]
@@ -160,7 +164,8 @@ def solve(
         other = alternative(operator, tuple(prior.event_shape), chosen.name, differentiable)
         fit = misfits(operator, y, events, log_w, floor, other)
     _warn_of(fit, PoorFit, named)
-    _warn_of(outside(prior, operator, solution.mean), PoorFit, named)
+    _warn_of(outside(prior, operator, solution.mean, n_samples), PoorFit, named)
+    _warn_of(grainy(prior, solution.samples), PoorFit, named)
     return solution
 
 
@@ -265,7 +270,7 @@ def _warn_of(checked: list[str], category: type[Warning], named: list[int]) -> N
     """Once for all measurements, of these numbers, whose weights or residuals are unreliable."""
     found = [f"measurement {b}: {text}" for b, text in zip(named, checked, strict=True) if text]
     if found:
-        see = "" if category in (ImplausibleScale, DoubtfulInstrument) else ", see inverse.examine"
+        see = "" if category in (ImplausibleScale, DoubtfulInstrument, DoubtfulNoise) else ", see inverse.examine"
         more = f" (and {len(found) - 1} more{see})" if len(found) > 1 else ""
         warnings.warn(found[0] + more, category, stacklevel=4)
 

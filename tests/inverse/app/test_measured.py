@@ -6,14 +6,14 @@ import pytest
 import tifffile
 import torch
 
-from inverse.app.measured import fitted, of_pictures, scale
+from inverse.app.measured import fitted, of_pictures, scale, untested
 from inverse.app.operator_text import named
 from inverse.app.photo import pose
 from inverse.app.photo_shape import arranged
 from inverse.app.stack import opened_stack
 from inverse.app.unknown_text import unknowns
 from inverse.quality.residuals import misfit
-from operators import Blur, FanBeam, Fourier, PoissonNoise, Radon, Transmission
+from operators import Blur, Downsampling, FanBeam, Fourier, PoissonNoise, Radon, Transmission
 from tests.inverse.app.test_cli import call, refused
 
 PARALLEL = "radon:angles=30,size=16,pixel=1"  # 24 detectors by default
@@ -133,3 +133,12 @@ def test_three_sinograms_are_not_the_channels_of_one(tmp_path):
 ])  # fmt: skip
 def test_residuals_name_the_parts_of_their_operator(operator, expected):
     assert f"the operator is wrong ({expected}" in misfit(1.2, 1e-30, (0.9, 1.1), 1e-4, operator=operator)
+
+
+def test_what_no_check_tells_is_said(tmp_path):
+    assert (
+        "means" in untested(Downsampling(2)) and "tissue" in untested(Radon(8)) and untested(Blur.gaussian(1.0)) == ""
+    )
+    y = saved(tmp_path / "y.npy", np.random.default_rng(0).random((3, 32, 32)).astype(np.float32))
+    problem = pose(y, "downsampling:factor=2", "0.05", measured=True)
+    assert problem.facts["operator"].endswith(untested(Downsampling(2)))

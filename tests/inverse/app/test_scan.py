@@ -15,8 +15,8 @@ import inverse.app.scan as command
 from inverse.app.cli import app
 from inverse.app.fastmri import read_scan
 from inverse.app.reconstruction import read_reconstruction
-from inverse.app.scan import _numbers
 from inverse.app.scan_noise import with_errors
+from inverse.app.scan_text import slice_numbers
 from operators import Fourier, GaussianNoise
 from operators.coils import smooth_sensitivities
 from operators.kspace import to_complex
@@ -248,10 +248,10 @@ def test_refused(prior, tmp_path):
 
 
 def test_numbers_of_slices():
-    assert _numbers("0,3,5-7", 9) == [0, 3, 5, 6, 7] and _numbers("2-2,2", 3) == [2]
+    assert slice_numbers("0,3,5-7", 9) == [0, 3, 5, 6, 7] and slice_numbers("2-2,2", 3) == [2]
     for text in ("", "a", "3-1", "-1", "1-", "9"):
         with pytest.raises(ValueError, match="--slices"):
-            _numbers(text, 9)
+            slice_numbers(text, 9)
 
 
 @pytest.mark.parametrize(("size", "name"), [((40, 37), "brain-mri"), ((128, 100), "brain-mri-224")])

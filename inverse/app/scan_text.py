@@ -1,0 +1,63 @@
+"""`inverse scan`: its options that are texts, and cautions on a file and its slices."""
+
+import warnings
+from contextlib import suppress
+from pathlib import Path
+
+from inverse.app.fastmri import read_scan
+from inverse.app.kspace.checks import KSpaceWarning
+from inverse.app.kspace.slices import one_picture
+from priors.files import FileError
+from priors.terminal import say
+
+MOST = 8  # slices that are compared
+
+
+def slice_numbers(text: str, total: int) -> list[int]:
+    """The slice numbers of "0,3,5-9"."""
+    try:
+        ends = [[int(end) for end in part.split("-", 1)] for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--slices {text!r}: expected numbers and ranges such as 0,3,5-9") from None
+    numbers = sorted({n for part in ends for n in range(part[0], part[-1] + 1)})
+    if not numbers or numbers[-1] >= total:
+        raise ValueError(f"--slices {text!r}: expected slices from 0 to {total - 1}, such as 0,3,5-9")
+    return numbers
+
+
+def noise_level_of(text: str) -> float:
+    """The noise of a text, in the units of the file."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise ValueError(
+            f"--sigma {text!r}: expected a positive number in the units of the file, or auto; for a noiseless scan "
+            "give its numerical error, such as 1e-3 of the largest value"
+        )
+    return value
+
+
+def coils_as_slices(path: Path, total: int) -> str:
+    """A caution if the first slices of a file without coils look like coils of one slice; "" if not."""
+    if total < 2:
+        return ""
+    with suppress(FileError):  # of slices that may not be asked for
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", KSpaceWarning)  # every slice is checked again when it is solved
+            scan = read_scan(path, range(min(total, MOST)))
+        if scan.coils is None and one_picture(scan.kspace, scan.mask):
+            return (
+                f"the {total} slices are the same picture, each bright at another side, as those of {total} coils "
+                "are: was the axis of coils written as slices? Expected (slices, coils, H, W), so kspace[None]"
+            )
+    return ""
+
+
+def of_slice(number: int, texts: list[str]) -> list[str]:
+    """The texts that say something, printed as cautions on a slice."""
+    found = [text for text in texts if text]
+    for text in found:
+        say(f"caution: slice {number}: {text}", "yellow")
+    return found

@@ -1,0 +1,34 @@
+"""What is said of a measurement before samples are drawn: its noise, kernel, and ways of shrinking."""
+
+from inverse.app.options import SolveOptions
+from inverse.app.photo import Problem
+from inverse.app.variants import likelier
+from inverse.quality.aliasing import folded
+from inverse.quality.kernel_size import misstated
+from inverse.quality.noise_stated import misjudged
+from operators import variants
+from priors.terminal import say
+
+
+def of_noise(problem: Problem, asked: SolveOptions) -> str:
+    """A caution, printed, if the stated sigma is far from the noise of y; "" if not, or if it was estimated."""
+    if not asked.measured or problem.estimated or problem.unknown:
+        return ""
+    return _told(misjudged(problem.prior, problem.operator, problem.y))
+
+
+def of_operator(problem: Problem, done: int, asked: SolveOptions) -> str:
+    """A caution, printed, if y is more probable under a usual mistake in the operator; "" if not, or not compared."""
+    if done or not asked.measured or problem.unknown:
+        return ""
+    found = [misstated(problem.operator, problem.y), folded(problem.operator, problem.y)]
+    if variants(problem.operator):
+        say("comparing orientations of the kernel or colour pattern (some 10 s)")
+        found.append(likelier(problem.prior, problem.operator, problem.y))
+    return _told(found)
+
+
+def _told(found: list[str]) -> str:
+    for text in filter(None, found):
+        say(f"caution: {text}", "yellow")
+    return "; ".join(filter(None, found))
