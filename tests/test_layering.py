@@ -54,7 +54,8 @@ APP = (  # inside `inverse.app`, likewise; files of one room may use each other
     {"photo_shape", "unknown_text"},
     {"operator_help", "photo", "series"},
     {"batching", "calibrating", "listings", "solve_text", "suspicions", "unconditional"},
-    {"learn_file", "solving", "volumes"},
+    {"learn_file", "settled"},
+    {"solving", "volumes"},
     {"batch_command", "calibrate_command", "learn_command", "volume_command"},
     {"cli"},
 )  # fmt: skip

@@ -3,7 +3,6 @@
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,8 +11,6 @@ from torch import Tensor
 
 import priors
 from inverse.app import series
-from inverse.app.budget import seconds_of
-from inverse.app.devices import moved
 from inverse.app.figures import drawing
 from inverse.app.files.volume import Volume
 from inverse.app.measured import of_pictures
@@ -22,26 +19,22 @@ from inverse.app.options import SolveOptions
 from inverse.app.page import page_of, write_folder
 from inverse.app.photo import Problem, draw, finished, inferred, pose
 from inverse.app.photo_shape import arranged
+from inverse.app.settled import STEPS, settle
 from inverse.app.solve_text import inferring, method_of, show, time_of, told
 from inverse.app.stack import Stack, opened_stack, pictures_in
 from inverse.app.suspicions import of_noise, of_operator
 from inverse.app.unknown_text import OF_BLUR, unknowns, words
 from inverse.app.variants import exchanged
 from inverse.examination import FEWEST_DRAWS, Examination, examine
-from inverse.methods import Sampler
-from inverse.plan import Plan, decide, span
-from inverse.plan import plan as make_plan
+from inverse.plan import Plan, span
 from inverse.quality import psnr
 from inverse.quality.grain import grainy
 from inverse.quality.instrument import doubtful
 from inverse.quality.scale import outside
 from inverse.solution import Solution
-from inverse.solve.checks import computes_in
-from inverse.solve.unknown import check_method, doubts
+from inverse.solve.unknown import doubts
 from priors.decoded import Decoded
 from priors.terminal import console, explained, printable, say
-
-STEPS = "n_steps"  # the attribute of a file: a second run within seconds must not choose another number
 
 
 def solve(image: Path, out: Path, asked: SolveOptions) -> None:
@@ -148,34 +141,22 @@ def _solve_one(
         )  # fmt: skip
         if is_slice:
             series.check_field(problem.operator, image)
-        seconds, chosen = _seconds(asked), None
         if asked.overwrite and not asked.dry:
             file.unlink(missing_ok=True)
-        steps = asked.steps if seconds is None or asked.overwrite else _steps_of(file)
-        measured = moved(problem.prior.device, problem.operator, problem.y)
-        given = (asked.samples, asked.method, steps, asked.seed, None)
-        budget = None if seconds else asked.budget
-        decided = decide(problem.prior, *measured, *given, budget, asked.antithetic)
-        if problem.unknown:
-            check_method(decided.method, budget)
-        problem = _computing(problem, decided.method, asked.precision)
-        given = (problem.prior, *measured, *given)
-        if seconds and steps is None:
-            show(problem.facts)
-            chosen = make_plan(*given, seconds, asked.antithetic)
-            decided = replace(decided, n_steps=chosen.n_steps, reason=chosen.reason)
+        settled = settle(problem, file, asked, asked.unknown)
+        problem, decided = settled.problem, settled.decision
         held = None if asked.overwrite else finished(problem, decided, asked.seed, file)
     done = 0 if held is None else held.samples.shape[1]
     if problem.unknown and done < asked.samples:
         done = 0  # samples of unknown parameters are drawn in one solve
     why = {"why": decided.details} if asked.why and decided.details else {}
-    shown = {} if chosen else problem.facts
+    shown = {} if settled.chosen else problem.facts
     show(shown | {"method": method_of(decided, asked)} | why)  # before the plan, which takes a moment
     if done >= asked.samples and page_of(out, file):
         show({"samples": f"{asked.samples} requested, {done} already in {file}: nothing to do"})
         return
     with explained():
-        chosen = chosen or make_plan(*given, budget, asked.antithetic)
+        chosen = settled.planned()
     show(told(chosen, done, out) | inferring(problem, chosen))
     with explained():
         noise = of_noise(problem, asked)
@@ -224,30 +205,6 @@ def _solve_one(
     say(f"method: {solution.cite()}")
     for text in cautions:
         say(f"caution: {text}", "yellow")
-
-
-def _seconds(asked: SolveOptions) -> float | None:
-    """The time of --budget, if that is one. Raises: ValueError with options that it replaces."""
-    seconds = seconds_of(asked.budget)
-    if seconds and (asked.unknown or asked.steps is not None):
-        other = "--unknown: give --steps" if asked.unknown else f"--steps {asked.steps}: give one of them"
-        raise ValueError(f"--budget {asked.budget} with {other}")
-    return seconds
-
-
-def _steps_of(file: Path) -> int | None:
-    """The number of steps of samples in a file, which others must have too; None without a file."""
-    held = Solution.fact(file, STEPS)
-    return None if held is None else int(held)
-
-
-def _computing(problem: Problem, method: Sampler, precision: str) -> Problem:
-    """The problem with its prior in the precision of the solve; samples depend on it."""
-    prior = computes_in(problem.prior, method, precision)
-    if prior is problem.prior:
-        return problem
-    shown = problem.facts | {"precision": "bfloat16 in the network, float32 elsewhere"}
-    return replace(problem, prior=prior, identity=(*problem.identity, "bfloat16"), facts=shown)
 
 
 def _doubts(solution: Solution, problem: Problem) -> list[str]:
