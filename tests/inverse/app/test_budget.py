@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage.io import imsave
 
-import inverse.app.solving as solving
+import inverse.app.settled as settled
 from inverse import Solution
 from inverse.app.budget import seconds_of
 from priors.checkpoints import save
@@ -37,7 +37,7 @@ def lines(tmp_path):
 
 def test_as_many_steps_as_the_time_permits_and_the_same_for_more_samples(lines, tmp_path, monkeypatch):
     """The time that a step takes is measured once: a second call, on a busier machine, takes the steps of the file."""
-    asked, plan = [], solving.make_plan
+    asked, plan = [], settled.make_plan
 
     def planned(prior, operator, y, n_samples, method, steps, seed, rows, budget, antithetic):
         asked.append((steps, budget))
@@ -46,7 +46,7 @@ def test_as_many_steps_as_the_time_permits_and_the_same_for_more_samples(lines, 
         found = plan(prior, operator, y, n_samples, method, 6, seed, rows, None, antithetic)
         return replace(found, reason="6 steps, fewer than the default")
 
-    monkeypatch.setattr(solving, "make_plan", planned)
+    monkeypatch.setattr(settled, "make_plan", planned)
     first = call(*lines, tmp_path / "o", "--samples", 1, "--budget", "2min")
     assert first.exit_code == 0, first.output
     assert asked == [(None, 120)] and "6 steps, fewer than the default" in first.output
