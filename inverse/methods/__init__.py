@@ -44,6 +44,7 @@ PLAIN = Method("mmps", MMPS(), DPMSolver(2.0), (), log_snr, 32, head=6.0, tail=0
 # the first run may be approximate; up to 26 measured numbers take at most 100 evaluations and passes
 ONWARD = replace(PLAIN, guidance=MMPS(2, complete=False))
 GENERAL = replace(PLAIN, name="ep", guidance=EP(), n_steps=20)  # other noise than Gaussian
+THROUGH = replace(PLAIN, name="linearized", guidance=Linearized(), head=None)  # nonlinear operators
 METHODS: dict[str, Sampler] = {
     m.name: m
     for m in (
@@ -60,7 +61,7 @@ METHODS: dict[str, Sampler] = {
         Method("tmpd", TMPD()),
         PLAIN,
         replace(PLAIN, name="mmps-wiener", guidance=WienerMatching(), n_steps=16),
-        replace(PLAIN, name="linearized", guidance=Linearized(), head=None),
+        THROUGH,
         GENERAL,
         Method("ddrm", DDRM(), Renoise(0.85), n_steps=20),
         Method("ddnm", DDNM(), Renoise(0.85)),
@@ -71,6 +72,7 @@ METHODS: dict[str, Sampler] = {
         Method("tds", TDS(), population=SMC()),
         Method("mcgdiff", MCGDiff(), population=SMC()),
         Pivot("pivot", PLAIN, ONWARD, share=9 / 16),
+        Pivot("pivot-linearized", THROUGH, THROUGH, share=9 / 16),
         Pivot("pivot-ep", GENERAL, GENERAL, share=9 / 16),
         Method("exact", Tweedie(), Flow(), n_steps=40, population=Importance()),
         Method("classifier", NoisyLikelihood(), n_steps=200),

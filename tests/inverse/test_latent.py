@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from inverse import METHODS, examine, plan, sample, solve
+from inverse.auto import choose
 from inverse.guidance import MMPS, Linearized
 from operators import Blur, Decoder, GaussianNoise, Linearization, LinearMap, Masking
 from priors import VESDE, Evaluations, Gaussian, Latent
@@ -26,11 +27,11 @@ def latents(x):
     return (x.double() - OFFSET) @ torch.linalg.pinv(BASIS).mT
 
 
-def measured(prior):
+def measured(prior, operator=OPERATOR, seed=0):
     """y of the picture of one draw of latents, and the exact posterior of the latents."""
-    y = OPERATOR.measure(affine(prior.sample(1, seed=9)), seed=3)
-    of_latents = LinearMap((OPERATOR.matrix.double() @ BASIS).float(), noise=GaussianNoise(0.1))
-    return y, prior.posterior(of_latents, y - OPERATOR(OFFSET[None].float()))
+    y = operator.measure(affine(prior.sample(1, seed=9 + seed)), seed=3 + seed)
+    of_latents = LinearMap((operator.matrix.double() @ BASIS).float(), noise=GaussianNoise(0.1))
+    return y, prior.posterior(of_latents, y - operator(OFFSET[None].float()))
 
 
 @pytest.mark.parametrize("name", ["ve", "flow"])
@@ -47,6 +48,34 @@ def test_moment_matching_through_a_pca_decoder(name):
     assert 0.85 < float(ratios.mean()) < 1.15
     assert (ratios - ratios.mean()).abs().max() < 4 * (2 / n) ** 0.5
     assert w2_ratio(prior.sample(n, seed=5).double(), truth, n=n) > 2, "a test that the prior itself would pass"
+
+
+@pytest.mark.parametrize("name", ["ve", "vp"])
+def test_a_mixture_of_latents_by_default(name):
+    """Of several modes moment matching alone has wrong shares: they are weighted, and the default does it."""
+    prior, n = two_modes(SDES[name], K), 400
+    found: dict[str, list[float]] = {"auto": [], "linearized": []}
+    for seed in (0, 10, 50):
+        operator = LinearMap(normal(4, D, seed=5 + seed).float(), noise=GaussianNoise(0.1))
+        y, truth = measured(prior, operator, seed)
+        for method, ratios in found.items():
+            solution = solve(Latent(prior, latents, affine), operator, y, n, method, progress=False)
+            ratios.append(w2_ratio(latents(solution.samples[0]), truth, n=n))
+    assert max(found["auto"]) < 1.2
+    assert max(found["linearized"]) > 1.5, "a problem that needs no weights"
+
+
+def test_the_default_through_a_decoder():
+    """Moment matching; weighted where this is affordable: few numbers, many samples."""
+    operator, wide = OPERATOR @ Decoder(affine), LinearMap(normal(32, D).float(), GaussianNoise(0.1)) @ Decoder(affine)
+    assert choose(operator, (K,), 100).method is METHODS["pivot-linearized"]
+    assert choose(operator, (K,), 8).method is METHODS["linearized"]
+    assert choose(wide, (K,), 100).method is METHODS["linearized"]
+    assert choose(wide, (K,), 100, "exact").method is METHODS["pivot-linearized"]
+    fast = choose(operator, (K,), 100, "fast")
+    assert fast.method is METHODS["linearized"] and fast.n_steps == 9
+    assert choose(operator, (K,), 8, differentiable=False).method.name not in ("linearized", "pivot-linearized")
+    assert choose(operator, (K,), 8, network=True).method is METHODS["linearized"]
 
 
 @pytest.mark.parametrize("method", ["exact", "pivot"])
