@@ -12,6 +12,7 @@ from inverse.guidance import (
     EP,
     MCG,
     MMPS,
+    PSLD,
     TDS,
     TMPD,
     DiffPIR,
@@ -21,6 +22,7 @@ from inverse.guidance import (
     PiGDM,
     REDDiff,
     Replacement,
+    ReSample,
     ScoreMRI,
     SplitGibbs,
     Tweedie,
@@ -32,7 +34,7 @@ from inverse.methods.method import ORDERS, Method
 from inverse.methods.pivot import Pivot
 from inverse.methods.sampler import Sampler
 from inverse.population import SMC, Importance
-from inverse.predictors import Ancestral, DPMSolver, Flow, ProbabilityFlow, Renoise, ReverseDiffusion, Travelling
+from inverse.predictors import DDIM, Ancestral, DPMSolver, Flow, ProbabilityFlow, Renoise, ReverseDiffusion, Travelling
 
 REPAINT = (
     "Lugmayr, Danelljan, Romero, Yu, Timofte, Van Gool: RePaint: Inpainting using Denoising Diffusion Probabilistic "
@@ -57,6 +59,7 @@ METHODS: dict[str, Sampler] = {
         Method("scoremri", ScoreMRI(), ReverseDiffusion(), (Langevin(),), uniform, 500),
         Method("mcg", MCG(), n_steps=500),
         Method("dps", DPS(), n_steps=500),
+        Method("psld", PSLD(), n_steps=500),
         Method("pigdm", PiGDM()),
         Method("tmpd", TMPD()),
         PLAIN,
@@ -68,6 +71,7 @@ METHODS: dict[str, Sampler] = {
         Method("diffpir", DiffPIR(), Renoise(1.0)),
         Method("reddiff", REDDiff(), Renoise(1.0), n_steps=500),
         Method("daps", DAPS(), Renoise(1.0), n_steps=200),
+        Method("resample", ReSample(), DDIM(), (), uniform, 500),
         Method("splitgibbs", SplitGibbs(), Travelling(Ancestral()), (), Sawtooth(), 1000),
         Method("tds", TDS(), population=SMC()),
         Method("mcgdiff", MCGDiff(), population=SMC()),
