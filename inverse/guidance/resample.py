@@ -22,16 +22,17 @@ FREE, PIXELS = 2 / 3, 1 / 3  # times above which y is ignored, and above which p
 class ReSample(Guidance):
     """Every few steps z0* = argmin |y - A(G(z))|^2 from E[z0 | z_t], and z_s from it and the unconditional step.
 
-    Formula: with the unconditional step z' to s, r = sigma / alpha and the prior's variance v,
+    Formula: with the unconditional step z' to s and gamma times the variance of an ancestral step to s,
 
         z_s ~ N((w alpha_s z0* + sigma_s^2 z') / (w + sigma_s^2), w sigma_s^2 / (w + sigma_s^2)),
-        w = gamma alpha_s^2 r_s^2 (r_t^2 - r_s^2) / v,
+        w = gamma (sigma_s / sigma_t)^2 (sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2),
 
-    which is the paper's variance under VP and v = 1, restated by r. Above t = 2/3 y is ignored; above 1/3 a picture is
-    optimised from G(E[z0 | z_t]) and encoded, where there is an encoder; below, latents are. The optimiser is
-    Nesterov's, in steps of 1 / L with L the largest eigenvalue of J'J; each row stops at a mean square residual of the
-    noise's variance. No gradient of the prior. It is not calibrated: z0* fits y, whatever the prior's spread.
-    Source: Song, Kwon, Zhang, Hu, Qu, Shen 2024, algorithm 1 and propositions 1 and 2; Nesterov 1983.
+    as in the authors' code. Above t = 2/3 y is ignored; above 1/3 a picture is optimised from G(E[z0 | z_t]) and
+    encoded, where there is an encoder; below, latents are, and once more at the end. The optimiser is Nesterov's, in
+    steps of 1 / L with L the largest eigenvalue of J'J; each row stops at a mean square residual of the noise's
+    variance. No gradient of the prior. It is not calibrated: z0* fits y, whatever the prior's spread. The authors' code
+    takes a step of DPS besides, which their algorithm 1 has not, nor has this.
+    Source: Song, Kwon, Zhang, Hu, Qu, Shen 2024, algorithm 1; Nesterov 1983.
     Arguments: gamma (float > 0), the paper's 40; every (int >= 1): steps from one optimisation to the next;
     iterations (int >= 1): of each at most.
     Raises: ValueError for numbers out of range.
@@ -67,11 +68,13 @@ class ReSamplePosterior(StatefulPosterior):
             return q, memory
         z0 = self._consistent(self.prior.denoise(x, t), float(t) > PIXELS)
         alpha, variance = self.sde.alpha(s).to(x), self.sde.sigma(s).to(x) ** 2
-        r2, later = ((self.sde.sigma(u) / self.sde.alpha(u)).to(x) ** 2 for u in (t, s))
-        w = self.settings.gamma * alpha**2 * later * (r2 - later) / self.variance
+        w = self.settings.gamma * variance * (self.sde.bridge(t, s)[1] / self.sde.sigma(t) ** 2).to(x)
         total = (w + variance).clamp_min(torch.finfo(x.dtype).tiny)
         mean = (w * alpha * z0 + variance * q.mean) / total
         return Gaussian(mean, (w * variance / total).sqrt()), memory
+
+    def result(self, x: Tensor, t: Tensor, rng: RNG, memory: Memory) -> Tensor:
+        return self._consistent(self.prior.denoise(x, t), False)
 
     def _consistent(self, z0: Tensor, pixels: bool) -> Tensor:
         """Latents (N, *E) near z0 whose pictures agree with y to its noise."""
