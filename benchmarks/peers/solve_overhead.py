@@ -104,8 +104,8 @@ def network(channels: int) -> Prior:
 def closed(channels: int) -> Prior:
     """A denoiser that takes no time, that of N(0, I). Arguments: channels."""
 
-    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        return x / (1 + sigma.reshape(-1, 1, 1, 1) ** 2)
+    def denoise(x: Tensor, sigma: Tensor | float) -> Tensor:
+        return x / (1 + torch.as_tensor(sigma).reshape(-1, 1, 1, 1) ** 2)
 
     return priors.from_denoiser(denoise, event_shape=(channels, SIDE, SIDE))
 

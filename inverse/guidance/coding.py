@@ -19,13 +19,13 @@ def _same(x: Tensor) -> Tensor:
 class Coding:
     """How events become pictures, and which operator measures those; a prior over pictures is its own.
 
-    Attributes: operator, of pictures; decode: events (N, *E) -> pictures; encode: pictures -> events, None for latents
-    without an encoder.
+    Attributes: operator, of pictures; pictures: events (N, *E) -> pictures; latents: pictures -> events, None where
+    there is no encoder.
     """
 
     operator: Operator
-    decode: Callable[[Tensor], Tensor]
-    encode: Callable[[Tensor], Tensor] | None
+    pictures: Callable[[Tensor], Tensor]
+    latents: Callable[[Tensor], Tensor] | None
 
     @classmethod
     def of(cls, prior: Prior, operator: Operator) -> "Coding":

@@ -55,7 +55,7 @@ class PSLDPosterior(DPSPosterior):
         super().__init__(prior, operator, y, settings.zeta)
         self.gamma, self.coding = settings.gamma, Coding.of(prior, operator)
         self.size: Tensor | None = None  # c, found at the first pictures
-        if self.coding.encode is None:
+        if self.coding.latents is None:
             raise ValueError("psld needs an encoder of latents: priors.Latent(prior, encoder, decoder); or take 'dps'")
 
     def descent(self, x0: Tensor) -> Tensor:
@@ -63,12 +63,12 @@ class PSLDPosterior(DPSPosterior):
 
     def _glue(self, latents: Tensor) -> Tensor:
         """-grad |z - E(G(z) + A'(y - A G(z)) / c)| by z, (N, *E)."""
-        coding, encode = self.coding, self.coding.encode
-        assert encode is not None
+        coding, latents_of = self.coding, self.coding.latents
+        assert latents_of is not None
         operator = coding.operator
         with torch.inference_mode(False), torch.enable_grad():
             z = latents.detach().clone().requires_grad_()
-            pictures = coding.decode(z)
+            pictures = coding.pictures(z)
             residual = self.y - operator(pictures)
             if operator.support is not None:
                 residual = torch.where(operator.support, residual, 0.0)
@@ -79,6 +79,6 @@ class PSLDPosterior(DPSPosterior):
             if self.size is None:
                 with torch.no_grad():
                     self.size = largest(operator, pictures.detach(), 1.0, 20).clamp_min(1e-12)
-            gap = z - encode(pictures + back / expand(self.size, back))
+            gap = z - latents_of(pictures + back / expand(self.size, back))
             (slope,) = torch.autograd.grad(gap.flatten(1).square().sum(1).add(1e-24).sqrt().sum(), z)
         return -slope

@@ -79,8 +79,8 @@ class ReSamplePosterior(StatefulPosterior):
     def _consistent(self, z0: Tensor, pixels: bool) -> Tensor:
         """Latents (N, *E) near z0 whose pictures agree with y to its noise."""
         coding = self.coding
-        if pixels and coding.encode is not None:
-            return coding.encode(self._fitted(coding.operator, coding.decode(z0), 1.0))
+        if pixels and coding.latents is not None:
+            return coding.latents(self._fitted(coding.operator, coding.pictures(z0), 1.0))
         return self._fitted(self.operator, z0, self.variance)
 
     def _fitted(self, operator: Operator, start: Tensor, variance: float) -> Tensor:
