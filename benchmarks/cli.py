@@ -25,6 +25,7 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
     "exactness": "benchmarks.exact.exactness:run_exactness",
     "audit": "benchmarks.audit.audit:run_audit",
     "oracle": "benchmarks.exact.oracle_cli:run_oracle",
+    "latent": "benchmarks.exact.latent:run_latent",
     "plane": "benchmarks.exact.plane_figures:run_plane",
     "speed": "benchmarks.trained.speed:run_speed",
     "spread": "benchmarks.exact.spread:run_spread",

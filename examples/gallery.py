@@ -25,7 +25,7 @@ from operators import GaussianNoise, Operator
 OUT = Path(__file__).parents[1] / "docs" / "gallery"
 SIDE = 96  # pixels of a picture in a strip
 MOST = 200  # steps of the methods' pictures
-IN_THE_PLANE = ("pivot", "pivot-ep", "exact")  # methods for few measured values, or few dimensions
+IN_THE_PLANE = ("pivot", "pivot-ep", "pivot-linearized", "exact")  # methods for few measured values, or few dimensions
 NONLINEAR = ("linearized",)  # methods for nonlinear operators
 Picture = tuple[str, Operator, str]  # prior, operator, method
 

@@ -17,12 +17,13 @@ class Latent(Prior, nn.Module):
 
     Diffusion and guidance take place in latent space: `inverse.solve` measures the decoded picture, which makes a
     nonlinear measurement of z, and decodes its samples; `inverse.sample` decodes too. Of the methods, "linearized" is
-    moment matching through the decoder, by products with its Jacobian; "dps", "daps" and "reddiff" take its gradient.
+    moment matching through the decoder, by products with its Jacobian, and "pivot-linearized" reweights its modes;
+    "dps", "psld", "resample", "daps" and "reddiff" take its gradient.
     Formula: x = decode(z), y = A(decode(z)) + noise.
     Source: Rombach et al. 2022 (latent diffusion); Rout et al. 2023 (posterior sampling through a decoder).
     Arguments: prior over latents, such as of `from_velocity`; encoder: pictures (N, C, H, W) -> latents (N, *E), or
-    None where `encode` is not needed; decoder: latents (N, *E) -> pictures in [0, 1] image units, in torch. Both are
-    modules in evaluation mode or functions, and include the scaling of latents and of pictures, such as
+    None where neither `encode` nor "psld" is needed; decoder: latents (N, *E) -> pictures in [0, 1] image units, in
+    torch. Both are modules in evaluation mode or functions, and include the scaling of latents and of pictures, such as
     ``lambda z: vae.decode(z / 0.18215).sample / 2 + 0.5``. A decoder that is a linear `operators.Operator` leaves a
     linear measurement linear, so that every method serves.
     Attributes: as the prior over latents; event_shape (E) is that of latents.

@@ -6,7 +6,7 @@ from functools import partial
 
 from torch import Tensor
 
-from benchmarks.audit import gradients, particles, replacing, spectral, unconditional
+from benchmarks.audit import coding, gradients, particles, replacing, spectral, unconditional
 from benchmarks.audit.problem import D, Problem, Reference, smooth
 from inverse import METHODS, Method
 from inverse.correctors import AnnealedLangevin, Langevin
@@ -18,11 +18,13 @@ from inverse.guidance import (
     DPS,
     MCG,
     MMPS,
+    PSLD,
     TMPD,
     DiffPIR,
     NoisyLikelihood,
     PiGDM,
     REDDiff,
+    ReSample,
     ScoreMRI,
     WienerMatching,
 )
@@ -189,6 +191,7 @@ CASES: dict[str, tuple[Case, ...]] = {
     ),
     "mcg": (case("mcg", replacing.mcg, "algorithm 1", CLEAN_VP, 60, altered("mcg", guidance=MCG(25.0))),),
     "dps": (case("dps", gradients.dps, "algorithm 1", VP, 60, altered("dps", guidance=DPS(15.0))),),
+    "psld": (case("psld", coding.psld, "algorithm 2", VP, 60, altered("psld", guidance=PSLD(15.0))),),
     "pigdm": (
         case(
             "pigdm", gradients.pigdm_printed, "algorithm 1", VP, 60, altered("pigdm", guidance=TMPD()), differs=WEIGHT
@@ -239,6 +242,17 @@ CASES: dict[str, tuple[Case, ...]] = {
             method=altered("daps", guidance=DAPS(langevin_steps=30)),
         ),
     ),
+    "resample": (
+        case(
+            "resample",
+            partial(coding.resample, every=4),
+            "algorithm 1",
+            VP,
+            40,
+            altered("resample", guidance=ReSample(4.0, every=4)),
+            method=altered("resample", guidance=ReSample(every=4)),
+        ),
+    ),
     "splitgibbs": (
         case(
             "splitgibbs",
@@ -262,6 +276,7 @@ CASES: dict[str, tuple[Case, ...]] = {
     ),
     "mcgdiff": (particle_case(particles.mcgdiff, "algorithm 1, section 3.2", MASK, 20, METHODS["mcgdiff"]),),
     "pivot": (case("pivot", exact, CLOSED, VP, 16, sets=8, rows=50, differs=FEW),),
+    "pivot-linearized": (case("pivot-linearized", exact, CLOSED, VP, 16, sets=8, rows=50, differs=FEW),),
     "pivot-ep": (case("pivot-ep", exact, CLOSED, VP, 20, sets=6, rows=50, differs=FEW),),
     "exact": (case("exact", exact, CLOSED, VP, 20, sets=12, rows=40),),
     "classifier": (

@@ -12,8 +12,10 @@ from inverse.guidance.mcg import MCG
 from inverse.guidance.mcgdiff import MCGDiff
 from inverse.guidance.mmps import MMPS
 from inverse.guidance.pigdm import PiGDM
+from inverse.guidance.psld import PSLD
 from inverse.guidance.reddiff import REDDiff
 from inverse.guidance.replacement import Replacement
+from inverse.guidance.resample import ReSample
 from inverse.guidance.scoremri import ScoreMRI
 from inverse.guidance.splitgibbs import SplitGibbs
 from inverse.guidance.tds import TDS
@@ -28,6 +30,7 @@ GUIDANCES = {
     "scoremri": ScoreMRI,
     "mcg": MCG,
     "dps": DPS,
+    "psld": PSLD,
     "pigdm": PiGDM,
     "tmpd": TMPD,
     "mmps": MMPS,
@@ -39,6 +42,7 @@ GUIDANCES = {
     "diffpir": DiffPIR,
     "reddiff": REDDiff,
     "daps": DAPS,
+    "resample": ReSample,
     "splitgibbs": SplitGibbs,
     "tds": TDS,
     "mcgdiff": MCGDiff,
@@ -55,6 +59,7 @@ __all__ = [
     "GUIDANCES",
     "MCG",
     "MMPS",
+    "PSLD",
     "TDS",
     "TMPD",
     "DiffPIR",
@@ -63,6 +68,7 @@ __all__ = [
     "NoisyLikelihood",
     "PiGDM",
     "REDDiff",
+    "ReSample",
     "Replacement",
     "ScoreMRI",
     "SplitGibbs",

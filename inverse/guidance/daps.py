@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inverse.guidance.residual import largest
 from inverse.protocols import RNG, Guidance, Posterior, StatefulPosterior
 from inverse.types import Gaussian, Memory
 from operators import LinearOperator, Operator
@@ -82,7 +83,8 @@ class DAPSPosterior(StatefulPosterior):
         assert self.rng is not None
         operator, n = self.operator, self.settings.langevin_steps
         least = operator.noise.variance(operator(centre)).clamp_min(self.floor).flatten(1).amin(1)
-        steepest = self._largest(centre) / least + 1 / r**2
+        # a little more than the largest eigenvalue, to be safe
+        steepest = 1.2 * largest(operator, centre, self.variance) / least + 1 / r**2
         step = expand(self.settings.lr / steepest, centre)
         noise = self.rng.normal(
             (len(centre), n, *centre.shape[1:])
@@ -94,17 +96,3 @@ class DAPSPosterior(StatefulPosterior):
             pull = operator.vjp(x0, score) + (centre - x0) / r**2
             x0 = x0 + step * pull + torch.sqrt(2 * step) * noise[:, i]
         return x0
-
-    def _largest(self, x0: Tensor, iterations: int = 8) -> Tensor:
-        """About the largest eigenvalue of J'J with J the operator's Jacobian at x0, (N,); a little more, to be safe."""
-        operator, small = self.operator, 1e-2 * self.variance**0.5
-        clean, v = (
-            operator(x0),
-            torch.ones_like(x0) + 0.1 * torch.sin(torch.arange(x0[0].numel()).to(x0)).view(x0.shape[1:]),
-        )
-        size = torch.ones_like(x0.flatten(1)[:, 0])
-        for _ in range(iterations):
-            v = v / expand(v.flatten(1).norm(dim=1).clamp_min(1e-12), v)
-            v = operator.vjp(x0, (operator(x0 + small * v) - clean) / small)
-            size = v.flatten(1).norm(dim=1)
-        return 1.2 * size

@@ -54,10 +54,14 @@ class DPSPosterior(GuidedPosterior):
 
     def guide(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor]:
         denoised, vjp = self.prior.denoise_vjp(x, t)
-        residual, weighted = relative_residual(self.operator, self.y, self.operator(denoised))
-        norm = residual.flatten(1).norm(dim=1).clamp_min(1e-12)
-        direction = vjp(self.operator.vjp(denoised, weighted / expand(norm, residual)))
+        direction = vjp(self.descent(denoised))
         alpha, ratio2 = self.sde.alpha(t), (self.sde.sigma(t) / self.sde.alpha(t)) ** 2 / self.variance
         beta = torch.sqrt(0.01 + 39.8 * torch.log1p(ratio2))
         damping = alpha * self.variance * torch.sqrt(1 + ratio2) * beta
         return denoised, self.rate.view(-1, *[1] * (x.ndim - 1)) / expand(damping, x) * direction
+
+    def descent(self, x0: Tensor) -> Tensor:
+        """-grad |y - A(x0)| by x0, (N, *E)."""
+        residual, weighted = relative_residual(self.operator, self.y, self.operator(x0))
+        norm = residual.flatten(1).norm(dim=1).clamp_min(1e-12)
+        return self.operator.vjp(x0, weighted / expand(norm, residual))

@@ -12,6 +12,7 @@ from inverse.guidance import (
     EP,
     MCG,
     MMPS,
+    PSLD,
     TDS,
     TMPD,
     DiffPIR,
@@ -21,6 +22,7 @@ from inverse.guidance import (
     PiGDM,
     REDDiff,
     Replacement,
+    ReSample,
     ScoreMRI,
     SplitGibbs,
     Tweedie,
@@ -32,7 +34,7 @@ from inverse.methods.method import ORDERS, Method
 from inverse.methods.pivot import Pivot
 from inverse.methods.sampler import Sampler
 from inverse.population import SMC, Importance
-from inverse.predictors import Ancestral, DPMSolver, Flow, ProbabilityFlow, Renoise, ReverseDiffusion, Travelling
+from inverse.predictors import DDIM, Ancestral, DPMSolver, Flow, ProbabilityFlow, Renoise, ReverseDiffusion, Travelling
 
 REPAINT = (
     "Lugmayr, Danelljan, Romero, Yu, Timofte, Van Gool: RePaint: Inpainting using Denoising Diffusion Probabilistic "
@@ -44,6 +46,7 @@ PLAIN = Method("mmps", MMPS(), DPMSolver(2.0), (), log_snr, 32, head=6.0, tail=0
 # the first run may be approximate; up to 26 measured numbers take at most 100 evaluations and passes
 ONWARD = replace(PLAIN, guidance=MMPS(2, complete=False))
 GENERAL = replace(PLAIN, name="ep", guidance=EP(), n_steps=20)  # other noise than Gaussian
+THROUGH = replace(PLAIN, name="linearized", guidance=Linearized(), head=None)  # nonlinear operators
 METHODS: dict[str, Sampler] = {
     m.name: m
     for m in (
@@ -56,21 +59,24 @@ METHODS: dict[str, Sampler] = {
         Method("scoremri", ScoreMRI(), ReverseDiffusion(), (Langevin(),), uniform, 500),
         Method("mcg", MCG(), n_steps=500),
         Method("dps", DPS(), n_steps=500),
+        Method("psld", PSLD(), n_steps=500),
         Method("pigdm", PiGDM()),
         Method("tmpd", TMPD()),
         PLAIN,
         replace(PLAIN, name="mmps-wiener", guidance=WienerMatching(), n_steps=16),
-        replace(PLAIN, name="linearized", guidance=Linearized(), head=None),
+        THROUGH,
         GENERAL,
         Method("ddrm", DDRM(), Renoise(0.85), n_steps=20),
         Method("ddnm", DDNM(), Renoise(0.85)),
         Method("diffpir", DiffPIR(), Renoise(1.0)),
         Method("reddiff", REDDiff(), Renoise(1.0), n_steps=500),
         Method("daps", DAPS(), Renoise(1.0), n_steps=200),
+        Method("resample", ReSample(), DDIM(), (), uniform, 500),
         Method("splitgibbs", SplitGibbs(), Travelling(Ancestral()), (), Sawtooth(), 1000),
         Method("tds", TDS(), population=SMC()),
         Method("mcgdiff", MCGDiff(), population=SMC()),
         Pivot("pivot", PLAIN, ONWARD, share=9 / 16),
+        Pivot("pivot-linearized", THROUGH, THROUGH, share=9 / 16),
         Pivot("pivot-ep", GENERAL, GENERAL, share=9 / 16),
         Method("exact", Tweedie(), Flow(), n_steps=40, population=Importance()),
         Method("classifier", NoisyLikelihood(), n_steps=200),

@@ -8,7 +8,7 @@ from torch import Tensor
 from inverse.guidance.ep import EP, EPPosterior
 from inverse.guidance.tweedie import TweediePosterior
 from inverse.weights import effective_size
-from operators import Operator
+from operators import Linearization, Operator
 from priors import Prior
 from priors.sde import SDE
 
@@ -22,13 +22,20 @@ def log_likelihood(
 
     Formula: p_t(y | x_t) = N(y; A D, Sigma_y + A C A'), C = (sigma^2 / alpha) J'. Of a part of each measurement's rows
     the covariance is computed, a backward pass per measured number; the others take that of the nearest, by D. Those
-    are chosen one by one, each the furthest from the chosen: every mode has one.
+    are chosen one by one, each the furthest from the chosen: every mode has one. An operator that is not linear is
+    linearized at D, N(y; A(D), Sigma_y + J C J').
     Source: Gonzalez 1985 (the choice).
     Arguments: prior; operator and y (N, *M) of the rows; x (N, *E) at t; rows of each measurement, ordered "b k"; share
     (float in (0, 1]) of the rows whose covariance is computed; of other noise than Gaussian that of all is
     (`EPPosterior.log_likelihood`).
     """
-    if "gaussian" not in operator.capabilities or "linear" not in operator.capabilities:
+    able = operator.capabilities
+    if "gaussian" in able and not {"linear", "generalized_linear"} & able:
+        denoised = prior.denoise(x, t)
+        local = Linearization(operator, denoised)
+        offset = operator(denoised) - local(denoised)  # A(x) is near J x + this
+        return TweediePosterior(prior, local, y - offset).log_likelihood(x, t)
+    if "gaussian" not in able or "linear" not in able:
         return EPPosterior(prior, operator, y, EP(most=y[0].numel())).log_likelihood(x, t)
     whole, n = TweediePosterior(prior, operator, y), math.ceil(share * rows)
     if n == rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -40,12 +41,12 @@ class Packing:
             not isinstance(theirs, Tensor),
         )
 
-    @property
+    @cached_property
     def plain(self) -> bool:
         """Whether there is one real tensor, which is left as it is."""
         return not self.listed and not self.dtypes[0].is_complex
 
-    @property
+    @cached_property
     def shape(self) -> Shape:
         """The shape of the real tensor, without the batch axis."""
         sizes = [_real_shape(s, d) for s, d in zip(self.shapes, self.dtypes, strict=True)]

@@ -38,6 +38,7 @@ class BridgedPhysics(Operator):
         super().__init__(noise, event_shape=layout.events.shape)
         self.physics, self.layout = physics, layout
         self._last: tuple[tuple[Tensor, ...], Any] | None = None  # the physics of the rows that were asked for last
+        self._spectrum: tuple[Tensor, Tensor, Tensor | None] | None = None  # singular values, of the mask they are of
         stacked = getattr(physics, "physics_list", None)
         self.parts = nn.ModuleList(stacked if isinstance(stacked, list) else [])  # so that `to` moves them
         named = dict(physics.named_buffers())
@@ -98,10 +99,11 @@ class BridgedPhysics(Operator):
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_last": None}
+        return self.__dict__ | {"_last": None, "_spectrum": None}
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         super()._apply(fn, recurse)
+        self._spectrum = None
         for part in self.physics.modules():  # some physics convert to a precision that they note
             if isinstance(dtype := getattr(part, "dtype", None), torch.dtype):
                 part.dtype = fn(torch.empty(0, dtype=dtype)).dtype
@@ -157,9 +159,25 @@ class BridgedSVDPhysics(BridgedLinearPhysics, SVDOperator):
 
     @property
     def singular_values(self) -> Tensor:
-        values = self.basis.values(self._current(), self.events.shape)
-        largest = values.flatten(1).amax(1).reshape(-1, *[1] * (values.ndim - 1))
-        return torch.where(values > 1e-6 * largest, values, 0)  # rounding of single precision is no singular value
+        return self._values()[0]
+
+    def _values(self) -> tuple[Tensor, Tensor | None]:
+        """The singular values of these rows, and where they are not 0, None: everywhere. Every step of a solve asks for
+        them many times, and they are those of a mask that does not change."""
+        physics = self._current()
+        mask = torch.as_tensor(physics.mask)
+        if self._spectrum is None or self._spectrum[0] is not mask:
+            values = self.basis.values(physics, self.events.shape)
+            largest = values.flatten(1).amax(1).reshape(-1, *[1] * (values.ndim - 1))
+            kept = values > 1e-6 * largest  # rounding of single precision is no singular value
+            everywhere = bool(kept.all())
+            self._spectrum = mask, values if everywhere else torch.where(kept, values, 0), None if everywhere else kept
+        return self._spectrum[1:]
+
+    def _kept(self, z: Tensor) -> Tensor:
+        """z where singular values are not 0, and 0 elsewhere."""
+        kept = self._values()[1]
+        return z if kept is None else torch.where(kept, z, 0)
 
     def Vt(self, x: Tensor) -> Tensor:
         return self.basis.Vt(self._current(), x) if len(x) else x  # no rows: some physics fail on them
@@ -168,8 +186,7 @@ class BridgedSVDPhysics(BridgedLinearPhysics, SVDOperator):
         return self.basis.V(self._current(), z) if len(z) else z
 
     def Ut(self, y: Tensor) -> Tensor:
-        z = self.basis.Ut(self._current(), y)
-        return torch.where(self.singular_values > 0, z, 0)
+        return self._kept(self.basis.Ut(self._current(), y))
 
     def U(self, z: Tensor) -> Tensor:
-        return self.basis.U(self._current(), torch.where(self.singular_values > 0, z, 0))
+        return self.basis.U(self._current(), self._kept(z))

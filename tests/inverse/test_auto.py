@@ -171,7 +171,7 @@ def test_a_method_in_capitals():
     [(Blur.gaussian(1.0), "Blur"), (Blur.gaussian(1.0, "valid"), "Blur"), (Masking(torch.ones(3)), "Masking")],
 )
 def test_a_reason_names_the_class_that_users_write(operator, name):
-    assert auto._public(operator) == name
+    assert auto.public(operator) == name
 
 
 @pytest.mark.parametrize("n_samples", [8, 64, 1000])

@@ -208,9 +208,9 @@ def test_every_operator_above_is_refused_by_some_and_served_by_others():
     }
     everyone = {name for name, m in METHODS.items() if m.conditional}
     svd = {"scoremri", "ddrm", "ddnm", "splitgibbs", "tds", "mcgdiff"}
-    orthogonal, weighted = {"replacement", "repaint", "mcg"}, {"dps", "reddiff", "daps"}
+    orthogonal, weighted = {"replacement", "repaint", "mcg"}, {"dps", "psld", "reddiff", "daps", "resample"}
     assert refused == {
-        "nonlinear": everyone - (weighted | {"linearized"}),
+        "nonlinear": everyone - (weighted | {"linearized", "pivot-linearized"}),
         "no singular basis": svd | orthogonal | {"classifier"},
         "singular values that differ": orthogonal | {"classifier"},
         "noise that differs": svd | orthogonal | {"classifier"},

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from inverse import METHODS, examine, plan, sample, solve
-from inverse.guidance import MMPS, Linearized
+from inverse.auto import choose
+from inverse.guidance import MMPS, PSLD, Linearized
 from operators import Blur, Decoder, GaussianNoise, Linearization, LinearMap, Masking
 from priors import VESDE, Evaluations, Gaussian, Latent
 from tests.cases import F64, SDES, draw, gaussian, moments, normal, two_modes, w2_ratio
@@ -26,11 +27,11 @@ def latents(x):
     return (x.double() - OFFSET) @ torch.linalg.pinv(BASIS).mT
 
 
-def measured(prior):
+def measured(prior, operator=OPERATOR, seed=0):
     """y of the picture of one draw of latents, and the exact posterior of the latents."""
-    y = OPERATOR.measure(affine(prior.sample(1, seed=9)), seed=3)
-    of_latents = LinearMap((OPERATOR.matrix.double() @ BASIS).float(), noise=GaussianNoise(0.1))
-    return y, prior.posterior(of_latents, y - OPERATOR(OFFSET[None].float()))
+    y = operator.measure(affine(prior.sample(1, seed=9 + seed)), seed=3 + seed)
+    of_latents = LinearMap((operator.matrix.double() @ BASIS).float(), noise=GaussianNoise(0.1))
+    return y, prior.posterior(of_latents, y - operator(OFFSET[None].float()))
 
 
 @pytest.mark.parametrize("name", ["ve", "flow"])
@@ -47,6 +48,34 @@ def test_moment_matching_through_a_pca_decoder(name):
     assert 0.85 < float(ratios.mean()) < 1.15
     assert (ratios - ratios.mean()).abs().max() < 4 * (2 / n) ** 0.5
     assert w2_ratio(prior.sample(n, seed=5).double(), truth, n=n) > 2, "a test that the prior itself would pass"
+
+
+@pytest.mark.parametrize("name", ["ve", "vp"])
+def test_a_mixture_of_latents_by_default(name):
+    """Of several modes moment matching alone has wrong shares: they are weighted, and the default does it."""
+    prior, n = two_modes(SDES[name], K), 400
+    found: dict[str, list[float]] = {"auto": [], "linearized": []}
+    for seed in (0, 10, 50):
+        operator = LinearMap(normal(4, D, seed=5 + seed).float(), noise=GaussianNoise(0.1))
+        y, truth = measured(prior, operator, seed)
+        for method, ratios in found.items():
+            solution = solve(Latent(prior, latents, affine), operator, y, n, method, progress=False)
+            ratios.append(w2_ratio(latents(solution.samples[0]), truth, n=n))
+    assert max(found["auto"]) < 1.2
+    assert max(found["linearized"]) > 1.5, "a problem that needs no weights"
+
+
+def test_the_default_through_a_decoder():
+    """Moment matching; weighted where this is affordable: few numbers, many samples."""
+    operator, wide = OPERATOR @ Decoder(affine), LinearMap(normal(32, D).float(), GaussianNoise(0.1)) @ Decoder(affine)
+    assert choose(operator, (K,), 100).method is METHODS["pivot-linearized"]
+    assert choose(operator, (K,), 8).method is METHODS["linearized"]
+    assert choose(wide, (K,), 100).method is METHODS["linearized"]
+    assert choose(wide, (K,), 100, "exact").method is METHODS["pivot-linearized"]
+    fast = choose(operator, (K,), 100, "fast")
+    assert fast.method is METHODS["linearized"] and fast.n_steps == 9
+    assert choose(operator, (K,), 8, differentiable=False).method.name not in ("linearized", "pivot-linearized")
+    assert choose(operator, (K,), 8, network=True).method is METHODS["linearized"]
 
 
 @pytest.mark.parametrize("method", ["exact", "pivot"])
@@ -138,3 +167,58 @@ def test_what_it_refuses():
         solve(Latent(prior, None, affine), OPERATOR, torch.zeros(1, 3), progress=False)
     with pytest.raises(ValueError, match=r"'mmps' needs an operator that is .*'linear'"):
         solve(Latent(prior, None, affine), OPERATOR, y, method="mmps", progress=False)
+
+
+# methods from papers on latent diffusion ------------------------------------------------------------------------------
+
+
+def coded(x):
+    """The encoder of the PCA decoder, in the precision of pictures x."""
+    return (x - OFFSET.to(x)) @ torch.linalg.pinv(BASIS).mT.to(x)
+
+
+@pytest.mark.parametrize(("method", "least", "most"), [("psld", 1.2, 2.5), ("resample", 1.4, 3.5)])
+def test_how_far_they_are_from_the_exact_posterior(method, least, most):
+    """Nearer than draws of the prior, but no exact draws: docs/methods.md says so."""
+    prior, n = gaussian(SDES["vp"], K), 300
+    y, truth = measured(prior)
+    solution = solve(Latent(prior, coded, affine), OPERATOR, y, n, method, progress=False)
+    assert least < w2_ratio(latents(solution.samples[0]), truth, n=n) < most
+    assert w2_ratio(prior.sample(n, seed=5).double(), truth, n=n) > 1.2 * most
+
+
+def test_the_gluing_term_of_psld():
+    """Its gradient in closed form: an affine decoder and encoder make the gap affine."""
+    prior, z = Latent(gaussian(SDES["vp"], K), coded, affine), normal(3, K, seed=7).float()
+    y = normal(3, 4, seed=8).float()
+    steps = {}
+    for gamma in (0.0, 2.0):
+        posterior = PSLD(gamma=gamma).posterior(Evaluations(prior), OPERATOR @ Decoder(affine), y)
+        steps[gamma] = posterior.descent(z)
+    a, inverse = OPERATOR.matrix.double(), torch.linalg.pinv(BASIS)
+    back = inverse @ a.mT / torch.linalg.matrix_norm(a, 2) ** 2  # y -> latents
+    gap = (affine(z).double() @ a.mT - y.double()) @ back.mT
+    slope = gap / gap.norm(dim=1, keepdim=True) @ (back @ a @ BASIS)
+    torch.testing.assert_close((steps[0.0] - steps[2.0]).double(), 2 * slope, rtol=1e-2, atol=1e-3)
+    residual = affine(z).double() @ a.mT - y.double()
+    torch.testing.assert_close(
+        -steps[0.0].double(), residual / residual.norm(dim=1, keepdim=True) @ a @ BASIS, rtol=1e-3, atol=1e-4
+    )
+    with pytest.raises(ValueError, match="psld needs an encoder"):
+        solve(Latent(prior.prior, None, affine), OPERATOR, y[:1], 1, "psld", 5, progress=False)
+
+
+@pytest.mark.parametrize("encoder", [coded, None])
+def test_samples_of_resample_agree_with_y(encoder):
+    """Through a bent decoder, with and without an encoder, to the noise of y."""
+
+    def bent(z):
+        return affine(z) + 0.1 * affine(z).sin()
+
+    prior = gaussian(SDES["vp"], K)
+    y = OPERATOR.measure(bent(prior.sample(2, seed=9)).float(), seed=3)
+    solution = solve(Latent(prior, encoder, bent), OPERATOR, y, 4, "resample", 60, progress=False)
+    residual = y[:, None] - OPERATOR(solution.samples.flatten(0, 1)).view(2, 4, 4)
+    assert float(residual.square().mean(2).max()) < 1.1 * 0.1**2  # 200 iterations may leave a little
+    drawn = OPERATOR(bent(prior.sample(8, seed=1)).float()).view(2, 4, 4)
+    assert float((y[:, None] - drawn).square().mean(2).min()) > 10 * 0.1**2

@@ -2,20 +2,19 @@
 
 import difflib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from math import log, prod
 from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
 
-import operators
-from inverse.guidance import EP, MMPS
+from inverse.auto.unmeasured import BUDGETS, FALLBACK, Choice, fallback, not_gaussian, public, through_decoder
+from inverse.guidance import MMPS
 from inverse.methods import METHODS, Sampler
 from operators import Operator
 
-EVIDENCE, NETWORKS = (Path(__file__).with_name(name) for name in ("evidence.json", "evidence_networks.json"))
-BUDGETS = {"fast": 30, "balanced": 100, "exact": 10**9}  # evaluations and backward passes per sample
+EVIDENCE, NETWORKS = (Path(__file__).parent.with_name(name) for name in ("evidence.json", "evidence_networks.json"))
 SLACK = 1.05  # a few passes more than the budget are no reason to take a worse method
 # what the oracle measures for "auto" besides every method: the same guidance at other costs
 VARIANTS = {
@@ -36,24 +35,6 @@ NETWORK_VARIANTS = {"mmps, one pass": replace(METHODS["mmps"], guidance=MMPS(1),
 SAME = 1e-9  # difference of logarithms of equal numbers, by rounding
 NEAR = 1.05  # distance to exact posteriors of settings of one method, between which chance decides
 TIED = 1.01  # CRPS of settings that count as equally accurate on networks, relative to the best
-# where nothing was measured: most exact first
-FALLBACK = ("classifier", "mmps", "mmps-wiener", "dps", "diffpir", "daps", "reddiff")
-PARTICLES = 100  # least samples for which methods that weight them were measured on photon counts
-LEAST_STEPS = 10  # of "ep" within any budget
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What "auto" stands for in one solve.
-
-    Attributes: method; n_steps (int), as measured; reason (str), one short line; details (str): the measurements behind
-    it.
-    """
-
-    method: Sampler
-    n_steps: int
-    reason: str
-    details: str = ""
 
 
 @lru_cache(maxsize=1)
@@ -104,9 +85,11 @@ def choose(
     numbers = prod(operator.known_shape(event_shape))
     known = (METHODS | VARIANTS).items()
     candidates = {name: m for name, m in known if serves(m, operator, differentiable, numbers)}
+    if found := through_decoder(candidates, operator, numbers, n_samples, budget):
+        return found
     if "generalized_linear" in operator.capabilities and not {"linear", "gaussian"} <= operator.capabilities:
-        found = _not_gaussian(candidates, operator, numbers, n_samples, budget)
-        return found or _fallback(candidates, operator, budget, differentiable)
+        found = not_gaussian(candidates, operator, numbers, n_samples, budget)
+        return found or fallback(candidates, operator, budget, differentiable)
     if network and budget != "exact" and (found := _on_networks(operator, event_shape, budget, differentiable)):
         return found
     rows, nearest = (
@@ -132,7 +115,7 @@ def choose(
         same = (key for key in scores if candidates[key[0]].name == of and scores[key] <= NEAR * scores[least])
         name, steps = max(same, key=lambda key: key[1])
         found = ratios[name, steps]
-        reason = f"the most accurate method for {_public(operator)} within the {budget} budget, by our measurements"
+        reason = f"the most accurate method for {public(operator)} within the {budget} budget, by our measurements"
         details = (
             f"measured against exact posteriors on {len(found)} problems of about this many numbers: error (sliced "
             "Wasserstein distance) as a multiple of that between two exact sets of samples: "
@@ -140,42 +123,7 @@ def choose(
             + "; see benchmarks/results/oracle.json"
         )
         return Choice(candidates[name], steps, reason, details)
-    return _fallback(candidates, operator, budget, differentiable)
-
-
-def _public(operator: Operator) -> str:
-    """The name of its class as users write it: Blur of a `CircularBlur`."""
-    own = (k for k in type(operator).__mro__ if getattr(operators, k.__name__, None) is k)
-    return (next(own) if type(operator).__module__.startswith("operators.") else type(operator)).__name__
-
-
-def _fallback(candidates: dict[str, Sampler], operator: Operator, budget: str, differentiable: bool) -> Choice:
-    """The most exact method that serves, where nothing was measured. Raises: ValueError where none does."""
-    for name in FALLBACK:
-        if name in candidates:
-            method = candidates[name]
-            reason = f"a default: no measurement covers {_public(operator)} within the {budget} budget"
-            return Choice(method, method.n_steps, reason)
-    raise ValueError(
-        f"{type(operator).__name__} has the capabilities {sorted(operator.capabilities)} and no method serves these: "
-        "a differentiable forward and noise with a variance, or a noisy_log_likelihood, is the least"
-        + ("" if differentiable else "; and this prior's denoiser has no derivative, which leaves fewer methods")
-    )
-
-
-def _not_gaussian(
-    candidates: dict[str, Sampler], operator: Operator, numbers: int, n_samples: int, budget: str
-) -> Choice | None:
-    """Expectation propagation, weighted for few numbers, with as many steps as the budget permits: see
-    benchmarks/results/photons.md. None: the denoiser has no derivative."""
-    names = ("pivot-ep", "ep") if n_samples >= PARTICLES else ("ep",)
-    method = next((candidates[name] for name in names if name in candidates), None)
-    if method is None:
-        return None
-    passes = 1 + (numbers if numbers <= EP.most else EP.steps)
-    steps = max(LEAST_STEPS, min(method.n_steps, BUDGETS[budget] // passes))
-    reason = "the nearest to exact posteriors of photon counts, for noise or a response that is not Gaussian and linear"
-    return Choice(method, steps, reason)
+    return fallback(candidates, operator, budget, differentiable)
 
 
 def _on_networks(operator: Operator, event_shape: tuple[int, ...], budget: str, differentiable: bool) -> Choice | None:
@@ -199,7 +147,7 @@ def _on_networks(operator: Operator, event_shape: tuple[int, ...], budget: str, 
         return None
     tied = [key for key, score in scores.items() if score <= TIED * min(scores.values())]
     name, steps = min(tied, key=lambda key: max(row["passes"] for row in found[key]))
-    reason = f"the cheapest of the most accurate settings for {_public(operator)} within the {budget} budget"
+    reason = f"the cheapest of the most accurate settings for {public(operator)} within the {budget} budget"
     details = (
         "measured on shipped priors: CRPS relative to the most accurate setting: "
         + ", ".join(f"{row['ratio']:.3f} on {row['problem']}" for row in found[name, steps])
