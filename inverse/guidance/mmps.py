@@ -81,7 +81,7 @@ class MMPSPosterior(WienerPosterior):
             going = rz > target
             if not bool(going.any()):
                 break
-            a = torch.where(going, step_length(rz, p, w, aw, noise, s2), 0.0)
+            a = torch.where(going, step_length(rz, r, p, w, aw, operator.noise, s2), 0.0)
             correction = correction + expand(a, w) * w
             last = step + 1 == self.settings.steps
             if last and not self.settings.complete:

@@ -5,7 +5,7 @@ import torch
 
 from inverse import METHODS, PoorFit, solve
 from inverse.guidance import MMPS, TMPD, PiGDM
-from inverse.guidance.bounds import LARGEST, LONGEST, OVERSHOOT, bounded, damping, step_length
+from inverse.guidance.bounds import LARGEST, LONGEST, OVERSHOOT, bounded, reach, step_length
 from operators import GaussianNoise, LinearMap, Masking
 from priors import VESDE, Evaluations, Gaussian
 from tests.cases import F64, SDES, normal
@@ -18,24 +18,37 @@ def test_nothing_changes_where_the_covariance_is_one():
     root = normal(6, 6, seed=1)
     c = root @ root.mT
     c = 20 * S2 * c / torch.linalg.eigvalsh(c).max()
-    a, p, sigma = normal(3, 6, seed=2), normal(5, 3, seed=3), torch.tensor(0.3, dtype=F64)
+    a, p, noise = normal(3, 6, seed=2), normal(5, 3, seed=3), GaussianNoise(0.3)
     w = p @ a @ c
-    curvature = (p * (w @ a.mT)).sum(1) + 0.09 * p.square().sum(1)
-    found = step_length(torch.ones(5, dtype=F64), p, w, w @ a.mT, sigma, S2)
-    torch.testing.assert_close(found, 1 / curvature)
-    assert bool((damping(curvature, p, w, w @ a.mT, sigma, S2) == 1).all())
+    aw = w @ a.mT
+    residual = aw + 0.09 * p  # that p solves the system for
+    decrease = (residual * p).sum(1)
+    found = step_length(decrease, residual, p, w, aw, noise, S2)
+    torch.testing.assert_close(found, torch.ones(5, dtype=F64))
+    assert bool((reach(residual, aw, noise) > 1).all())
     assert torch.equal(bounded(w, torch.ones(5, dtype=F64), w.square().mean()), w)
 
 
 def test_a_step_across_the_residual_is_no_longer_than_the_bound_and_falls_to_nothing():
     p, w = torch.tensor([[1.0, 0.0]]).double(), torch.tensor([[0.0, 0.2]]).double()
-    one, none = torch.ones(1, dtype=F64), torch.zeros((), dtype=F64)
+    one, none = torch.ones(1, dtype=F64), GaussianNoise(0.0)
     lengths = []
     for along in (1e-2, 1e-4, 1e-6, 0.0, -1e-3):
         aw = w + torch.tensor([[along, 0.0]])
-        lengths.append(float(step_length(one, p, w, aw, none, S2)) * 0.2)
+        lengths.append(float(step_length(one, p, p, w, aw, none, S2)) * 0.2)
     assert max(lengths) <= LARGEST * S2 / 0.2 + 0.2 / 1e-2
     assert lengths[1] > lengths[2] > lengths[3] == 0.0 == lengths[4]
+
+
+def test_no_step_makes_the_residual_larger():
+    """Whatever the Jacobian, in units of the noise; and across the residual there is none."""
+    noise = GaussianNoise(torch.tensor([0.1, 1.0, 3.0]), event_ndim=1)
+    residual, aw = normal(200, 3, seed=1), 10 * normal(200, 3, seed=2)
+    a = reach(residual, aw, noise)
+    before = (residual / noise.sigma).square().sum(1)
+    after = ((residual - a[:, None] * aw) / noise.sigma).square().sum(1)
+    assert 50 < int((a > 0).sum()) < 150
+    torch.testing.assert_close(after, before)
 
 
 def test_a_correction_has_a_length():
