@@ -20,6 +20,7 @@ from tests.test_docstrings import REGISTRIES, TARGETS, Target
 # what holds no tensor, whatever it holds; all other types are taken to
 PLAIN = (str, bytes, int, float, complex, bool, NoneType, PurePath, torch.dtype, torch.device)
 HOLDERS = (list, tuple, dict, set, frozenset, type, Sequence, Mapping, Iterable, Iterator, Literal, Union, UnionType)
+REFUSING = {"NotImplementedError", "type", "__name__"}  # names in the code of a method that only refuses
 SEEN: set[CodeType] = set()
 
 
@@ -69,17 +70,18 @@ def counts(target: Target) -> bool:
     """Whether it can have anything to do with a device. Not so are
 
     - errors and warnings, which are texts;
-    - protocols, which have no code of their own;
+    - protocols and abstract methods, which have no code of their own;
     - functions whose arguments and results hold no tensor, by their annotations, those of a method's object included.
     """
     thing, owner = target.thing, target.owner
     kind = owner or (thing if isinstance(thing, type) else None)
     if kind is not None and (issubclass(kind, Exception) or getattr(kind, "_is_protocol", False)):
         return False
-    if not codes(thing):
-        return False
     if isinstance(thing, type):
-        return not bare(thing)
+        return bool(codes(thing)) and not bare(thing)
+    names = set(thing.__code__.co_names)
+    if getattr(thing, "__isabstractmethod__", False) or {"NotImplementedError"} <= names <= REFUSING:
+        return False
     found = hints(thing)
     named = set(inspect.signature(thing).parameters) - {"self", "cls"} | {"return"}
     return (owner is not None and not bare(owner)) or not all(bare(found.get(n, object)) for n in named)
