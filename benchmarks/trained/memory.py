@@ -104,14 +104,16 @@ def _measure(case: Case) -> dict[str, Any]:
     return {"method": predicted.method.name, "predicted": predicted.bytes, "measured": growth.bytes}
 
 
-def table(records: Records, wanted: list[Case]) -> list[dict[str, str]]:
-    """The table, a line a case; what is in the records already is not measured again."""
+def table(records: Records, wanted: list[Case], stored: bool = False) -> list[dict[str, str]]:
+    """The table, a line a case; what is in the records already is not measured again, and nothing else with stored."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     own, found = code(_measure, pose, Growth), []
     for case in wanted:
         name = key("memory", case=asdict(case), code=own)
         if name not in records.found:
+            if stored:
+                continue
             with ProcessPoolExecutor(1, mp_context=context) as pool:
                 records.add(name, pool.submit(_measure, case).result())
         found.append(_row(case, records.found[name]))
@@ -134,11 +136,13 @@ def _row(case: Case, got: dict[str, Any]) -> dict[str, str]:
 def run_memory(
     method: Annotated[list[str] | None, typer.Option(help="only these; default: all that take a measurement")] = None,
     prior: Annotated[list[str] | None, typer.Option(help="only these; default: all that are shipped")] = None,
+    stored: Annotated[bool, typer.Option("--stored", help="only cases that were measured before")] = False,
     records: Annotated[Path, typer.Option(help="finished cases are stored here")] = Path("runs/memory.jsonl"),
     out: Annotated[Path, typer.Option(help="folder of the table")] = RESULTS,
 ) -> None:
     """Memory predicted by `inverse.plan` and measured, for every method and every shipped prior."""
-    rows = table(Records(records), cases(method, prior))
+    wanted = cases(method, prior)
+    rows = table(Records(records), wanted, stored)
     within = sum(list(row.values())[-1] == "yes" for row in rows)
-    notes = f"{NOTES} Within {100 * WITHIN:.0f} %: {within} of {len(rows)}."
+    notes = f"{NOTES} Within {100 * WITHIN:.0f} %: {within} of {len(rows)}, of {len(wanted)} cases."
     typer.echo(write_table("memory", "Memory of a solve", rows, provenance(sigma=SIGMA), notes, out).read_text())
