@@ -45,6 +45,7 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
     "mean": "benchmarks.trained.mean:run_mean",
     "learning": "benchmarks.trained.learning:run_learning",
     "plan": "benchmarks.trained.plan_accuracy:run_plan",
+    "memory": "benchmarks.trained.memory:run_memory",
     "precision": "benchmarks.trained.precision:run_precision",
     "noncartesian": "benchmarks.trained.noncartesian:run_noncartesian",
     "volumes": "benchmarks.trained.volumes:run_volumes",

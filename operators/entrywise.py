@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import torch
+
 from .base import Operator, Shape
+from .batching import device_of
 from .capabilities import modelled
 from .identity import Identity
 from .linear_operator import LinearOperator
@@ -25,7 +28,7 @@ class Entrywise(Operator):
 
     def linear_part(self) -> tuple[LinearOperator, Noise]:
         """The identity, and `LinkedNoise`."""
-        identity = Identity()
+        identity = Identity().to(device_of(self) or torch.device("cpu"))
         return identity if self.event_shape is None else identity.at(self.event_shape), LinkedNoise(self)
 
     def event_shape_of(self, measurement_shape: Shape) -> Shape:

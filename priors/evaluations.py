@@ -1,13 +1,26 @@
 """How often a prior is evaluated, and the last evaluation kept."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from priors.base import VJP, Prior, Wrapped, recorded
+
+
+@dataclass
+class _Done:
+    """Evaluations and backward passes so far, which derivatives count without holding the prior that they are of."""
+
+    nfe: Fraction = Fraction(0)
+    nvjp: Fraction = Fraction(0)
+
+    def back(self, passes: Fraction, _: Tensor | None = None) -> None:
+        self.nvjp += passes
 
 
 class Evaluations(Wrapped):
@@ -24,7 +37,7 @@ class Evaluations(Wrapped):
     def __init__(self, prior: Prior, rows: int | None = None):
         super().__init__(prior)
         self.rows, self.has_log_prob = rows, prior.has_log_prob
-        self._nfe = self._nvjp = Fraction(0)
+        self._done = _Done()
         self._key: tuple | None = None
         self._value: tuple[Tensor, VJP | None] | None = None
 
@@ -34,42 +47,46 @@ class Evaluations(Wrapped):
     @property
     def nfe(self) -> int:
         """Evaluations of the prior per sample so far."""
-        return round(self._nfe)
+        return round(self._done.nfe)
 
     @property
     def nvjp(self) -> int:
         """Backward passes through the prior per sample so far."""
-        return round(self._nvjp)
+        return round(self._done.nvjp)
 
     def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
         if (kept := self._kept(x, t)) is not None:
             return kept[0]
-        self._nfe += self._part(x)
+        self._forget(x)
         return self._keep(x, t, self.prior.denoise(x, t), None)[0]
 
     def denoise_vjp(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, VJP]:
         kept = self._kept(x, t)
         if kept is not None and kept[1] is not None:
             return kept[0], kept[1]
-        self._nfe += self._part(x)
+        self._forget(x)
         denoised, vjp = self.prior.denoise_vjp(x, t)
+        # the cache holds this function: one that held the cache would keep the graph until garbage is collected
+        done, part, again = self._done, self._part(x), denoised.requires_grad
 
         def counted(v: Tensor) -> Tensor:
-            if denoised.requires_grad:
-                product = vjp(v)
-                return _watched(product, lambda _: self._count(x, 2))
-            self._count(x, 1)
+            if again:
+                return _watched(vjp(v), partial(done.back, 2 * part))
+            done.back(part)
             return vjp(v)
 
-        _watched(denoised, lambda _: self._count(x, 1))
+        _watched(denoised, partial(done.back, part))
         self._keep(x, t, denoised, counted)
         return denoised, counted
 
     def log_prob(self, x: Tensor, t: Tensor | float | None = None) -> Tensor:
         return self.prior.log_prob(x, t)
 
-    def _count(self, x: Tensor, passes: int) -> None:
-        self._nvjp += passes * self._part(x)
+    def _forget(self, x: Tensor) -> None:
+        """Count an evaluation, and let go of the last one before it: its graph is most of the memory of a solve."""
+        self._done.nfe += self._part(x)
+        if not (recorded(x) or x.is_inference() or self._part(x) < 1):
+            self._key = self._value = None
 
     def _part(self, x: Tensor) -> Fraction:
         return Fraction(1) if self.rows is None else Fraction(len(x), self.rows)

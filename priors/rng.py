@@ -77,10 +77,12 @@ class RowRNG:
     def _draw(self, shape, fill) -> Tensor:
         if len(shape) == 0 or shape[0] != len(self._generators):
             raise ValueError(f"shape {tuple(shape)}: expected a first axis of {len(self._generators)}, one per stream")
-        out = np.empty(shape, np.float64 if self.dtype == torch.float64 else np.float32)
-        for row, generator in zip(out.reshape(len(out), math.prod(shape[1:])), self._generators, strict=True):
-            fill(generator, dtype=out.dtype, out=row)
-        return torch.from_numpy(out).to(self.device, self.dtype)
+        # memory of torch, which plans count
+        out = torch.empty(shape, dtype=torch.float64 if self.dtype == torch.float64 else torch.float32, device="cpu")
+        rows = out.view(len(out), math.prod(shape[1:])).numpy()
+        for row, generator in zip(rows, self._generators, strict=True):
+            fill(generator, dtype=rows.dtype, out=row)
+        return out.to(self.device, self.dtype)
 
 
 def signs(rng: RNG, shape: tuple[int, ...]) -> Tensor:

@@ -16,7 +16,8 @@ from priors import Prior
 
 def moved(device: torch.device, operator: Operator, y: Tensor) -> tuple[Operator, Tensor]:
     """The operator and its measurement on a device; copied if they are elsewhere."""
-    if torch.device(device).type == "cpu":
+    homes = {y.device.type, *(part.device.type for part in (*operator.buffers(), *operator.parameters()))}
+    if torch.device(device).type == "cpu" and homes == {"cpu"}:
         return operator, y
     return copy.deepcopy(operator).to(device), y.to(device)
 

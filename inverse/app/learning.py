@@ -12,6 +12,7 @@ from torch import Tensor
 from inverse.app.batch import solve_batch
 from inverse.app.batch.job import MakeOperator, check_one_each, operator_of
 from inverse.app.batch.sources import Source, source_of
+from inverse.app.devices import moved
 from inverse.methods import Sampler
 from operators import LinearOperator, Operator
 from priors import SDE, Gaussian, Prior, ScorePrior, checkpoints
@@ -163,13 +164,13 @@ def _parts(operator: Operator | MakeOperator, source: Source, shape: Shape) -> I
         end = min(begin + BLOCK, len(source))
         arrays = source.read(begin, end)
         block = operator_of(operator, arrays, begin, end).at(shape)
-        block.validate_y(arrays["y"], shape)
+        block, y = moved(torch.device("cpu"), block, arrays["y"])  # double precision, which some devices lack
+        block.validate_y(y, shape)
         if not isinstance(block, LinearOperator) or "gaussian" not in block.capabilities:
             raise ValueError(
                 f"{type(block).__name__} with {block.noise!r}: expected a linear operator with Gaussian noise; give "
                 "`start`, the first prior, for others"
             )
-        y = arrays["y"]
         for j in [None] if block.batch is None else range(len(y)):
             rows = torch.zeros(d, dtype=torch.long) if j is None else torch.full((d,), j)
             one = block if j is None else block.rows(rows)

@@ -28,8 +28,8 @@ def evaluation(prior: Prior, rows: int, derivative: bool) -> Evaluation:
 
     The measured evaluation has a smaller picture, if the prior supports one (`ScorePrior.resized`), and a smaller
     batch, so that it takes a fraction of a second. Time is proportional to the number of pixels; tiles
-    include their margins, and several processes share them. Memory is that of two evaluations, one of which is kept
-    while the next is computed, as in `priors.Evaluations`.
+    include their margins, and several processes share them. Memory is that of one evaluation: `priors.Evaluations` lets
+    go of the last before the next.
     Arguments: prior; rows (int): batch size; derivative: whether backward passes are included.
     """
     shape = tuple(prior.event_shape)
@@ -123,12 +123,16 @@ def _timed(prior: Prior, rows: int, derivative: bool) -> tuple[float, float]:
 def _bytes(prior: Prior, derivative: bool) -> int:
     """Bytes in use at once, for one batch element."""
     counter = Evaluations(prior)
+
+    def once() -> None:
+        x = torch.zeros(1, *prior.event_shape, device=prior.device)
+        if derivative:
+            denoised, vjp = counter.denoise_vjp(x, HALFWAY)
+            vjp(denoised)
+        else:
+            counter.denoise(x, HALFWAY)
+
     with Counted() as counted:
-        for _ in range(2):
-            x = torch.zeros(1, *prior.event_shape, device=prior.device)
-            if derivative:
-                denoised, vjp = counter.denoise_vjp(x, HALFWAY)
-                vjp(denoised)
-            else:
-                counter.denoise(x, HALFWAY)
+        for _ in range(2):  # as in a solve, beside what is kept of the last
+            once()
     return counted.peak

@@ -59,11 +59,14 @@ class Scene:
 
 @dataclass(frozen=True)
 class Counts:
-    """nfe and nvjp of a solve, per row, and the seconds of all that is not the prior."""
+    """nfe and nvjp of a solve, per row, the seconds of all that is not the prior, and the most bytes of tensors in use,
+    at any time of the first steps and when an evaluation starts."""
 
     nfe: int
     nvjp: int
     seconds: float
+    peak: int
+    beside: int
 
 
 class _Enough(Exception):
@@ -78,25 +81,35 @@ def counts(scene: Scene, method: Sampler, n_steps: int, rows: int, seed: int = 0
     of volumes, it is extrapolated itself, by its later steps: the first one includes the start, which may take as long
     as many of them.
     """
-    marks, total = _walked(scene, method, min(n_steps, SHORT), rows, seed, math.inf)
+    with work.Counted() as seen:
+        beside: list[int] = []
+        walked = _walked(scene, method, min(n_steps, SHORT), rows, seed, math.inf, lambda: beside.append(seen.live))
+    marks, total = walked
     assert total is not None
+    memory = seen.peak, max(beside, default=0)
     end = [after - before for after, before in zip(total, marks[-1], strict=True)]
     if total[2] < LIMIT:
         marks, whole = _walked(scene, method, n_steps, rows, seed, LIMIT)
         if whole is not None:
-            return Counts(round(whole[0]), round(whole[1]), whole[2])
+            return Counts(round(whole[0]), round(whole[1]), whole[2], *memory)
     first = marks[0] if len(marks) > 1 else (0, 0, 0.0)
     each = [(last - before) / max(1, len(marks) - 1) for last, before in zip(marks[-1], first, strict=True)]
     ahead = method.steps(scene.prior, n_steps) - len(marks)
     nfe, nvjp, seconds = (last + ahead * a + e for last, a, e in zip(marks[-1], each, end, strict=True))
-    return Counts(round(nfe), round(nvjp), seconds)
+    return Counts(round(nfe), round(nvjp), seconds, *memory)
 
 
 def _walked(
-    scene: Scene, method: Sampler, n_steps: int, rows: int, seed: int, limit: float
+    scene: Scene,
+    method: Sampler,
+    n_steps: int,
+    rows: int,
+    seed: int,
+    limit: float,
+    on_call: Callable[[], None] = lambda: None,
 ) -> tuple[list[tuple[float, ...]], tuple[float, ...] | None]:
     """nfe, nvjp and seconds after every step, and at the end, or None where the limit (seconds) comes first."""
-    counter = Evaluations(StandIn(scene.prior), rows)
+    counter = Evaluations(StandIn(scene.prior, on_call), rows)
     index = torch.zeros(rows, dtype=torch.long)
     start, marks = work.clock(), []
 

@@ -58,8 +58,10 @@ class Counted(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         took = clock() - start
         given, made = _tensors(args), _tensors((out,))
-        before = {tensor.untyped_storage()._cdata for tensor in given}
+        before = {tensor.untyped_storage()._cdata for tensor in given if tensor.layout is torch.strided}
         for tensor in made:
+            if tensor.layout is not torch.strided:  # sparse ones have no storage
+                continue
             storage = tensor.untyped_storage()
             if storage._cdata not in before:
                 self._hold(storage)

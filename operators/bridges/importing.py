@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from operators.arguments import flag
 from operators.base import Shape
+from operators.batching import device_of
 from operators.checks import check_svd
 from operators.exam import OperatorCheckError
 from operators.linear_operator import LinearOperator
@@ -69,6 +71,9 @@ def from_deepinv(
         flag("complex_images", complex_images)
     name = type(physics).__name__
     theirs = _updated(snapshot(physics), name, parameters)
+    home = device_of(theirs) or torch.device("cpu")
+    if home.type != "cpu":  # tested on images of the CPU, where random ones are the same everywhere
+        theirs, noise = theirs.to("cpu"), None if noise is None else copy.deepcopy(noise).to("cpu")
     shape = event_shape if event_shape is not None else _known_shape(theirs)
     layout = find_layout(theirs, shape, complex_images)
     if noise is None:
@@ -84,12 +89,12 @@ def from_deepinv(
     a, b = (torch.randn(op.batch or 2, *layout.events.shape, generator=rows) for _ in range(2))
     _check_rows(op, name, a)
     if not (isinstance(theirs, LinearPhysics) and is_linear(op, a, b)):
-        return _nonlinear(op, layout.events.shape)
+        return _nonlinear(op, layout.events.shape).to(home)
     linear = _linear(theirs, (layout, noise, support), a, name)
     if isinstance(theirs, DecomposablePhysics) and layout.events.plain and layout.measurements.plain:
         arguments = (theirs, layout, noise, support, linear.adjoint_error, linear.exact)
-        return _decomposed(arguments, "orthogonal_rows" in linear.structure) or linear
-    return linear
+        return (_decomposed(arguments, "orthogonal_rows" in linear.structure) or linear).to(home)
+    return linear.to(home)
 
 
 def _updated(theirs: Any, name: str, parameters: dict[str, Any]) -> Any:

@@ -98,7 +98,9 @@ class Noise(Batched, ABC):
             )
         kept = {name: getattr(self, name) for name in self.inferable if name not in values}
         axes = max((self._event_ndims.get(name, 0) for name in self.inferable), default=0)
-        return type(self)(**kept, **values, **({"event_ndim": axes} if axes else {}))
+        made = type(self)(**kept, **values, **({"event_ndim": axes} if axes else {}))
+        home = next(self.buffers(), None)
+        return made if home is None else made.to(home.device)
 
     def encode(self, y: Tensor, clean: Tensor) -> Tensor:
         """y in clean's shape: y itself, or one-hot labels. `mean` and `variance` are those of the encoded y."""
