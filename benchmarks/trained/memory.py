@@ -75,7 +75,7 @@ def pose(case: Case) -> tuple[priors.Prior, Operator, Tensor]:
     if case.large:
         prior = prior.resized((prior.event_shape[0], *LARGE))
     shape = tuple(prior.event_shape)
-    truth = photograph(shape[1:])
+    truth = photograph((shape[1], shape[2]))
     truth = truth.mean(1, keepdim=True) if shape[0] == 1 else truth
     noise = GaussianNoise(SIGMA)
     if case.method == "classifier":

@@ -29,25 +29,27 @@ BACKWARD = 3  # a step costs three forward passes: one, and two products of the 
 @dataclass(frozen=True)
 class Cost:
     """What the trainings of a checkpoint took: minutes, images that were seen, and operations (multiplications and
-    additions) of the network."""
+    additions) of the network; None where the card does not state it."""
 
-    minutes: float
-    images: int
-    operations: float
+    minutes: float | None = None
+    images: int | None = None
+    operations: float | None = None
 
 
-def cost(source: str | Path) -> Cost | None:
-    """The cost of a checkpoint's trainings by its card; None where the card does not state it.
+def cost(source: str | Path) -> Cost:
+    """The cost of a checkpoint's trainings by its card.
 
     Arguments: source: a shipped name or a checkpoint's folder.
     """
     prior, stages = priors.load(source), history(source, "prior")
-    if not stages or not isinstance(prior, ScorePrior) or any(None in stage.values() for stage in stages):
-        return None
+    if not stages or any(stage["seconds"] is None for stage in stages):
+        return Cost()
+    minutes = sum(stage["seconds"] for stage in stages) / 60
+    if not isinstance(prior, ScorePrior) or any(None in stage.values() for stage in stages):
+        return Cost(minutes)
     seen = [stage["steps"] * stage["batch_size"] for stage in stages]
     each = [forward_operations(prior, tuple(stage["event_shape"])) for stage in stages]
-    total = sum(BACKWARD * n * flop for n, flop in zip(seen, each, strict=True))
-    return Cost(sum(stage["seconds"] for stage in stages) / 60, sum(seen), total)
+    return Cost(minutes, sum(seen), sum(BACKWARD * n * flop for n, flop in zip(seen, each, strict=True)))
 
 
 def forward_operations(prior: ScorePrior, shape: tuple[int, ...]) -> float:
@@ -88,15 +90,19 @@ def run(
         prior, spent = priors.load(source), cost(source)
         row = {"prior": Path(source).name, "parameters, millions": f"{_parameters(prior) / 1e6:.2f}"}
         row |= {
-            "minutes": "-" if spent is None else f"{spent.minutes:.0f}",
-            "images, thousands": "-" if spent is None else f"{spent.images / 1e3:.0f}",
-            "operations, 10^15": "-" if spent is None else f"{spent.operations / 1e15:.2f}",
+            "minutes": _printed(spent.minutes, 1, 0),
+            "images, thousands": _printed(spent.images, 1e3, 0),
+            "operations, 10^15": _printed(spent.operations, 1e15, 2),
         }
         found = psnrs(prior, data, levels, seed)
         row |= {f"sigma {level:g}": f"{values[:, 1].double().mean():.2f}" for level, values in found.items()}
         console.print(row)
         rows.append(row)
     return rows
+
+
+def _printed(value: float | None, unit: float, digits: int) -> str:
+    return "-" if value is None else f"{value / unit:.{digits}f}"
 
 
 def _parameters(prior: priors.Prior) -> int:

@@ -38,7 +38,6 @@ def test_the_cost_is_that_of_all_trainings(tmp_path):
     assert history(first, "prior") == [FIRST]
     second = saved(tmp_path / "second", history=history(first, "prior"))
     one, two = training.cost(first), training.cost(second)
-    assert one is not None and two is not None
     assert (one.minutes, one.images) == (1.5, 40) and (two.minutes, two.images) == (3.0, 80)
     each = training.forward_operations(priors.load(first), (3, 16, 16))  # type: ignore[arg-type]
     assert one.operations == 3 * 40 * each and two.operations == 2 * one.operations
@@ -46,7 +45,12 @@ def test_the_cost_is_that_of_all_trainings(tmp_path):
 
 def test_a_checkpoint_without_a_record_has_no_cost(tmp_path):
     checkpoints.save(tmp_path, ScorePrior(network(), VESDE(0.002, 50.0), (3, 16, 16)))
-    assert training.cost(tmp_path) is None
+    assert training.cost(tmp_path) == training.Cost()
+
+
+def test_a_batch_size_that_is_not_stated(tmp_path):
+    saved(tmp_path, history=[FIRST | {"batch_size": None}])
+    assert training.cost(tmp_path) == training.Cost(minutes=3.0)
 
 
 def test_the_command(tmp_path):

@@ -39,11 +39,11 @@ def test_as_many_steps_as_the_time_permits_and_the_same_for_more_samples(lines, 
     """The time that a step takes is measured once: a second call, on a busier machine, takes the steps of the file."""
     asked, plan = [], settled.make_plan
 
-    def planned(prior, operator, y, n_samples, method, steps, seed, rows, budget, antithetic):
-        asked.append((steps, budget))
-        if budget is None:
-            return plan(prior, operator, y, n_samples, method, steps, seed, rows, budget, antithetic)
-        found = plan(prior, operator, y, n_samples, method, 6, seed, rows, None, antithetic)
+    def planned(prior, **given):
+        asked.append((given["n_steps"], given["budget"]))
+        if given["budget"] is None:
+            return plan(prior, **given)
+        found = plan(prior, **given | {"n_steps": 6, "budget": None})
         return replace(found, reason="6 steps, fewer than the default")
 
     monkeypatch.setattr(settled, "make_plan", planned)
