@@ -102,7 +102,8 @@ def scan(
             one = whole.undersampled(accelerate, share, cast(Kind, pattern))
         sized = p.resized((p.event_shape[0], *one.size))
         problem = _posed(one, p.event_shape[0], given, accelerate is not None)
-        doubts += [] if given is None else of_slice(n, misjudged(sized, problem.operator, problem.y))
+        level = [] if given is None else misjudged(sized, problem.operator, problem.y)
+        doubts += of_slice(n, level)
         done = len(found[n].samples) if n in found else 0
         named = None if seconds else budget
         choice = resolve(method, problem.operator, sized.event_shape, samples, named, network=not p.has_log_prob)
@@ -162,7 +163,8 @@ def scan(
             figures[f"compared with {name}"], reference = _against(picture, found[n])
             say(f"  compared with {name}: {figures[f'compared with {name}']}")
         oriented = turned(sized, solution.samples[0, :2])
-        cautions = [*suspects(problem, before), *checked.warnings[0], *filter(None, [oriented])]
+        blamed = [] if any(level) else suspects(problem, before)  # a wrong sigma explains what they would report
+        cautions = [*blamed, *checked.warnings[0], *filter(None, [oriented])]
         for text in cautions:
             say(f"  caution: {text}", "yellow")
         figures |= {"method": f"{solution.method}, {n_steps} steps", "paper": solution.cite()} | command

@@ -106,12 +106,14 @@ def suspects(problem: Problem, before: Problem) -> list[str]:
         remedies = " or ".join(REMEDIES[name] for name in estimates)
         verb = "does" if estimates == ["phase"] else "do"
         maps = problem.operator.coils is not None and "sensitivities" not in estimates
-        given = ", or the sensitivities in the file (their order, phase and scale)," if maps else ""
+        given = ", or the sensitivities in the file (their order, position, phase and scale)," if maps else ""
+        estimated = ", or leave the sensitivities out of the file, to have them estimated" if maps else ""
         found.append(
             f"the estimated {' and '.join(estimates)}{given} {verb} not explain y to within its noise: the noise was "
             f"increased by a factor of {problem.excess**0.5:.1f}, most in the middle of k-space; {remedies}, or "
-            "measure more of the middle (with --accelerate: --calibration); k-space without its imaginary part, lines "
-            "that moved, and rows that were not measured look alike"
+            f"measure more of the middle (with --accelerate: --calibration){estimated}. Movement between the lines, "
+            "k-space without its imaginary part and rows that were not measured look alike, and none of these remedies "
+            "helps against them"
         )
     if "sigma" in problem.estimated and problem.sigma**2 > LOUD * before.sigma**2:
         found.append(

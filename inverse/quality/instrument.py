@@ -1,5 +1,7 @@
 """Signs in y and the operator that the instrument is not the one that was meant: saturated pixels, kernels' sums, masks
-that are inverted, counts that were scaled."""
+that are inverted or moved, counts that were scaled."""
+
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -10,12 +12,13 @@ from operators import Blur, Masking, Operator, PoissonNoise
 SHARE, FEWEST = 0.01, 16  # of the entries at the largest value, and their number, from which y counts as clipped
 PILE = 4  # times as many entries as at the next lower value
 VALUES = 16  # distinct ones: with fewer, y is a drawing
+FEW, MOVED, MOST = 6, 2, 0.7  # zeros, pixels, and share of the zeros, from which a mask counts as moved
 UNIT = 0.01  # deviation of a kernel's sum from 1
 
 
 class DoubtfulInstrument(UserWarning):
-    """y has saturated pixels that the operator does not know of, is 0 wherever it was measured, or has fractions of a
-    photon; or a kernel does not sum to 1."""
+    """y has saturated pixels that the operator does not know of, is 0 wherever it was measured, or where a mask that is
+    moved by a pixel has its hole, or has fractions of a photon; or a kernel does not sum to 1."""
 
 
 def doubtful(operator: Operator, y: Tensor) -> list[str]:
@@ -32,7 +35,7 @@ def doubtful(operator: Operator, y: Tensor) -> list[str]:
             found += _clipped(some(values[None])[0][some(there[None])[0]])
     if isinstance(operator, Masking):
         for found, values, there in zip(texts, y, operator.support.expand(y.shape), strict=True):
-            found += _hidden(values[there])
+            found += _hidden(values[there]) or _shifted(values, there)
     if isinstance(operator.noise, PoissonNoise):
         for found, values in zip(texts, y * operator.noise.aligned("peak", y), strict=True):
             found += _fractions(values)
@@ -44,6 +47,25 @@ def _hidden(values: Tensor) -> list[str]:
         return []
     level = float(values.flatten()[0])
     return [f"every measured pixel is {level:.3g}: is the mask inverted? It is 1, or white, where pixels were measured"]
+
+
+def _shifted(values: Tensor, there: Tensor) -> list[str]:
+    """Of y and mask (C, H, W): the measured pixels that are exactly 0 are those that a moved mask leaves out."""
+    if values.ndim != 3:
+        return []
+    mask = there.any(0)
+    zeros = (values == 0).all(0) & mask
+    if int(zeros.sum()) < FEW:
+        return []
+    for dy, dx in product(range(-MOVED, MOVED + 1), repeat=2):
+        left_out = mask & ~mask.roll((dy, dx), (0, 1))
+        both = int((zeros & left_out).sum())
+        if both >= MOST * max(int(zeros.sum()), int(left_out.sum())):
+            return [
+                f"{both} measured pixels are exactly 0, and are those that the mask leaves out when it is moved by "
+                f"({dy}, {dx}) pixels: move it, np.roll(mask, ({dy}, {dx}), (0, 1))"
+            ]
+    return []
 
 
 def _fractions(counts: Tensor) -> list[str]:

@@ -79,6 +79,25 @@ def test_a_mask_that_shows_only_zeros_is_doubted(inverted):
     assert ("is the mask inverted?" in text) == inverted
 
 
+@pytest.mark.parametrize("kind", ["box", "pixels"])
+@pytest.mark.parametrize("moved", [0, 1, -1])
+def test_a_mask_that_is_moved_by_a_pixel_is_doubted(kind, moved):
+    """Of a file that is 0 where nothing was measured; black pixels of the picture are no hole."""
+    box = torch.ones(SHAPE, dtype=torch.bool)
+    box[:, 8:16, 6:14] = False
+    pixels = (torch.rand(SHAPE[1:], generator=torch.Generator().manual_seed(2)) < 0.5).expand(SHAPE)
+    shown = {"box": box, "pixels": pixels}[kind]
+    x = photo()[0] + 0.1
+    x[:, 3, 3:6] = 0.0
+    y = torch.where(shown, x, 0.0)[None]
+    operator = Masking(shown.roll(moved, -1), noise=NOISE)
+    (text,) = doubtful(operator, torch.where(operator.mask.bool(), y, 0.0))
+    assert (f"moved by (0, {-moved})" in text) == (moved != 0) and bool(text) == (moved != 0)
+    x[:, :12] = 0.0  # a black half
+    (text,) = doubtful(Masking(shown, noise=NOISE), torch.where(shown, x, 0.0)[None])
+    assert not text
+
+
 @pytest.mark.parametrize(("scale", "warned"), [(1.0, False), (1 / 65535, True)])
 def test_counts_that_were_scaled_are_doubted(scale, warned):
     operator = Identity(PoissonNoise(30.0))

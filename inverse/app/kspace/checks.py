@@ -59,8 +59,7 @@ def measured(path: Path, kspace: Tensor, mask: Tensor | None, columns: slice) ->
     if empty > CONTRADICTED * count and bool((filled & ~mask & inside).any()):
         raise FileError(
             f"{path}: {empty / count:.0%} of the samples inside the mask are exactly 0, and there is signal outside "
-            "the mask: expected a mask that is 1 where measured, ordered as k-space; is the mask inverted (write "
-            "1 - mask), or k = 0 at its first column (write np.fft.fftshift(mask, axes=-1))?"
+            f"the mask: expected a mask that is 1 where measured, ordered as k-space; {_mended(filled, mask, inside)}"
         )
     lines = filled.any(-1, keepdim=True) & filled.any(-2, keepdim=True)
     known = mask & (lines | ~some)
@@ -82,6 +81,26 @@ def _power(kspace: Tensor) -> Tensor:
     """|k|^2 of all coils together, (S, H, W) float64; kspace (S, H, W) or (S, coils, H, W)."""
     power = kspace.abs().double().square()
     return power if kspace.ndim == 3 else power.sum(1)
+
+
+def _mended(filled: Tensor, mask: Tensor, inside: Tensor) -> str:
+    """How a mask would agree with the samples that are not 0, by trying usual mistakes; (S, H, W)."""
+    changed = {
+        "is the mask inverted? Write 1 - mask": ~mask,
+        "is k = 0 at its first column? Write np.fft.fftshift(mask, axes=-1)": torch.fft.fftshift(mask, dim=-1),
+        "is it one column off? Write np.roll(mask, 1, axis=-1)": mask.roll(1, -1),
+        "is it one column off? Write np.roll(mask, -1, axis=-1)": mask.roll(-1, -1),
+    }
+    if mask.shape[-2] == mask.shape[-1]:
+        changed["does it select rows? Write mask[:, None], or transpose the mask"] = mask.mT
+    wrong = {}
+    for text, other in changed.items():
+        other = other & inside
+        wrong[text] = int((other & ~filled).sum()) + int((filled & ~other & inside).sum())
+    best = min(wrong, key=lambda text: wrong[text])
+    if wrong[best] <= CONTRADICTED * int((filled & inside).sum()):
+        return best
+    return "none of the usual changes (inverted, shifted, transposed) agrees with k-space"
 
 
 def _faint(kspace: Tensor) -> Tensor:

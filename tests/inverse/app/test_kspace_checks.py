@@ -204,6 +204,8 @@ def test_a_right_scan_is_read_without_a_word(tmp_path, coils, sigma):
             assert read_scan(write(tmp_path / "a.h5", m.kspace, **more)).coils == coils
 
 
+THIRD = np.arange(37) % 3 == 0
+FULL = (np.random.default_rng(0).standard_normal((*Z.shape, 2)) @ (1, 1j)).astype(np.complex64)
 REFUSED = {
     "one plane": ({"kspace": Z[0, 0]}, r"write kspace\[None\]"),
     "no axis": ({"kspace": np.complex64(1)}, r"expected a dataset 'kspace'"),
@@ -214,8 +216,13 @@ REFUSED = {
     "texts": ({"kspace": np.array([b"a"])}, "complex"),
     "other parts": ({"kspace": compound(Z, ("a", "b"))}, "fields r and i"),
     "too large": ({"kspace": Z.astype(np.complex128) * 1e45}, "beyond 3e38"),
-    "mask inverted": ({"kspace": Z, "mask": 1 - M.mask[0].float().numpy()}, "is the mask inverted"),
+    "mask inverted": ({"kspace": Z, "mask": 1 - M.mask[0].float().numpy()}, r"is the mask inverted\? Write 1 - mask"),
     "mask shifted": ({"kspace": Z, "mask": np.roll(M.mask[0].numpy(), 18)}, r"np.fft.fftshift\(mask, axes=-1\)"),
+    "mask one column off": ({"kspace": FULL * THIRD, "mask": np.roll(THIRD, 1)}, r"np.roll\(mask, -1, axis=-1\)"),
+    "mask of rows": (
+        {"kspace": (FULL * THIRD)[..., :30, :30].swapaxes(-1, -2), "mask": THIRD[:30]},
+        r"does it select rows\? Write mask\[:, None\]",
+    ),
     "mask of texts": ({"kspace": Z, "mask": np.array([b"1"] * 37)}, "0 and 1"),
     "mask of nan": ({"kspace": Z, "mask": np.full(37, np.nan)}, "0 and 1"),
     "mask of another length": ({"kspace": Z, "mask": np.ones(40)}, r"'mask' is \(40,\); expected one of the shapes"),
