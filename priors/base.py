@@ -169,6 +169,8 @@ class Wrapped(Prior):
     Arguments: prior (Prior).
     """
 
+    same_law = True  # whether its denoiser is that of the prior, evaluated in another way
+
     def __init__(self, prior: Prior):
         self.prior, self.sde, self.event_shape = prior, prior.sde, prior.event_shape
         self.variance, self.units = prior.variance, prior.units

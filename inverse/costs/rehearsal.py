@@ -30,6 +30,8 @@ class StandIn(Wrapped):
     Arguments: prior; on_call: called before every evaluation.
     """
 
+    same_law = False
+
     def __init__(self, prior: Prior, on_call: Callable[[], None] = lambda: None) -> None:
         super().__init__(prior)
         drawn = torch.rand(prior.event_shape, generator=torch.Generator().manual_seed(0))

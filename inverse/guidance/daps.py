@@ -83,8 +83,7 @@ class DAPSPosterior(StatefulPosterior):
         assert self.rng is not None
         operator, n = self.operator, self.settings.langevin_steps
         least = operator.noise.variance(operator(centre)).clamp_min(self.floor).flatten(1).amin(1)
-        # a little more than the largest eigenvalue, to be safe
-        steepest = 1.2 * largest(operator, centre, self.variance) / least + 1 / r**2
+        steepest = self.curvature(centre) / least + 1 / r**2
         step = expand(self.settings.lr / steepest, centre)
         noise = self.rng.normal(
             (len(centre), n, *centre.shape[1:])
@@ -96,3 +95,7 @@ class DAPSPosterior(StatefulPosterior):
             pull = operator.vjp(x0, score) + (centre - x0) / r**2
             x0 = x0 + step * pull + torch.sqrt(2 * step) * noise[:, i]
         return x0
+
+    def curvature(self, x0: Tensor) -> Tensor:
+        """A little more than the largest eigenvalue of J'J, with J the operator's Jacobian at x0 (N, *E); (N,)."""
+        return 1.2 * largest(self.operator, x0, self.variance)

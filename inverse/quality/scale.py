@@ -129,8 +129,8 @@ def of_pictures(prior: Prior) -> bool:
 
 
 def inner(prior: Prior) -> Prior:
-    """The prior that wrappers such as tiles hold."""
-    while isinstance(prior, Wrapped):
+    """The prior whose denoiser wrappers such as tiles evaluate."""
+    while isinstance(prior, Wrapped) and prior.same_law:
         prior = prior.prior
     return prior
 

@@ -101,7 +101,7 @@ def test_the_inner_draw_of_daps(steps, lr):
     a = operator.matrix
     hessian = a.mT @ a / sigma_y**2 + torch.eye(D, dtype=F64) / r**2
     mode = torch.linalg.solve(hessian, a.mT @ y[0] / sigma_y**2 + centre / r**2)
-    largest = posterior._largest(centre[None])
+    largest = posterior.curvature(centre[None])
     h = lr / (float(largest) / sigma_y**2 + 1 / r**2)
     p, axes = torch.linalg.eigh(hessian)
     decay = 1 - h * p
@@ -160,7 +160,7 @@ def test_daps_bounds_the_curvature(seed):
     operator = LinearMap(normal(3, 6, seed=seed), GaussianNoise(0.1))
     posterior = DAPS().posterior(gaussian(SDES["vp"], 6), operator, torch.zeros(2, 3, dtype=F64))
     largest = float(torch.linalg.matrix_norm(operator.matrix, 2)) ** 2
-    for found in posterior._largest(normal(2, 6, seed=50 + seed)).tolist():
+    for found in posterior.curvature(normal(2, 6, seed=50 + seed)).tolist():
         assert largest <= found <= 1.3 * largest
 
 
@@ -168,7 +168,7 @@ def test_daps_scales_with_a_nonlinear_operator():
     """J'J of x + .3 x^2 is (1 + .6 x)^2 per pixel, whose largest is the step's eigenvalue."""
     prior, x0 = gaussian(SDES["vp"], D), torch.tensor([[0.5, -0.5, 3.0, 0.0]], dtype=F64)
     posterior = DAPS().posterior(prior, Curved(GaussianNoise(0.1)), x0)
-    assert 2.8**2 <= float(posterior._largest(x0)) <= 1.3 * 2.8**2
+    assert 2.8**2 <= float(posterior.curvature(x0)) <= 1.3 * 2.8**2
 
 
 def test_daps_draws_too_widely_where_nothing_was_measured():

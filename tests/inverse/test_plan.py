@@ -133,7 +133,8 @@ OPERATORS = {
 
 @pytest.mark.parametrize("name", OPERATORS)
 def test_the_work_on_a_large_picture_is_that_of_small_ones_scaled(name):
-    """Counted on the large one itself: within a quarter where it is most of the work, whatever the machine does."""
+    """Counted on the large one itself: within a third where it is most of the work, whatever the machine does. How many
+    iterations a solve takes depends on the size too."""
     scene, method = large(OPERATORS[name]), METHODS["mmps"]
     small = smaller(scene)
     assert [s.area * 9 <= scene.area for s in small] == [True, True] or small[1].area == 4 * small[0].area
@@ -141,7 +142,7 @@ def test_the_work_on_a_large_picture_is_that_of_small_ones_scaled(name):
     said = scaled(less, more, (small[0].area, small[1].area), scene.area).done
     kinds = [kind for kind in ("memory", "product", "fft") if whole.done[kind] > 0.01 * whole.done["memory"]]
     assert kinds and {kind: said[kind] / whole.done[kind] for kind in kinds} == {
-        kind: pytest.approx(1.0, rel=0.3) for kind in kinds
+        kind: pytest.approx(1.0, rel=1 / 3) for kind in kinds
     }
 
 
@@ -303,4 +304,4 @@ def test_memory_is_the_larger_of_the_state_and_of_an_evaluation_beside_it(monkey
     found = plan(prior, operator, y, 1, "diffpir", 2).bytes
     monkeypatch.setattr(module, "evaluation", lambda *_: Evaluation(1.0, 0.0, 0.0))
     state = plan(prior, operator, y, 1, "diffpir", 2).bytes
-    assert max(state, network) < found < 0.98 * (state + network)
+    assert max(state, network) <= found < 0.98 * (state + network)
