@@ -26,6 +26,7 @@ SIGMA, FEW, CLASSES = 0.03, 12, 10  # of the noise; measured values of "exact" a
 SAMPLES, STEPS = 2, 3
 DEAR = ("exact", "pivot", "pivot-ep")  # methods of few measured values
 FIXED = ("cifar10", "fashion-mnist")  # priors of one size
+SMALL = (*FIXED, "brain-mri")  # of few enough numbers for the singular values of a matrix
 NETWORKS = (
     "natural", "natural-grey", "natural-small", "brain-mri", "brain-mri-224", "ct", "cifar10", "fashion-mnist",
 )  # fmt: skip
@@ -60,12 +61,16 @@ class Logits(torch.nn.Module):
 def cases(methods: list[str] | None = None, networks: list[str] | None = None) -> list[Case]:
     """All pairs, first of small pictures, then of large ones where a prior has them and the method serves the blur."""
     chosen = methods or ["auto", *(name for name, method in METHODS.items() if method.conditional)]
-    small = [Case(prior, method) for prior in networks or NETWORKS for method in chosen]
+    small = [
+        Case(prior, method)
+        for prior in networks or NETWORKS
+        for method in chosen
+        if prior in SMALL or method not in DEAR
+    ]
     return small + [
         Case(case.prior, case.method, True)
         for case in small
-        if case.method not in ("exact", "pivot", "pivot-ep", "classifier")
-        and case.prior not in ("cifar10", "fashion-mnist")
+        if case.method not in ("exact", "pivot", "pivot-ep", "classifier") and case.prior not in FIXED
     ]
 
 
