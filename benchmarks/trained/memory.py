@@ -24,7 +24,7 @@ from priors.heap import separate_blocks
 
 SIGMA, FEW, CLASSES = 0.03, 12, 10  # of the noise; measured values of "exact" and "pivot"; labels
 SAMPLES, STEPS = 2, 3
-DEAR = ("exact", "pivot", "pivot-ep")  # methods of few measured values
+DEAR = ("exact", "pivot", "pivot-ep", "pivot-linearized")  # methods of few measured values
 FIXED = ("cifar10", "fashion-mnist")  # priors of one size
 SMALL = (*FIXED, "brain-mri")  # of few enough numbers for the singular values of a matrix
 NETWORKS = (
@@ -70,7 +70,7 @@ def cases(methods: list[str] | None = None, networks: list[str] | None = None) -
     return small + [
         Case(case.prior, case.method, True)
         for case in small
-        if case.method not in ("exact", "pivot", "pivot-ep", "classifier") and case.prior not in FIXED
+        if case.method not in (*DEAR, "classifier") and case.prior not in FIXED
     ]
 
 
