@@ -23,7 +23,7 @@ from operators import Blur, Classifier, GaussianNoise, LinearMap, Masking, Opera
 from priors.heap import separate_blocks
 
 SIGMA, FEW, CLASSES = 0.03, 12, 10  # of the noise; measured values of "exact" and "pivot"; labels
-SAMPLES, STEPS = 2, 3
+SAMPLES, STEPS, MORE = 2, 3, 20  # MORE: of methods that look at the state at a noise level within their walk
 DEAR = ("exact", "pivot", "pivot-ep", "pivot-linearized")  # methods of few measured values
 FIXED = ("cifar10", "fashion-mnist")  # priors of one size
 SMALL = (*FIXED, "brain-mri")  # of few enough numbers for the singular values of a matrix
@@ -33,8 +33,8 @@ NETWORKS = (
 LARGE = (192, 256)  # a picture that the plan predicts from smaller ones
 WITHIN = 0.2
 NOTES = (
-    f"Methods that take a measurement, and auto, with shipped priors: {SAMPLES} samples of {STEPS} steps, of a picture "
-    f"of the prior's size with .3 of its pixels measured ({FEW} sums of pixels for {', '.join(DEAR)}; a label for "
+    f"Methods that take a measurement, and auto, with shipped priors: {SAMPLES} samples of {STEPS} steps ({MORE} of {', '.join(DEAR)}), of a picture "
+    f"of the prior's size with .3 of its pixels measured ({FEW} sums of pixels for the same; a label for "
     f"classifier), and of {LARGE[1]} x {LARGE[0]} pixels, blurred with a circular boundary. A process of its own for "
     "each, of one thread. Memory is the peak resident set of the solve less what is resident before, in MB; predicted: "
     "by `inverse.plan`, before the solve."
@@ -62,7 +62,7 @@ def cases(methods: list[str] | None = None, networks: list[str] | None = None) -
     """All pairs, first of small pictures, then of large ones where a prior has them and the method serves the blur."""
     chosen = methods or ["auto", *(name for name, method in METHODS.items() if method.conditional)]
     small = [
-        Case(prior, method)
+        Case(prior, method, steps=MORE if method in DEAR else STEPS)
         for prior in networks or NETWORKS
         for method in chosen
         if prior in SMALL or method not in DEAR
