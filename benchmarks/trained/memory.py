@@ -33,11 +33,11 @@ NETWORKS = (
 LARGE = (192, 256)  # a picture that the plan predicts from smaller ones
 WITHIN = 0.2
 NOTES = (
-    f"Methods that take a measurement, and auto, with shipped priors: {SAMPLES} samples of {STEPS} steps ({MORE} of {', '.join(DEAR)}), of a picture "
-    f"of the prior's size with .3 of its pixels measured ({FEW} sums of pixels for the same; a label for "
-    f"classifier), and of {LARGE[1]} x {LARGE[0]} pixels, blurred with a circular boundary. A process of its own for "
-    "each, of one thread. Memory is the peak resident set of the solve less what is resident before, in MB; predicted: "
-    "by `inverse.plan`, before the solve."
+    f"Methods that take a measurement, and auto, with shipped priors: {SAMPLES} samples of {STEPS} steps ({MORE} of "
+    f"{', '.join(DEAR)}), of a picture of the prior's size with .3 of its pixels measured ({FEW} sums of pixels for "
+    f"the same; a label for classifier), and of {LARGE[1]} x {LARGE[0]} pixels, blurred with a circular boundary. A "
+    "process of its own for each, of one thread. Memory is the peak resident set of the solve less what is resident "
+    "before, in MB; predicted: by `inverse.plan`, before the solve. Pairs that a method refuses have no line."
 )
 
 
@@ -120,8 +120,13 @@ def table(records: Records, wanted: list[Case], stored: bool = False) -> list[di
             if stored:
                 continue
             with ProcessPoolExecutor(1, mp_context=context) as pool:
-                records.add(name, pool.submit(_measure, case).result())
-        found.append(_row(case, records.found[name]))
+                try:
+                    got = pool.submit(_measure, case).result()
+                except ValueError as error:  # the method refuses this problem
+                    got = {"refused": str(error)}
+                records.add(name, got)
+        if "refused" not in records.found[name]:
+            found.append(_row(case, records.found[name]))
     return found
 
 
