@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 AXES = (-2, -1)
+MAD = 0.6745  # median |v| of a standard normal v
 
 
 def fftc(x: Tensor, axes: tuple[int, ...] = AXES) -> Tensor:
@@ -51,3 +52,18 @@ def radius(shape: tuple[int, int]) -> Tensor:
     """The distance of every sample from k = 0 at (H // 2, W // 2), in half sides: (H, W), 1 at the middle of a side."""
     y, x = ((torch.arange(n) - n // 2) / (n / 2) for n in shape)
     return torch.hypot(y[:, None], x)
+
+
+def outermost(mask: Tensor, share: float = 0.1) -> Tensor:
+    """The share of the measured samples that is farthest from k = 0, dominated by noise: (H, W) bool.
+
+    Arguments: mask (H, W) bool; share in (0, 1).
+    """
+    distance = radius((mask.shape[0], mask.shape[1])).to(mask.device)
+    return mask & (distance >= distance[mask].quantile(1 - share)) if bool(mask.any()) else mask
+
+
+def deviation(values: Tensor) -> float:
+    """Standard deviation of normal values of mean 0: the median of |v| over .6745, which few large values among them
+    hardly change."""
+    return float(values.abs().median()) / MAD

@@ -1,6 +1,5 @@
 """What is settled before samples are drawn: method, number of steps, precision, and the plan where a time decides."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,14 +34,13 @@ class Settled:
         return self.chosen or make_plan(self.problem.prior, **self.arguments)
 
 
-def settle(problem: Problem, file: Path, asked: ProblemOptions, unknown: Sequence[str] = ()) -> Settled:
+def settle(problem: Problem, file: Path, asked: ProblemOptions) -> Settled:
     """Decide how to solve.
 
-    Arguments: problem; file of samples that may exist, whose number of steps others must have too; asked; unknown: the
-    options --unknown.
+    Arguments: problem; file of samples that may exist, whose number of steps others must have too; asked.
     Raises: ValueError for options that exclude each other, and as `inverse.plan.decide`.
     """
-    seconds = _seconds(asked, unknown)
+    seconds = _seconds(asked, bool(problem.unknown))
     steps = asked.steps if seconds is None or asked.overwrite else _steps_of(file)
     operator, y = moved(problem.prior.device, problem.operator, problem.y)
     arguments: dict[str, Any] = {
@@ -63,7 +61,7 @@ def settle(problem: Problem, file: Path, asked: ProblemOptions, unknown: Sequenc
     return Settled(problem, decision, chosen, arguments)
 
 
-def _seconds(asked: ProblemOptions, unknown: Sequence[str]) -> float | None:
+def _seconds(asked: ProblemOptions, unknown: bool) -> float | None:
     """The time of --budget, if that is one. Raises: ValueError with options that it replaces."""
     seconds = seconds_of(asked.budget)
     if seconds and (unknown or asked.steps is not None):

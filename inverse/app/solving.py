@@ -143,7 +143,7 @@ def _solve_one(
             series.check_field(problem.operator, image)
         if asked.overwrite and not asked.dry:
             file.unlink(missing_ok=True)
-        settled = settle(problem, file, asked, asked.unknown)
+        settled = settle(problem, file, asked)
         problem, decided = settled.problem, settled.decision
         held = None if asked.overwrite else finished(problem, decided, asked.seed, file)
     done = 0 if held is None else held.samples.shape[1]

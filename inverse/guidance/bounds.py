@@ -27,11 +27,16 @@ def step_length(
     Arguments: decrease r'p (N,) of a unit step; residual r and p (N, *M); w (N, *E); aw (N, *M) = A w; noise; s2 =
     (sigma / alpha)^2.
     """
-    measured, least = dot(p, aw), dot(w, w) / (LARGEST * s2)
-    curvature = dot(p, noise.aligned("sigma", p) ** 2 * p) + torch.maximum(measured, least)
+    measured, least, curvature = _curvature(p, w, aw, noise, s2)
     trust = torch.where(least > 0, measured / torch.where(least > 0, least, 1.0), 1.0).clamp(0.0, 1.0)
     step = torch.where(curvature > 0, trust * decrease / torch.where(curvature > 0, curvature, 1.0), 0.0)
     return torch.minimum(step, reach(residual, aw, noise))
+
+
+def _curvature(p: Tensor, w: Tensor, aw: Tensor, noise: Noise, s2: float) -> tuple[Tensor, Tensor, Tensor]:
+    """p'A C A'p as the Jacobian has it, its lower bound, and p'(Sigma_y + A C A') p with the larger of them, (N,)."""
+    measured, least = dot(p, aw), dot(w, w) / (LARGEST * s2)
+    return measured, least, dot(p, noise.aligned("sigma", p) ** 2 * p) + torch.maximum(measured, least)
 
 
 def reach(residual: Tensor, aw: Tensor, noise: Noise) -> Tensor:
@@ -72,7 +77,7 @@ def limited(
     alpha, sigma2 = sde.alpha(t).item(), sde.sigma(t).item() ** 2
     s2, w = sigma2 / alpha**2, sigma2 / alpha * gradient
     decrease, aw, noise = dot(residual, p), operator(w), operator.noise
-    curvature = dot(p, noise.aligned("sigma", p) ** 2 * p) + torch.maximum(dot(p, aw), dot(w, w) / (LARGEST * s2))
+    *_, curvature = _curvature(p, w, aw, noise, s2)
     some = curvature > 0
     most = torch.where(some, OVERSHOOT * decrease / torch.where(some, curvature, 1.0), 1.0)
     share = torch.minimum(most, reach(residual, aw, noise)).clamp(0.0, 1.0)

@@ -8,7 +8,7 @@ from inverse.quality.noise_level import excess, random_signs
 from inverse.quality.scale import inner, of_pictures
 from operators import Blur, Downsampling, Fourier, Identity, Operator, Resize
 from operators.estimation import estimate_sigma
-from operators.kspace import radius
+from operators.kspace import deviation, outermost
 from operators.tomography import Tomography
 from priors import Prior
 
@@ -18,9 +18,8 @@ OWN, FINE, FAR = 0.008, 0.003, 50.0  # noise that pictures have of their own; an
 SURE = 0.03  # nats per value and logarithm of the level
 QUIET, WEAK = 0.15, 5.0  # mean |H|^2 of a blur that leaves little else than noise at high frequencies; factor of others
 BLURRED, DETAIL = 0.004, 0.035  # levels that detail may have behind such a blur, and elsewhere
-BORDER, COILS, ONE = 0.9, 15.0, 50.0  # |k| of the border, as a quantile; factors of k-space, which has signal there
+COILS, ONE = 15.0, 50.0  # factors of k-space, which has signal at its border
 SIDE, VIEWS, ROWS = 32, 16, 8  # least sides of a picture and a sinogram; measurements that are looked at
-MAD = 0.6745  # median |v| of a standard normal v
 SHARP = (Identity, Downsampling, Resize)  # their measurements are pictures like those of the prior
 
 
@@ -91,15 +90,14 @@ def level_of(operator: Operator, y: Tensor) -> tuple[float, float, float, str] |
 
 def _border(operator: Fourier, y: Tensor) -> tuple[float, float, float, str] | None:
     mask = operator.mask.reshape(-1, *operator.mask.shape[-2:])[0].bool()
-    distance = radius((mask.shape[0], mask.shape[1])).to(mask.device)
     if y.shape[-2:] != mask.shape or not bool(mask.any()):
         return None
-    values = y[..., mask & (distance >= distance[mask].quantile(BORDER))].flatten()
+    values = y[..., outermost(mask)].flatten()
     values = values[values != 0]
     if len(values) < SIDE**2 // 4:
         return None
     factor = ONE if (operator.coils or 1) == 1 else COILS
-    return float(values.abs().median()) / MAD, factor, 0.0, "the border of k-space"
+    return deviation(values), factor, 0.0, "the border of k-space"
 
 
 def _fine(prior: Prior, operator: Operator, y: Tensor, stated: float, level: float) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from operators.kspace import ifftc, radius
+from operators.kspace import ifftc
 from priors.files import FileError
 
 SCATTERED = 0.01  # largest fraction of exact zeros within the mask that may be chance
@@ -19,7 +19,6 @@ BAND = 1 / 8  # fraction of an axis, around its middle or at its ends, where the
 MOST = 0.5  # fraction of the energy that a picture has within the middle band
 AWAY = 2  # samples that the largest one may be away from the middle: echoes can be early or late
 WRAPPED, GATHERED = 0.3, 0.18  # of a side: largest offset of the centre; concentration needed to define a centre
-OUTERMOST = 0.1  # fraction of the measured samples, farthest from k = 0, used to estimate the noise
 
 
 class KSpaceWarning(UserWarning):
@@ -85,21 +84,18 @@ def _power(kspace: Tensor) -> Tensor:
 
 def _mended(filled: Tensor, mask: Tensor, inside: Tensor) -> str:
     """How a mask would agree with the samples that are not 0, by trying usual mistakes; (S, H, W)."""
-    changed = {
-        "is the mask inverted? Write 1 - mask": ~mask,
-        "is k = 0 at its first column? Write np.fft.fftshift(mask, axes=-1)": torch.fft.fftshift(mask, dim=-1),
-        "is it one column off? Write np.roll(mask, 1, axis=-1)": mask.roll(1, -1),
-        "is it one column off? Write np.roll(mask, -1, axis=-1)": mask.roll(-1, -1),
-    }
+    changed = [
+        ("is the mask inverted? Write 1 - mask", ~mask),
+        ("is k = 0 at its first column? Write np.fft.fftshift(mask, axes=-1)", torch.fft.fftshift(mask, dim=-1)),
+        ("is it one column off? Write np.roll(mask, 1, axis=-1)", mask.roll(1, -1)),
+        ("is it one column off? Write np.roll(mask, -1, axis=-1)", mask.roll(-1, -1)),
+    ]
     if mask.shape[-2] == mask.shape[-1]:
-        changed["does it select rows? Write mask[:, None], or transpose the mask"] = mask.mT
-    wrong = {}
-    for text, other in changed.items():
-        other = other & inside
-        wrong[text] = int((other & ~filled).sum()) + int((filled & ~other & inside).sum())
-    best = min(wrong, key=lambda text: wrong[text])
-    if wrong[best] <= CONTRADICTED * int((filled & inside).sum()):
-        return best
+        changed.append(("does it select rows? Write mask[:, None], or transpose the mask", mask.mT))
+    wrong = [int(((other ^ filled) & inside).sum()) for _, other in changed]
+    least = min(wrong)
+    if least <= CONTRADICTED * int((filled & inside).sum()):
+        return changed[wrong.index(least)][0]
     return "none of the usual changes (inverted, shifted, transposed) agrees with k-space"
 
 
@@ -184,15 +180,6 @@ def check_centre(path: Path, kspace: Tensor, mask: Tensor) -> None:
             KSpaceWarning,
             stacklevel=4,
         )
-
-
-def outermost(mask: Tensor) -> Tensor:
-    """The tenth of the measured samples that is farthest from k = 0, dominated by noise: (H, W) bool.
-
-    Arguments: mask (H, W) bool.
-    """
-    distance = radius((mask.shape[0], mask.shape[1])).to(mask.device)
-    return mask & (distance >= distance[mask].quantile(1 - OUTERMOST)) if bool(mask.any()) else mask
 
 
 def check_picture(path: Path, kspace: Tensor, mask: Tensor) -> None:

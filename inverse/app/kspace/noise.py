@@ -3,11 +3,9 @@
 import torch
 from torch import Tensor
 
-from inverse.app.kspace.checks import outermost
-from operators.kspace import radius
+from operators.kspace import deviation, outermost
 
 NUMBERS_OF_NOISE = 50  # least number of values to estimate a noise level from
-MAD = 0.6745  # median |v| of a standard normal v
 OUTER = 0.2  # fraction of the measured samples, farthest from k = 0, from which coils are predicted by each other
 PER_TERM = 2  # samples per coefficient of a prediction, at least
 LEAST = 0.1  # of the level without prediction: coils that are copies of each other have no residual
@@ -30,7 +28,7 @@ def noise_level(kspace: Tensor, mask: Tensor) -> float:
             f"the outermost tenth of the measured samples has {len(values)} nonzero values: at least "
             f"{NUMBERS_OF_NOISE} are needed to estimate the noise level; give sigma"
         )
-    return float(values.abs().median()) / MAD
+    return deviation(values)
 
 
 def noise_levels(kspace: Tensor, mask: Tensor) -> Tensor | None:
@@ -43,10 +41,9 @@ def noise_levels(kspace: Tensor, mask: Tensor) -> Tensor | None:
     Arguments: kspace (coils, H, W) complex; mask (H, W) bool.
     Returns: (coils,) float64; None for one coil or too few samples.
     """
-    distance = radius((mask.shape[0], mask.shape[1]))
     if len(kspace) < 2 or not bool(mask.any()):
         return None
-    far = mask & (distance >= distance[mask].quantile(1 - OUTER))
+    far = outermost(mask, OUTER)
     z = kspace.to(torch.complex128)
     beside = torch.stack([z, z.roll(1, -2), z.roll(-1, -2)], 1)[..., far]  # (coils, 3, n)
     coils, _, n = beside.shape
