@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from inverse.gaussian import Wiener, given
-from inverse.gaussian.weighted import uneven, weighted_estimate
+from inverse.gaussian.iterated import Pictures, uneven
 from inverse.guidance.covariance import lanczos
 from inverse.guidance.tweedie import combine
 from operators import GaussianNoise, LinearOperator, Noise
@@ -159,7 +159,7 @@ class Spectral:
         # never ended early by a loose tolerance, which would turn rounding into differences between batches
         rtol, steps = (0.0, FEW) if self.moments.approximate else (1e-6, 200)
         if uneven(operator):
-            x = weighted_estimate(self.wide, operator, residual.to(self.wide.mean), given(self.s2), rtol, steps)
+            x = Pictures(self.wide, operator).estimate(residual.to(self.wide.mean), given(self.s2), rtol, steps)
             return self.center + operator(x).double(), self._average(1 / variance)
         wiener = Wiener(self.wide, operator)
         solved = wiener.solve(residual.to(self.wide.mean), self.s2, rtol, steps, what=None)

@@ -1,11 +1,13 @@
 """Estimates with stationary moments, in the bases that operators share with them: against matrices."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from inverse.gaussian import Wiener, given
 from inverse.gaussian.stationary import shared
-from operators import Blur, Downsampling, GaussianNoise, Identity, Masking
+from operators import Bayer, Blur, Downsampling, Fourier, GaussianNoise, Grayscale, Identity, Masking, Radon, Resize
 from operators.kernels import gaussian_kernel
 from operators.transforms import dct
 from priors import RowRNG, Spectrum
@@ -94,3 +96,65 @@ def test_the_transfer_is_that_of_the_convolution(transfer):
     x = normal(2, 3, 7, 10)
     found = torch.fft.irfft2(transfer.transfer((3, 7, 10), F64) * torch.fft.rfft2(x), s=(7, 10))
     torch.testing.assert_close(found, transfer(x))
+
+
+def coils(h: int, w: int) -> torch.Tensor:
+    """Four smooth coil maps of sum of squares 1, (4, h, w)."""
+    rows, columns = torch.meshgrid(torch.linspace(-1, 1, h), torch.linspace(-1, 1, w), indexing="ij")
+    maps = torch.stack([torch.exp(-((rows - i) ** 2) - (columns - j) ** 2) for i in (-1, 1) for j in (-1, 1)])
+    return (maps / maps.square().sum(0).sqrt()).to(torch.complex64)
+
+
+WIDE = replace(SPECTRUM, power=(2e-3, 5e-3, 3e-4), floor=(0.01, 0.01, 0.02))  # variances as unlike as a photograph's
+DETECTORS = 24  # of `Radon` for pictures of 16 pixels
+GREY = Spectrum((0.4,), ((1.0,),), (5e-3,), (2.0,), (0.01,))
+NOISE = GaussianNoise(0.01)
+DRAWN = {  # operators of pictures (3, 16, 16), and the largest relative error of the draw that starts a walk
+    "circular blur": (Blur.motion(5, seed=1, noise=NOISE), 0.02),
+    "mirrored blur": (Blur.motion(5, seed=1, boundary="reflect", noise=NOISE), 0.02),
+    "valid blur": (Blur.motion(5, seed=1, boundary="valid", noise=NOISE), 0.1),
+    "a kernel per row": (
+        Blur(torch.stack([gaussian_kernel(w, 5) for w in (0.7, 1.5)])[:, None], "reflect", NOISE),
+        0.02,
+    ),
+    "bicubic": (Resize(2, "bicubic", noise=NOISE).at((3, 16, 16)), 0.02),
+    "a box": (Masking(torch.ones(16, 16).index_fill(0, torch.arange(4, 12), 0), noise=NOISE), 0.25),
+    "some pixels": (Masking.random((3, 16, 16), 0.5, noise=NOISE), 0.05),
+    "grey": (Grayscale(noise=NOISE), 0.05),
+    "mosaic": (Bayer(noise=NOISE), 0.05),
+    "tomography": (Radon(torch.arange(0.0, 180.0, 12.0), noise=GaussianNoise(0.2)), 0.02),
+    "uneven noise": (
+        Radon(
+            torch.arange(0.0, 180.0, 12.0),
+            noise=GaussianNoise(torch.logspace(-1, 1, DETECTORS).expand(3, 15, DETECTORS), event_ndim=3),
+        ),
+        0.02,
+    ),
+    "coils": (Fourier(torch.ones(16, 16).index_fill(1, torch.arange(0, 16, 2), 0), coils(16, 16), noise=NOISE), 0.02),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_draws_of_stationary_moments_are_converged(name):
+    """As those of the dense posterior, from the same numbers: walks keep the averages that they start with. What is not
+    measured, as a box, takes the most iterations."""
+    operator, tolerance = DRAWN[name]
+    moments = GREY.sized((1, 16, 16)) if name == "coils" else WIDE.sized((3, 16, 16))
+    y = operator.measure(moments.draw(2, RowRNG.rows(0, 2)), seed=1)
+    found = Wiener(moments, operator).draw(y, RowRNG.rows(3, 2))
+    rng = RowRNG.rows(3, 2)
+    x = moments.draw(2, rng)
+    r = y - operator(x) - operator.noise.aligned("sigma", y) * rng.normal(tuple(y.shape))
+    r = r if operator.support is None else torch.where(operator.support, r, 0.0)
+    wanted = dense_estimates(operator, moments, r, float("inf"))
+    assert ((found - x).double() - wanted).norm() <= tolerance * wanted.norm()
+
+
+def test_draws_of_stationary_moments_do_not_depend_on_the_batch():
+    operator, _ = DRAWN["a kernel per row"]
+    moments = WIDE.sized((3, 16, 16))
+    y = operator.measure(moments.draw(2, RowRNG.rows(0, 2)), seed=1)
+    together = Wiener(moments, operator).draw(y, RowRNG.rows(3, 2))
+    for i in range(2):
+        alone = Wiener(moments, operator.rows(torch.tensor([i]))).draw(y[i : i + 1], RowRNG.rows(3 + i, 1))
+        torch.testing.assert_close(alone, together[i : i + 1], atol=1e-4, rtol=0)
