@@ -159,7 +159,8 @@ class Spectral:
         # never ended early by a loose tolerance, which would turn rounding into differences between batches
         rtol, steps = (0.0, FEW) if self.moments.approximate else (1e-6, 200)
         if uneven(operator):
-            x = Pictures(self.wide, operator).estimate(residual.to(self.wide.mean), given(self.s2), rtol, steps)
+            solver = Pictures(self.wide, operator, preconditioned=False)
+            x = solver.estimate(residual.to(self.wide.mean), given(self.s2), rtol, steps)
             return self.center + operator(x).double(), self._average(1 / variance)
         wiener = Wiener(self.wide, operator)
         solved = wiener.solve(residual.to(self.wide.mean), self.s2, rtol, steps, what=None)

@@ -156,5 +156,5 @@ def test_draws_of_stationary_moments_do_not_depend_on_the_batch():
     y = operator.measure(moments.draw(2, RowRNG.rows(0, 2)), seed=1)
     together = Wiener(moments, operator).draw(y, RowRNG.rows(3, 2))
     for i in range(2):
-        alone = Wiener(moments, operator.rows(torch.tensor([i]))).draw(y[i : i + 1], RowRNG.rows(3 + i, 1))
+        alone = Wiener(moments, operator.rows(torch.tensor([i]))).draw(y[i : i + 1], RowRNG(3, [(i,)]))
         torch.testing.assert_close(alone, together[i : i + 1], atol=1e-4, rtol=0)
