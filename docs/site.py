@@ -14,7 +14,7 @@ import inverse
 
 ROOT = Path(__file__).parents[1]
 LINK = re.compile(r"(\]\()(?!https?:|#)([^)#\s]+)")
-SHOWN = ("benchmarks/results/**/*.md", "benchmarks/results/**/*.png", "examples/*.py", "examples/*.ipynb")
+SHOWN = ("benchmarks/results/**/*.md", "benchmarks/results/**/*.png", "examples/**/*.py", "examples/*.ipynb")
 MORE = ("CONTRIBUTING.md", "CHANGELOG.md", "priors/shipped/*/card.json", "priors/configs/*.toml")
 FOLDERS = {"priors/configs": "training.md", "examples": "notebooks.md", "benchmarks/results": "results.md"}
 LANGUAGES = {".py": "python", ".toml": "toml", ".json": "json"}

@@ -10,7 +10,7 @@ import torch
 from priors.arguments import place
 from priors.checkpoints import available, load_folder, locate, save
 from priors.devices import usable
-from priors.importers import diffusers, edm, flow, guided_diffusion, hub, kair, score_sde
+from priors.importers import diffusers, edm, flow, guided_diffusion, hub, k_diffusion, kair, score_sde
 from priors.score_prior import ScorePrior
 from priors.sde import SDE
 
@@ -38,6 +38,7 @@ FORMATS: dict[str, Format] = {
     "score_sde": Format(score_sde.load, frozenset({"config"})),
     "guided-diffusion": Format(guided_diffusion.load, frozenset({"config"})),
     "edm": Format(edm.load),
+    "k-diffusion": Format(k_diffusion.load, frozenset({"config"})),
     "kair": Format(kair.load, frozenset({"config", "event_shape", "sde"})),
     "diffusers": Format(diffusers.load),
     "flow": Format(flow.load),
@@ -56,12 +57,12 @@ def load(
 
     Arguments: source: a shipped name (`available`), the path of a checkpoint folder, or "FORMAT:WHERE":
     "score_sde:FILE" (Song et al. 2021), "guided-diffusion:FILE" (Dhariwal & Nichol 2021), "edm:FILE" (Karras et al.
-    2022, converted by `priors.importers.edm_convert`), "kair:FILE" (FFDNet, DRUNet, DnCNN, SCUNet; a `DenoiserPrior`),
-    "diffusers:ID_OR_PATH" (a pipeline), "flow:ID_OR_PATH" (one with a flow-matching scheduler) or "hf:OWNER/NAME" (a
-    hub repository of ours or of diffusers); sde: another noising than that it was trained with (see
-    `ScorePrior.with_sde`); config: what a file does not say, by its format: see there; event_shape (C, H, W): the size
-    of your pictures, for a network of any size (see `ScorePrior.resized`); None: that of the checkpoint; device: such
-    as "cuda", where it computes; y and operator must be there too; None: the CPU.
+    2022, converted by `priors.importers.edm_convert`), "k-diffusion:FILE" (its U-net image_v1), "kair:FILE" (FFDNet,
+    DRUNet, DnCNN, SCUNet; a `DenoiserPrior`), "diffusers:ID_OR_PATH" (a pipeline), "flow:ID_OR_PATH" (one with a
+    flow-matching scheduler) or "hf:OWNER/NAME" (a hub repository of ours or of diffusers); sde: another noising than
+    that it was trained with (see `ScorePrior.with_sde`); config: what a file does not say, by its format: see there;
+    event_shape (C, H, W): the size of your pictures, for a network of any size (see `ScorePrior.resized`); None: that
+    of the checkpoint; device: such as "cuda", where it computes; y and operator must be there too; None: the CPU.
     Raises: FileNotFoundError for an unknown name or missing file; ValueError for a broken or foreign checkpoint, for an
     sde or an event_shape that the network cannot serve, and for a config that is missing, unknown or not asked for.
     """

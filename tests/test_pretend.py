@@ -411,6 +411,7 @@ SMALL = {
     "encoder": {"image_size": 16, "channels": 8, "multipliers": (1, 2)},
     "local": {"channels": (8, 8), "blocks": (1, 1)},
     "adm": {"image_size": 16, "channels": 32, "multipliers": (1, 1), "heads": 1, "head_channels": 32},
+    "kdiffusion": {"image_size": (16, 16), "width": 16, "depths": (1, 1), "channels": (8, 16), "attention": (1,)},
     "edm": {"image_size": 16, "channels": 8, "multipliers": (1, 2), "blocks": 1, "fourier": True},
 }
 

@@ -20,7 +20,8 @@ def to_deepinv(method: str | Sampler, prior: Prior, n_samples: int = 8, seed: in
     precision of `solve`.
     Returns: a deepinv.models.Reconstructor: (y, physics) -> the mean (B, *E) of the samples as deepinv has images; with
     ``samples=True`` all of them, (B, K, *E). Its `solution` is that of the last call. Each physics goes through
-    `operators.from_deepinv`, or is our own operator where it is `operators.to_deepinv` of one.
+    `operators.from_deepinv`, or is our own operator where it is `operators.to_deepinv` of one. A prior of any size,
+    such as "natural", takes the size of each call's pictures.
     Raises: TypeError for another prior or an unknown setting; the reconstructor raises as `operators.from_deepinv` and
     `solve` do.
     """
@@ -44,16 +45,17 @@ def _class() -> type:
 
         def __init__(self, method: str | Sampler, prior: Any, settings: dict[str, Any]):
             super().__init__(device=prior.device)
+            self.device = prior.device  # benchmarks ask for it, and set it
             self.method, self.prior, self.settings = method, prior, settings
 
         def forward(self, y: Any, physics: Any, samples: bool = False, **_: Any) -> Any:
-            own = getattr(physics, "operator", None)
+            own, prior = getattr(physics, "operator", None), _sized(self.prior, physics, y)
             if isinstance(own, operators.Operator):
                 operator, measured = own, y
             else:
-                operator = operators.from_deepinv(physics, _event_shape(physics, self.prior))
+                operator = operators.from_deepinv(physics, _event_shape(physics, prior))
                 measured = operator.measurements.pack(y)
-            found = solve(self.prior, operator, measured, method=self.method, progress=False, **self.settings)
+            found = solve(prior, operator, measured, method=self.method, progress=False, **self.settings)
             self.solution = found
 
             def images(x: Tensor) -> Any:
@@ -65,6 +67,18 @@ def _class() -> type:
             return images(found.mean)
 
     return PosteriorMean
+
+
+def _sized(prior: Any, physics: Any, y: Any) -> Any:
+    """A prior of any size for the pictures that the physics measured; another one is returned as it is."""
+    if prior.least_size is None:
+        return prior
+    shape = getattr(physics, "img_size", None)
+    if shape is None or len(shape) != 3:
+        x = physics.A_adjoint(y) if hasattr(physics, "A_adjoint") else y
+        shape = x.shape[1:] if isinstance(x, Tensor) else prior.event_shape
+    channels = prior.event_shape[0]  # of complex images twice theirs
+    return prior.resized((channels, *shape[1:])) if shape[0] in (channels, channels / 2) else prior
 
 
 def _event_shape(physics: Any, prior: Prior) -> tuple[int, ...]:

@@ -11,12 +11,14 @@ PriorOption = Annotated[
     typer.Option(
         "--prior",
         help="a shipped prior (see `inverse priors`), a checkpoint folder, or FORMAT:WHERE: score_sde:FILE, "
-        "guided-diffusion:FILE, edm:FILE, kair:FILE, diffusers:ID_OR_PATH or hf:OWNER/NAME",
+        "guided-diffusion:FILE, edm:FILE, k-diffusion:FILE, kair:FILE, diffusers:ID_OR_PATH or hf:OWNER/NAME",
     ),
 ]
 ConfigOption = Annotated[
     str | None,
-    typer.Option("--config", help="what a file does not say, such as cifar10/ve/ncsnpp_continuous"),
+    typer.Option(
+        "--config", help="what a file does not say: such as cifar10/ve/ncsnpp_continuous, or a JSON file of k-diffusion"
+    ),
 ]
 OutOption = Annotated[Path, typer.Option("--out", help="output folder")]
 SeedOption = Annotated[int, typer.Option("--seed")]

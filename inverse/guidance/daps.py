@@ -27,7 +27,9 @@ class DAPS(Guidance):
     has the units of a squared image, this one has none. A sigma_y below tau standard deviations of the prior counts as
     that. No gradient of the prior. Other noise than Gaussian enters by the derivative of its quasi-log-likelihood
     (`Noise.quasi_score`), with variances of at least (tau standard deviations of the prior)^2.
-    Source: Zhang et al. 2025, algorithm 1. Their code drops the factor 1/2 of the data term; here it stands.
+    Source: Zhang et al. 2025, algorithm 1. Their code drops the factor 1/2 of the data term, lets the Langevin step
+    fall on the way, and returns the last D_ode without Langevin steps; here the factor stands, the step has units of
+    its own, and the last level has Langevin steps, too.
     Arguments: ode_steps (int >= 1), langevin_steps (int >= 1), lr (float in (0, 2)), tau (float > 0).
     Raises: ValueError for numbers out of range.
     """

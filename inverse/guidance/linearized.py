@@ -26,6 +26,8 @@ class Linearized(Guidance):
     the Gauss-Newton steps to the mode of N(x0; D, C) N(y; A(x0), Sigma_y). Of a linear or affine A one step is exact,
     given C. Where noise is large A is linearized far from the truth: an operator with several solutions, such as
     `operators.PhaseRetrieval`, keeps the one that it meets first.
+    Few steps leave the standard deviation too large: of the audit's Gaussian problem 1.02 of the exact one in 32, 1.01
+    in 64.
     Source: Rozet et al. 2024 (C, and the solve by conjugate gradients); Bell & Cathey 1993 (iterated Kalman filter).
     Arguments: passes (int >= 1): Gauss-Newton steps; steps (int >= 1): conjugate gradients of each, a backward pass
     through the prior every one. Their preconditioner costs up to 20 products with J and as many with J' each, which a

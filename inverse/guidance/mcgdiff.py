@@ -16,7 +16,8 @@ class MCGDiff(Guidance):
     Formula: while sigma_s / alpha_s > n, the step's law is multiplied by the potential
     g_s = N(x_s; alpha_s u, sigma_s^2 - (alpha_s n)^2), which is exact for diagonal Gaussians, and the weights are
     the mass of the product over g_t(x_t). Below, the coordinate moves by the prior alone. No gradient of the prior.
-    Source: Cardoso, Janati El Idrissi, Le Corff, Moulines 2024, sections 3.1 and 3.2.
+    Source: Cardoso, Janati El Idrissi, Le Corff, Moulines 2024, sections 3.1 and 3.2. Their code adds 1e-4 to the
+    potential's variance and weights the last particles by their likelihood once more.
     """
 
     needs = frozenset({"svd", "isotropic"})

@@ -28,7 +28,8 @@ class MMPS(Guidance):
     that the last step leaves, free of passes: without noise the corrected mean then explains y. And a run
     that does not start at t = 1 starts from it: there x_t = alpha x0 + sigma z with x0 drawn from its posterior.
     Source: Rozet et al. 2024, algorithm 2; Notay 2000 (a preconditioner that varies). Preconditioner, last
-    solve and start are ours.
+    solve and start are ours. The paper takes ancestral steps and returns the last mean: of the audit's problem 300 of
+    them have .98 of the exact standard deviation; the 32 steps of `METHODS`, of second order, 1.01.
     Arguments: steps (int >= 1) of conjugate gradients; tolerance: a row stops when its residual fell below this
     fraction of the start; complete: whether the Gaussian solves for the residual that is left.
     Raises: ValueError for steps < 1.

@@ -15,7 +15,8 @@ class PiGDM(Guidance):
     Formula: r^2 = v sigma^2 / (sigma^2 + alpha^2 v), the variance of x0 given x_t under a Gaussian prior of variance v
     per coordinate (the paper's r^2 takes v = 1). The solve is closed in the singular basis and by conjugate gradients
     elsewhere.
-    Source: Song, Vahdat, Mardani, Kautz 2023, equation 7.
+    Source: Song, Vahdat, Mardani, Kautz 2023, equation 7. Their algorithm 1 adds alpha_t r^2 times this gradient at
+    every step, however short, so that more steps mean more guidance; here it is a score, and a step's length enters.
     """
 
     needs = frozenset({"linear", "gaussian"})

@@ -23,7 +23,8 @@ class REDDiff(Guidance):
     Formula: x_t = alpha mu + sigma eps with new noise eps at every time, eps_hat = (x_t - alpha D) / sigma, which is
     held fixed under the gradient: it needs none of the prior. An optimiser, not a sampler: its draws differ by the
     noise of the way alone.
-    Source: Mardani, Song, Kautz, Vahdat 2024, algorithm 1.
+    Source: Mardani, Song, Kautz, Vahdat 2024, algorithm 1. Their code takes means where this takes sums, so that a
+    weight w of theirs is w m / d here (m numbers in y, d in an image), and starts at A^+ y instead of at E[x0 | x_1].
     Arguments: weight (float > 0), the paper's lambda, .25; lr (float > 0): Adam's step in standard deviations of the
     prior.
     Raises: ValueError for numbers <= 0.

@@ -12,6 +12,7 @@ from torch import Tensor
 from operators.arguments import flag
 from operators.base import Shape
 from operators.batching import device_of
+from operators.blur import CircularBlur
 from operators.checks import check_svd
 from operators.exam import OperatorCheckError
 from operators.linear_operator import LinearOperator
@@ -20,7 +21,7 @@ from operators.trials import InexactAdjoint
 
 from .coordinates import BASES
 from .noise import noise_of
-from .physics import BridgedLinearPhysics, BridgedPhysics, BridgedSVDPhysics
+from .physics import BridgedConvolution, BridgedLinearPhysics, BridgedPhysics, BridgedSVDPhysics
 from .probing import adds_noise_last, find_layout, is_linear, measured, snapshot
 
 EXACT = 1e-5  # relative error of an adjoint, in single precision
@@ -91,9 +92,13 @@ def from_deepinv(
     if not (isinstance(theirs, LinearPhysics) and is_linear(op, a, b)):
         return _nonlinear(op, layout.events.shape).to(home)
     linear = _linear(theirs, (layout, noise, support), a, name)
-    if isinstance(theirs, DecomposablePhysics) and layout.events.plain and layout.measurements.plain:
-        arguments = (theirs, layout, noise, support, linear.adjoint_error, linear.exact)
-        return (_decomposed(arguments, "orthogonal_rows" in linear.structure) or linear).to(home)
+    if layout.events.plain and layout.measurements.plain:
+        orthogonal = "orthogonal_rows" in linear.structure
+        arguments = (theirs, layout, noise, support, linear.adjoint_error, linear.exact, orthogonal)
+        found = (
+            _decomposed(arguments) if isinstance(theirs, DecomposablePhysics) else _convolution(linear, a, arguments)
+        )
+        return (found or linear).to(home)
     return linear.to(home)
 
 
@@ -197,10 +202,30 @@ def _orthogonal_rows(op: LinearOperator, a: Tensor) -> bool:
         return bool((there - size * clean).norm() <= 1e-5 * there.norm())
 
 
-def _decomposed(arguments: tuple[Any, ...], orthogonal: bool) -> BridgedSVDPhysics | None:
+def _convolution(linear: BridgedLinearPhysics, a: Tensor, arguments: tuple[Any, ...]) -> BridgedConvolution | None:
+    """The operator with the singular values of a circular convolution, if it is one of every channel by itself."""
+    shape, layout = linear.events.shape, linear.layout
+    if len(shape) != 3 or layout.measurements.shape != shape or layout.batch or linear.support is not None:
+        return None
+    impulse = torch.zeros(1, *shape)
+    impulse[..., 0, 0] = 1
+    try:
+        with torch.no_grad():
+            own = CircularBlur(linear(impulse)[0].roll((shape[1] // 2, shape[2] // 2), (1, 2))).at(shape)
+            blurred = linear(a)
+            if not bool((own(a) - blurred).norm() <= EXACT * blurred.norm()):
+                return None
+        op = BridgedConvolution(own, *arguments)
+        check_svd(op, shape)
+        return op
+    except (OperatorCheckError, ValueError):  # such as of a kernel that is 0
+        return None
+
+
+def _decomposed(arguments: tuple[Any, ...]) -> BridgedSVDPhysics | None:
     """The operator with singular values, if one of the known bases is right."""
     for basis in BASES:
-        op = BridgedSVDPhysics(basis, *arguments, orthogonal)
+        op = BridgedSVDPhysics(basis, *arguments)
         try:
             if not op.singular_values.is_complex():
                 check_svd(op, op.events.shape)

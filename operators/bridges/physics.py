@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from operators.arguments import shape as checked_shape
 from operators.base import Operator, Shape
+from operators.blur import CircularBlur
 from operators.linear_operator import LinearOperator
 from operators.noise import Noise
 from operators.svd import SVDOperator
@@ -190,3 +191,42 @@ class BridgedSVDPhysics(BridgedLinearPhysics, SVDOperator):
 
     def U(self, z: Tensor) -> Tensor:
         return self.basis.U(self._current(), self._kept(z))
+
+
+class BridgedConvolution(BridgedLinearPhysics, SVDOperator):
+    """A deepinv LinearPhysics that is a circular convolution, such as a Blur with padding "circular", as an operator
+    with the singular values and closed forms of ours, made by `from_deepinv`.
+
+    Arguments:
+        own: our operator of the same kernel, at the event's shape.
+        arguments: of `BridgedLinearPhysics`.
+    """
+
+    def __init__(self, own: CircularBlur, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.own = own
+
+    @property
+    def singular_values(self) -> Tensor:
+        return self.own.singular_values
+
+    def spectrum(self, z: Tensor) -> Tensor:
+        return self.own.spectrum(z)
+
+    def transfer(self, event_shape: Shape, dtype: torch.dtype) -> Tensor | None:
+        return self.own.transfer(event_shape, dtype)
+
+    def Vt(self, x: Tensor) -> Tensor:
+        return self.own.Vt(x)
+
+    def V(self, z: Tensor) -> Tensor:
+        return self.own.V(z)
+
+    def Ut(self, y: Tensor) -> Tensor:
+        return self.own.Ut(y)
+
+    def U(self, z: Tensor) -> Tensor:
+        return self.own.U(z)
+
+    def _solve_isotropic(self, y: Tensor, r2: Tensor | float, variance: Tensor) -> Tensor:
+        return self.own._solve_isotropic(y, r2, variance)

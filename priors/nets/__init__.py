@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from priors.nets.adm import ADMConfig, ADMUNet
 from priors.nets.edm import EDMConfig, EDMUNet
 from priors.nets.encoder import Encoder, EncoderConfig
+from priors.nets.kdiffusion import KDiffusionConfig, KDiffusionUNet
 from priors.nets.local import LocalConfig, LocalUNet
 from priors.nets.ncsnpp import NCSNpp, UNetConfig
 
 NETWORKS = {
     "ncsnpp": (NCSNpp, UNetConfig), "encoder": (Encoder, EncoderConfig), "local": (LocalUNet, LocalConfig),
-    "adm": (ADMUNet, ADMConfig), "edm": (EDMUNet, EDMConfig),
+    "adm": (ADMUNet, ADMConfig), "edm": (EDMUNet, EDMConfig), "kdiffusion": (KDiffusionUNet, KDiffusionConfig),
 }  # fmt: skip
 
 
@@ -48,6 +49,6 @@ def spec(network) -> dict:
 
 
 __all__ = [
-    "NETWORKS", "ADMConfig", "ADMUNet", "EDMConfig", "EDMUNet", "Encoder", "EncoderConfig", "LocalConfig", "LocalUNet",
-    "NCSNpp", "UNetConfig", "build", "spec",
+    "NETWORKS", "ADMConfig", "ADMUNet", "EDMConfig", "EDMUNet", "Encoder", "EncoderConfig", "KDiffusionConfig",
+    "KDiffusionUNet", "LocalConfig", "LocalUNet", "NCSNpp", "UNetConfig", "build", "spec",
 ]  # fmt: skip

@@ -17,6 +17,7 @@ deepinv = pytest.importorskip("deepinv")
 THEIRS = deepinv.physics
 NOISE = GaussianNoise(0.05)
 # not as deepinv has it: V of these is no orthogonal map of images, or A is not U S V^T
+CONVOLUTIONS = {"Blur, circular"}  # without coordinates of deepinv's: theirs are ours
 LINEAR_ONLY = {"SinglePixelCamera, dense", "SequentialMRI"}
 REFUSED = {"SpatialUnwrapping": "not A\\(x\\) plus noise .* noise=operators.GaussianNoise"}
 INEXACT = {"SequentialMRI", "CompressiveSpectralImaging, ss", "CompressiveSpectralImaging, sd",
@@ -33,7 +34,7 @@ def images(op, rows=2, seed=0):
 def test_each_physics_is_bridged_as_it_is(name):
     op, warned = bridged(EXAMPLES[name])
     physics = EXAMPLES[name].physics()
-    decomposable = isinstance(physics, THEIRS.DecomposablePhysics) and name not in LINEAR_ONLY
+    decomposable = (isinstance(physics, THEIRS.DecomposablePhysics) and name not in LINEAR_ONLY) or name in CONVOLUTIONS
     linear = isinstance(physics, THEIRS.LinearPhysics)
     assert kind(op) == ("SVD" if decomposable else "linear" if linear else "nonlinear")
     assert bool(warned) == (name in INEXACT)
@@ -79,7 +80,7 @@ def test_a_sensor_model_is_refused():
         operators.from_deepinv(physics, GREY)
 
 
-SLOW_TWINS = {"DownsamplingMatlab", "Blur, reflect", "Blur, circular"}  # conjugate gradients
+SLOW_TWINS = {"DownsamplingMatlab", "Blur, reflect"}  # conjugate gradients
 # Example: our own operator, and how its y follows from theirs
 TWINS = {
     "Denoising": (lambda: operators.Identity(noise=NOISE), None),
@@ -142,6 +143,34 @@ def test_moment_matching_with_moments_of_no_components():
         warnings.simplefilter("ignore")
         found = [solve(prior, o, y, n_samples=2, method="mmps", n_steps=3, progress=False).samples for o in (op, ours)]
     assert (found[0] - found[1]).norm() < 1e-5 * found[1].norm()
+
+
+def test_a_circular_convolution_has_our_closed_forms():
+    """Found by what the physics does: a kernel of each channel counts, one that mixes channels or a border does not."""
+    ours = operators.Blur(kernel(5, 3)[0, 0], noise=NOISE)
+    op, _ = bridged(EXAMPLES["Blur, circular"])
+    assert isinstance(op, operators.SVDOperator) and op.capabilities == ours.capabilities
+    y = ours.measure(images(op), seed=1)
+    for found, expected in (
+        (op.pinv(y), ours.pinv(y)), (op.solve_gram(y, 0.3), ours.solve_gram(y, 0.3)), (op(images(op)), ours(images(op)))
+    ):  # fmt: skip
+        assert (found - expected).norm() < 1e-5 * expected.norm()
+    each = torch.cat([kernel(5, 3), kernel(3, 5).mT, kernel(5, 3).flip(-1)], 1)
+    op = operators.from_deepinv(THEIRS.Blur(each, padding="circular"), (3, 16, 16))
+    assert isinstance(op, operators.SVDOperator)
+    operators.check(op, op.event_shape)
+    for padding in ("reflect", "replicate", "constant"):
+        op = operators.from_deepinv(THEIRS.Blur(kernel(5, 3), padding=padding), (1, 16, 16))
+        assert not isinstance(op, operators.SVDOperator)
+
+    class Mixed(THEIRS.LinearPhysics):
+        def A(self, x, **_):
+            return x + x.roll(1, 1)
+
+        def A_adjoint(self, y, **_):
+            return y + y.roll(-1, 1)
+
+    assert not isinstance(operators.from_deepinv(Mixed(), (3, 16, 16)), operators.SVDOperator)
 
 
 def test_downsampling_by_a_box_is_ours():

@@ -1,5 +1,8 @@
 """Our methods in deepinv, and deepinv's methods with our prior and operator."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -46,6 +49,55 @@ def test_it_goes_into_the_test_of_deepinv():
     best = float(deepinv.loss.metric.PSNR()(exact.float(), X).mean())
     # the mean of 8 draws has 9/8 of the posterior mean's error, .5 dB; and 2 for three pictures
     assert found["PSNR"] > max(best - 2.5, found["PSNR no learning"] + 5)
+
+
+def test_it_goes_into_the_benchmarks_of_deepinv():
+    """As their solver and objective call it: moved, with a device set, of pictures without a size, measured there."""
+    reconstructor = inverse.to_deepinv("mmps-wiener", priors.load("natural-small"), n_samples=1, n_steps=2)
+    reconstructor.to("cpu").device = "cpu"
+    waves = 0.5 + 0.3 * torch.sin(torch.arange(24.0)[:, None] / 4 + torch.arange(32.0) / 6)
+    pictures = deepinv.datasets.TensorDataset(x=waves.expand(1, 3, 24, 32).contiguous())
+    noise = deepinv.physics.GaussianNoise(0.05)
+    blur = deepinv.physics.blur.gaussian_blur(1.0)
+    for physics in (
+        deepinv.physics.Denoising(noise),
+        deepinv.physics.Blur(blur, padding="circular", noise_model=noise),
+        deepinv.physics.Downsampling(factor=2, filter="bicubic", noise_model=noise),
+        deepinv.physics.Inpainting((3, 24, 32), mask=0.7, noise_model=noise),
+    ):
+        found = deepinv.test(
+            reconstructor,
+            torch.utils.data.DataLoader(pictures),
+            physics,
+            online_measurements=True,
+            device=reconstructor.device,
+            metrics=[deepinv.loss.metric.PSNR()],
+            compare_no_learning=False,
+            verbose=False,
+            show_progress_bar=False,
+        )
+        assert found["PSNR"] > 20  # their mean has 13 dB, a picture with noise of .05 has 26
+        assert reconstructor.solution.samples.shape == (1, 1, 3, 24, 32)
+    assert reconstructor.prior.event_shape != (3, 24, 32), "the prior itself stays as it is"
+
+
+@pytest.mark.slow
+def test_the_example_runs_in_benchopt(tmp_path):
+    """Where benchopt is installed: the folder of examples, by its own interface, with few steps."""
+    benchopt = pytest.importorskip("benchopt")
+    pandas = pytest.importorskip("pandas")
+    folder = shutil.copytree(Path(__file__).parents[3] / "examples" / "benchopt", tmp_path / "benchopt")
+    found = benchopt.run_benchmark(
+        str(folder),
+        solver_names=["score-inverse[method=ddrm,n_samples=2,n_steps=5]"],
+        dataset_names=["fashion-mnist[n_pictures=2]"],
+        plot_result=False,
+        no_cache=True,
+        output_file=str(tmp_path / "found.parquet"),
+    )
+    table = pandas.read_parquet(found)
+    assert len(table) == 1 and table["solver_name"][0].startswith("score-inverse[method=ddrm")
+    assert table["objective_PSNR"][0] > 15  # half of the pixels alone have 9 dB
 
 
 def test_complex_images_come_back_complex():
