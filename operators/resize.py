@@ -49,26 +49,36 @@ KERNELS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
 class Resize(SVDOperator):
     """Downsampling by any factor, antialiased and bicubic by default: MATLAB's imresize(x, 1 / factor).
 
-    Formula: y = A_h x A_w', channel by channel, with A[i, j] ~ k(|j + 1/2 - f (i + 1/2)| / w), w = f with antialiasing
-    and 1 without, rows of sum 1, and mirrored borders (scipy "reflect"); (N, C, H, W) -> (N, C, ceil(H / f), ceil(W /
+    Formula: y = A_h x A_w', channel by channel, with A[i, j] ~ k(|j - f i - offset| / w), w = f with antialiasing and 1
+    without, rows of sum 1, and mirrored borders (scipy "reflect"); (N, C, H, W) -> (N, C, ceil(H / f), ceil(W /
     f)). The singular values of A are the products of those of A_h and A_w, and U and V are products of theirs: two SVDs
     of the size of a side suffice, for images of any size.
     Source: Keys 1981, the cubic with a = -1/2; Dong et al. 2014 for the use as a benchmark of super-resolution.
     Arguments: factor (float >= 1): f, pixels of x per pixel of y; kernel: "bicubic", "bilinear", "lanczos" (three
-    lobes) or "nearest", one pixel, [f (i + 1/2)] (x[::f] is the same of a shifted picture); noise, in units of y;
-    antialias: whether the kernel is widened by f, as in MATLAB and Pillow. Without, fine structure is folded into
-    coarser one, as by OpenCV and `torch.nn.functional.interpolate`. For block averages see `Downsampling`.
-    Raises: TypeError for an antialias that is not a bool; ValueError for a factor below 1 or another kernel, or for
-    events that are not (C, H, W).
+    lobes) or "nearest", one pixel (of two that are as near, the second); noise, in units of y; antialias: whether the
+    kernel is widened by f, as in MATLAB and Pillow. Without, fine structure is folded into coarser one, as by OpenCV
+    and `torch.nn.functional.interpolate`; offset: the place of y's first pixel in x, in pixels from the middle of x's
+    first one, 0 to f - 1; None: (f - 1) / 2, with which both pictures cover the same field, as in MATLAB and Pillow.
+    x[::f], and "nearest" of OpenCV and torch, have 0; another offset moves the picture, which no measurement shows. For
+    block averages see `Downsampling`.
+    Raises: TypeError for an antialias that is not a bool; ValueError for a factor below 1, another kernel or an offset
+    out of range, or for events that are not (C, H, W).
     """
 
     def __init__(
-        self, factor: float = 4, kernel: str = "bicubic", noise: Noise | None = None, antialias: bool = True
+        self,
+        factor: float = 4,
+        kernel: str = "bicubic",
+        noise: Noise | None = None,
+        antialias: bool = True,
+        offset: float | None = None,
     ) -> None:
         super().__init__(noise)
         self.factor = number("Resize: factor", factor, "[1, 16384]", "pixels of x per pixel of y, along each axis")
         self.kernel = choice("Resize: kernel", kernel, KERNELS)
         self.antialias = flag("Resize: antialias", antialias)
+        most, hint = self.factor - 1, "pixels of x to the first one of y"
+        self.offset = most / 2 if offset is None else number("Resize: offset", offset, f"[0, {most:.17g}]", hint)
 
     @property
     def singular_values(self) -> Tensor:
@@ -139,7 +149,7 @@ class Resize(SVDOperator):
 
     def _sides(self, like: Tensor, shape: Shape) -> tuple[_Side, _Side]:
         height, width = (
-            _side(n, self.factor, self.kernel, self.antialias, like.dtype, like.device) for n in shape[-2:]
+            _side(n, self.factor, self.offset, self.kernel, self.antialias, like.dtype, like.device) for n in shape[-2:]
         )
         return height, width
 
@@ -158,12 +168,14 @@ def _length(n: int, factor: float) -> int:
 
 
 @lru_cache(maxsize=8)
-def _side(n: int, factor: float, kernel: str, antialias: bool, dtype: torch.dtype, device: torch.device) -> _Side:
+def _side(
+    n: int, factor: float, offset: float, kernel: str, antialias: bool, dtype: torch.dtype, device: torch.device
+) -> _Side:
     weight, reach = KERNELS[kernel]
     width = factor if antialias and kernel != "nearest" else 1.0
     m, reach = _length(n, factor), math.ceil(reach * width) + 1
     with torch.inference_mode(False), torch.no_grad():
-        centre = (torch.arange(m, dtype=torch.float64)[:, None] + 0.5) * factor - 0.5
+        centre = torch.arange(m, dtype=torch.float64)[:, None] * factor + offset
         place = centre.floor() + torch.arange(-reach, reach + 1)
         if kernel == "nearest":
             centre = (centre + 0.5).floor()  # of two pixels that are as near, the second

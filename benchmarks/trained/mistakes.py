@@ -24,7 +24,7 @@ from inverse.quality.kernel_size import misstated
 from inverse.quality.noise_model import noise_doubts
 from inverse.quality.scale import outside
 from operators import Bayer, Blur, GaussianNoise, Operator, PoissonGaussianNoise, PoissonNoise, Resize
-from operators.kernels import gaussian_kernel, line_kernel, motion_kernel
+from operators.kernels import disc_kernel, gaussian_kernel, line_kernel, motion_kernel
 from priors import Prior
 from priors.data import floats
 
@@ -75,6 +75,21 @@ def _gaussian(factor: float) -> Callable[[int, GaussianNoise], tuple[Operator, O
     return make
 
 
+def _shape(right: str, stated: str) -> Callable[[int, GaussianNoise], tuple[Operator, Operator]]:
+    """Kernels of the same variance, that of a Gaussian of 1 to 2 pixels."""
+
+    def make(seed: int, noise: GaussianNoise) -> tuple[Operator, Operator]:
+        width = 1.0 + 0.2 * (seed % 6)
+        kernels = {
+            "Gaussian": gaussian_kernel(width, 21),
+            "disc": disc_kernel(2 * width, 11),
+            "movement": line_kernel(24**0.5 * width, 20.0 + 25 * (seed % 3)),
+        }
+        return _blur(kernels[right], noise), _blur(kernels[stated], noise)
+
+    return make
+
+
 def _movement(length: float, stated: float) -> Callable[[int, GaussianNoise], tuple[Operator, Operator]]:
     def make(seed: int, noise: GaussianNoise) -> tuple[Operator, Operator]:
         angle = 20.0 + 25 * (seed % 3)
@@ -118,6 +133,10 @@ MISTAKES = (
     Mistake("none: Gaussian", _gaussian(1.0)),
     Mistake("Gaussian, 25 % too wide", _gaussian(1.25)),
     Mistake("Gaussian, 25 % too narrow", _gaussian(0.8)),
+    Mistake("none: disc", _shape("disc", "disc")),
+    Mistake("disc, stated as Gaussian", _shape("disc", "Gaussian")),
+    Mistake("Gaussian, stated as disc", _shape("Gaussian", "disc")),
+    Mistake("movement, stated as Gaussian", _shape("movement", "Gaussian")),
     Mistake("none: shrunk by 2, bicubic", _shrunk("bicubic", "bicubic")),
     Mistake("none: shrunk by 2, nearest", _shrunk("nearest", "nearest")),
     Mistake("shrunk by 2, nearest, stated as bicubic", _shrunk("nearest", "bicubic")),

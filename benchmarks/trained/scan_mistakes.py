@@ -160,6 +160,17 @@ def _ghost(m: Measured) -> Measured:
     return m.changed(m.kspace * torch.exp(0.6j * (torch.arange(m.mask.shape[1]) % 2)))
 
 
+def _gain(part: Callable[[Tensor], Tensor]) -> Callable[[Measured], Measured]:
+    """1.3 times the gain, also of the noise, in the columns k of a part."""
+
+    def make(m: Measured) -> Measured:
+        k = torch.arange(m.mask.shape[1]) - m.mask.shape[1] // 2
+        factor = torch.where(part(k), 1.3, 1.0)
+        return replace(m, signal=m.signal * factor, noise=m.noise * factor)
+
+    return make
+
+
 def _moved(m: Measured) -> Measured:
     """Two pixels along the rows' axis, after two thirds of the columns."""
     height, width = m.mask.shape
@@ -193,6 +204,8 @@ FAULTS: dict[str, Callable[[Measured], Measured]] = {
     "a zipper": _zipper,
     "an offset": _offset,
     "an N/2 ghost": _ghost,
+    "1.3 times the gain in half of the columns": _gain(lambda k: k >= 0),
+    "1.3 times the gain in every other column": _gain(lambda k: k % 2 == 0),
     "a coil with 2.5 times the noise": _noisy_coil,
     "maps conjugated": _maps(lambda s: s.conj().resolve_conj()),
     "maps mirrored": _maps(lambda s: s.flip(-1)),

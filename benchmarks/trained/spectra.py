@@ -15,13 +15,22 @@ from inverse.quality.kernel_size import misstated
 from operators import GaussianNoise
 from priors.data import floats
 
-TOLD = ("none", "movement of", "Gaussian", "shrunk")  # how the names begin of those that change the spectrum
+TOLD = (
+    "none",
+    "movement of",
+    "movement, stated",
+    "disc",
+    "Gaussian",
+    "shrunk",
+)  # how the names begin of those that change the spectrum
 LARGE = 256  # pixels of the larger crop
 
 
 def run_spectra(
     data: Annotated[Path, typer.Option(help="photographs, as inverse-pack writes them; none are shipped")],
     images: Annotated[int, typer.Option(help="the first ones")] = 24,
+    only: Annotated[str, typer.Option(help="mistakes whose names hold this")] = "",
+    largest: Annotated[int, typer.Option(help="pixels of the larger crop; 128 for one size alone")] = LARGE,
     seed: Seed = 0,
     out: Out = RESULTS,
 ) -> None:
@@ -30,10 +39,10 @@ def run_spectra(
     pictures = load(data).pictures[:images]
     rows = []
     for mistake in MISTAKES:
-        if not mistake.name.startswith(TOLD) or "Bayer" in mistake.name:
+        if not mistake.name.startswith(TOLD) or "Bayer" in mistake.name or only not in mistake.name:
             continue
         row = {"mistake": mistake.name}
-        for side in (SIDE, LARGE):
+        for side in dict.fromkeys((SIDE, largest)):
             reported = 0
             for image, picture in enumerate(pictures):
                 top, left = ((n - side) // 2 for n in picture.shape[-2:])

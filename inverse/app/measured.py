@@ -9,6 +9,7 @@ from torch import Tensor
 import operators
 from inverse.app.operator_text import Named, takes
 from operators import (
+    Bayer,
     CompressedSensing,
     Downsampling,
     FanBeam,
@@ -18,6 +19,7 @@ from operators import (
     Operator,
     PhaseRetrieval,
     Radon,
+    Resize,
 )
 from operators.tomography import Tomography
 from priors.decoded import Decoded
@@ -92,10 +94,34 @@ def fitted(stated: Named, shape: tuple[int, ...], event_shape: tuple[int, ...] |
     return replace(stated, values=stated.values | {"detectors": seen}, files=(stated.files or {}) | {"detectors": said})
 
 
+def check_phase(stated: Named) -> None:
+    """Refuse single pixels whose place is not stated: a wrong one moves the picture, which nothing in y shows.
+
+    Raises: ValueError that names the places of usual programs.
+    """
+    if stated.values.get("kernel") != "nearest" or "offset" not in takes(stated.factory) or "offset" in stated.values:
+        return
+    factor = stated.values.get("factor", 4)
+    raise ValueError(
+        f"operator {stated.text!r} takes one pixel of {factor:g}, but not which: add offset=0 for x[::{factor:g}] and "
+        f"the nearest of OpenCV and torch, or offset={factor // 2:g} for Pillow's"
+    )
+
+
 def untested(operator: Operator) -> str:
     """What no check tells of a measurement by an operator, with the symptom; "" if nothing of it is known."""
     if isinstance(operator, Downsampling):
-        return "; not tested: single pixels in place of means (a soft picture, moved by half a pixel)"
+        return (
+            "; not tested: single pixels x[::k, ::k] in place of means (a soft picture, moved by half a pixel): "
+            "resize:kernel=nearest,offset=0"
+        )
+    if isinstance(operator, Resize) and operator.kernel == "nearest":
+        return f"; not tested: pixels {operator.offset:g}, ... or others, which moves the picture; means of blocks"
+    if isinstance(operator, Resize):
+        return "; not tested: another offset, which moves the picture; small pictures, and means of blocks, hardly"
+    if isinstance(operator, Bayer):
+        turned = operator.pattern[::-1]
+        return f"; hardly tested: pattern {turned}, with red and blue exchanged (look at the colours)"
     if isinstance(operator, Tomography):
         return "; not tested: line integrals 10 % off (so is tissue), blur of the detector (soft edges)"
     return ""

@@ -14,8 +14,8 @@ from torch import Tensor
 import priors
 from inverse.app.arguments import as_event, measured_picture, read_measurement
 from inverse.app.devices import solve_there
+from inverse.app.measured import check_phase, floating, numbers, of_pictures, scale, untested
 from inverse.app.measured import described as described_file
-from inverse.app.measured import floating, numbers, of_pictures, scale, untested
 from inverse.app.noise_text import described, estimated_level, is_noise, level_of, read_noise
 from inverse.app.operator_text import named
 from inverse.app.photo_shape import arrangement, check_shape, prior_for, shape_behind, with_detectors
@@ -126,6 +126,7 @@ def pose(
     given = _given(path, picture, measured or read) if row is None else row
     p = priors.load(prior, config=config, device=device) if prior else None
     if measured:
+        check_phase(stated)
         given, stated = floating(given, stated), with_detectors(stated, tuple(given.shape), p, size)
     if row is None and picture is None:
         given = given.reshape(arrangement(tuple(given.shape), stated, p, size))

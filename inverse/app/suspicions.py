@@ -5,16 +5,18 @@ from inverse.app.photo import Problem
 from inverse.app.variants import likelier
 from inverse.quality.aliasing import folded
 from inverse.quality.kernel_size import misstated
+from inverse.quality.noise_correlated import correlated
 from inverse.quality.noise_stated import misjudged
 from operators import variants
 from priors.terminal import say
 
 
 def of_noise(problem: Problem, asked: SolveOptions) -> str:
-    """A caution, printed, if the stated sigma is far from the noise of y; "" if not, or if it was estimated."""
-    if not asked.measured or problem.estimated or problem.unknown:
+    """A caution, printed, if the noise of y is correlated, or a stated sigma far from it; "" if not."""
+    if not asked.measured or problem.unknown:
         return ""
-    return _told(misjudged(problem.prior, problem.operator, problem.y))
+    given = (problem.prior, problem.operator, problem.y)
+    return _told([*([] if problem.estimated else misjudged(*given)), *correlated(*given)])
 
 
 def of_operator(problem: Problem, done: int, asked: SolveOptions) -> str:

@@ -22,6 +22,8 @@ from priors.base import expand
 from priors.density import log_density_along
 from priors.wording import Concise
 
+INSIDE = 0.5  # of the first run's largest noise level: the pivot where the level is above it
+
 
 @dataclass(frozen=True, repr=False)
 class Pivot(Concise, Sampler):
@@ -40,13 +42,14 @@ class Pivot(Concise, Sampler):
     population's mixture as proposal); the method is ours.
     Arguments: name; first and second (`Method`), of which n_steps is not used, nor the second's head; n_steps: of both;
     share (float in (0, 1)) of the steps that are the second's; level (float > 0): the pivot, where sigma / alpha is
-    this fraction of the root mean square distance of the prior's draws from its mean, sqrt(d v); most (int >= 0): the
+    this fraction of the root mean square distance of the prior's draws from its mean, sqrt(d v), and at most half of
+    that at the first method's start, at least twice that at its end; most (int >= 0): the
     largest measurement, in numbers, unmeasured ones included; covariances (float in (0, 1]): share of the rows whose
     covariance is computed, by a backward pass per measured number; nodes (int >= 1) of the line integrals, evaluations
     of the prior; kernels (float >= 0), of few rows at most a quarter of them; resampling, rows: as `SMC`.
     Raises: TypeError for a first or second that is no `Method`; ValueError for numbers out of range and methods that
-    weight their rows or ignore y; before the prior is evaluated, for larger measurements, fewer than 2 steps and a
-    pivot that is not between the ends of the first method's grid.
+    weight their rows or ignore y; before the prior is evaluated, for larger measurements, fewer than 2 steps, and a
+    first run with too few noise levels.
     """
 
     name: str
@@ -79,21 +82,28 @@ class Pivot(Concise, Sampler):
     def grids(self, prior: Prior, n_steps: int | None = None) -> tuple[Tensor, Tensor]:
         """The times of both runs, that of the second from the planned pivot; n_steps: default the method's.
 
-        Raises: ValueError for fewer than 2 steps, and for a pivot that is not between the ends of the first grid.
+        Raises: ValueError for fewer than 2 steps, and for a first run whose noise levels leave no room for a pivot.
         """
         n = n_steps or self.n_steps
         after = max(1, round(n * self.share))
         if after >= n:
             raise ValueError(f"n_steps = {n}: method {self.name!r} runs twice, expected at least a step for each")
         before = self.first.times(prior, n - after)
+        return before, self.second.times(prior, after, self._pivot(prior, before[0]).item())
+
+    def _pivot(self, prior: Prior, start: Tensor) -> Tensor:
+        """The planned pivot: that of the level, or where this is outside the first run, well inside it."""
         rms = (math.prod(prior.event_shape) * prior.variance) ** 0.5
-        pivot, start = prior.sde.time(torch.tensor(self.level * rms)).item(), before[0].item()
-        if not prior.sde.t_min < pivot < start:
+        ends = (start.new_tensor(prior.sde.t_min), start)
+        low, high = (float(prior.sde.sigma(t) / prior.sde.alpha(t)) for t in ends)
+        ratio = max(min(self.level * rms, INSIDE * high), low / INSIDE)
+        pivot = prior.sde.time(torch.tensor(ratio, dtype=torch.float64))
+        if not prior.sde.t_min < pivot.item() < start.item():
             raise ValueError(
-                f"method {self.name!r}: level = {self.level} is time {pivot}, expected one in ({prior.sde.t_min}, "
-                f"{start}); choose another level"
+                f"method {self.name!r}: its first run has noise levels of {low:.3g} to {high:.3g} times the signal, "
+                "which leave no room for a pivot: take a prior with more levels, or method 'mmps'"
             )
-        return before, self.second.times(prior, after, pivot)
+        return pivot
 
     def carry(
         self,

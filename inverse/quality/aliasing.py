@@ -29,7 +29,7 @@ def gains(operator: Operator, y: Tensor) -> dict[str, float]:
     if f != int(f) or not 2 <= f <= MOST or min(y.shape[-2:]) < LEAST:
         return {}
     f, y = int(f), y.double().cpu()
-    others: dict[str, Resize | Downsampling] = {"resize:kernel=nearest": Resize(f, "nearest")}
+    others: dict[str, Resize | Downsampling] = {"resize:kernel=nearest,offset=0": Resize(f, "nearest", offset=0)}
     if f > 2:  # for 2 it is the mean of blocks
         others["resize:kernel=bilinear,antialias=False"] = Resize(f, "bilinear", antialias=False)
     if aliased(operator):

@@ -1,18 +1,15 @@
 """Is a blur kernel stated too small or too large? By the dips that the true one leaves in the spectrum of y."""
 
-import math
-
-import torch
 from torch import Tensor
 
-from inverse.quality.spectrum import TILE, design, fitted, periodogram
-from operators import Blur, Operator
+from inverse.quality.kernel_shape import blurred, misshapen
+from inverse.quality.spectrum import TILE
+from operators import Operator
 
 LARGER, SMALLER = (1.1, 1.25, 1.4, 1.6, 2.0, 2.5), (0.9, 0.8, 0.7, 0.6, 0.5, 0.4)  # a fit starts at the last one's
 BETTER, SURE = 0.002, 0.02  # nats per frequency from which factors are reported: any; those near 1
 NEAR = (0.85, 1.15)
 NATS = 16.0  # in all frequencies together, from which a factor is no chance
-LEAST = 48  # pixels of a side
 
 
 def stretched(operator: Operator, y: Tensor) -> tuple[float, float]:
@@ -29,46 +26,28 @@ def stretched(operator: Operator, y: Tensor) -> tuple[float, float]:
     Returns: (f, nats per frequency). (1, 0) for other operators than a `Blur` with one kernel and noise, and for y
     of fewer than 48 pixels along a side.
     """
-    if not isinstance(operator, Blur) or operator.kernel[..., 0, 0].numel() > 1 or operator.noise.noiseless:
+    if (seen := blurred(operator, y)) is None:
         return 1.0, 0.0
-    if not y.is_floating_point() or min(y.shape[-2:]) < LEAST:
-        return 1.0, 0.0
-    kernel, y = operator.kernel.flatten(0, -3)[0].double().cpu(), y.double().cpu()
-    noise = float(operator.noise.variance(y.clamp_min(operator.noise.least)).mean())
-    power, rows, columns = periodogram(y)
-    x = design(rows, columns)[:, None]
     scores: dict[float, float] = {}
-    scores[1.0], middle = fitted(power, _response(kernel, rows, columns, 1.0)[:, None], x, noise)
+    scores[1.0], middle = seen.score(seen.kernel)
     for factors in (LARGER, SMALLER):
         start = middle
         for factor in factors:
-            scores[factor], start = fitted(power, _response(kernel, rows, columns, factor)[:, None], x, noise, start)
+            scores[factor], start = seen.score(seen.kernel, factor, start)
     best = max(scores, key=lambda factor: scores[factor])
     return best, scores[best] - scores[1.0]
 
 
 def misstated(operator: Operator, y: Tensor) -> str:
-    """A message if a kernel of another size fits the spectrum of y better; else ""."""
+    """A message if a kernel of another size, or a disc, Gaussian or line, fits the spectrum of y better; else ""."""
     factor, gain = stretched(operator, y)
     height, width = (min(TILE, n) for n in y.shape[-2:]) if y.ndim == 4 else (1, 1)
-    if gain * height * width < 2 * NATS or gain < (SURE if NEAR[0] < factor < NEAR[1] else BETTER):
-        return ""
+    sized = gain * height * width >= 2 * NATS and gain >= (SURE if NEAR[0] < factor < NEAR[1] else BETTER)
+    shape = misshapen(operator, y, gain if sized else 0.0)
+    if shape or not sized:
+        return shape
     return (
         f"the spectrum of y fits the blur kernel made {factor:g} times as large better (by {gain:.2g} nats per "
-        "frequency): its length, angle or width is probably wrong. Try others and compare the results, or infer them: "
-        "--unknown length,angle of a movement, --unknown width of a Gaussian, --unknown radius of a disc"
+        "frequency): its length, angle or width is probably wrong, or its shape. Try others and compare the results, "
+        "or infer them: --unknown length,angle of a movement, --unknown width of a Gaussian, --unknown radius of a disc"
     )
-
-
-def _response(kernel: Tensor, rows: Tensor, columns: Tensor, factor: float) -> Tensor:
-    """|H(f v)|^2, (n,), of the kernel (kH, kW) as a function that is linear between its pixels."""
-    places = [torch.arange(n, dtype=torch.float64) - n // 2 for n in kernel.shape]
-    along: dict[str, Tensor] = {}
-    across: dict[str, Tensor] = {}
-    for waves, v, place in ((along, rows, places[0]), (across, columns, places[1])):
-        each, inverse = v.unique(return_inverse=True)
-        waves["at"] = torch.exp(-2j * math.pi * factor * each[:, None] * place)
-        waves["row"], waves["between"] = inverse, (torch.sinc(factor * each) / torch.sinc(each)).clamp_max(1.0) ** 4
-    whole = along["at"] @ kernel.to(torch.complex128) @ across["at"].mT
-    found = whole[along["row"], across["row"]].abs().square()
-    return found * along["between"][along["row"]] * across["between"][across["row"]]

@@ -18,6 +18,7 @@ from inverse.methods import METHODS, Sampler
 from inverse.quality import PoorFit, misfits
 from inverse.quality.grain import grainy
 from inverse.quality.instrument import DoubtfulInstrument, doubtful
+from inverse.quality.noise_correlated import correlated
 from inverse.quality.noise_stated import DoubtfulNoise, misjudged
 from inverse.quality.scale import ImplausibleScale, implausible, outside
 from inverse.solution import Solution, UncalibratedSpread
@@ -122,6 +123,7 @@ def solve(
     _warn_of(implausible(prior, operator, y), ImplausibleScale, named)
     _warn_of(doubtful(operator, y), DoubtfulInstrument, named)
     _warn_of(misjudged(prior, operator, y), DoubtfulNoise, named)
+    _warn_of(correlated(prior, operator, y), DoubtfulNoise, named)
     rows = torch.arange(len(y)).repeat_interleave(n_samples)
     keys = [(b, k) for b in named for k in range(first, first + n_samples)]
     streams = [((b, k // 2), k % 2 == 1) if antithetic else ((b, k), False) for b, k in keys]

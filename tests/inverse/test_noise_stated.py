@@ -9,6 +9,7 @@ from torch.nn.functional import interpolate
 import priors
 from inverse import DoubtfulNoise, PoorFit, solve
 from inverse.quality.grain import MOST, grain, grainy
+from inverse.quality.noise_correlated import correlated
 from inverse.quality.noise_stated import misjudged
 from inverse.quality.scale import outside
 from operators import (
@@ -20,6 +21,7 @@ from operators import (
     Masking,
     PoissonNoise,
     Radon,
+    Resize,
 )
 
 PICTURES = priors.samples("natural").floats()
@@ -51,6 +53,34 @@ def test_sigma_of_photographs(name):
         for key, text in texts.items():
             found[key] += bool(text)
     assert min(found.values()) >= len(PICTURES) - 1
+
+
+@pytest.mark.parametrize(
+    "make_", [Identity, lambda noise: Downsampling(2, noise), lambda noise: Resize(2, noise=noise)]
+)
+def test_correlated_noise_is_told_from_white(make_):
+    """Noise that was enlarged by 2, as of demosaiced pictures; none is found in white noise of any level."""
+    found = 0
+    for i, x in enumerate(PICTURES[:, None]):
+        operator = make_(GaussianNoise(0.03)).at(SHAPE)
+        for sigma in (0.0005, 0.01, 0.05):
+            white = operator.with_noise(GaussianNoise(sigma))
+            assert correlated(NATURAL, white, white.measure(x, seed=i)) == [""]
+        clean = operator(x)
+        half = torch.randn(1, 3, *(n // 2 for n in clean.shape[-2:]), generator=torch.Generator().manual_seed(i))
+        noise = interpolate(half, size=clean.shape[-2:], mode="bilinear")
+        text = correlated(NATURAL, operator, clean + 0.03 * noise / noise.std())[0]
+        found += "correlated between pixels" in text
+    assert found >= len(PICTURES) - 1
+
+
+def test_correlation_is_not_looked_for_elsewhere():
+    x = PICTURES[:1]
+    assert correlated(NATURAL, make("blur", 0.02), make("blur", 0.02).measure(x, seed=0)) == [""]
+    small = Downsampling(2, GaussianNoise(0.02))
+    assert correlated(NATURAL, small, small.measure(x[..., :90, :90], seed=0)) == [""]
+    grey = priors.load("natural-grey")
+    assert correlated(grey, Identity(GaussianNoise(0.02)), x) == [""]
 
 
 @pytest.mark.parametrize("sigma", [0.0005, 0.003])

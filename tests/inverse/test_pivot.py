@@ -16,7 +16,7 @@ from inverse.methods import pivot
 from inverse.methods.reweighting import log_likelihood, spread
 from inverse.weights import UnreliableWeights
 from operators import GaussianNoise, LinearMap, Masking
-from priors import VPSDE, Gaussian, GaussianMixture, RowRNG
+from priors import VESDE, VPSDE, Gaussian, GaussianMixture, RowRNG
 from tests.cases import Untouchable, draw, gaussian, w2_ratio
 
 PIVOT = METHODS["pivot"]
@@ -59,11 +59,31 @@ def test_refusals_come_before_the_prior_is_evaluated():
     operator, y = measured(gaussian(VPSDE(), 6))
     for change, n_steps, message in (
         ({}, 1, "runs twice"),
-        ({"level": 1000.0}, None, "level"),
         ({"most": 2}, None, "most 2"),
     ):
         with pytest.raises(ValueError, match=message):
             solve(prior, operator, y, 4, replace(PIVOT, **change), n_steps, progress=False)
+
+
+@pytest.mark.filterwarnings("ignore::inverse.weights.UnreliableWeights")
+@pytest.mark.parametrize("level", [1e-6, 1e3])
+def test_a_level_outside_the_first_run_is_moved_inside(level):
+    """As for 12 numbers of 32 x 32 pixels with a denoiser of few levels, where the default is above the largest."""
+    prior = gaussian(VESDE(0.01, 0.3), 6)
+    operator, y = measured(prior)
+    method = replace(PIVOT, level=level)
+    before, after = method.grids(prior)
+    ratio = float(prior.sde.sigma(after[0]))
+    start = float(prior.sde.sigma(before[0]))
+    assert ratio == pytest.approx(0.5 * start if level > 1 else 0.02, rel=1e-3) and after[0] < before[0]
+    assert bool(solve(prior, operator, y, 8, method, progress=False).samples.isfinite().all())
+
+
+def test_a_first_run_of_hardly_a_level_is_refused():
+    prior = gaussian(VESDE(0.01, 0.02), 6)
+    operator, y = measured(prior)
+    with pytest.raises(ValueError, match="leave no room for a pivot"):
+        solve(prior, operator, y, 8, PIVOT, progress=False)
 
 
 def test_at_the_pivot_a_wrong_first_walk_is_put_right(sde):

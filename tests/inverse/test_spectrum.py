@@ -5,10 +5,11 @@ import torch
 
 import priors
 from inverse.quality.aliasing import folded, gains
+from inverse.quality.kernel_shape import misshapen, reshaped
 from inverse.quality.kernel_size import misstated, stretched
 from inverse.quality.spectrum import design, fitted, periodogram
 from operators import Blur, Downsampling, GaussianNoise, Identity, Resize
-from operators.kernels import gaussian_kernel, line_kernel
+from operators.kernels import disc_kernel, gaussian_kernel, line_kernel
 
 NOISE = GaussianNoise(0.01)
 PICTURES = priors.samples("natural").floats()
@@ -73,3 +74,24 @@ def test_shrinking_without_antialiasing_is_told_from_that_with():
         texts = [folded(stated, y) for y in measured]
         assert sum(remedy in text for text in texts) >= len(texts) // 2
     assert gains(Downsampling(2, NOISE), measured[0]) == {} == gains(Resize(1.5, noise=NOISE), measured[0])
+
+
+def test_a_disc_a_gaussian_and_a_movement_are_told_from_each_other():
+    """Of equal variance; a right one, also one that is 12 % too wide for its shape, is left alone."""
+    made = {
+        "disc": Blur(disc_kernel(3.6, 9), "valid", NOISE),
+        "Gaussian": Blur(gaussian_kernel(1.8, 15), "valid", NOISE),
+        "movement": Blur(line_kernel(8.8, 40.0), "valid", NOISE),
+    }
+    for name, right in made.items():
+        measured = [right.measure(x[None], seed=0) for x in PICTURES[:4]]
+        assert [misshapen(right, y) for y in measured] == [""] * len(measured)
+        for stated in made.keys() - {name}:
+            texts = [misshapen(made[stated], y) for y in measured]
+            assert sum(f"fits a {name}" in text for text in texts) >= len(texts) - 1, (name, stated, texts)
+
+
+def test_shapes_are_not_compared_of_narrow_kernels_and_of_other_operators():
+    narrow = Blur(gaussian_kernel(0.3, 5), "valid", NOISE)
+    for operator in (narrow, Identity(NOISE)):
+        assert reshaped(operator, PICTURES[:1]) == ("", 0.0) and misshapen(operator, PICTURES[:1]) == ""

@@ -218,6 +218,7 @@ CASES: dict[str, list[Case]] = {
         Case("bilinear by 1.5", lambda: operators.Resize(1.5, "bilinear", noise=G(0.1)), (2, 5, 6)),
         Case("lanczos of a small picture", lambda: operators.Resize(2, "lanczos", noise=G(0.1)), (1, 3, 4)),
         Case("one pixel of 2", lambda: operators.Resize(2, "nearest", noise=G(0.1)), (2, 5, 6)),
+        Case("the first pixel of 3", lambda: operators.Resize(3, "nearest", noise=G(0.1), offset=0), (2, 7, 6)),
         Case("not antialiased", lambda: operators.Resize(3, "bilinear", G(0.1), antialias=False), (1, 7, 8)),
         Case("by 1", lambda: operators.Resize(1), (1, 4, 5)),
         Case("photons", lambda: operators.Resize(2, "bilinear", noise=PoissonNoise(30.0)), (1, 5, 4)),

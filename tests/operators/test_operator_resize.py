@@ -61,6 +61,25 @@ def test_without_antialiasing_it_is_torchs_and_the_nearest_pixel_is_pillows(fact
         np.testing.assert_array_equal(y, np.asarray(pillows))
 
 
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_single_pixels_have_a_stated_phase(factor):
+    x = uniform(2, 3, 24, 37)
+    for offset in range(factor):
+        y = Resize(factor, "nearest", offset=offset)(x)
+        kept = x[..., offset::factor, offset::factor]
+        torch.testing.assert_close(y[..., : kept.shape[-2], : kept.shape[-1]], kept, atol=0, rtol=0)
+    torchs = interpolate(x[..., :36], scale_factor=1 / factor, mode="nearest")
+    torch.testing.assert_close(Resize(factor, "nearest", offset=0)(x[..., :36]), torchs, atol=0, rtol=0)
+    usual = Resize(factor, "bicubic", offset=(factor - 1) / 2)(x)
+    torch.testing.assert_close(Resize(factor, "bicubic")(x), usual, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("offset", [-0.5, 1.5, float("nan")])
+def test_an_offset_beyond_the_first_block_is_refused(offset):
+    with pytest.raises(ValueError, match=r"Resize: offset = .*: expected"):
+        Resize(2, "nearest", offset=offset)
+
+
 def test_inside_lanczos_is_pillows():
     x = uniform(1, 1, 36, 40)
     pillows = np.asarray(Image.fromarray(x[0, 0].numpy(), mode="F").resize((10, 9), Image.Resampling.LANCZOS))

@@ -1,4 +1,4 @@
-"""Faults of k-space that show in the picture: filters, a bright point, a line of interference, N/2 ghosts."""
+"""Faults of k-space that show in the picture: filters, a bright point, a line of interference, N/2 ghosts, gains."""
 
 import math
 import warnings
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from inverse.app.kspace.checks import KSpaceWarning
+from inverse.app.kspace.shots import uneven
 from inverse.app.kspace.trust import levels, log_power
 from operators.kspace import ifftc, radius
 from operators.sampling import calibration_region
@@ -25,13 +26,14 @@ def check_artefacts(path: Path, kspace: Tensor, mask: Tensor) -> None:
     """Check for faults that posterior samples reproduce, and whose residuals are as of right scans.
 
     Arguments: path, for messages; kspace (S, H, W) or (S, coils, H, W); mask (S, H, W) bool.
-    Warns: KSpaceWarning for each of `falling`, `point`, `stripe` and `ghost` beyond what pictures have.
+    Warns: KSpaceWarning for each of `falling`, `point`, `stripe`, `ghost` and `shots.gains` beyond what pictures have.
     """
     for values, known in zip(kspace, mask, strict=True):
         z = torch.where(known, values if values.ndim == 3 else values[None], 0)
         if not bool(z.any()):
             continue
-        for text in filter(None, (_falling(z, known), _point(z, known), _stripe(z, known), _ghost(z, known))):
+        every = (_falling(z, known), _point(z, known), _stripe(z, known), _ghost(z, known), uneven(z, known))
+        for text in filter(None, every):
             warnings.warn(f"{path}: {text}", KSpaceWarning, stacklevel=4)
 
 

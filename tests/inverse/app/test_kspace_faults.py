@@ -10,6 +10,7 @@ import priors
 from benchmarks.trained.scan_mistakes import FAULTS, MODELLED, measured
 from inverse.app.kspace.artefacts import falling, ghost, point, stripe
 from inverse.app.kspace.noise import combined, noise_levels, unlike_coils
+from inverse.app.kspace.shots import gains, uneven
 from inverse.scans import Scan
 from operators.kspace import fftc, ifftc, radius
 
@@ -28,6 +29,8 @@ SAID = {  # fault: what the warning says
     "a zipper": "a zipper",
     "an offset": "an offset of the receiver",
     "an N/2 ghost": "N/2 ghost",
+    "1.3 times the gain in half of the columns": "the signal of the columns from 0 on",
+    "1.3 times the gain in every other column": "the signal of the even columns",
     "maps conjugated": "sens_maps conjugated",
     "maps mirrored": "sens_maps mirrored along the columns' axis",
     "maps moved by half a side": "sens_maps moved by half a side along both axes",
@@ -165,3 +168,26 @@ def test_a_noisy_coil_is_said_in_no_warning(tmp_path):
         warnings.simplefilter("error")
         scan = FAULTS[MODELLED](m).read(tmp_path)[0]
     assert isinstance(scan, Scan) and scan.problem(0).noise_ratio > 1.5
+
+
+@pytest.mark.parametrize("axis", [-1, -2])
+def test_the_gain_of_a_shot_is_named_and_its_remedy_helps(axis):
+    """From a quarter, the middle and three quarters of the lines on, along both axes, at the size of each prior."""
+    for pictures in (PICTURES, LARGE):
+        m = measured(pictures[1], 0, 1, QUIET, 1.0)
+        n = m.mask.shape[axis]
+        k = torch.arange(n) - n // 2
+        for first in (-n // 4, 0, n // 4):
+            factor = torch.where(k >= first, 1.4, 1.0)
+            factor = factor if axis == -1 else factor[:, None]
+            text = uneven(m.kspace * factor, m.mask)
+            assert f"{'columns' if axis == -1 else 'rows'} from " in text and text.count("times") == 1
+            step = next(step for at, step, _ in gains(m.kspace * factor, m.mask, axis) if at == first)
+            assert math.exp(step / 2) == pytest.approx(1.4, rel=0.2)
+            assert uneven(m.kspace * factor / torch.where(factor > 1, math.exp(step / 2), 1), m.mask) == ""
+
+
+def test_gains_are_not_compared_across_lines_that_were_measured_in_part():
+    m = measured(PICTURES[0], 0, 1, QUIET, 2.0)
+    assert gains(m.kspace, m.mask, -2) == [] and gains(m.kspace, m.mask, -1)
+    assert gains(torch.zeros(1, 64, 64), torch.zeros(64, 64, dtype=torch.bool), -1) == []

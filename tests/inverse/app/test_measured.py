@@ -13,7 +13,7 @@ from inverse.app.photo_shape import arranged
 from inverse.app.stack import opened_stack
 from inverse.app.unknown_text import unknowns
 from inverse.quality.residuals import misfit
-from operators import Blur, Downsampling, FanBeam, Fourier, PoissonNoise, Radon, Transmission
+from operators import Bayer, Blur, Downsampling, FanBeam, Fourier, PoissonNoise, Radon, Resize, Transmission
 from tests.inverse.app.test_cli import call, refused
 
 PARALLEL = "radon:angles=30,size=16,pixel=1"  # 24 detectors by default
@@ -142,3 +142,18 @@ def test_what_no_check_tells_is_said(tmp_path):
     y = saved(tmp_path / "y.npy", np.random.default_rng(0).random((3, 32, 32)).astype(np.float32))
     problem = pose(y, "downsampling:factor=2", "0.05", measured=True)
     assert problem.facts["operator"].endswith(untested(Downsampling(2)))
+
+
+def test_the_place_of_single_pixels_is_stated(tmp_path):
+    """x[::2, ::2] and Pillow's nearest are half a block apart, and y cannot tell them."""
+    x = np.random.default_rng(0).random((32, 32, 3)).astype(np.float32)
+    path = saved(tmp_path / "y.npy", x[::2, ::2].transpose(2, 0, 1)[None])
+    with pytest.raises(ValueError, match=r"add offset=0 for x\[::2\].*or offset=1 for Pillow's"):
+        pose(path, "resize:factor=2,kernel=nearest", "0.01", measured=True)
+    problem = pose(path, "resize:factor=2,kernel=nearest,offset=0", "0.01", measured=True, size="3x32x32")
+    full = torch.from_numpy(x).permute(2, 0, 1)[None]
+    torch.testing.assert_close(problem.operator(full), problem.y, atol=1e-6, rtol=0)
+    assert "offset=0" in problem.facts["operator"] and "moves the picture" in problem.facts["operator"]
+    moved = pose(path, "resize:factor=2,kernel=nearest,offset=1", "0.01", measured=True, size="3x32x32")
+    assert float((moved.operator(full) - problem.y).abs().max()) > 0.1
+    assert untested(Resize(2)) and "GBRG" not in untested(Bayer("RGGB")) and "BGGR" in untested(Bayer("RGGB"))
