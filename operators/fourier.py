@@ -221,7 +221,7 @@ class RealFourier(Fourier, SVDOperator):
         self, mask: Any, sensitivities: None = None, phase: None = None, noise: Noise | None = None, channels: int = 1
     ) -> None:
         super().__init__(mask, sensitivities, phase, noise, channels)
-        self._kept = Kept()
+        self._kept = Kept(4)  # of two kinds, in single and double precision
         if torch.equal(self.mask, mirrored(self.mask)):
             self.structure = self.structure | {"orthogonal_rows"}
 
@@ -240,6 +240,15 @@ class RealFourier(Fourier, SVDOperator):
 
         return self._kept.get((self.mask._version, dtype), make, of=self.mask)
 
+    def _half_inverse(self, dtype: torch.dtype) -> Tensor:
+        """1 / 2 S, and 0 where S is 0."""
+
+        def make() -> Tensor:
+            with torch.inference_mode(False), torch.no_grad():
+                return divide(torch.tensor(0.5, dtype=dtype, device=self.mask.device), self._gains(dtype))
+
+        return self._kept.get((self.mask._version, dtype, "inverse"), make, of=self.mask)
+
     def Vt(self, x: Tensor) -> Tensor:
         z = fftc(x)
         return z.real - z.imag
@@ -248,14 +257,13 @@ class RealFourier(Fourier, SVDOperator):
         return self.Vt(z)
 
     def U(self, z: Tensor) -> Tensor:
-        z = divide(z, self.spectrum(z))
+        z = self._half_inverse(z.dtype) * z
         there = mirrored(z)
-        return self._masked(torch.cat((z + there, there - z), 1) / 2)
+        return self._masked(torch.cat((z + there, there - z), 1))
 
     def Ut(self, y: Tensor) -> Tensor:
         real, imaginary = self._masked(y).split(1, 1)
-        z = (real - imaginary + mirrored(real + imaginary)) / 2
-        return divide(z, self.spectrum(z))
+        return self._half_inverse(y.dtype) * (real - imaginary + mirrored(real + imaginary))
 
 
 def coil_maps(name: str, sensitivities: Any, phase: Any, device: torch.device) -> Tensor:

@@ -266,6 +266,7 @@ def clockwork(monkeypatch):
     module = importlib.import_module("inverse.plan")
     monkeypatch.setattr(module, "evaluation", lambda prior, rows, derivative: Evaluation(1.0, 2.0, 0.0))
     monkeypatch.setattr(module, "_rest", lambda *_: (0.0, 0.0, 0.0))
+    monkeypatch.setattr(module, "_looked", lambda *_: (0.0, 0))
 
 
 @pytest.mark.parametrize("method", ["auto", "mmps", "pigdm", "ddrm"])
