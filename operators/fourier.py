@@ -249,6 +249,12 @@ class RealFourier(Fourier, SVDOperator):
 
         return self._kept.get((self.mask._version, dtype, "inverse"), make, of=self.mask)
 
+    def _transform(self, x: Tensor) -> Tensor:
+        return to_channels(fftc(x[:, 0]))  # of real numbers: half the work
+
+    def _transposed(self, y: Tensor) -> Tensor:
+        return ifftc(to_complex(y)).real[:, None]
+
     def Vt(self, x: Tensor) -> Tensor:
         z = fftc(x)
         return z.real - z.imag

@@ -258,8 +258,8 @@ def _seconds(call: Callable[[], Any]) -> float:
 def run_speed(
     method: Annotated[list[str] | None, typer.Option(help="default: all that serve; repeat")] = None,
     prior: Annotated[list[str] | None, typer.Option(help="label of a scene; default: all; repeat")] = None,
-    samples: int = 2,
-    steps: Annotated[int, typer.Option(help="at most")] = 8,
+    samples: int = 4,
+    steps: Annotated[int, typer.Option(help="at most")] = 16,
     repeats: int = 3,
     work: Annotated[Path, typer.Option(help="folder of the records; a killed run continues there")] = WORK,
     out: Out = RESULTS,

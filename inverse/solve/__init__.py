@@ -164,13 +164,9 @@ def solve(
     )
     if chosen.weighted:
         _warn_of(solution.check(), UnreliableWeights, named)
-    floor = prior.sde.least_noise
-    fit = misfits(operator, y, events, log_w, floor)
-    if any(fit):
-        differentiable = chosen.differentiates or prior.differentiable
-        other = alternative(operator, tuple(prior.event_shape), chosen.name, differentiable)
-        fit = misfits(operator, y, events, log_w, floor, other)
-    _warn_of(fit, PoorFit, named)
+    differentiable = chosen.differentiates or prior.differentiable
+    other = partial(alternative, operator, tuple(prior.event_shape), chosen.name, differentiable)
+    _warn_of(misfits(operator, y, events, log_w, prior.sde.least_noise, other), PoorFit, named)
     _warn_of(outside(prior, operator, solution.mean, n_samples), PoorFit, named)
     if noise_checks:
         _warn_of(grainy(prior, solution.samples), PoorFit, named)
