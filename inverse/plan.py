@@ -10,10 +10,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from inverse.costs import work
 from inverse.costs.evaluation import evaluation
 from inverse.costs.rehearsal import SHORT, Counts, Scene, StandIn, counts, smaller
 from inverse.costs.work import Counted, Machine, Tally, scaled
 from inverse.methods import Sampler
+from inverse.quality.noise_stated import ROWS, misjudged
 from inverse.solve import rows_at_once, solve
 from inverse.solve.checks import as_taken, check_derivatives, checked, computes_in
 from operators import Operator
@@ -102,6 +104,7 @@ def plan(
     moments, is timed in that solve if the picture is small; for a large one the work of torch is counted on two small
     pictures, extrapolated (`inverse.costs.work.scaled`) and divided by the measured speed of this machine. bytes: of
     tensors in use at once, counted on the small picture and extrapolated, and of the samples.
+    Work, time and memory are those of a y that the prior may have given: a solve of another may end iterations early.
     Counts are exact, except for methods whose work depends on the data, such as particles that are resampled when
     needed, and for methods with many steps, which are extrapolated from the first ones. Operators that do not support
     smaller pictures are applied to the picture itself.
@@ -135,6 +138,7 @@ def plan(
         check_derivatives(first.operator, method, first.prior.event_shape)
         done = counts(first, method, n_steps, n, seed)
         rest, kept, meanwhile = _rest(one, small, method, n_steps, n, done)
+        looked = _looked(one)
     network = evaluation(computes_in(prior, method, precision), rows, done.nvjp > 0)
     seconds = rest * rows / n + done.nfe * network.seconds + done.nvjp * network.backward
     return Plan(
@@ -145,12 +149,23 @@ def plan(
         rows,
         done.nfe,
         done.nvjp,
-        len(y) * n_samples / rows * seconds,
+        len(y) * n_samples / rows * seconds + min(len(y), ROWS) * looked[0],
         (0 if small else OWN)
-        + round(max(kept * rows / n, meanwhile * rows / n + network.bytes))
+        + round(max(kept * rows / n, meanwhile * rows / n + network.bytes, looked[1]))
         + 4 * len(y) * n_samples * math.prod(prior.event_shape),
         antithetic,
     )
+
+
+def _looked(one: Scene) -> tuple[float, int]:
+    """Seconds and bytes of the search for noise in y before the samples, without evaluations of the prior."""
+    if one.area >= LARGE.get():  # which is searched in parts
+        return 0.0, 0
+    stand_in = StandIn(one.prior)
+    with Counted() as seen:
+        start = work.clock()
+        misjudged(stand_in, one.operator, one.y)
+    return work.clock() - start, seen.peak
 
 
 def _within(seconds: float, planned: Callable[..., Plan], method: str | Sampler) -> Plan:
@@ -224,7 +239,9 @@ def counted(scene: Scene, method: Sampler, n_steps: int, n: int, large: bool = F
             peaks.append(seen.peak)
 
         stand_in = StandIn(scene.prior, mark)
-        solution = solve(stand_in, scene.operator, scene.y, n, method, n_steps, batch_size=n, progress=False)
+        solution = solve(
+            stand_in, scene.operator, scene.y, n, method, n_steps, batch_size=n, progress=False, noise_checks=False
+        )
     each = seen.tally.less(marks[0]).done
     return (
         marks[0],

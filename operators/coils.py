@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .arguments import count, number
+from .arguments import count, number, tensor
 from .base import Shape
 from .kspace import ifftc, to_complex
 from .sampling import calibration_region, plane
@@ -150,3 +151,35 @@ def _espirit(z: Tensor, shape: torch.Size, kernel: tuple[int, int], threshold: f
 
 def _root_sum_of_squares(maps: Tensor) -> Tensor:
     return maps.abs().square().sum(-3, keepdim=True).sqrt()
+
+
+def coil_maps(name: str, sensitivities: Any, phase: Any, device: torch.device) -> Tensor:
+    """The factors of an image in every coil, S_c e^(i phase), complex (coils, H, W) or (B, coils, H, W); (1, 1, 1)
+    without either, on the device. Arguments as of `Fourier`; name: of the operator, for messages.
+
+    Raises: TypeError for sensitivities that are not complex; ValueError for other axes and numbers that are not finite.
+    """
+    maps = torch.ones(1, 1, 1, dtype=torch.complex64, device=device)
+    if sensitivities is not None:
+        maps = _finite(f"{name}: sensitivities", sensitivities, 3, complex_=True)
+    if phase is not None:
+        phase = _finite(f"{name}: phase", phase, 2, complex_=False)
+        maps = maps * torch.polar(torch.ones_like(phase), phase).unsqueeze(-3)
+    return maps
+
+
+def _finite(name: str, value: Any, axes: int, complex_: bool) -> Tensor:
+    """A checked parameter with that many axes, or with a leading axis of measurements."""
+    value = tensor(name, value, complex_=True)
+    if value.is_complex() != complex_:
+        raise TypeError(
+            f"{name} are {value.dtype}, expected {'complex' if complex_ else 'real'} values; "
+            "convert with torch.complex(real, imaginary) or torch.angle(z)"
+        )
+    if value.ndim not in (axes, axes + 1):
+        operator, _, what = name.partition(": ")
+        raise ValueError(
+            f"{operator}: expected {what} ({'coils, ' * (axes - 2)}H, W), or with a batch axis before "
+            f"these, given shape {tuple(value.shape)}"
+        )
+    return value

@@ -91,12 +91,20 @@ def filtered(response: Tensor, x: Tensor, of: Callable[[Tensor], Tensor] | None 
         return _filtered_in_parts(response, x, of)
     # contiguous: torch 2.6 fails for some expanded rows
     spectrum, response = torch.fft.rfft2(x.contiguous()), response if of is None else of(response)
-    fits = torch.broadcast_shapes(response.shape, spectrum.shape) == spectrum.shape
-    if fits and response.dtype in (spectrum.dtype, x.dtype) and not (spectrum.requires_grad or response.requires_grad):
+    if (
+        _fits(response.shape, spectrum.shape)
+        and response.dtype in (spectrum.dtype, x.dtype)
+        and not (spectrum.requires_grad or response.requires_grad)
+    ):
         spectrum.mul_(response)
     else:
         spectrum = response * spectrum
     return torch.fft.irfft2(spectrum, s=x.shape[-2:])
+
+
+def _fits(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    """Whether a tensor of this shape broadcasts to ``whole``; torch.broadcast_shapes takes as long as a transform."""
+    return len(shape) <= len(whole) and all(n in (1, m) for n, m in zip(shape[::-1], whole[::-1], strict=False))
 
 
 def _filtered_in_parts(response: Tensor, x: Tensor, of: Callable[[Tensor], Tensor] | None) -> Tensor:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from .arguments import count, rows
 from .base import Shape
-from .coils import smooth_sensitivities
-from .fourier import coil_maps, pictures
+from .coils import coil_maps, smooth_sensitivities
+from .fourier import pictures
 from .kept import Kept
 from .linear_operator import LinearOperator
 from .noise import Noise

@@ -230,7 +230,7 @@ def _solved(problem: _Problem, scale: float, first: int, n: int, solver: Solve) 
         warnings.simplefilter("ignore", DoubtfulInstrument)
         return solver(
             problem.prior, problem.at(scale), problem.y, n_samples=n, first=first, numbers=[problem.number],
-            antithetic=True,
+            antithetic=True, noise_checks=False,
         )  # fmt: skip
 
 

@@ -25,7 +25,6 @@ from inverse.methods import composition
 from inverse.plan import Decision, Plan
 from inverse.quality import PoorFit
 from inverse.quality.instrument import DoubtfulInstrument
-from inverse.quality.noise_stated import DoubtfulNoise
 from inverse.solution import Solution
 from inverse.solve.unknown import Range
 from inverse.solve.unknown.family import Make
@@ -260,12 +259,11 @@ def draw(
         given = (problem.prior, *measured, n, chosen.method, chosen.n_steps, seed, chosen.rows)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PoorFit)  # the command line examines all samples at the end
-            warnings.simplefilter("ignore", DoubtfulNoise)  # which is told before
             if solution is not None:  # once
                 warnings.simplefilter("ignore", DoubtfulInstrument)
             more = solve_there(
                 *given, progress=progress, first=done, antithetic=chosen.antithetic,
-                numbers=[problem.number] if problem.number else None, unknown=problem.unknown,
+                numbers=[problem.number] if problem.number else None, unknown=problem.unknown, noise_checks=False,
             )  # fmt: skip
         more = replace(more, reason=chosen.reason)
         solution = more if solution is None or problem.unknown else solution.followed_by(more)

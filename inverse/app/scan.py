@@ -29,7 +29,7 @@ from inverse.examination import examine
 from inverse.plan import plan as make_plan
 from inverse.plan import span
 from inverse.quality import PoorFit, psnr, ssim
-from inverse.quality.noise_stated import DoubtfulNoise, misjudged
+from inverse.quality.noise_stated import misjudged
 from inverse.solution import Solution
 from inverse.solve.checks import computes_in
 from operators.sampling import Kind, calibration_region
@@ -141,10 +141,9 @@ def scan(
             )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PoorFit)  # reported by `examine` below
-            warnings.simplefilter("ignore", DoubtfulNoise)  # reported above
             solution = solve_there(
                 sized, problem.operator, problem.y, samples - done, choice.method, n_steps, seed, numbers=[n],
-                first=done, antithetic=antithetic,
+                first=done, antithetic=antithetic, noise_checks=False,
             )  # fmt: skip
         more = Reconstruction.of(solution, problem)
         found[n] = found[n].followed_by(more) if done else more

@@ -127,7 +127,10 @@ class EPPosterior(Posterior):
         return MMPSPosterior(self.prior, operator, target, self.cg).correction(residual, vjp, t)
 
     def _matched(self, marginals: Marginals) -> tuple[LinearOperator, Tensor]:
-        """The operator with the matched factors' noise, and z (N, *M)."""
+        """The operator with the matched factors' noise, and z (N, *M): those of Gaussian noise are its own, and closed
+        forms for equal noise stay."""
+        if "gaussian" in self.noise.capabilities and not self.noise.noiseless:
+            return self.linear.with_noise(self.noise), self.y
         found = matched(self.noise, self.y, marginals, self.support)
         target, deviation = found.target.to(self.y), found.variance.sqrt().to(self.y)
         return self.linear.with_noise(GaussianNoise(deviation, event_ndim=self.y.ndim - 1)), target

@@ -75,7 +75,12 @@ class LinearizedPosterior(Posterior):
         """start + C J'(...)^-1 (y - A(point) - J (start - point)), from one point to the next; all (N, *E)."""
         for _ in range(passes):
             local = self.local or MMPSPosterior(self.prior, Linearization(self.operator, point), y, self.linear)
-            residual = y - self.operator(point) - local.operator(start - point)
+            if self.local is not None:  # A(point) + A(start - point)
+                residual = y - self.operator(start)
+            elif point is start:
+                residual = y - self.operator(point)
+            else:
+                residual = y - self.operator(point) - local.operator(start - point)
             if self.operator.support is not None:
                 residual = torch.where(self.operator.support, residual, 0.0)
             point = start + local.correction(residual, vjp, t)

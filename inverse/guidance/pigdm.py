@@ -1,5 +1,7 @@
 """Pseudo-inverse-guided diffusion: Gaussian p(x0 | x_t) of one variance."""
 
+from typing import Any
+
 from torch import Tensor
 
 from inverse.guidance.bounds import limited
@@ -28,11 +30,29 @@ class PiGDM(Guidance):
 
 
 class PiGDMPosterior(GuidedPosterior):
+    def __init__(self, prior: Prior, operator: Any, y: Any) -> None:
+        super().__init__(prior, operator, y)
+        self._last: tuple[Tensor, int, float, tuple[Tensor, Tensor]] | None = None
+
     def guide(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor]:
         denoised, vjp = self.prior.denoise_vjp(x, t)
-        operator, residual = self.operator, self.y - self.operator(denoised)
-        p = operator.solve_gram(residual, self.r2(t))
-        return denoised, limited(operator, residual, p, vjp(operator.adjoint(p)), self.sde, t)
+        residual, p = self.weighted(denoised, self.r2(t))
+        return denoised, limited(self.operator, residual, p, vjp(self.operator.adjoint(p)), self.sde, t)
+
+    def weighted(self, denoised: Tensor, r2: float) -> tuple[Tensor, Tensor]:
+        """The residual y - A D, and (r^2 A A' + sigma_y^2 I)^-1 of it, (N, *M); D (N, *E).
+
+        Those of the last D are kept: where rows are weighted, `priors.Evaluations` gives the same one for a step and
+        the likelihoods before and after it.
+        """
+        last = self._last
+        if last is not None and last[0] is denoised and last[1:3] == (denoised._version, r2):
+            return last[3]
+        residual = self.y - self.operator(denoised)
+        found = residual, self.operator.solve_gram(residual, r2)
+        if not (denoised.requires_grad or denoised.is_inference()):  # graphs are not shared
+            self._last = denoised, denoised._version, r2, found
+        return found
 
     def finish(self, x: Tensor, t: Tensor, rng: RNG) -> Tensor:
         """A draw of p(x0 | x_t), brought to y as if its covariance were r^2 I."""

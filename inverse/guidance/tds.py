@@ -1,6 +1,7 @@
 """TDS: twisted sequential Monte Carlo, exact as particles grow."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,12 +35,17 @@ class TDS(Guidance):
 
 
 class TDSPosterior(PiGDMPosterior):
+    def __init__(self, prior: Prior, operator: Any, y: Any) -> None:
+        super().__init__(prior, operator, y)
+        self._det: tuple[int, float, Tensor] | None = None
+
     def log_likelihood(self, x: Tensor, t: Tensor) -> Tensor:
         denoised, _ = self.prior.denoise_vjp(x, t)  # kept: the next step asks for both
-        operator, r2 = self.operator, self.r2(t)
-        residual = self.y - operator(denoised)
-        quadratic = (residual * operator.solve_gram(residual, r2)).flatten(1).sum(1)
-        return -0.5 * (quadratic + self._log_det(denoised, r2))
+        r2 = self.r2(t)
+        residual, p = self.weighted(denoised, r2)
+        if self._det is None or self._det[:2] != (len(x), r2):  # of the last level, which the next step starts from
+            self._det = len(x), r2, self._log_det(denoised, r2)
+        return -0.5 * ((residual * p).flatten(1).sum(1) + self._det[2])
 
     def _log_det(self, x: Tensor, r2: float) -> Tensor:
         """log det 2 pi (r^2 A A' + sigma_y^2 I) over measured entries, (N,); an entry without variance counts as 0."""

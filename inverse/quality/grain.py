@@ -39,9 +39,10 @@ def grainy(prior: Prior, samples: Tensor) -> list[str]:
 
     Residuals of such samples have the law of the noise, as they have explained the rest of it as detail: noise that is
     correlated (resized, demosaiced, denoised), or stated too small.
-    Arguments: prior; samples (B, K, *E), data units, of which the first of each measurement is looked at.
+    Arguments: prior; samples (B, K, *E), data units, of which the first of the first measurement is looked at: those
+    of one solve have noise of one kind, and each look takes an evaluation and a backward pass.
     """
-    return [_said(grain(prior, x[:1])) for x in samples]
+    return [_said(grain(prior, x[:1])) if b == 0 else "" for b, x in enumerate(samples)]
 
 
 def _said(slope: float | None) -> str:

@@ -1,5 +1,6 @@
 """Do samples explain the measurement? chi^2 of the residual, and p-values."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -97,7 +98,12 @@ def misfit(
 
 
 def misfits(
-    operator: Operator, y: Tensor, samples: Tensor, log_weights: Tensor, floor: float = 0.0, method: str = ""
+    operator: Operator,
+    y: Tensor,
+    samples: Tensor,
+    log_weights: Tensor,
+    floor: float = 0.0,
+    method: str | Callable[[], str] = "",
 ) -> list[str]:
     """Messages on residuals that posterior samples cannot have, one per measurement; empty if plausible.
 
@@ -105,13 +111,14 @@ def misfits(
     1e-4. For noiseless measurements the residual is compared with that of noise of standard deviation ``floor`` on x0,
     and reported above 3 times it. Labels are never reported, nor is a sample of weight 0.
     Arguments: operator; y (B, *M); samples (B, K, *E); log_weights (B, K); floor: sigma / alpha at the last noise
-    level; method: another one to suggest, if any.
+    level; method: another one to suggest, if any, or a function that finds one, called if there is a message.
     Returns: B strings.
     """
     found = mean_chi2(operator, y, samples, log_weights, floor)
     if found is None:
         return [""] * len(y)
-    return judged(operator, *found, method)
+    told = judged(operator, *found, method if isinstance(method, str) else "")
+    return told if isinstance(method, str) or not any(told) else judged(operator, *found, method())
 
 
 def judged(operator: Operator, chi2: Tensor, p: Tensor, method: str = "") -> list[str]:

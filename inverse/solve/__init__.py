@@ -54,6 +54,7 @@ def solve(
     numbers: Sequence[int] | None = None,
     precision: str = "float32",
     unknown: Mapping[str, Range | tuple[float, float] | KernelPrior] | None = None,
+    noise_checks: bool = True,
 ) -> Solution:
     """Samples of the posterior p(x0 | y).
 
@@ -82,6 +83,10 @@ def solve(
     samples more than the solve itself. The whole kernel of a `Blur` is "kernel" with a `KernelPrior`, alone or with
     "sigma", by Gibbs sampling (docs/unknown.md says when it fails).
 
+    noise_checks: whether noise is looked for that y has and was not stated, and that the samples of photographs hold,
+    which takes an evaluation of the prior or two and as many backward passes through it, of a part of a picture; False
+    where a solve is one of many of the same y, or `inverse.quality` is asked anyway.
+
     precision of the network: "float32", "bfloat16", or "auto" (see `priors.at_precision`): bfloat16 where the hardware
     has instructions for it and the loss was measured to be negligible for this prior, as for the shipped ones of
     photographs and scans; states, operators and solves stay float32, and "auto" leaves the network in float32 too for
@@ -108,7 +113,7 @@ def solve(
     if unknown is not None:
         y = paired(y, operator.complex_axis if isinstance(operator, Operator) else None)
         solver = partial(solve, prior, method=method, n_steps=n_steps, seed=seed, batch_size=batch_size, progress=False)
-        solver = partial(solver, budget=budget, precision=precision)
+        solver = partial(solver, budget=budget, precision=precision, noise_checks=flag("noise_checks", noise_checks))
         bar = partial(_bar, ", ".join(map(str, unknown)), shown=flag("progress", progress))
         check_numbers(n_samples, n_steps, batch_size, seed)
         named = measurement_numbers(numbers, len(rows_of("y", y)))
@@ -118,12 +123,14 @@ def solve(
     choice, operator = checked(prior, operator, y, *arguments)
     n_samples, first = int(n_samples), int(first)  # of numpy's integers too
     flag("progress", progress)
+    flag("noise_checks", noise_checks)
     named = measurement_numbers(numbers, len(y))
     y = as_taken(operator, y)
     _warn_of(implausible(prior, operator, y), ImplausibleScale, named)
     _warn_of(doubtful(operator, y), DoubtfulInstrument, named)
-    _warn_of(misjudged(prior, operator, y), DoubtfulNoise, named)
-    _warn_of(correlated(prior, operator, y), DoubtfulNoise, named)
+    if noise_checks:
+        _warn_of(misjudged(prior, operator, y), DoubtfulNoise, named)
+        _warn_of(correlated(prior, operator, y), DoubtfulNoise, named)
     rows = torch.arange(len(y)).repeat_interleave(n_samples)
     keys = [(b, k) for b in named for k in range(first, first + n_samples)]
     streams = [((b, k // 2), k % 2 == 1) if antithetic else ((b, k), False) for b, k in keys]
@@ -159,15 +166,12 @@ def solve(
     )
     if chosen.weighted:
         _warn_of(solution.check(), UnreliableWeights, named)
-    floor = prior.sde.least_noise
-    fit = misfits(operator, y, events, log_w, floor)
-    if any(fit):
-        differentiable = chosen.differentiates or prior.differentiable
-        other = alternative(operator, tuple(prior.event_shape), chosen.name, differentiable)
-        fit = misfits(operator, y, events, log_w, floor, other)
-    _warn_of(fit, PoorFit, named)
+    differentiable = chosen.differentiates or prior.differentiable
+    other = partial(alternative, operator, tuple(prior.event_shape), chosen.name, differentiable)
+    _warn_of(misfits(operator, y, events, log_w, prior.sde.least_noise, other), PoorFit, named)
     _warn_of(outside(prior, operator, solution.mean, n_samples), PoorFit, named)
-    _warn_of(grainy(prior, solution.samples), PoorFit, named)
+    if noise_checks:
+        _warn_of(grainy(prior, solution.samples), PoorFit, named)
     return solution
 
 

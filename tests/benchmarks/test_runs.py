@@ -74,7 +74,7 @@ def test_overhead_is_shared_between_the_parts_that_cause_it(tmp_path):
     assert len(speed.table(cells)) == 2 and speed.run([scene], ["ddrm", "mmps"], 1, 2, 1, tmp_path) == cells
 
 
-def test_bare_network_makes_the_evaluations_that_it_is_compared_for():
+def test_a_replay_makes_the_calls_of_the_solve():
     class Counting(Gaussian):
         forward_calls = backward_calls = 0
 
@@ -91,8 +91,14 @@ def test_bare_network_makes_the_evaluations_that_it_is_compared_for():
 
             return denoised, counted
 
-    prior = Counting(torch.zeros(2), torch.eye(2), VESDE())
-    speed._with_vjps(prior, rows=3, nfe=5, nvjp=12)
-    assert (prior.forward_calls, prior.backward_calls) == (5, 12)
-    speed._forward(prior, rows=3, nfe=4, nvjp=0)
-    assert prior.forward_calls == 9
+    prior, x = Counting(torch.zeros(2), torch.eye(2), VESDE()), torch.ones(3, 2)
+    metered = speed.Metered(prior, keep=True)
+    metered.denoise(x, 0.5)
+    _, vjp = metered.denoise_vjp(x, 0.25)
+    vjp(x)
+    vjp(2 * x)
+    metered.denoise(x, 0.125)
+    spent = metered.seconds
+    assert (prior.forward_calls, prior.backward_calls) == (3, 2) and spent > 0
+    speed.replayed(prior, metered.calls)
+    assert (prior.forward_calls, prior.backward_calls) == (6, 4) and metered.seconds == spent

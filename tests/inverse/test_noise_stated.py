@@ -134,6 +134,35 @@ def test_solve_warns_of_it():
         solve(prior, op, y, 1, "mmps", 3, progress=False)
 
 
+@pytest.fixture
+def evaluated():
+    """The sizes of batches in which the network of a prior was evaluated, besides those of the samples."""
+    sizes: list[int] = []
+    network: torch.nn.Module = NATURAL.network
+    hook = network.register_forward_hook(lambda _, given, __: sizes.append(len(given[0])))
+    yield sizes
+    hook.remove()
+
+
+def test_samples_are_searched_once_for_all_measurements(evaluated):
+    """And a solve that is one of many neither searches them nor y."""
+    op = Identity(GaussianNoise(0.05)).at((3, 48, 48))
+    y, prior = op.measure(PICTURES[:3, :, 32:80, 32:80], seed=0), NATURAL.resized((3, 48, 48))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        solution = solve(prior, op, y, 1, "ddrm", 2, progress=False)
+        assert evaluated == [3] * solution.nfe + [1]
+        evaluated.clear()
+        misstated = op.with_noise(GaussianNoise(0.01))
+        solve(prior, misstated, y, 1, "ddrm", 2, progress=False)
+        assert len(evaluated) > solution.nfe + 1  # the prior was asked about the noise of y
+        evaluated.clear()
+        again = solve(prior, misstated, y, 1, "ddrm", 2, progress=False, noise_checks=False)
+        assert evaluated == [3] * solution.nfe and again.nfe == solution.nfe
+    with pytest.raises(TypeError, match="noise_checks"):
+        solve(prior, op, y, 1, "ddrm", 2, progress=False, noise_checks=2)
+
+
 def test_noise_in_pictures_is_seen():
     """White noise, noise that was enlarged, and none."""
     rng = torch.Generator().manual_seed(0)

@@ -14,7 +14,8 @@ from inverse.costs.work import scaled
 from inverse.plan import OWN, counted, span
 from inverse.population import SMC
 from operators import Blur, Classifier, ConeBeam, GaussianNoise, Masking, Operator, Resize
-from priors import Slices, Tiled
+from operators.estimation import estimate_sigma
+from priors import RowRNG, Slices, Tiled
 from priors.base import Wrapped
 from tests.cases import score_prior
 
@@ -114,10 +115,11 @@ def clock(monkeypatch):
 
 
 def large(operator, size=(144, 192)):
-    """A problem of a large picture, as `inverse.costs.rehearsal` takes it."""
+    """A problem of a large picture, as `inverse.costs.rehearsal` takes it, with a y that the prior may give: of another
+    a solve ends iterations early."""
     prior = priors.load("natural", event_shape=(3, *size))
     op = operator((3, *size)).at((3, *size))
-    return Scene(prior, op, op.measure(torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0)), seed=0))
+    return Scene(prior, op, op.measure(prior.moments.draw(1, RowRNG.rows(0, 1)).clamp(0, 1), seed=0))
 
 
 NOISE = GaussianNoise(0.05)
@@ -133,7 +135,7 @@ OPERATORS = {
 
 @pytest.mark.parametrize("name", OPERATORS)
 def test_the_work_on_a_large_picture_is_that_of_small_ones_scaled(name):
-    """Counted on the large one itself: within a third where it is most of the work, whatever the machine does. How many
+    """Counted on the large one itself: within .3 where it is most of the work, whatever the machine does. How many
     iterations a solve takes depends on the size too."""
     scene, method = large(OPERATORS[name]), METHODS["mmps"]
     small = smaller(scene)
@@ -142,7 +144,7 @@ def test_the_work_on_a_large_picture_is_that_of_small_ones_scaled(name):
     said = scaled(less, more, (small[0].area, small[1].area), scene.area).done
     kinds = [kind for kind in ("memory", "product", "fft") if whole.done[kind] > 0.01 * whole.done["memory"]]
     assert kinds and {kind: said[kind] / whole.done[kind] for kind in kinds} == {
-        kind: pytest.approx(1.0, rel=1 / 3) for kind in kinds
+        kind: pytest.approx(1.0, rel=0.3) for kind in kinds
     }
 
 
@@ -226,10 +228,14 @@ def test_activations_grow_with_the_picture_or_with_the_tile():
 
 def test_rows_and_memory():
     prior = score_prior()
-    one, both = (plan(prior, OPERATOR, Y, 6, "dps", 2, batch_size=n) for n in (1, 2))
-    assert (one.rows, both.rows) == (1, 2) and plan(prior, OPERATOR, Y, 6, "dps", 2).rows == 6
+    one, two, three, four = (plan(prior, OPERATOR, Y, 6, "dps", 2, batch_size=n) for n in (1, 2, 3, 4))
+    assert (one.rows, two.rows) == (1, 2) and plan(prior, OPERATOR, Y, 6, "dps", 2).rows == 6
+    row = three.bytes - two.bytes
+    assert four.bytes - three.bytes == pytest.approx(row, abs=2)
+    # what is of no row: curves of the SDE, and of one row, whose tensors are few, the times at which they are found
     fixed = OWN + 4 * 6 * 64
-    assert both.bytes - fixed == pytest.approx(2 * (one.bytes - fixed), rel=0.02) and one.bytes > fixed
+    assert 0 < two.bytes - fixed - 2 * row < 80 * 8
+    assert 0 <= one.bytes - fixed - row < 5 * 31 * 4 * 8
 
 
 class Untouched(Wrapped):
@@ -260,6 +266,7 @@ def clockwork(monkeypatch):
     module = importlib.import_module("inverse.plan")
     monkeypatch.setattr(module, "evaluation", lambda prior, rows, derivative: Evaluation(1.0, 2.0, 0.0))
     monkeypatch.setattr(module, "_rest", lambda *_: (0.0, 0.0, 0.0))
+    monkeypatch.setattr(module, "_looked", lambda *_: (0.0, 0))
 
 
 @pytest.mark.parametrize("method", ["auto", "mmps", "pigdm", "ddrm"])
@@ -298,10 +305,26 @@ def test_memory_is_the_larger_of_the_state_and_of_an_evaluation_beside_it(monkey
     """An operator's temporary tensors are freed before the prior is evaluated."""
     module = importlib.import_module("inverse.plan")
     prior = priors.load("natural-grey").resized((1, 160, 160))
-    operator = Blur.gaussian(1.0, noise=GaussianNoise(0.05))
+    uneven = GaussianNoise(torch.full((1, 160, 160), 0.05), event_ndim=3)  # which is not looked for in y
+    operator = Blur.gaussian(1.0, noise=uneven)
     y = operator.measure(torch.rand(1, 1, 160, 160), seed=0)
     network = module.evaluation(prior, 1, False).bytes
     found = plan(prior, operator, y, 1, "diffpir", 2).bytes
     monkeypatch.setattr(module, "evaluation", lambda *_: Evaluation(1.0, 0.0, 0.0))
     state = plan(prior, operator, y, 1, "diffpir", 2).bytes
-    assert max(state, network) <= found < 0.98 * (state + network)
+    assert max(state, network) < found < 0.98 * (state + network)
+
+
+def test_memory_of_the_search_for_noise(monkeypatch):
+    """Of a small picture it is more than that of an evaluation without derivatives, and does not grow with the area."""
+    monkeypatch.setattr(importlib.import_module("inverse.plan"), "evaluation", lambda *_: Evaluation(1.0, 0.0, 0.0))
+    found = {}
+    for side in (160, 320):
+        prior = priors.load("natural-grey").resized((1, side, side))
+        operator = Blur.gaussian(1.0, noise=GaussianNoise(0.05)).at((1, side, side))
+        y = operator.measure(torch.rand(1, 1, side, side, generator=torch.Generator().manual_seed(0)), seed=0)
+        with work.Counted() as seen:
+            estimate_sigma(y, operator)
+        found[side] = plan(prior, operator, y, 1, "diffpir", 2).bytes - 4 * side**2
+        assert found[side] == pytest.approx(seen.peak, rel=0.01)
+    assert found[320] < 2 * found[160]

@@ -88,8 +88,9 @@ class Blind:
                 with warnings.catch_warnings():
                     warnings.simplefilter("default" if last else "ignore")
                     solution = self.solver(
-                        operator, y.expand(n_samples, *y.shape[1:]), n_samples=1, first=sweep, numbers=chains
-                    )
+                        operator, y.expand(n_samples, *y.shape[1:]), n_samples=1, first=sweep, numbers=chains,
+                        **({} if last else {"noise_checks": False}),
+                    )  # fmt: skip
                 spent += torch.tensor([solution.nfe * n_samples, solution.nvjp * n_samples, solution.seconds])
                 own = k, sigma
                 if not last:
@@ -134,8 +135,9 @@ class Blind:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 solution = self.solver(
-                    operator, y, n_samples=2, first=2 * i, numbers=[_stream(number, 0)], antithetic=True
-                )
+                    operator, y, n_samples=2, first=2 * i, numbers=[_stream(number, 0)], antithetic=True,
+                    noise_checks=False,
+                )  # fmt: skip
             spent += torch.tensor([solution.nfe * 2, solution.nvjp * 2, solution.seconds])
             q = quadratic(solution.samples[0], y, self.kernel.shape, self.operator.boundary)
             k = centred(ascended(k, q, level))
