@@ -84,13 +84,14 @@ def reading(path: str | Path, what: str, remedy: str = REMEDY, missing: str = ""
         raise FileError(f"{path} is not a readable {what}, or is truncated ({reason}): {remedy}") from error
 
 
-def check_size(path: Path, declared: int) -> None:
+def check_size(path: Path, declared: int, size: int | None = None) -> None:
     """Refuse a file whose declared unpacked size is implausible for its size, before it is unpacked.
 
-    Arguments: path; declared (bytes, unpacked): at most `FREE` or `RATIO` times the file, and no more than the memory.
+    Arguments: path; declared (bytes, unpacked): at most `FREE` or `RATIO` times the file, and no more than the memory;
+    size: bytes of all files, of a folder.
     Raises: FileError.
     """
-    size, memory = path.stat().st_size, _memory()
+    size, memory = path.stat().st_size if size is None else size, _memory()
     if declared > max(FREE, RATIO * size):
         raise FileError(
             f"{path} has {size:,} bytes and decompresses to {declared:,}: at most {FREE:,}, or {RATIO} times the "

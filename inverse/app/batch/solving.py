@@ -9,7 +9,7 @@ from torch import Tensor
 
 from inverse.app.batch import on_ray, pool
 from inverse.app.batch.job import Job, MakeOperator, Settings, block_of, check_one_each, operator_of
-from inverse.app.batch.parts import Parts
+from inverse.app.batch.parts import Parts, results_path
 from inverse.app.batch.results import BatchResults
 from inverse.app.batch.sources import Source, source_of
 from inverse.app.batch.work import launched, placed, work
@@ -100,7 +100,7 @@ def solve_batch(
     )  # fmt: skip
     return run(
         Job(prior, operator, source, settings, device),
-        Parts(out),
+        Parts(results_path(out, source)),
         processes,
         backend,
         progress,
