@@ -148,7 +148,7 @@ def test_a_failed_unit_is_nan_and_is_tried_again_when_asked(in_zarr, tmp_path):
     assert same(solve_batch(*given, **HOW, retry_failed=True), in_zarr)
 
 
-def test_killed_at_random_times_and_restarted(in_zarr, tmp_path):
+def test_killed_twice_and_restarted(in_zarr, tmp_path):
     out = tmp_path / "r.zarr"
     kills = 0
     for units in (1, 4):  # two processes, one killed and then all
