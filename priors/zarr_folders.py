@@ -177,7 +177,7 @@ class Zarr:
 
     def _check_codecs(self, name: str, used: list[Any]) -> None:
         for codec in used:
-            held = {"name": codec} if isinstance(codec, str) else codec
+            held: dict[str, Any] = {"name": codec} if isinstance(codec, str) else codec
             label = str(held.get("id", held.get("name")))
             if label.removeprefix("numcodecs.") not in CODECS:
                 raise FileError(

@@ -69,7 +69,7 @@ class Parts:
         if found is None or found["n"] != header["n"]:
             with atomic(self._header) as temporary:
                 temporary.write_text(json.dumps(header, indent=1))
-        self.storage.prepare(header["n"], header["block"])
+        self.storage.prepare(len(job.source), job.settings.block)
 
     def check(self, job: Job, unit: Unit) -> None:
         """Look at the file of a finished unit: a damaged one is removed, so that it is computed again.

@@ -4,7 +4,7 @@ import itertools
 import json
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +59,7 @@ class InZarr:
             temporary.write_text(json.dumps({ATTRIBUTES: attributes, CHUNKS: sizes}, default=_plain, indent=1))
 
     @contextmanager
-    def opened(self, unit: Unit) -> Iterator["_Held"]:
+    def opened(self, unit: Unit) -> Generator["_Held"]:
         with reading(self._note(unit), WHAT, REMEDY) as path:
             held = json.loads(path.read_text())
             if not isinstance(held[ATTRIBUTES], dict) or not isinstance(held[CHUNKS], dict):
