@@ -153,6 +153,8 @@ def test_operators_that_are_often_meant_are_where_the_stated_one_is(operator):
     x = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     assert len(operators.variants(operator)) >= 2
     compare(lambda op, x: [other(x) for other in operators.variants(op).values()], operator.at((3, 8, 8)), x)
+    with pretended():
+        assert operators.variants(there(OPERATOR)) == {}
 
 
 def test_operators_that_are_no_convolution_have_no_factors():
