@@ -7,6 +7,7 @@ from functools import singledispatch
 from torch import Tensor
 
 from .base import Operator
+from .batching import device_of
 from .bayer import Bayer
 from .blur import Blur
 
@@ -53,7 +54,8 @@ def _(operator: Bayer) -> dict[str, Operator]:
     a, b, c, d = operator.pattern
     # not both shifts at once: red and blue are exchanged, and the greens, by which a pattern is known, stay in place
     shifted = sorted({b + a + d + c, c + d + a + b} - {operator.pattern})
-    return {f"pattern {pattern}": Bayer(pattern, operator.noise) for pattern in shifted}
+    there = device_of(operator)
+    return {f"pattern {pattern}": Bayer(pattern, operator.noise).to(there) for pattern in shifted}
 
 
 def _distinct(a: Tensor, b: Tensor) -> bool:

@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import secrets
+import shutil
 import socket
 import stat
 import struct
@@ -84,13 +85,14 @@ def reading(path: str | Path, what: str, remedy: str = REMEDY, missing: str = ""
         raise FileError(f"{path} is not a readable {what}, or is truncated ({reason}): {remedy}") from error
 
 
-def check_size(path: Path, declared: int) -> None:
+def check_size(path: Path, declared: int, size: int | None = None) -> None:
     """Refuse a file whose declared unpacked size is implausible for its size, before it is unpacked.
 
-    Arguments: path; declared (bytes, unpacked): at most `FREE` or `RATIO` times the file, and no more than the memory.
+    Arguments: path; declared (bytes, unpacked): at most `FREE` or `RATIO` times the file, and no more than the memory;
+    size: bytes of all files, of a folder.
     Raises: FileError.
     """
-    size, memory = path.stat().st_size, _memory()
+    size, memory = path.stat().st_size if size is None else size, _memory()
     if declared > max(FREE, RATIO * size):
         raise FileError(
             f"{path} has {size:,} bytes and decompresses to {declared:,}: at most {FREE:,}, or {RATIO} times the "
@@ -140,11 +142,42 @@ def atomic(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """A temporary folder beside ``path`` that replaces it, as `atomic` does with files.
+
+    A kill between two renames may leave no folder at ``path``, but never a part of one. Raises: ValueError for a path
+    with something else than a folder.
+    """
+    path = Path(place("path", path))
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise ValueError(
+            f"{path} is a link or a file: expected a folder, or nothing; remove it, or choose another path"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    clear(path.parent)
+    made, old = (
+        path.with_name(f".{path.name}.{_machine()}.{os.getpid()}.{secrets.token_hex(4)}.tmp") for _ in range(2)
+    )
+    made.mkdir()
+    try:
+        yield made
+        if path.exists():
+            os.replace(path, old)
+        os.replace(made, path)
+    finally:
+        for each in (made, old):
+            shutil.rmtree(each, ignore_errors=True)
+
+
 def clear(folder: Path) -> None:
-    """Remove the temporaries of `atomic` in a folder that belong to dead processes of this machine."""
+    """Remove temporaries of `atomic` and `atomic_folder` in a folder, those of dead processes of this machine."""
     for entry in os.scandir(folder):
         found = TEMPORARY.fullmatch(entry.name)
         if found and found["machine"] == _machine() and not _alive(int(found["pid"])):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+                continue
             with suppress(OSError):  # removed by another process, or no permission
                 os.unlink(entry.path)
 

@@ -78,7 +78,7 @@ BY_NAME = {  # files that import by a name in a text; nothing else may, where ar
 }
 OPTIONAL = {
     "PIL", "astropy", "deepinv", "diffusers", "finufft", "huggingface_hub", "ismrmrd", "lpips", "matplotlib", "nibabel",
-    "pydicom", "ray", "scipy", "skimage", "tifffile", "torchvision",
+    "pydicom", "ray", "scipy", "skimage", "tifffile", "torchvision", "zarr",
 }  # fmt: skip
 
 

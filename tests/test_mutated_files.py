@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import zarr
 
 import priors
 from benchmarks.common.records import Records
@@ -18,7 +19,7 @@ from inverse import Solution
 from inverse.app.fastmri import read_scan
 from inverse.app.reconstruction import Reconstruction, read_reconstruction, write_reconstruction
 from operators.kernels import read_kernel
-from priors import checkpoints, data, pictures
+from priors import checkpoints, data, pictures, zarr_folders
 from priors.importers import score_sde
 from priors.recipes import blamed, objective, read_recipe
 from priors.training import STATE, Trainer, TrainingConfig
@@ -190,7 +191,29 @@ def official(folder: Path) -> Path:
     return official_checkpoint(folder / "c.pth", randomised(Spec(ch_mult=(1,), attn_resolutions=())))
 
 
+def zarr_file(form: int, name: str) -> Callable[[Path], Path]:
+    """A file of a Zarr folder with one array, whose shape is that of two chunks."""
+
+    def make(folder: Path) -> Path:
+        values = np.random.default_rng(0).random((4, 3, 2))
+        zarr.open_group(folder / "y.zarr", mode="w", zarr_format=form).create_array("y", data=values, chunks=(2, 3, 2))
+        return folder / "y.zarr" / name
+
+    return make
+
+
+def read_zarr(path: Path):
+    folder = next(each for each in path.parents if each.suffix == ".zarr")
+    with zarr_folders.opened(folder, "measurement") as held:
+        return {name: held.array(name).tobytes() for name in held.datasets()}
+
+
 KINDS = {
+    "Zarr folder": Kind(zarr_file(3, "zarr.json"), read_zarr),
+    "Zarr array": Kind(zarr_file(3, "y/zarr.json"), read_zarr),
+    "Zarr array, format 2": Kind(zarr_file(2, "y/.zarray"), read_zarr),
+    "Zarr chunk": Kind(zarr_file(3, "y/c/0/0/0"), read_zarr),
+    "Zarr chunk, format 2": Kind(zarr_file(2, "y/0.0.0"), read_zarr),
     "solution": Kind(solution, lambda path: repr(Solution.load(path)), True),
     "reconstruction": Kind(reconstruction, lambda path: repr(read_reconstruction(path)), True),
     "scan": Kind(scan, read_scan),

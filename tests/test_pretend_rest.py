@@ -135,6 +135,55 @@ def test_parts_of_operators(tmp_path):
         )
 
 
+def test_what_is_made_on_the_device_or_moved_there(tmp_path):
+    """Constructors from files and figures of a camera make tensors on the CPU, which move as a whole."""
+    np.save(tmp_path / "k.npy", np.arange(9, dtype=np.float32).reshape(3, 3))
+    blur = operators.Blur.from_file(tmp_path / "k.npy")
+    camera = operators.PoissonGaussianNoise.from_camera(2.0, 3.0, 1000.0, 100.0)
+    with pretended():
+        moved = operators.Blur.from_file(tmp_path / "k.npy", noise=GaussianNoise(0.1)).to(DEVICE)
+        torch.testing.assert_close(moved(there(X)).cpu(), blur(X))
+        noise = operators.PoissonGaussianNoise.from_camera(2.0, 3.0, 1000.0, 100.0).to(DEVICE)
+        torch.testing.assert_close(noise.variance(there(X)).cpu(), camera.variance(X))
+        assert noise.capabilities == {"numeric", "density"} and isinstance(noise.log_prob(there(X), there(X)), Pretend)
+
+
+@pytest.mark.parametrize("operator", [operators.Blur(torch.arange(9.0).view(3, 3) / 36), operators.Bayer("RGGB")])
+def test_operators_that_are_often_meant_are_where_the_stated_one_is(operator):
+    x = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert len(operators.variants(operator)) >= 2
+    compare(lambda op, x: [other(x) for other in operators.variants(op).values()], operator.at((3, 8, 8)), x)
+    with pretended():
+        assert operators.variants(there(OPERATOR)) == {}
+
+
+def test_operators_that_are_no_convolution_have_no_factors():
+    blur = operators.Blur(torch.full((3, 3), 1 / 9)).at(SHAPE)
+    compare(lambda op: op.transfer(SHAPE, torch.float32), blur)
+    with pretended():
+        assert there(OPERATOR).transfer(SHAPE, torch.float32) is None
+        assert there(OPERATOR).cosine_power(there(torch.ones(SHAPE))) is None
+
+
+class ByScore(priors.Prior):
+    """A Gaussian of mean .5 and variance .04 in each pixel, by its score alone; without a device of its own."""
+
+    def __init__(self):
+        self.sde, self.event_shape = VESDE(), SHAPE
+
+    def score(self, x, t):
+        return (0.5 * self.sde.alpha(t) - x) / (0.04 * self.sde.alpha(t) ** 2 + self.sde.sigma(t) ** 2)
+
+
+def test_a_prior_of_one_s_own_by_its_score():
+    compare(lambda p, x: p.denoise(x, 0.4), ByScore(), X)
+    torch.testing.assert_close(ByScore().denoise(X, 0.4), PRIOR.denoise(X, 0.4), rtol=1e-4, atol=1e-4)
+    with pretended():
+        assert ByScore().device == torch.device("cpu")  # what it is until it says otherwise
+        with pytest.raises(ValueError, match="y is on pretend:0 and the prior on cpu: move one"):
+            inverse.solve(ByScore(), there(OPERATOR), there(OPERATOR.measure(X)), method="mmps", **FEW)
+
+
 def test_k_space_along_any_trajectory():
     pytest.importorskip("finufft")
     points = torch.rand(40, 2, generator=torch.Generator().manual_seed(0)) - 0.5

@@ -23,12 +23,15 @@ def batch(
     measurements: Annotated[
         Path,
         typer.Argument(
-            help="HDF5 with y (n, *M), and with n entries each what differs between measurements: sigma, or arguments "
-            "of the operator such as mask; or .npy (n, *M)"
+            help="HDF5 or Zarr with y (n, *M), and with n entries each what differs between measurements: sigma, or "
+            "arguments of the operator such as mask; or .npy (n, *M)"
         ),
     ],
     operator: Annotated[str, typer.Option(help="as for `inverse solve --measured`; without what the file has")],
-    out: Annotated[Path, typer.Option("--out", help="results, RESULTS.h5; parts are in RESULTS.parts beside it")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", help="results, .h5 or .zarr; without an ending the format of y; parts are beside it"),
+    ],
     prior: SomePriorOption = None,
     config: ConfigOption = None,
     sigma: Annotated[

@@ -120,7 +120,7 @@ class Measurements:
 
 
 def read_measurements(file: Path, operator: str, prior: Prior | None, size: str | None) -> Measurements:
-    """The measurements of an HDF5 or .npy file by an operator, as `inverse batch` takes them.
+    """The measurements of an HDF5 or .npy file or a Zarr folder by an operator, as `inverse batch` takes them.
 
     Arguments: file; operator: text; prior: of one size, which is then the pictures', or None; size: text of --size.
     Raises: FileNotFoundError; ValueError for what cannot be read, and where the size is not determined.

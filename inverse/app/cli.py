@@ -74,8 +74,8 @@ def solve(
         Path,
         typer.Argument(
             help="a PNG, JPEG or TIFF, or a folder of them; a stack: TIFF, .npy or HDF5 (N, H, W) or (N, H, W, 3); "
-            "NIfTI, FITS, DICOM (a file, or the folder of a series); with --measured, measurements: the same or .npy "
-            "(N, *M)"
+            "NIfTI, FITS, OME-Zarr, DICOM (a file, or the folder of a series); with --measured, measurements: the same "
+            "or .npy (N, *M)"
         ),
     ],
     operator: Annotated[

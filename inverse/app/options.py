@@ -67,7 +67,9 @@ SizeOption = Annotated[
 ]
 RangeOption = Annotated[
     tuple[float, float] | None,
-    typer.Option("--range", metavar="LOW HIGH", help="black and white of NIfTI, FITS, DICOM or TIFF, in its units"),
+    typer.Option(
+        "--range", metavar="LOW HIGH", help="black and white of NIfTI, FITS, DICOM, TIFF or OME-Zarr, in its units"
+    ),
 ]
 WindowOption = Annotated[
     str | None,

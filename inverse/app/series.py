@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from inverse.app.files import dicom, fits, nifti, tiff
+from inverse.app.files import dicom, fits, nifti, ome_zarr, tiff
 from inverse.app.files.volume import Volume
 from inverse.solution import Solution
 from operators import Operator
 from priors import Units
 from priors.decoded import Decoded
 from priors.files import regular
+from priors.zarr_store import is_zarr
 
 SHARES = (0.5, 99.5)  # percentiles that are black and white
 WINDOWS = ("file", "prior", "percentiles")
@@ -20,16 +21,19 @@ SLACK = 1e-6
 
 
 def is_series(folder: Path) -> bool:
-    """Whether a folder has a DICOM series."""
-    return dicom.is_series(folder)
+    """Whether a folder has a DICOM series, or is a Zarr folder."""
+    return is_zarr(folder) or dicom.is_series(folder)
 
 
 def opened(path: Path, scaled: bool) -> Volume | None:
-    """The slices of a file, or of a folder with a DICOM series; None for pictures and measurements of other formats.
+    """The slices of a file, of a folder with a DICOM series or of an OME-Zarr image; None for pictures and measurements
+    of other formats.
 
     Arguments: path; scaled: a range was given, so that a TIFF of one page need not be in image units.
     Raises: FileNotFoundError; ValueError as the reader of the format raises.
     """
+    if is_zarr(path):
+        return ome_zarr.read(path)
     if path.is_dir():
         return dicom.read(path) if dicom.is_series(path) else None
     name = path.name.lower()

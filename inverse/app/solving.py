@@ -76,7 +76,7 @@ def _solve_file(path: Path, out: Path, asked: SolveOptions) -> None:
         stack = None if scaled else opened_stack(path, asked.measured, partial(_arranged, asked))
         volume = series.opened(path, scaled) if stack is None else None
         if volume is None and scaled:
-            raise ValueError(f"{path}: --range and --window are for NIfTI, FITS, DICOM and TIFF files; omit them")
+            raise ValueError(f"{path}: --range and --window are for NIfTI, FITS, DICOM, TIFF and OME-Zarr; omit them")
     if volume is not None:
         _solve_volume(volume, out, asked)
     elif stack is not None:

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from inverse.app.batch.sources import InHdf5, source_of
+from inverse.app.batch.sources import InHdf5, InZarr, source_of
+from inverse.app.files import ome_zarr
 from priors.arrays import read_npy
 from priors.decoded import Decoded
 from priors.decoding import decode
 from priors.files import HDF5, FileError, regular
 from priors.hdf5 import Hdf5, opened
+from priors.zarr_store import is_zarr
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".jp2", ".avif")
 TIFF = (".tif", ".tiff")
@@ -59,8 +61,8 @@ def pictures_in(folder: Path, measured: bool = False) -> list[Path]:
 def opened_stack(path: Path, measured: bool, arranged: Arranged = lambda shape: shape) -> Stack | None:
     """The pictures in an .npy or HDF5 file, or in a TIFF of several pages; None for files of one picture.
 
-    Arguments: path; measured: they are measurements, of an .npy file (N, *M) or the dataset "y" (N, *M) of an HDF5
-    file; arranged: returns (N, *M) for the shape of an .npy file that may lack axes. Otherwise arrays of N > 1 pictures
+    Arguments: path; measured: they are measurements, of an .npy file (N, *M) or the dataset "y" (N, *M) of HDF5 or
+    Zarr; arranged: returns (N, *M) for the shape of an .npy file that may lack axes. Otherwise arrays of N > 1 pictures
     are grey (N, H, W) or (N, 1, H, W), or colour (N, H, W, 3) or (N, 3, H, W), in [0, 1] or integers of 8 or 16 bits;
     in HDF5 the dataset "images", or the only one with so many axes.
     Raises: FileNotFoundError; ValueError for other files.
@@ -68,6 +70,8 @@ def opened_stack(path: Path, measured: bool, arranged: Arranged = lambda shape: 
     name = path.suffix.lower()
     if name in TIFF:
         return _of_tiff(path)
+    if measured and is_zarr(path) and not ome_zarr.is_image(path):
+        return _of_measurements(path, arranged)
     if name != ".npy" and name not in HDF5:
         return None
     if measured:
@@ -117,13 +121,13 @@ def _alone(page: Any) -> bytes:
 
 def _of_measurements(path: Path, arranged: Arranged) -> Stack | None:
     source = source_of(path)
-    if isinstance(source, InHdf5) and len(source.names) > 1:
+    if isinstance(source, InHdf5 | InZarr) and len(source.names) > 1:
         raise ValueError(
             f"{path} has {', '.join(source.names[1:])} for each measurement: use `inverse batch`, which reads them"
         )
     given = (len(source), *source.read(0, 1)["y"].shape[1:])
     count, *one = arranged(given)
-    if count == 1 and isinstance(source, InHdf5):
+    if count == 1 and isinstance(source, InHdf5 | InZarr):
         return Stack(path, 1, "measurement", lambda number: source.read(0, len(source))["y"].reshape(1, *one))
     if count == 1:
         return None

@@ -25,7 +25,7 @@ def volume(
         Path,
         typer.Argument(
             help="projections (views, rows, columns) or measured slices (N, H, W): .npy, HDF5 (the dataset y), a TIFF "
-            "of several pages, NIfTI, DICOM"
+            "of several pages, NIfTI, DICOM, OME-Zarr"
         ),
     ],
     operator: Annotated[

@@ -1,39 +1,53 @@
-"""The folder of a batch: a file for every finished unit, a note for every failed one, and one file over all of them."""
+"""The folder of a batch: a file for every finished unit, a note for every failed one, and logs."""
 
 import json
 import os
 import shutil
 import socket
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from inverse.app.batch.job import TITLES, Job, Unit
+from inverse.app.batch.sources import InZarr as FromZarr
+from inverse.app.batch.sources import Source
+from inverse.app.batch.storage import REMEDY, Held, InHdf5, Storage
+from inverse.app.batch.zarr_storage import InZarr
+from priors.arguments import place
 from priors.claims import LOCKS
-from priors.files import FileError, atomic, hdf5_path, reading
-from priors.hdf5 import SEAL, checksum, opened
+from priors.files import HDF5, FileError, atomic, reading
+from priors.zarr_store import SUFFIX
 
-WHAT, REMEDY = "part of a batch", "remove it and run the batch again, which computes it again"
-HEADER, DONE, FAILED = "job.json", ".h5", ".error.json"
+HEADER, FAILED = "job.json", ".error.json"
 MISSING, FINISHED, GAVE_UP = 0, 1, 2  # of a measurement, in "status"
+
+
+def results_path(out: str | Path, source: Source) -> Path:
+    """Where results are written: ``out``, by whose ending they are HDF5 or Zarr; without a known one they get the
+    format of the measurements, of Zarr OUT.zarr."""
+    path = Path(place("out", out))
+    if isinstance(source, FromZarr) and path.suffix.lower() not in (SUFFIX, *HDF5):
+        return path.with_name(f"{path.name}{SUFFIX}")
+    return path
 
 
 class Parts:
     """The results of a batch as they are computed.
 
-    A unit is written to a file of its own, in one step, so that a kill cannot damage what is finished. `gather` writes
-    OUT.h5, whose datasets are views of all these files (HDF5's virtual datasets).
-    Arguments: out: OUT.h5; the folder is OUT.parts beside it.
+    A unit becomes finished in one step, so that a kill cannot damage what is finished. `gather` writes what is true of
+    all of them.
+    Arguments: out: OUT.h5 (`inverse.app.batch.storage.InHdf5`), or OUT.zarr (`inverse.app.batch.zarr_storage.InZarr`).
+    Attributes: out; storage; folder: of the parts, beside ``out``.
     Raises: ValueError for a path with the ending of another format.
     """
 
     def __init__(self, out: str | Path):
-        self.out = hdf5_path(out, "results").absolute()
-        self.folder = self.out.with_suffix(".parts")
+        zarr = Path(place("out", out)).suffix.lower() == SUFFIX
+        self.storage: Storage = InZarr(out) if zarr else InHdf5(out)
+        self.out, self.folder = self.storage.out, self.storage.folder
 
     def open(self, job: Job, overwrite: bool = False) -> None:
         """Make the folder, or go on in it.
@@ -42,7 +56,7 @@ class Parts:
         """
         if overwrite:
             self.remove()
-        elif self.out.exists() and not self._header.exists():
+        if self.out.exists() and not self._header.exists() and (not overwrite or self.out.is_dir()):
             raise ValueError(f"{self.out} exists and is no batch of measurements: choose another --out")
         self.folder.mkdir(parents=True, exist_ok=True)
         if (found := self._read_header()) is not None:
@@ -55,22 +69,20 @@ class Parts:
         if found is None or found["n"] != header["n"]:
             with atomic(self._header) as temporary:
                 temporary.write_text(json.dumps(header, indent=1))
+        self.storage.prepare(len(job.source), job.settings.block)
 
     def check(self, job: Job, unit: Unit) -> None:
         """Look at the file of a finished unit: a damaged one is removed, so that it is computed again.
 
         Raises: ValueError if it is of another measurement.
         """
-        path = self.path(unit)
-        if not path.exists():
+        if not self.path(unit).exists():
             return
         try:
-            with opened(path, WHAT, REMEDY) as file:
-                there = str(file.attrs["key"])
-                for name in ("mean", "std", "quantiles", *(["samples"] if job.settings.keep_samples else [])):
-                    file.dataset(name)
+            samples = ["samples"] if job.settings.keep_samples else []
+            there = self.storage.check(unit, ["mean", "std", "quantiles", *samples])
         except FileError:
-            path.unlink(missing_ok=True)
+            self.storage.discard(unit)
             return
         if there != job.key(unit):
             raise ValueError(
@@ -85,15 +97,23 @@ class Parts:
     def counted(self) -> tuple[int, int]:
         """How many units have finished and how many have failed, by any process."""
         names = [entry.name for entry in os.scandir(self.folder) if not entry.name.startswith(".")]
-        return sum(n.endswith(DONE) for n in names), sum(n.endswith(FAILED) for n in names)
+        return sum(n.endswith(self.storage.done) for n in names), sum(n.endswith(FAILED) for n in names)
 
     def write(self, unit: Unit, arrays: dict[str, np.ndarray], attributes: dict[str, Any]) -> None:
         """Record a finished unit, in one step; a note on an earlier failure is removed."""
-        with atomic(self.path(unit)) as temporary, h5py.File(temporary, "w") as file:
-            for name, values in arrays.items():
-                file.create_dataset(name, data=values, compression="gzip" if name == "samples" else None)
-            file.attrs.update(attributes | {SEAL: checksum(attributes, arrays)})
+        held = self.header()
+        self.storage.write(unit, arrays, attributes, int(held["n"]), int(held["block"]))
         self._failure(unit).unlink(missing_ok=True)
+
+    def opened(self, unit: Unit) -> AbstractContextManager[Held]:
+        """A finished unit, to read from.
+
+        Raises: ValueError for one that is not, with its error.
+        """
+        if not self.path(unit).exists():
+            text = self.failure(unit) or "it is not computed yet: run the batch again"
+            raise ValueError(f"{self.out}: measurements {unit.start} to {unit.end - 1}: {text}")
+        return self.storage.opened(unit)
 
     def fail(self, unit: Unit, error: BaseException, text: str) -> None:
         """Record that a unit failed; text: where and how."""
@@ -131,33 +151,14 @@ class Parts:
         return sorted(found, key=lambda entry: entry["time"])
 
     def gather(self, units: list[Unit], n: int) -> None:
-        """Write OUT.h5 over the files of all units, atomically: views of "mean", "std" and all other arrays by
-        measurement, missing values nan, and "status" (n,): 1 finished, 2 failed.
-
-        Raises: ValueError if no unit is finished.
-        """
+        """Write what is true of all units: "status" (n,), 1 finished, 2 failed; and in OUT.h5 views of their files."""
         done = [unit for unit in units if self.path(unit).exists()]
         status = np.full(n, MISSING, np.uint8)
         for unit in units:
             failed = GAVE_UP if self._failure(unit).exists() else MISSING
             status[unit.start : unit.end] = FINISHED if self.path(unit).exists() else failed
-        with atomic(self.out) as temporary, h5py.File(temporary, "w") as file:
-            file.attrs["parts"] = self.folder.name
-            file["status"] = status
-            errors = {unit.name: text for unit in units if (text := self.failure(unit))}
-            file.attrs["errors"] = json.dumps(errors)
-            if done:
-                with opened(self.path(done[0]), WHAT, REMEDY) as first:
-                    kinds = {name: (first.dataset(name).shape[1:], first.dataset(name).dtype) for name in first.names()}
-                    file.attrs.update(
-                        {k: v for k, v in first.attrs.items() if k not in (SEAL, "key", "cautions", "seconds")}
-                    )
-                for name, (shape, dtype) in kinds.items():
-                    layout = h5py.VirtualLayout((n, *shape), dtype)
-                    for unit in done:
-                        place = f"{self.folder.name}/{self.path(unit).name}"
-                        layout[unit.start : unit.end] = h5py.VirtualSource(place, name, (unit.end - unit.start, *shape))
-                    file.create_virtual_dataset(name, layout, fillvalue=np.nan if dtype.kind == "f" else None)
+        errors = {unit.name: text for unit in units if (text := self.failure(unit))}
+        self.storage.gather(done, status, {"parts": self.folder.name, "errors": json.dumps(errors)})
         shutil.rmtree(self.folder / LOCKS, ignore_errors=True)
 
     def header(self) -> dict[str, Any]:
@@ -176,11 +177,11 @@ class Parts:
         """Remove all results, of a folder that a batch was written to and no other."""
         if self._header.exists():
             shutil.rmtree(self.folder)
-            self.out.unlink(missing_ok=True)
+            self.storage.remove()
 
     def path(self, unit: Unit) -> Path:
         """The file of a unit."""
-        return self.folder / f"{unit.name}{DONE}"
+        return self.folder / f"{unit.name}{self.storage.done}"
 
     @property
     def _header(self) -> Path:

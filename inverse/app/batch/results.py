@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from inverse.app.batch.job import Unit
-from inverse.app.batch.parts import FINISHED, GAVE_UP, MISSING, REMEDY, WHAT, Parts
+from inverse.app.batch.parts import FINISHED, GAVE_UP, MISSING, Parts
 from inverse.solution import RECORDED, Solution, UncalibratedSpread
 from priors.arguments import count
-from priors.hdf5 import opened
 
 
 class Rows:
@@ -193,7 +192,4 @@ class BatchResults:
             return file.attrs
 
     def _opened(self, unit: Unit) -> Any:
-        if not self._parts.path(unit).exists():
-            text = self._parts.failure(unit) or "it is not computed yet: run the batch again"
-            raise ValueError(f"{self.path}: measurements {unit.start} to {unit.end - 1}: {text}")
-        return opened(self._parts.path(unit), WHAT, REMEDY)
+        return self._parts.opened(unit)

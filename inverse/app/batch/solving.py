@@ -9,7 +9,7 @@ from torch import Tensor
 
 from inverse.app.batch import on_ray, pool
 from inverse.app.batch.job import Job, MakeOperator, Settings, block_of, check_one_each, operator_of
-from inverse.app.batch.parts import Parts
+from inverse.app.batch.parts import Parts, results_path
 from inverse.app.batch.results import BatchResults
 from inverse.app.batch.sources import Source, source_of
 from inverse.app.batch.work import launched, placed, work
@@ -60,10 +60,11 @@ def solve_batch(
 
     Arguments: prior; operator: for all measurements, or with parameters of each (B = n), or a function arrays ->
     operator that makes the one of a block from what the file has of its measurements: y (b, *M) and all other arrays
-    with n entries, by name; y (n, *M), or the path of an HDF5 file with a dataset "y", read block by block, or of an
-    .npy file; out: OUT.h5; parts are in OUT.parts beside it, and OUT.h5 is written over them at the end; n_samples,
-    method, n_steps, seed, batch_size, budget, antithetic, precision: as `inverse.solve`, "auto" decided once by the
-    first measurements; progress: of all processes, with the time left; block: measurements in a unit, default a batch
+    with n entries, by name; y (n, *M), or the path of HDF5 or Zarr with a dataset "y", read block by block, or of an
+    .npy file; out: OUT.h5, written at the end over the parts in OUT.parts beside it, or OUT.zarr, of which every unit
+    writes chunks of its own, with notes in OUT.zarr.parts; without an ending, the format of y; n_samples, method,
+    n_steps, seed, batch_size, budget, antithetic, precision: as `inverse.solve`, "auto" decided once by the first
+    measurements; progress: of all processes, with the time left; block: measurements in a unit, default a batch
     of `solve`; quantiles: Q probabilities; keep_samples: whether all samples are stored, for `BatchResults.solution`;
     processes: on this machine, by spawn: a script must call this under ``if __name__ == "__main__"``; backend:
     "processes", or "ray" for a cluster; device: of the processes, default the prior's; "cuda" gives each its own GPU;
@@ -100,7 +101,7 @@ def solve_batch(
     )  # fmt: skip
     return run(
         Job(prior, operator, source, settings, device),
-        Parts(out),
+        Parts(results_path(out, source)),
         processes,
         backend,
         progress,

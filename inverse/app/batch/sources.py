@@ -9,11 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from priors import zarr_folders
 from priors.files import HDF5, FileError, regular
 from priors.hdf5 import NUMBERS, Hdf5, opened
+from priors.zarr_folders import Zarr
+from priors.zarr_store import is_zarr
 
 WHAT = "measurement file"
-REMEDY = 'expected HDF5 with a dataset "y" (n, *M), and arrays with one entry per measurement beside it'
+REMEDY = 'expected HDF5 or Zarr with a dataset "y" (n, *M), and arrays with one entry per measurement beside it'
 
 
 class Source(Protocol):
@@ -69,6 +72,27 @@ class InHdf5:
 
 
 @dataclass(frozen=True)
+class InZarr:
+    """Measurements in a Zarr folder, of which only the chunks of the block that is asked for are read.
+
+    Attributes: as `InHdf5`.
+    """
+
+    path: Path
+    length: int
+    names: tuple[str, ...]
+    of_y: str = "y"
+
+    def __len__(self) -> int:
+        return self.length
+
+    def read(self, start: int, end: int) -> dict[str, Tensor]:
+        with zarr_folders.opened(self.path, WHAT, REMEDY) as folder:
+            held = {name: self.of_y if name == "y" else name for name in self.names}
+            return {n: _tensor(self.path, n, folder.rows(name, start, end)) for n, name in held.items()}
+
+
+@dataclass(frozen=True)
 class InNpy:
     """Measurements in an .npy file, which is mapped, not read as a whole.
 
@@ -90,11 +114,12 @@ class InNpy:
 
 
 def source_of(y: Tensor | str | Path | Source, wanted: Sequence[str] | None = None) -> Source:
-    """The measurements that an argument stands for: a tensor (n, *M), an HDF5 file with a dataset "y", or an .npy file.
+    """The measurements that an argument stands for: a tensor (n, *M), an HDF5 file or a Zarr folder with a dataset "y",
+    or an .npy file.
 
-    Of an HDF5 file with one dataset, that is y whatever its name, unless arrays beside it are wanted.
+    Of a file with one dataset, that is y whatever its name, unless arrays beside it are wanted.
 
-    Arguments: y; wanted: of an HDF5 file, names of the arrays to read besides y where the file has them; None for all
+    Arguments: y; wanted: of HDF5 and Zarr, names of the arrays to read besides y where the file has them; None for all
     that have an entry per measurement.
     Raises: FileNotFoundError; TypeError for another type; ValueError for a file of another format, without
     measurements, or with a wanted array of another length.
@@ -103,10 +128,13 @@ def source_of(y: Tensor | str | Path | Source, wanted: Sequence[str] | None = No
         if y.ndim == 0 or len(y) == 0:
             raise ValueError(f"y of shape {tuple(y.shape)}: expected (n, *M) with at least one measurement")
         return Held(y)
-    if isinstance(y, Held | InHdf5 | InNpy):
+    if isinstance(y, Held | InHdf5 | InZarr | InNpy):
         return y
     if not isinstance(y, str | Path):
         raise TypeError(f"y of type {type(y).__name__}: expected a tensor (n, *M), or the path of a file with them")
+    if is_zarr(y):
+        with zarr_folders.opened(y, WHAT, REMEDY) as folder:
+            return InZarr(*_found(folder, wanted))
     path = regular(y, WHAT)
     if path.suffix.lower() == ".npy":
         found = _mapped(path)
@@ -115,18 +143,29 @@ def source_of(y: Tensor | str | Path | Source, wanted: Sequence[str] | None = No
         return InNpy(path.absolute(), len(found))
     if path.suffix.lower() not in HDF5:
         raise ValueError(
-            f"{path}: expected an HDF5 file ({', '.join(HDF5)}) with a dataset 'y' (n, *M), or an .npy file"
+            f"{path}: expected an HDF5 file ({', '.join(HDF5)}) or a Zarr folder with a dataset 'y' (n, *M), or an "
+            ".npy file"
         )
     with opened(path, WHAT, REMEDY) as file:
-        of_y = _measurements(file) if wanted is None else "y"
-        shape = file.dataset(of_y).shape
-        if len(shape) == 0 or shape[0] == 0:
-            raise FileError(f"{path}: {of_y} has shape {shape}: expected (n, *M) with at least one measurement")
-        beside = _beside(file, shape[0], wanted) if of_y == "y" else []
-        return InHdf5(path.absolute(), shape[0], ("y", *beside), of_y)
+        return InHdf5(*_found(file, wanted))
 
 
-def _measurements(file: Hdf5) -> str:
+def _found(file: Hdf5 | Zarr, wanted: Sequence[str] | None) -> tuple[Path, int, tuple[str, ...], str]:
+    """Path, number of measurements, names, and the dataset that is y."""
+    of_y = _measurements(file) if wanted is None else _named_y(file)
+    shape = file.dataset(of_y).shape
+    if len(shape) == 0 or shape[0] == 0:
+        raise FileError(f"{file.path}: {of_y} has shape {shape}: expected (n, *M) with at least one measurement")
+    beside = _beside(file, shape[0], wanted) if of_y == "y" else []
+    return file.path.absolute(), shape[0], ("y", *beside), of_y
+
+
+def _named_y(file: Hdf5 | Zarr) -> str:
+    """The dataset "y", or "", the array that a Zarr folder itself is."""
+    return "" if "y" not in file and file.datasets() == [""] else "y"
+
+
+def _measurements(file: Hdf5 | Zarr) -> str:
     """The dataset of the measurements: "y", or the only one of a file."""
     found = file.datasets()
     if "y" in found or not found:
@@ -140,7 +179,7 @@ def _measurements(file: Hdf5) -> str:
     return found[0]
 
 
-def _beside(file: Hdf5, n: int, wanted: Sequence[str] | None) -> list[str]:
+def _beside(file: Hdf5 | Zarr, n: int, wanted: Sequence[str] | None) -> list[str]:
     found: list[str] = []
     for name in file.datasets():
         if name == "y" or "/" in name or (wanted is not None and name not in wanted):

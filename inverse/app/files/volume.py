@@ -20,7 +20,9 @@ class Volume:
     Attributes: path; kind: name of the format; slices (S, H, W) float64, in the file's units; names: of the slices;
     write: writes slices (S, h, w) as name (without its ending) into a folder, and returns the path; spread says that
     they are standard deviations; h, w may differ from H, W, and then show the same field of view; units: a text, may be
-    empty; bounds: black and white, if the type of the values determines them; window: what the file says to show.
+    empty; bounds: black and white, if the type of the values determines them; window: what the file says to show;
+    deepen: as write, for any number of slices, where the format can say where they are: with two numbers more, the
+    place of the file's first slice among those that are written, and the distance of its slices there.
     """
 
     path: Path
@@ -31,6 +33,7 @@ class Volume:
     units: str = ""
     bounds: tuple[float, float] | None = None
     window: tuple[float, float] | None = None
+    deepen: Callable[[Path, str, np.ndarray, bool, float, float], Path] | None = None
 
     def __post_init__(self) -> None:
         if not self.slices.size:

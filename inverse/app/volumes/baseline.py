@@ -50,9 +50,7 @@ def _slices(operator: Slicewise, y: Tensor, shape: tuple[int, ...]) -> tuple[Ten
 
 def _interpolated(operator: AlongAxis, y: Tensor) -> Tensor:
     """Linear interpolation between measured slices, each at the centre of its profile."""
-    matrix = operator.matrix.double()
-    weight = matrix.abs() / matrix.abs().sum(1, keepdim=True).clamp_min(1e-30)
-    centre = weight @ torch.arange(matrix.shape[1], dtype=matrix.dtype)
+    matrix, centre = operator.matrix.double(), _centres(operator)
     order = centre.argsort()
     centre, y = centre[order], y.movedim(2 + operator.axis, -1)[..., order]
     place = torch.arange(matrix.shape[1], dtype=matrix.dtype)
@@ -60,6 +58,25 @@ def _interpolated(operator: AlongAxis, y: Tensor) -> Tensor:
     low = (high - 1).clamp_min(0)
     share = ((place - centre[low]) / (centre[high] - centre[low]).clamp_min(1e-9)).clamp(0, 1).to(y)
     return torch.lerp(y[..., low], y[..., high], share).movedim(-1, 2 + operator.axis)
+
+
+def _centres(operator: AlongAxis) -> Tensor:
+    """Where the profile of each measured slice has its centre, in slices of the volume."""
+    matrix = operator.matrix.double()
+    weight = matrix.abs() / matrix.abs().sum(1, keepdim=True).clamp_min(1e-30)
+    return weight @ torch.arange(matrix.shape[1], dtype=matrix.dtype)
+
+
+def places(operator: Operator) -> tuple[float, float]:
+    """Where the first measured slice is among the slices of the volume, and how far apart measured slices are: the line
+    through the centres of profiles, by least squares."""
+    inner = operator.inner if isinstance(operator, Composition) else operator
+    if not isinstance(inner, AlongAxis) or inner.axis != 0 or len(inner.matrix) < 2:
+        return 0.0, 1.0
+    centre = _centres(inner)
+    number = torch.arange(len(centre), dtype=centre.dtype)
+    every = float(((number - number.mean()) * centre).sum() / (number - number.mean()).square().sum())
+    return (float(centre.mean() - every * number.mean()), every) if every > 0 else (0.0, 1.0)
 
 
 def coupling(operator: Operator, y: Tensor, sigma: float) -> tuple[float, str]:

@@ -46,7 +46,9 @@ def write_all(
         volumes["baseline"] = posed.baseline[0][0]
     volumes |= {f"sample-{k}": x for k, x in enumerate(drawn, 1)}
     paths = [
-        write(out, name, np.asarray(units.physical(x[0].double().numpy())), posed.form, posed.stack)
+        write(
+            out, name, np.asarray(units.physical(x[0].double().numpy())), posed.form, posed.stack, False, posed.places
+        )
         for name, x in volumes.items()
     ]
     low, high = (float(v) for v in np.quantile(volumes["mean"].numpy(), SHARES))
@@ -59,7 +61,7 @@ def write_all(
     shown = [Picture("mean", drawn_of("mean"), how)]
     if len(samples) > 1:
         std = abs(units.one - units.zero) * solution.std[0, 0].double().numpy()
-        paths.insert(1, write(out, "std", std, posed.form, posed.stack, True))
+        paths.insert(1, write(out, "std", std, posed.form, posed.stack, True, posed.places))
         top = max(float(std.max()), 1e-12)
         drawn_std = planes(torch.from_numpy(std)[None])[0].numpy() / top
         shown.append(Picture("std", magma(drawn_std.clip(0, 1)), f"black is 0, white {top:.4g} {units.name}; {PLANES}"))

@@ -16,7 +16,7 @@ from inverse.app.operator_text import named
 from inverse.app.options import VolumeOptions
 from inverse.app.photo import Problem
 from inverse.app.photo_shape import arrangement, prior_for, shape_behind
-from inverse.app.volumes.baseline import baseline, coupling, doubts
+from inverse.app.volumes.baseline import baseline, coupling, doubts, places
 from inverse.app.volumes.files import read, stack_of
 from inverse.app.volumes.text import Chain, along, cone_beam, heads, of_pictures, sheet, size_of
 from operators import AlongAxis, ConeBeam, Operator, attenuation, estimate_sigma
@@ -32,7 +32,8 @@ class Posed:
     """A problem of a volume.
 
     Attributes: problem; baseline (1, C, D, H, W) and its name, or None; units: of the results; form: path of the file
-    that came in; stack: its slices, if the volume replaces them; cautions: before the solve.
+    that came in; stack: its slices, if the volume replaces them; cautions: before the solve; places: of the first
+    measured slice in the volume, and the distance of measured slices.
     """
 
     problem: Problem
@@ -41,6 +42,7 @@ class Posed:
     form: Path
     stack: Volume | None
     cautions: list[str]
+    places: tuple[float, float] = (0.0, 1.0)
 
 
 def pose(path: Path, asked: VolumeOptions) -> Posed:
@@ -89,7 +91,7 @@ def pose(path: Path, asked: VolumeOptions) -> Posed:
     units = Units("", black, white) if scaled else (prior.units or Units("", 0.0, 1.0))
     facts = {key: printable(text) for key, text in facts.items()}
     problem = Problem(problem_of, op, y, None, level, facts, identity, "float32", "", 0, estimated)
-    return Posed(problem, found, units, path, stack if scaled else None, [*chain.cautions, *doubts(op, y)])
+    return Posed(problem, found, units, path, stack if scaled else None, [*chain.cautions, *doubts(op, y)], places(op))
 
 
 def _prior(cone: bool) -> tuple[str, str]:

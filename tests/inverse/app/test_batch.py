@@ -190,7 +190,7 @@ def wait_for(job: subprocess.Popen, units: int, out) -> None:
 
 
 def finished(out) -> int:
-    return len(list(Parts(out).folder.glob("*.h5")))
+    return Parts(out).counted()[0] if Parts(out).folder.exists() else 0
 
 
 def check_nothing_lost(results: BatchResults, kills: int) -> None:
