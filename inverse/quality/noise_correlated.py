@@ -11,21 +11,22 @@ from operators import Operator
 from operators.estimation import estimate_sigma
 from priors import Prior
 
-LEAST, PART, ROWS = 48, 128, 8  # pixels: least side of y, and of the part in its middle; measurements looked at
+LEAST, PART = 48, 128  # pixels: least side of y, and of the part in its middle
 ABOVE, FINE = 1.5, 0.012  # times what white noise leaves: level at which a prior is asked; its least
 MORE = 0.0  # nats per value and logarithm of the level: white noise has -.7 to -.04, correlated noise .1 at most
 
 
 @torch.no_grad()
 def correlated(prior: Prior, operator: Operator, y: Tensor) -> list[str]:
-    """Messages on noise that is correlated between pixels, B strings, empty if it is white or cannot be told.
+    """Messages on noise that is correlated between pixels, B strings, empty if it is white or cannot be decided.
 
     White noise of sigma leaves sigma / 2 in the means of 2 x 2 pixels; noise of a picture that was enlarged, demosaiced
     or denoised leaves more, and sigma, estimated between neighbours (`operators.estimate_sigma`), is too small.
     Reported is y of which a noise in the means above 1.5 times sigma / 2, and above .012, as pictures may have of their
     own, is more probable under the prior than one below, by the slope of its likelihood (`quality.noise_level`).
     Arguments: prior, of photographs of any size; operator, whose measurements are pictures: `Identity`, `Downsampling`
-    or `Resize`; y (B, C, H, W) of at least 48 pixels along a side, of which the first 8 are looked at.
+    or `Resize`; y (B, C, H, W) of at least 48 pixels along a side, of which the first is looked at: those of one solve
+    have noise of one kind.
     """
     prior = inner(prior)
     able = {"gaussian", "isotropic"} <= operator.noise.capabilities and isinstance(operator, SHARP)
@@ -33,10 +34,10 @@ def correlated(prior: Prior, operator: Operator, y: Tensor) -> list[str]:
         return [""] * len(y)
     if prior.least_size is None or prior.units is not None or y.shape[1] != prior.event_shape[0]:
         return [""] * len(y)
-    return [_told(prior, operator, each[None]) if k < ROWS else "" for k, each in enumerate(y)]
+    return [_message(prior, operator, y[:1]), *[""] * (len(y) - 1)]
 
 
-def _told(prior: Prior, operator: Operator, y: Tensor) -> str:
+def _message(prior: Prior, operator: Operator, y: Tensor) -> str:
     try:
         sigma = float(estimate_sigma(y, operator))
     except ValueError:  # too few values

@@ -49,7 +49,7 @@ def exact_solver(prior):
     root = torch.linalg.cholesky(covariance + 1e-9 * torch.eye(D, dtype=F64))
     generator = torch.Generator().manual_seed(0)
 
-    def solver(operator, y, n_samples, first, numbers, antithetic=False):
+    def solver(operator, y, n_samples, first, numbers, antithetic=False, noise_checks=True):
         n = len(y) * n_samples
         z, e = (torch.randn(n, D, generator=generator, dtype=F64) for _ in range(2))
         if antithetic:

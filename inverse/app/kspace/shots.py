@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-INNER, LEAST = 3, 14  # samples around k = 0 that are left out; lines that are compared
+INNER, LEAST = 3, 24  # samples around k = 0 that are left out; lines that are compared
 ABOVE = 2.0  # times the noise: power of a line
 EDGE, FAR = 1 / 16, 0.8  # share of a line at both ends, and half sides, where noise is seen
 HALF, STEP, EVERY_OTHER = (0.36, 3.2), (0.46, 3.8), (0.42, 5.0)  # least step of log power, and in standard errors
@@ -18,7 +18,7 @@ def gains(z: Tensor, mask: Tensor, axis: int) -> list[tuple[int | str, float, fl
     Formula: log E(k) of the lines' power E, less that of the noise, is fitted by 1, log |k|, log^2 |k|, 1 / |k|,
     sign(k) / |k|, which a smooth phase makes, and in turn by a step at each of `PLACES` and by (-1)^k.
     Arguments: z (coils, H, W) complex, 0 where not measured; mask (H, W) bool; axis: -1 compares columns, -2 rows.
-    Returns: where the gain changes, the step of log power there, and its standard error. Empty for fewer than 14 lines
+    Returns: where the gain changes, the step of log power there, and its standard error. Empty for fewer than 24 lines
     that were measured as a whole.
     """
     power, mask = z.abs().double().square().sum(0), mask
