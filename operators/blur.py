@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -14,7 +15,7 @@ from .arguments import choice, number, picture
 from .base import Shape
 from .convolution import filtered, per_channel, polar, response, smooth_shape, unreflected, wrapped
 from .kept import Kept
-from .kernels import LARGEST, checked, gaussian_kernel, line_kernel, motion_kernel, read_kernel
+from .kernels import LARGEST, checked, disc_kernel, gaussian_kernel, line_kernel, motion_kernel, read_kernel
 from .linear_operator import LinearOperator
 from .noise import Noise
 from .registry import register
@@ -62,7 +63,7 @@ class Blur(LinearOperator):
         if kernel.ndim not in (2, 3, 4):
             raise ValueError(
                 f"Blur: expected a kernel (kH, kW), (C, kH, kW) or (B, C, kH, kW), given shape {tuple(kernel.shape)}; "
-                "see also Blur.gaussian and Blur.motion"
+                "see also Blur.gaussian, Blur.defocus and Blur.motion"
             )
         self.boundary: Boundary = boundary
         self.batched_buffer("kernel", kernel[None] if kernel.ndim == 2 else kernel, 3)
@@ -84,6 +85,17 @@ class Blur(LinearOperator):
             )
         radius = max(1, int(reach * sigma_px + 0.5))
         return cls(gaussian_kernel(sigma_px, 2 * radius + 1), boundary, noise)
+
+    @classmethod
+    def defocus(cls, radius: float, boundary: Boundary = "circular", noise: Noise | None = None) -> Self:
+        """The kernel of a lens out of focus, of sum 1: a disc of this `radius` in pixels (see `kernels.disc_kernel`).
+
+        Raises:
+            ValueError: a radius that is not positive, or larger than kernels may be.
+        """
+        hint = f"it is a radius in pixels, and kernels have at most {LARGEST}"
+        radius = number("Blur.defocus: radius", radius, f"(0, {LARGEST // 2 - 1}]", hint)
+        return cls(disc_kernel(radius, 2 * math.ceil(radius + 0.5) + 1), boundary, noise)
 
     @classmethod
     def motion(

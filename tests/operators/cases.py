@@ -96,6 +96,7 @@ CASES: dict[str, list[Case]] = {
         Case("circular", lambda: operators.Blur(peaked(3, 4), noise=G(0.1)), IMAGE),
         Case("circular gaussian", lambda: operators.Blur.gaussian(0.6, noise=G(0.05)), (2, 8, 7)),
         Case("motion", lambda: operators.Blur.motion(5, seed=1, noise=G(0.05)), IMAGE),
+        Case("defocus", lambda: operators.Blur.defocus(1.5, noise=G(0.05)), IMAGE),
         Case("straight motion", lambda: operators.Blur.motion(length=3, angle=30, noise=G(0.05)), IMAGE),
         Case("motion, reflect", lambda: operators.Blur.motion(3, seed=2, boundary="reflect", noise=G(0.05)), IMAGE),
         Case("circular with a null space", lambda: operators.Blur(torch.ones(2, 2) / 4, noise=G(0.1)), (1, 6, 6)),

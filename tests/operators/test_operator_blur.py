@@ -91,3 +91,19 @@ def test_large_pictures_are_transformed_in_parts(shape):
     for a, b in zip(whole, parts, strict=True):
         assert b.is_contiguous()
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("radius", [0.3, 2.0, 2.7])
+def test_the_disc_of_a_lens_out_of_focus_has_its_area(radius):
+    """A point becomes a disc of pi radius^2 pixels: of equal brightness inside, and of variance radius^2 / 4."""
+    kernel = Blur.defocus(radius).kernel[0].double()
+    n = kernel.shape[-1]
+    at = torch.arange(n, dtype=torch.float64) - n // 2
+    assert float(kernel.sum()) == pytest.approx(1.0, abs=1e-6) and n % 2 == 1
+    if radius > 1:
+        assert float(kernel.max()) == pytest.approx(1 / (torch.pi * radius**2), rel=0.03)
+        variance = float((kernel * at**2).sum()) - 1 / 12  # less that of a pixel
+        assert variance == pytest.approx(radius**2 / 4, rel=0.05)
+    for wrong in (0, -1, float("nan"), 1e6):
+        with pytest.raises(ValueError, match=r"Blur\.defocus: radius"):
+            Blur.defocus(wrong)

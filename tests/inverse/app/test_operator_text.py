@@ -36,6 +36,7 @@ TEXTS = {
     "blur:motion=15,seed=3": Blur.motion(15, seed=3),
     "blur.motion:size=15,seed=3,boundary=valid": Blur.motion(15, seed=3, boundary="valid"),
     "blur:length=9,angle=30": Blur.motion(length=9, angle=30),
+    "blur:radius=2.5": Blur.defocus(2.5),
     "blur:motion=9,angle=30": Blur.motion(length=9, angle=30),
     "masking:box=5,corner=3,4": Masking.box(SHAPE, 5, (3, 4)),
     "grayscale:weights=0.299,0.587,0.114": Grayscale(weights=(0.299, 0.587, 0.114)),
@@ -96,7 +97,7 @@ def test_a_class_method_is_found_by_its_arguments(monkeypatch):
     ("text", "fragment"),
     [
         ("wavelet", "wavelet"),
-        ("blur.box:size=3", r"no constructor 'box'; it has \['from_file', 'gaussian', 'motion'\]"),
+        ("blur.box:size=3", r"no constructor 'box'; it has \['defocus', 'from_file', 'gaussian', 'motion'\]"),
         ("blur.to_dict", "no constructor"),
         ("blur.__init__", "no constructor"),
         ("masking.random:size=3", "'size'"),
@@ -160,7 +161,15 @@ def test_every_value_is_told():
 @pytest.mark.parametrize(
     ("text", "fragments"),
     [
-        ("blur", ["blur lacks kernel", "blur.gaussian lacks sigma_px", "blur.motion lacks length and angle"]),
+        (
+            "blur",
+            [
+                "blur lacks kernel",
+                "blur.gaussian lacks sigma_px",
+                "blur.defocus lacks radius",
+                "blur.motion lacks length and angle",
+            ],
+        ),
         ("blur:boundary=reflect", ["blur lacks kernel"]),
         ("blur:motion=9", ["blur.motion lacks seed (without --measured 0)"]),
         ("blur.motion:length=9", ["lacks angle"]),
