@@ -1,8 +1,6 @@
 """Signs in y and the operator that the instrument is not the one that was meant: saturated pixels, kernels' sums, masks
 that are inverted or moved, counts that were scaled."""
 
-from itertools import product
-
 import torch
 from torch import Tensor
 
@@ -12,13 +10,13 @@ from operators import Blur, Masking, Operator, PoissonNoise
 SHARE, FEWEST = 0.01, 16  # of the entries at the largest value, and their number, from which y counts as clipped
 PILE = 4  # times as many entries as at the next lower value
 VALUES = 16  # distinct ones: with fewer, y is a drawing
-FEW, MOVED, MOST = 6, 2, 0.7  # zeros, pixels, and share of the zeros, from which a mask counts as moved
+FEW, MOST = 6, 0.7  # zeros, and share of the zeros and of what the moved mask leaves out, from which it counts as moved
 UNIT = 0.01  # deviation of a kernel's sum from 1
 
 
 class DoubtfulInstrument(UserWarning):
     """y has saturated pixels that the operator does not know of, is 0 wherever it was measured, or where a mask that is
-    moved by a pixel has its hole, or has fractions of a photon; or a kernel does not sum to 1."""
+    moved has its hole, or has fractions of a photon; or a kernel does not sum to 1."""
 
 
 def doubtful(operator: Operator, y: Tensor) -> list[str]:
@@ -57,15 +55,24 @@ def _shifted(values: Tensor, there: Tensor) -> list[str]:
     zeros = (values == 0).all(0) & mask
     if int(zeros.sum()) < FEW:
         return []
-    for dy, dx in product(range(-MOVED, MOVED + 1), repeat=2):
-        left_out = mask & ~mask.roll((dy, dx), (0, 1))
-        both = int((zeros & left_out).sum())
-        if both >= MOST * max(int(zeros.sum()), int(left_out.sum())):
-            return [
-                f"{both} measured pixels are exactly 0, and are those that the mask leaves out when it is moved by "
-                f"({dy}, {dx}) pixels: move it, np.roll(mask, ({dy}, {dx}), (0, 1))"
-            ]
-    return []
+    left_out = int(mask.sum()) - _overlaps(mask, mask)  # by the mask at each shift
+    both = int(zeros.sum()) - _overlaps(zeros, mask)
+    share = both / left_out.clamp_min(int(zeros.sum()))
+    at = int(share.argmax())
+    if float(share.flatten()[at]) < MOST:
+        return []
+    dy, dx = (k - n if k > n // 2 else k for k, n in zip(divmod(at, mask.shape[1]), mask.shape, strict=True))
+    return [
+        f"{int(both.flatten()[at])} measured pixels are exactly 0, and are those that the mask leaves out when it is "
+        f"moved by ({dy}, {dx}) pixels: move it, np.roll(mask, ({dy}, {dx}), (0, 1))"
+    ]
+
+
+def _overlaps(a: Tensor, b: Tensor) -> Tensor:
+    """How many pixels a and b rolled by (i, j) share, at [i, j], of bool (H, W)."""
+    size = tuple(a.shape)
+    a, b = (torch.fft.rfft2(v.double()) for v in (a, b))
+    return torch.fft.irfft2(a * b.conj(), s=size).round().long()
 
 
 def _fractions(counts: Tensor) -> list[str]:

@@ -80,8 +80,8 @@ def test_a_mask_that_shows_only_zeros_is_doubted(inverted):
 
 
 @pytest.mark.parametrize("kind", ["box", "pixels"])
-@pytest.mark.parametrize("moved", [0, 1, -1])
-def test_a_mask_that_is_moved_by_a_pixel_is_doubted(kind, moved):
+@pytest.mark.parametrize("moved", [(0, 0), (0, 1), (0, -1), (4, -5)])
+def test_a_mask_that_is_moved_is_doubted(kind, moved):
     """Of a file that is 0 where nothing was measured; black pixels of the picture are no hole."""
     box = torch.ones(SHAPE, dtype=torch.bool)
     box[:, 8:16, 6:14] = False
@@ -90,9 +90,9 @@ def test_a_mask_that_is_moved_by_a_pixel_is_doubted(kind, moved):
     x = photo()[0] + 0.1
     x[:, 3, 3:6] = 0.0
     y = torch.where(shown, x, 0.0)[None]
-    operator = Masking(shown.roll(moved, -1), noise=NOISE)
+    operator = Masking(shown.roll(moved, (-2, -1)), noise=NOISE)
     (text,) = doubtful(operator, torch.where(operator.mask.bool(), y, 0.0))
-    assert (f"moved by (0, {-moved})" in text) == (moved != 0) and bool(text) == (moved != 0)
+    assert (f"moved by ({-moved[0]}, {-moved[1]})" in text) == any(moved) == bool(text)
     x[:, :12] = 0.0  # a black half
     (text,) = doubtful(Masking(shown, noise=NOISE), torch.where(shown, x, 0.0)[None])
     assert not text
