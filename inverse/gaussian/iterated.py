@@ -95,7 +95,7 @@ class Pictures:
                 x = moments.channels(cosine(z, inverse=True))
                 seen = cosine(moments.axes(self.operator.adjoint(precision[:count] * self.operator(x))))
                 total[..., axis] += (signs * seen).movedim(1, -1)
-            self._blocks = _positive(_over_rings(total / PROBES))
+            self._blocks = _over_rings(total / PROBES)
         return self._blocks
 
 
@@ -104,14 +104,9 @@ def _outer(a: Tensor, b: Tensor) -> Tensor:
     return a.movedim(-3, -1)[..., :, None] * b.movedim(-3, -1)[..., None, :]
 
 
-def _positive(blocks: Tensor) -> Tensor:
-    """The nearest symmetric positive semi-definite matrices to (..., C, C)."""
-    values, vectors = torch.linalg.eigh((blocks + blocks.mT) / 2)
-    return (vectors * values.clamp_min(0)[..., None, :]) @ vectors.mT
-
-
 def _over_rings(z: Tensor) -> Tensor:
-    """Averages of z (N, H, W, C, C) over rings of equal frequency: a cycle per picture wide, with its neighbours."""
+    """Averages of z (N, H, W, C, C) over rings of equal frequency: a cycle per picture wide, with its neighbours; and
+    of these the nearest symmetric positive semi-definite matrices."""
     h, w = z.shape[1:3]
     ring = (frequencies(h, w) * max(h, w)).round().long().flatten().to(z.device)
     size = int(ring.max()) + 3  # an empty ring at either end
@@ -122,4 +117,6 @@ def _over_rings(z: Tensor) -> Tensor:
     def smooth(v: Tensor, axis: int) -> Tensor:
         return v.narrow(axis, 0, size - 2) + v.narrow(axis, 1, size - 2) + v.narrow(axis, 2, size - 2)
 
-    return (smooth(sums, 1) / smooth(counts, 0))[:, ring].view(z.shape)
+    means = smooth(sums, 1) / smooth(counts, 0)
+    values, vectors = torch.linalg.eigh((means + means.mT) / 2)
+    return ((vectors * values.clamp_min(0)[..., None, :]) @ vectors.mT)[:, ring].view(z.shape)
