@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from .arguments import choice, number, picture
 from .base import Shape
-from .convolution import filtered, per_channel, polar, response, smooth_shape, unreflected, wrapped
+from .convolution import filtered, per_channel, polar, power, response, smooth_shape, unreflected
 from .kept import Kept
 from .kernels import LARGEST, checked, disc_kernel, gaussian_kernel, line_kernel, motion_kernel, read_kernel
 from .linear_operator import LinearOperator
@@ -93,8 +93,7 @@ class Blur(LinearOperator):
         Raises:
             ValueError: a radius that is not positive, or larger than kernels may be.
         """
-        hint = f"it is a radius in pixels, and kernels have at most {LARGEST}"
-        radius = number("Blur.defocus: radius", radius, f"(0, {LARGEST // 2 - 1}]", hint)
+        radius = number("Blur.defocus: radius", radius, f"(0, {LARGEST // 2 - 1}]", "it is a radius in pixels")
         return cls(disc_kernel(radius, 2 * math.ceil(radius + 0.5) + 1), boundary, noise)
 
     @classmethod
@@ -278,33 +277,22 @@ class PaddedBlur(Blur):
     def gram_preconditioner(self, y: Tensor, r2: Tensor) -> Map:
         """A preconditioner that ignores the border.
 
-        It is |khat|^2 on the frequencies of a transform. "valid": A A^T is a truncated convolution with the kernel's
-        autocorrelation, approximated by the circular one (Chan 1988). "reflect": the cosine transform, which implies a
-        mirrored border; |khat|^2 is averaged over the two signs of a frequency, which is a coarse approximation for
-        asymmetric kernels.
+        "valid": A A^T is a truncated convolution with the kernel's autocorrelation, approximated by the circular one
+        (Chan 1988). "reflect": the cosine transform, coarse for asymmetric kernels (see `convolution.power`).
         """
         variance, size, cosine = self._mean_variance(y), (y.shape[-2], y.shape[-1]), self.boundary == "reflect"
 
         def apply(v: Tensor) -> Tensor:
-            power = self._power(size, cosine, v.dtype)
-            scale = column(r2, v) * power + variance.to(v)
+            scale = column(r2, v) * self._power(size, cosine, v.dtype) + variance.to(v)
             return idct(dct(v) / scale) if cosine else filtered(1 / scale, v)
 
         return apply
 
     def _power(self, size: tuple[int, int], cosine: bool, dtype: torch.dtype) -> Tensor:
         """|khat|^2 on rfft2's frequencies of images of this size, or on those of the cosine transform."""
-
-        def make() -> Tensor:
-            with torch.inference_mode(False), torch.no_grad():
-                kernel, (h, w) = self.kernel.double(), size
-                if not cosine:
-                    return torch.fft.rfft2(wrapped(kernel, size)).abs().square().to(dtype)
-                power = torch.fft.fft2(wrapped(kernel, (2 * h, 2 * w))).abs().square()
-                mirrored = power.roll(-1, -1).flip(-1)  # at (a, -b)
-                return ((power + mirrored) / 2)[..., :h, :w].to(dtype)
-
-        return self._powers.get((self.kernel._version, size, cosine, dtype), make, of=self.kernel)
+        with torch.inference_mode(False), torch.no_grad():
+            make = partial(power, self.kernel, size, cosine, dtype)
+            return self._powers.get((self.kernel._version, size, cosine, dtype), make, of=self.kernel)
 
     def event_shape_of(self, measurement_shape: Shape) -> Shape:
         channels, height, width = picture(type(self).__name__, measurement_shape)

@@ -155,3 +155,14 @@ def unreflected(x: Tensor, k: int, axis: int) -> Tensor:
     if after:
         inner.narrow(axis, n - 1 - after, after).add_(x.narrow(axis, before + n, after).flip(axis))
     return inner
+
+
+def power(kernel: Tensor, size: tuple[int, int], cosine: bool, dtype: torch.dtype) -> Tensor:
+    """|khat|^2 of a kernel on rfft2's frequencies of images of this size, or on those of the cosine transform, where it
+    is averaged over the two signs of a frequency."""
+    kernel, (h, w) = kernel.double(), size
+    if not cosine:
+        return torch.fft.rfft2(wrapped(kernel, size)).abs().square().to(dtype)
+    found = torch.fft.fft2(wrapped(kernel, (2 * h, 2 * w))).abs().square()
+    mirrored = found.roll(-1, -1).flip(-1)  # at (a, -b)
+    return ((found + mirrored) / 2)[..., :h, :w].to(dtype)
