@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from inverse.app.batch.sources import InHdf5, InZarr, source_of
+from inverse.app.batch.sources import InFile, source_of
 from inverse.app.files import ome_zarr
 from priors.arrays import read_npy
 from priors.decoded import Decoded
@@ -121,13 +121,13 @@ def _alone(page: Any) -> bytes:
 
 def _of_measurements(path: Path, arranged: Arranged) -> Stack | None:
     source = source_of(path)
-    if isinstance(source, InHdf5 | InZarr) and len(source.names) > 1:
+    if isinstance(source, InFile) and len(source.names) > 1:
         raise ValueError(
             f"{path} has {', '.join(source.names[1:])} for each measurement: use `inverse batch`, which reads them"
         )
     given = (len(source), *source.read(0, 1)["y"].shape[1:])
     count, *one = arranged(given)
-    if count == 1 and isinstance(source, InHdf5 | InZarr):
+    if count == 1 and isinstance(source, InFile):
         return Stack(path, 1, "measurement", lambda number: source.read(0, len(source))["y"].reshape(1, *one))
     if count == 1:
         return None

@@ -48,7 +48,7 @@ class Wiener:
         self._components: Components | None = None
         self._kept: tuple[float, LowRank | None] | None = None
         self._shared: tuple[Cosines | Periodic | None] | None = None
-        self._pictures: Pictures | None = None  # where there is none
+        self._pictures: Pictures | None = None  # and the solver where it does not serve
 
     def precondition(self, r: Tensor, s2: float) -> Tensor:
         """An approximate (Sigma_y + A C_s A')^-1 r; r (N, *M); s2 (s^2, may be inf: C itself).

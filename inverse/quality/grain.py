@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from inverse.quality.noise_level import excess, random_signs
-from inverse.quality.scale import inner, of_pictures
+from inverse.quality.scale import inner, middle, of_pictures
 from priors import Prior
 
 LEVEL = 0.01  # of the noise that is looked for
@@ -29,8 +29,7 @@ def grain(prior: Prior, x: Tensor) -> float | None:
     sides = [min(n, PART) for n in x.shape[-2:]]
     if min(sides) < max(prior.least_size, PART // 2):
         return None
-    top, left = ((n - side) // 2 for n, side in zip(x.shape[-2:], sides, strict=True))
-    part = x[..., top : top + sides[0], left : left + sides[1]].float().contiguous()
+    part = middle(x, PART).float().contiguous()
     return excess(prior.resized((3, *sides)), part, LEVEL, random_signs(part)) / part.numel()
 
 
@@ -42,7 +41,7 @@ def grainy(prior: Prior, samples: Tensor) -> list[str]:
     Arguments: prior; samples (B, K, *E), data units, of which the first of the first measurement is looked at: those
     of one solve have noise of one kind, and each look takes an evaluation and a backward pass.
     """
-    return [_said(grain(prior, x[:1])) if b == 0 else "" for b, x in enumerate(samples)]
+    return [_said(grain(prior, samples[0, :1])), *[""] * (len(samples) - 1)]
 
 
 def _said(slope: float | None) -> str:

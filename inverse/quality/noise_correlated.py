@@ -6,7 +6,7 @@ from torch.nn.functional import avg_pool2d
 
 from inverse.quality.noise_level import excess, random_signs
 from inverse.quality.noise_stated import SHARP
-from inverse.quality.scale import inner, of_pictures
+from inverse.quality.scale import inner, middle, of_pictures
 from operators import Operator
 from operators.estimation import estimate_sigma
 from priors import Prior
@@ -42,9 +42,7 @@ def _message(prior: Prior, operator: Operator, y: Tensor) -> str:
         sigma = float(estimate_sigma(y, operator))
     except ValueError:  # too few values
         return ""
-    sides = [min(n, PART) // 2 * 2 for n in y.shape[-2:]]
-    top, left = ((n - side) // 2 for n, side in zip(y.shape[-2:], sides, strict=True))
-    means = avg_pool2d(y[..., top : top + sides[0], left : left + sides[1]].float(), 2)
+    means = avg_pool2d(middle(y, PART).float(), 2)
     level = max(ABOVE * sigma / 2, FINE)
     slope = excess(prior.resized(tuple(means.shape[1:])), means, level, random_signs(means)) / means.numel()
     if slope < MORE:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inverse.quality.scale import some
+from inverse.quality.scale import middle, some
 from operators import GaussianNoise, Noise, Operator, PoissonGaussianNoise, PoissonNoise, SpeckleNoise
 
 BINS = 16  # of brightness, with equally many values
@@ -68,11 +68,7 @@ def _doubts(operator: Operator, y: Tensor, samples: Tensor, log_weights: Tensor)
 
 def _neighbours(residual: Tensor, variance: Tensor) -> Tensor:
     """Correlation of a picture's residuals (1, C, H, W) with those one row and one column further, in its middle."""
-    parts = []
-    for values in (residual, variance):
-        top, left = ((n - min(n, WINDOW)) // 2 for n in values.shape[-2:])
-        parts.append(values[..., top : top + WINDOW, left : left + WINDOW].double())
-    z = parts[0] / parts[1].sqrt()
+    z = middle(residual, WINDOW).double() / middle(variance, WINDOW).double().sqrt()
     if min(z.shape[-2:]) < 2:
         return torch.zeros(2, dtype=torch.float64)
     along = [(z[..., 1:, :] * z[..., :-1, :]).mean(), (z[..., 1:] * z[..., :-1]).mean()]

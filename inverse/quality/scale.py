@@ -145,6 +145,15 @@ def some(values: Tensor) -> Tensor:
     return flat if step == 1 else flat[:, ::step].contiguous()
 
 
+def middle(x: Tensor, most: int) -> Tensor:
+    """The middle of pictures, a view.
+
+    Arguments: x (N, C, H, W); most: pixels along a side, at most.
+    """
+    top, left = ((n - min(n, most)) // 2 for n in x.shape[-2:])
+    return x[..., top : top + most, left : left + most]
+
+
 def _ends(values: Tensor, share: float) -> tuple[float, float]:
     """The values (n,) below and above which there is this share of them."""
     n = max(1, int(share * len(values)))

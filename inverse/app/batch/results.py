@@ -145,7 +145,7 @@ class BatchResults:
         """
         b = self.number(b)
         arrays = {"samples": self.samples[b : b + 1]}
-        with self._opened(self._unit(b)) as file:
+        with self._parts.opened(self._unit(b)) as file:
             row = b - self._unit(b).start
             for name in ("log_weights", "log_evidence", "log_evidence_std", "lineages"):
                 if name in file:
@@ -170,7 +170,7 @@ class BatchResults:
         """
         found: dict[int, Tensor] = {}
         for unit in dict.fromkeys(map(self._unit, numbers)):
-            with self._opened(unit) as file:
+            with self._parts.opened(unit) as file:
                 dataset = file.dataset(name)
                 for b in {b for b in numbers if unit.start <= b < unit.end}:
                     found[b] = torch.from_numpy(np.asarray(dataset[b - unit.start]))
@@ -188,8 +188,5 @@ class BatchResults:
         return self._parts.path(self._unit(b)).exists()
 
     def _attributes(self, unit: Unit) -> dict[str, Any]:
-        with self._opened(unit) as file:
+        with self._parts.opened(unit) as file:
             return file.attrs
-
-    def _opened(self, unit: Unit) -> Any:
-        return self._parts.opened(unit)

@@ -50,8 +50,8 @@ class Held:
 
 
 @dataclass(frozen=True)
-class InHdf5:
-    """Measurements in an HDF5 file, of which only the block that is asked for is read.
+class InFile:
+    """Measurements in a file of named arrays, of which only the block that is asked for is read.
 
     Attributes: path; length: number of measurements; names: "y" and the arrays of as many entries to read with it;
     of_y: the dataset that is y.
@@ -65,31 +65,26 @@ class InHdf5:
     def __len__(self) -> int:
         return self.length
 
+    def _datasets(self) -> dict[str, str]:
+        """Name -> dataset."""
+        return {name: self.of_y if name == "y" else name for name in self.names}
+
+
+class InHdf5(InFile):
+    """Of HDF5; as `InFile`."""
+
     def read(self, start: int, end: int) -> dict[str, Tensor]:
         with opened(self.path, WHAT, REMEDY) as file:
-            held = {name: self.of_y if name == "y" else name for name in self.names}
-            return {name: _part(file, dataset, start, end) for name, dataset in held.items()}
+            return {name: _part(file, dataset, start, end) for name, dataset in self._datasets().items()}
 
 
-@dataclass(frozen=True)
-class InZarr:
-    """Measurements in a Zarr folder, of which only the chunks of the block that is asked for are read.
-
-    Attributes: as `InHdf5`.
-    """
-
-    path: Path
-    length: int
-    names: tuple[str, ...]
-    of_y: str = "y"
-
-    def __len__(self) -> int:
-        return self.length
+class InZarr(InFile):
+    """Of a Zarr folder; as `InFile`."""
 
     def read(self, start: int, end: int) -> dict[str, Tensor]:
         with zarr_folders.opened(self.path, WHAT, REMEDY) as folder:
-            held = {name: self.of_y if name == "y" else name for name in self.names}
-            return {n: _tensor(self.path, n, folder.rows(name, start, end)) for n, name in held.items()}
+            found = self._datasets().items()
+            return {name: _tensor(self.path, name, folder.rows(dataset, start, end)) for name, dataset in found}
 
 
 @dataclass(frozen=True)
@@ -128,7 +123,7 @@ def source_of(y: Tensor | str | Path | Source, wanted: Sequence[str] | None = No
         if y.ndim == 0 or len(y) == 0:
             raise ValueError(f"y of shape {tuple(y.shape)}: expected (n, *M) with at least one measurement")
         return Held(y)
-    if isinstance(y, Held | InHdf5 | InZarr | InNpy):
+    if isinstance(y, Held | InFile | InNpy):
         return y
     if not isinstance(y, str | Path):
         raise TypeError(f"y of type {type(y).__name__}: expected a tensor (n, *M), or the path of a file with them")

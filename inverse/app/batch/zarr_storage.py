@@ -64,13 +64,13 @@ class InZarr:
             held = json.loads(path.read_text())
             if not isinstance(held[ATTRIBUTES], dict) or not isinstance(held[CHUNKS], dict):
                 raise FileError(f"{path} is no note on a finished unit: {REMEDY}")
-        yield _Held(self.out, unit, held[ATTRIBUTES], {Path(each).parts[0] for each in held[CHUNKS]})
+        yield _Held(self.out, unit, held[ATTRIBUTES], held[CHUNKS])
 
     def check(self, unit: Unit, names: Sequence[str]) -> str:
-        with self.opened(unit) as held, reading(self._note(unit), WHAT, REMEDY) as path:
+        with self.opened(unit) as held, reading(self._note(unit), WHAT, REMEDY):
             for name in names:
                 held.dataset(name)
-            for chunk, size in json.loads(path.read_text())[CHUNKS].items():
+            for chunk, size in held.chunks.items():
                 if (self.out / chunk).lstat().st_size != size:
                     raise FileError(f"{self.out / chunk} has another size than was written: {REMEDY}")
             return str(held.attrs["key"])
@@ -134,7 +134,11 @@ class _Held:
     out: Path
     unit: Unit
     attrs: dict[str, Any]
-    names: set[str]
+    chunks: dict[str, int]
+
+    @property
+    def names(self) -> set[str]:
+        return {Path(each).parts[0] for each in self.chunks}
 
     def __contains__(self, name: str) -> bool:
         return name in self.names

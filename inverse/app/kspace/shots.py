@@ -21,7 +21,7 @@ def gains(z: Tensor, mask: Tensor, axis: int) -> list[tuple[int | str, float, fl
     Returns: where the gain changes, the step of log power there, and its standard error. Empty for fewer than 24 lines
     that were measured as a whole.
     """
-    power, mask = z.abs().double().square().sum(0), mask
+    power = z.abs().double().square().sum(0)
     if axis == -2:
         power, mask = power.mT, mask.mT
     height, width = power.shape

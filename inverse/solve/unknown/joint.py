@@ -162,8 +162,7 @@ def _one(
     spent = torch.zeros(3, dtype=torch.float64)  # evaluations, backward passes and seconds at all nodes
 
     def draw(operator: Operator, first: int, n: int) -> Solution:
-        how: dict[str, Any] = {"numbers": [number], "antithetic": True, "noise_checks": False}
-        solution = solver(operator, y, n_samples=n, first=first, **how)
+        solution = solver(operator, y, n_samples=n, first=first, numbers=[number], antithetic=True, noise_checks=False)
         spent.add_(torch.tensor([solution.nfe * n, solution.nvjp * n, solution.seconds]))
         return solution
 
