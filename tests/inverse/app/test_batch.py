@@ -173,8 +173,10 @@ def test_results_are_those_of_any_order_and_share(undisturbed, tmp_path):
     assert same(run(parts.out), undisturbed)
 
 
-def started(out, processes: int) -> subprocess.Popen:
-    """A batch in processes of its own."""
+def started(out, processes: int, pause: int | None = None) -> subprocess.Popen:
+    """A batch in processes of its own, which pauses when so many units are finished, until the file is removed."""
+    if pause is not None:
+        out.with_name("pause").write_text(str(pause))
     command = [sys.executable, "-m", "tests.inverse.app.batch_jobs", str(out), str(processes)]
     return subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
 
@@ -203,12 +205,12 @@ def check_nothing_lost(results: BatchResults, kills: int) -> None:
 
 def test_one_process_is_killed_then_all_and_nothing_finished_is_lost(undisturbed, tmp_path):
     out = tmp_path / "r.h5"
-    job = started(out, 2)
+    job = started(out, 2, pause=6)
     try:
         wait_for(job, 2, out)
         os.kill(workers(out)[0], signal.SIGKILL)
-        wait_for(job, 5, out)  # the other goes on
-        assert job.poll() is None and 5 <= finished(out) < N // 2
+        wait_for(job, 6, out)  # the other goes on
+        assert job.poll() is None and 6 <= finished(out) < N // 2
     finally:
         os.killpg(job.pid, signal.SIGKILL)
         job.wait()
@@ -220,9 +222,10 @@ def test_one_process_is_killed_then_all_and_nothing_finished_is_lost(undisturbed
 @pytest.mark.slow
 def test_one_process_is_killed_and_the_other_finishes(undisturbed, tmp_path):
     out = tmp_path / "r.h5"
-    job = started(out, 2)
+    job = started(out, 2, pause=2)
     wait_for(job, 2, out)
     os.kill(workers(out)[0], signal.SIGKILL)
+    out.with_name("pause").unlink()
     assert job.wait(300) == 0
     assert same(BatchResults(out), undisturbed)
     check_nothing_lost(BatchResults(out), 1)

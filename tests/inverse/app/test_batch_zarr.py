@@ -150,22 +150,20 @@ def test_a_failed_unit_is_nan_and_is_tried_again_when_asked(in_zarr, tmp_path):
 
 def test_killed_twice_and_restarted(in_zarr, tmp_path):
     out = tmp_path / "r.zarr"
-    kills = 0
-    for units in (1, 4):  # two processes, one killed and then all
-        job = started(out, 2)
+    for _ in range(2):  # two processes, one killed and then all
+        before, others = finished(out), set(workers(out))
+        job = started(out, 2, pause=before + 3)
         try:
-            wait_for(job, units, out)
-            if job.poll() is None:
-                os.kill(workers(out)[-1], signal.SIGKILL) if units == 4 else None
-                wait_for(job, units + 2, out)
+            wait_for(job, before + 1, out)
+            os.kill((set(workers(out)) - others).pop(), signal.SIGKILL)
+            wait_for(job, before + 3, out)
         finally:
-            kills += 2
             os.killpg(job.pid, signal.SIGKILL)
             job.wait()
-    assert 0 < finished(out) < N // 2
+    assert 6 <= finished(out) < N // 2
     found = run(out)
     assert same(found, in_zarr)
-    check_nothing_lost(found, kills)
+    check_nothing_lost(found, 4)
 
 
 @pytest.mark.slow
