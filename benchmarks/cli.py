@@ -38,6 +38,8 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
     "matrix": "benchmarks.trained.matrix:run_matrix",
     "mistakes": "benchmarks.trained.mistakes:run_mistakes",
     "spectra": "benchmarks.trained.spectra:run_spectra",
+    "sinograms": "benchmarks.trained.sinograms:run_sinograms",
+    "compressed": "benchmarks.trained.compressed:run_compressed",
     "noise-mistakes": "benchmarks.trained.noise_mistakes:run_noise_mistakes",
     "scan-mistakes": "benchmarks.trained.scan_mistakes:run_scan_mistakes",
     "large": "benchmarks.trained.large:run_large",

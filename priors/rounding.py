@@ -56,7 +56,7 @@ def rounding(source: Path | bytes) -> Rounding:
     if not content.startswith(JPEG):
         return Rounding(level, f"{bits} bits")
     planes = _planes(content)
-    errors = [w * _error(*plane) for w, plane in zip(WEIGHTS, planes, strict=False)]
+    errors = [w * table_error(*plane) for w, plane in zip(WEIGHTS, planes, strict=False)]
     text = f"this JPEG (quality about {_quality(planes[0][1])})"
     return Rounding(math.sqrt(sum(errors) / 255**2 + 2 * level**2), text, True)
 
@@ -88,9 +88,12 @@ def _blocks(plane: np.ndarray, down: int, across: int) -> np.ndarray:
     return plane[: h * down, : w * across].reshape(h, down, w, across).swapaxes(1, 2)
 
 
-def _error(coefficients: np.ndarray, step: np.ndarray) -> float:
-    """Mean square error of the coefficients of a plane, grey levels^2: blocks of similar detail share one
-    distribution."""
+def table_error(coefficients: np.ndarray, step: np.ndarray) -> float:
+    """Mean square error of the DCT coefficients of a plane that JPEG rounded, in grey levels^2.
+
+    Formula: as of `rounding`; blocks of similar detail share one distribution.
+    Arguments: coefficients (n, 8, 8), after rounding; step (8, 8), the table.
+    """
     k = np.abs(np.rint(coefficients / step))
     detail = np.where(np.arange(BLOCK**2) > 0, k.reshape(len(k), -1), 0).sum(1)
     groups = np.array_split(k[detail.argsort(kind="stable")], min(max(len(k) // FEWEST_BLOCKS, 1), MOST_GROUPS))

@@ -1,11 +1,13 @@
 """Signs in y and the operator that the instrument is not the one that was meant: saturated pixels, kernels' sums, masks
-that are inverted or moved, counts that were scaled."""
+that are inverted or moved, counts that were scaled, views of other angles, JPEG."""
 
 import torch
 from torch import Tensor
 
+from inverse.quality.compressed import compressed
 from inverse.quality.scale import some
-from operators import Blur, Masking, Operator, PoissonNoise
+from inverse.quality.sinogram import inconsistent
+from operators import Blur, Masking, Operator, PoissonNoise, Radon
 
 SHARE, FEWEST = 0.01, 16  # of the entries at the largest value, and their number, from which y counts as clipped
 PILE = 4  # times as many entries as at the next lower value
@@ -16,12 +18,13 @@ UNIT = 0.01  # deviation of a kernel's sum from 1
 
 class DoubtfulInstrument(UserWarning):
     """y has saturated pixels that the operator does not know of, is 0 wherever it was measured, or where a mask that is
-    moved has its hole, or has fractions of a photon; or a kernel does not sum to 1."""
+    moved has its hole, or has fractions of a photon; a kernel does not sum to 1; views of a sinogram fit together at
+    other angles; or a picture was compressed as JPEG."""
 
 
 def doubtful(operator: Operator, y: Tensor) -> list[str]:
     """Messages on measurements y (B, *M), B strings: clipped at their largest value, by a kernel of another sum, only
-    zeros under a mask, or less than half a photon everywhere.
+    zeros under a mask, less than half a photon everywhere, views that do not fit together, or JPEG.
 
     Arguments: operator, of events of known shape; y, 0 where nothing was measured.
     """
@@ -37,7 +40,10 @@ def doubtful(operator: Operator, y: Tensor) -> list[str]:
     if isinstance(operator.noise, PoissonNoise):
         for found, values in zip(texts, y * operator.noise.aligned("peak", y), strict=True):
             found += _fractions(values)
-    return ["; ".join(found) for found in texts]
+    if isinstance(operator, Radon):
+        texts = [[*found, text] for found, text in zip(texts, inconsistent(operator, y), strict=True)]
+    texts = [[*found, text] for found, text in zip(texts, compressed(operator, y), strict=True)]
+    return ["; ".join(filter(None, found)) for found in texts]
 
 
 def _hidden(values: Tensor) -> list[str]:
