@@ -1,5 +1,6 @@
 """k-space off the grid: accuracy of the transform, and a radial acquisition beside classical methods and columns."""
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from benchmarks.common.provenance import RESULTS, provenance, write_table
 from benchmarks.common.records import Records
 from benchmarks.common.tv import total_variation
 from benchmarks.suite.scores import crps
+from benchmarks.trained.denoising import load
 from inverse import solve
 from inverse.quality import psnr, residual_chi2, ssim
 from inverse.quality.ranks import ranks
@@ -24,9 +26,9 @@ from operators import Fourier, GaussianNoise, LinearOperator, NonCartesian
 from operators.nufft import nufft
 from operators.solvers import conjugate_gradients
 from operators.trajectories import radial_trajectory, spiral_trajectory
+from priors.data import floats
 
-PRIOR, SIDE, COILS, SIGMA = "brain-mri-224", 128, 8, 0.02
-SPOKES = 25  # of the 201 of full sampling: x8
+PRIOR, COILS, SIGMA, FASTER = "brain-mri-224", 8, 0.02, 8
 LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)  # iterations of CG-SENSE
 SIZES = (16, 17, 32, 64)  # pixels of the comparison with direct sums
 
@@ -83,12 +85,13 @@ def cg_sense(operator: LinearOperator, y: Tensor, steps: int) -> Tensor:
     return conjugate_gradients(gram, operator.adjoint(y), rtol=0.0, max_steps=steps)
 
 
-def acquisitions() -> dict[str, LinearOperator]:
+def acquisitions(side: int) -> dict[str, LinearOperator]:
     """The operators that are compared, by title: the same coils, noise and number of samples over that of pixels."""
-    shape, noise = (1, SIDE, SIDE), GaussianNoise(SIGMA)
+    shape, noise = (1, side, side), GaussianNoise(SIGMA)
+    spokes = round(math.pi / 2 * side / FASTER)  # full sampling: pi / 2 times as many as pixels along a side
     return {
-        f"radial, {SPOKES} spokes (x8)": NonCartesian.radial(shape, SPOKES, coils=COILS, noise=noise),
-        "Cartesian columns, x8": Fourier.cartesian(shape, 8, calibration=0.04, coils=COILS, noise=noise),
+        f"radial, {spokes} spokes (x{FASTER})": NonCartesian.radial(shape, spokes, coils=COILS, noise=noise),
+        f"Cartesian columns, x{FASTER}": Fourier.cartesian(shape, FASTER, calibration=0.04, coils=COILS, noise=noise),
     }
 
 
@@ -131,16 +134,16 @@ def measured(operator: LinearOperator, truth: Tensor, method: str, samples: int,
     } | facts
 
 
-def run(images: int, samples: int, seed: int, work: Path) -> list[dict[str, str]]:
-    """A row of texts per acquisition and method, means over images; finished runs in ``work`` are reused."""
-    kept = Records(work / "noncartesian.jsonl")
-    truth = priors.samples(PRIOR).floats(slice(0, images))
-    rows = []
-    for title, operator in acquisitions().items():
+def run(truth: Tensor, source: str, samples: int, seed: int, work: Path) -> list[dict[str, str]]:
+    """A row of texts per acquisition and method, means over pictures (N, 1, n, n) of a source; finished runs in
+    ``work`` are reused."""
+    kept, rows = Records(work / "noncartesian.jsonl"), []
+    for title, operator in acquisitions(truth.shape[-1]).items():
         for method in METHODS:
             found = []
             for i, x in enumerate(truth.split(1)):
-                facts = {"acquisition": title, "method": method, "image": i, "samples": samples, "seed": seed}
+                facts = {"acquisition": title, "method": method, "samples": samples, "seed": seed + i}
+                facts |= {"pictures": source, "image": i, "side": x.shape[-1]}
                 name = key("noncartesian", code=code_behind((type(operator), nufft, measured), ()), **facts)
                 if name not in kept.found:
                     kept.add(name, measured(operator, x, method, samples, seed + i))
@@ -175,6 +178,9 @@ def _row(title: str, method: str, samples: int, found: list[dict[str, Any]]) -> 
 
 
 def run_noncartesian(
+    data: Annotated[
+        Path | None, typer.Option(help="grey pictures, as inverse-pack writes them; default: the prior's test pictures")
+    ] = None,
     images: int = 8,
     samples: int = 8,
     seed: Seed = 0,
@@ -191,12 +197,25 @@ def run_noncartesian(
         "- <x, A'v>| to |A x| |v|; `gram` to the adjoint after the forward.",
         out,
     )
+    truth = _slices(data, images)
+    side = truth.shape[-1]
+    of = f"of {data.name}" if data else f"the test pictures of prior `{PRIOR}`"
     notes = (
-        f"{images} brain slices of {SIDE} x {SIDE} pixels, the test pictures of prior `{PRIOR}`; {COILS} simulated "
-        f"coils, noise of standard deviation {SIGMA} in both parts of every sample. Means over pictures, of PSNR with "
-        "the 95 % bootstrap interval. CRPS of a single estimate is its mean absolute error. CG-SENSE is given the "
-        "number of steps that is best for each picture, which needs the truth. TV-SENSE takes 1000 primal-dual steps: "
-        "where its chi^2 is above 1 it has not converged. Seconds: processor time per estimate or per sample."
+        f"{len(truth)} brain slices of {side} x {side} pixels, {of}; {COILS} simulated coils, noise of standard "
+        f"deviation {SIGMA} in both parts of every sample. Means over pictures, of PSNR with the 95 % bootstrap "
+        "interval. CRPS of a single estimate is its mean absolute error. CG-SENSE is given the number of steps that is "
+        "best for each picture, which needs the truth. TV-SENSE takes 1000 primal-dual steps: where its chi^2 is above "
+        "1 it has not converged. Seconds: processor time per estimate or per sample."
     )
-    finish("noncartesian", "k-space off the grid", run(images, samples, seed, work), notes, out, images=images,
+    source = data.name if data else PRIOR
+    finish("noncartesian", "k-space off the grid", run(truth, source, samples, seed, work), notes, out, images=images,
             samples=samples, seed=seed)  # fmt: skip
+
+
+def _slices(data: Path | None, images: int) -> Tensor:
+    """Pictures (N, 1, n, n) in [0, 1]: of a file evenly spaced ones."""
+    if data is None:
+        return priors.samples(PRIOR).floats(slice(0, images))
+    pictures = load(data).pictures
+    chosen = pictures[:: max(1, len(pictures) // images)][:images]
+    return torch.stack([floats(picture) for picture in chosen])

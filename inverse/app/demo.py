@@ -18,8 +18,6 @@ from inverse.solution import Solution
 from operators import GaussianNoise, LinearOperator, Operator
 from priors.data import ImageSet
 
-# half of the steps of "mmps", for half the time; `inverse-bench run efficiency` measures the loss of quality
-FAST_MMPS = replace(METHODS["mmps"], n_steps=16)
 # with a classifier of 85 % accuracy p(x | label) is broad; this weight trades variety for agreement with the label
 STRONG_LABEL = replace(METHODS["classifier"], guidance=NoisyLikelihood(3.0), n_steps=60)
 CLASSIFIER = "fashion-mnist-classifier"
@@ -32,7 +30,7 @@ class Task:
     title: str
     prior: str
     operator: Callable[[tuple[int, ...]], Operator]
-    method: Sampler
+    method: Sampler | str = "auto"
     reconstructs: bool = True  # whether estimates are compared with the truth
     most: int = 4  # images
     zero_filled: bool = False  # whether the measurement is shown as its minimum-norm image
@@ -71,20 +69,19 @@ def _box(event_shape: tuple[int, ...]) -> Operator:
 
 
 TASKS: dict[str, Task] = {
-    "motion": Task("photographs: motion blur of 15 px, sigma_y = .02", "natural", _motion, FAST_MMPS, most=3),
-    "enlarging": Task("photographs: super-resolution x4, sigma_y = .01", "natural", _enlarging, FAST_MMPS, most=3),
+    "motion": Task("photographs: motion blur of 15 px, sigma_y = .02", "natural", _motion, most=2),
+    "enlarging": Task("photographs: super-resolution x4, sigma_y = .01", "natural", _enlarging, most=2),
     "scan": Task(
         "brain MRI: a quarter of k-space, sigma_y = .02; truths are samples of the prior",
         "brain-mri",
         _scan,
-        FAST_MMPS,
         zero_filled=True,
     ),
-    "masking": Task("masking: half of the pixels, sigma_y = .05", "fashion-mnist", _masking, FAST_MMPS),
-    "blur": Task("blur: Gaussian, 1.5 px, sigma_y = .02", "fashion-mnist", _blur, FAST_MMPS),
+    "masking": Task("masking: half of the pixels, sigma_y = .05", "fashion-mnist", _masking),
+    "blur": Task("blur: Gaussian, 1.5 px, sigma_y = .02", "fashion-mnist", _blur),
     "label": Task("label: only the class is known", "fashion-mnist", _label, STRONG_LABEL, reconstructs=False),
-    "colourisation": Task("colourisation: grey, sigma_y = .02", "cifar10", _grayscale, FAST_MMPS),
-    "imputation": Task("imputation: 12 x 12 px missing, sigma_y = .02", "cifar10", _box, FAST_MMPS),
+    "colourisation": Task("colourisation: grey, sigma_y = .02", "cifar10", _grayscale),
+    "imputation": Task("imputation: 12 x 12 px missing, sigma_y = .02", "cifar10", _box),
 }
 
 

@@ -6,14 +6,15 @@ import pytest
 from skimage.io import imread
 
 import priors
-from inverse import Solution
+from inverse import METHODS, Solution
 from inverse.app import demo
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     out = tmp_path_factory.mktemp("demo")
-    tasks = {name: replace(task, method=replace(task.method, n_steps=8)) for name, task in demo.TASKS.items()}
+    brief = {True: replace(METHODS["mmps"], n_steps=4), False: replace(demo.STRONG_LABEL, n_steps=8)}
+    tasks = {name: replace(task, method=brief[task.reconstructs]) for name, task in demo.TASKS.items()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo, "TASKS", tasks)
         rows = demo.run(out, n_images=1, n_samples=2, progress=False)
