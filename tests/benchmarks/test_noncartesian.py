@@ -37,21 +37,21 @@ def test_finished_work_is_reused_and_shown(tmp_path, monkeypatch):
 
     measured.__module__ = noncartesian.__name__  # whose code is part of the key
     monkeypatch.setattr(noncartesian, "measured", measured)
-    rows = noncartesian.run(2, 4, 0, tmp_path)
+    truth = torch.rand(3, 1, 16, 16)
+    rows = noncartesian.run(truth[:2], "pictures", 4, 0, tmp_path)
     assert len(calls) == 2 * 2 * len(noncartesian.METHODS) and len(rows) == 2 * len(noncartesian.METHODS)
     assert rows[0]["PSNR, dB"].startswith("20.50") and rows[0]["coverage of 95 %"] == "-"
     assert rows[3]["coverage of 95 %"] == "95.0" and {row["acquisition"] for row in rows} == set(
-        noncartesian.acquisitions()
+        noncartesian.acquisitions(16)
     )
-    assert noncartesian.run(2, 4, 0, tmp_path) == rows and len(calls) == 16
-    noncartesian.run(3, 4, 0, tmp_path)
+    assert noncartesian.run(truth[:2], "pictures", 4, 0, tmp_path) == rows and len(calls) == 16
+    noncartesian.run(truth, "pictures", 4, 0, tmp_path)
     assert len(calls) == 24
 
 
 @pytest.mark.slow
-def test_every_method_on_a_small_picture(monkeypatch):
-    monkeypatch.setattr(noncartesian, "SIDE", 96)
+def test_every_method_on_a_small_picture():
     truth = noncartesian.priors.samples(noncartesian.PRIOR).floats(slice(0, 1))[..., 16:112, 16:112]
-    for operator in noncartesian.acquisitions().values():
+    for operator in noncartesian.acquisitions(96).values():
         found = {m: noncartesian.measured(operator, truth, m, 2, 0)["psnr"] for m in noncartesian.METHODS}
         assert found["solve"] > found["gridding"] and found["CG-SENSE"] > found["gridding"], found
