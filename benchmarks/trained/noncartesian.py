@@ -181,6 +181,7 @@ def run_noncartesian(
     data: Annotated[
         Path | None, typer.Option(help="grey pictures, as inverse-pack writes them; default: the prior's test pictures")
     ] = None,
+    split: Annotated[str, typer.Option(help="prefix of the names in the file")] = "",
     images: int = 8,
     samples: int = 8,
     seed: Seed = 0,
@@ -197,7 +198,7 @@ def run_noncartesian(
         "- <x, A'v>| to |A x| |v|; `gram` to the adjoint after the forward.",
         out,
     )
-    truth = _slices(data, images)
+    truth = _slices(data, split, images)
     side = truth.shape[-1]
     of = f"of {data.name}" if data else f"the test pictures of prior `{PRIOR}`"
     notes = (
@@ -212,10 +213,10 @@ def run_noncartesian(
             samples=samples, seed=seed)  # fmt: skip
 
 
-def _slices(data: Path | None, images: int) -> Tensor:
+def _slices(data: Path | None, split: str, images: int) -> Tensor:
     """Pictures (N, 1, n, n) in [0, 1]: of a file evenly spaced ones."""
     if data is None:
         return priors.samples(PRIOR).floats(slice(0, images))
-    pictures = load(data).pictures
+    pictures = load(data, split or None).pictures
     chosen = pictures[:: max(1, len(pictures) // images)][:images]
     return torch.stack([floats(picture) for picture in chosen])
