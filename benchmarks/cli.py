@@ -49,6 +49,7 @@ EXPERIMENTS = {  # command of `inverse-bench run`: module and function, as an en
     "plan": "benchmarks.trained.plan_accuracy:run_plan",
     "memory": "benchmarks.trained.memory:run_memory",
     "precision": "benchmarks.trained.precision:run_precision",
+    "complex-scan": "benchmarks.trained.complex_scan:run_complex_scan",
     "noncartesian": "benchmarks.trained.noncartesian:run_noncartesian",
     "volumes": "benchmarks.trained.volumes:run_volumes",
     "cone": "benchmarks.trained.cone:run_cone",

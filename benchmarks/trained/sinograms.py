@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import torch
 import typer
+from torch import Tensor
 
 from benchmarks.common.commands import Out, Seed, finish
 from benchmarks.common.provenance import RESULTS
@@ -16,15 +16,15 @@ from operators import GaussianNoise, Radon
 from priors.data import floats
 
 VIEWS, SIGMAS, SIDE = (24, 60, 180), (0.02, 0.1, 0.3), 128  # sigmas in turn, of [range of values x pixel]
-Angles = Callable[[int], np.ndarray]
+Angles = Callable[[int], Tensor]
 
 
-def _open(n: int) -> np.ndarray:
-    return np.linspace(0, 180, n, endpoint=False)
+def _open(n: int) -> Tensor:
+    return torch.arange(n, dtype=torch.float64) * (180 / n)
 
 
-def _closed(n: int) -> np.ndarray:
-    return np.linspace(0, 180, n)
+def _closed(n: int) -> Tensor:
+    return torch.linspace(0, 180, n, dtype=torch.float64)
 
 
 MISTAKES: dict[str, tuple[Angles, Angles, float]] = {  # angles, those that are stated, true shift of the axis, pixels
@@ -35,7 +35,7 @@ MISTAKES: dict[str, tuple[Angles, Angles, float]] = {  # angles, those that are 
     "the end of the turn is included": (_open, _closed, 0.0),
     "axis of rotation off by half a pixel": (_open, _open, 0.5),
     "axis of rotation off by 3 pixels": (_open, _open, 3.0),
-    "angles in reverse order": (_open, lambda n: _open(n)[::-1].copy(), 0.0),
+    "angles in reverse order": (_open, lambda n: _open(n).flip(0), 0.0),
 }
 
 
