@@ -210,6 +210,7 @@ FAULTS: dict[str, Callable[[Measured], Measured]] = {
     "maps conjugated": _maps(lambda s: s.conj().resolve_conj()),
     "maps mirrored": _maps(lambda s: s.flip(-1)),
     "maps moved by half a side": _maps(lambda s: s.roll((s.shape[-2] // 2, s.shape[-1] // 2), (-2, -1))),
+    "maps moved by 4 pixels": _maps(lambda s: s.roll((4, -2), (-2, -1))),
     "maps of another slice": _other_slice,
     "maps in another order": _maps(lambda s: s.roll(1, 0)),
     "a step of two pixels between lines": _moved,

@@ -18,6 +18,8 @@ SIGNAL = 0.5  # of the largest magnitude, above which a pixel has signal
 LARGEST = 32  # samples along an axis around k = 0 of which pictures of low resolution are made
 MISSED = 0.05  # of their energy, beyond the noise: right maps miss up to .03, those of other heads .04 and more
 BETTER = 0.25  # of what the given maps miss: others that miss less are named
+SHIFTS, EVERY = range(-8, 9, 2), 2  # pixels by which maps are moved on trial; pixels are compared in steps
+GAIN, SHARE = 0.001, 0.3  # energy that moved maps miss less than given ones: of all, and of what the given ones miss
 OTHERS: dict[str, Callable[[Tensor], Tensor]] = {
     "conjugated (np.conj)": lambda s: s.conj(),
     "mirrored along the rows' axis (np.flip(..., -2))": lambda s: s.flip(-2),
@@ -64,7 +66,8 @@ def check_agreement(path: Path, name: str, kspace: Tensor, mask: Tensor, maps: T
     fully sampled middle of k-space under a Hann window.
     Arguments: as of `check_maps`.
     Warns: KSpaceWarning if more than `MISSED` is missed beyond the noise, with the change of the maps (conjugated,
-    mirrored, moved, transposed or in another order) that misses less than a quarter of that, if there is one.
+    mirrored, moved, transposed or in another order) that misses less than a quarter of that, if there is one; and if
+    maps that are moved by a few pixels miss clearly less.
     """
     for values, known, given in zip(kspace, mask, maps, strict=True):
         window = _window(known)
@@ -76,6 +79,13 @@ def check_agreement(path: Path, name: str, kspace: Tensor, mask: Tensor, maps: T
         noise = 0.0 if levels is None else 2 * float(levels.double().square().sum() * window.double().square().sum())
         lost = _missed(pictures, given)
         if lost - noise / energy < MISSED:
+            if any(shift := _shift(pictures, given)):
+                warnings.warn(
+                    f"{path}: {name} fits k-space better when it is moved by {shift} pixels: use np.roll({name}, "
+                    f"{shift}, (-2, -1)), or remove it to have it estimated",
+                    KSpaceWarning,
+                    stacklevel=4,
+                )
             continue
         tried = {text: change(given) for text, change in OTHERS.items()}
         tried |= {
@@ -103,6 +113,19 @@ def _missed(pictures: Tensor, maps: Tensor) -> float:
     """The fraction of the energy of pictures (coils, H, W) that is not one picture times the maps."""
     fit = (maps.conj() * pictures).sum(0) / maps.abs().square().sum(0).clamp_min(1e-12)
     return float((pictures - maps * fit).abs().double().square().sum() / pictures.abs().double().square().sum())
+
+
+def _shift(pictures: Tensor, maps: Tensor) -> tuple[int, int]:
+    """The shift (down, right) after which maps miss clearly less, (0, 0) if none does."""
+    coarse = pictures[:, ::EVERY, ::EVERY]
+    lost = {
+        (down, right): _missed(coarse, maps.roll((down, right), (-2, -1))[:, ::EVERY, ::EVERY])
+        for down in SHIFTS
+        for right in SHIFTS
+    }
+    best = min(lost, key=lost.__getitem__)
+    gain = lost[0, 0] - lost[best]
+    return best if gain > max(GAIN, SHARE * lost[0, 0]) else (0, 0)
 
 
 def _order(pictures: Tensor, maps: Tensor) -> list[int]:

@@ -34,6 +34,7 @@ SAID = {  # fault: what the warning says
     "maps conjugated": "sens_maps conjugated",
     "maps mirrored": "sens_maps mirrored along the columns' axis",
     "maps moved by half a side": "sens_maps moved by half a side along both axes",
+    "maps moved by 4 pixels": "moved by (-4, 2) pixels",
     "maps of another slice": "is it of another slice",
     "maps in another order": "sens_maps in the order of coils",
 }
