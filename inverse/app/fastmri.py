@@ -20,6 +20,7 @@ from inverse.app.kspace.copies import check_copies
 from inverse.app.kspace.forms import EXPECTED, PADDING, check_axes, form, padding, to_complex64
 from inverse.app.kspace.maps import check_agreement, check_maps
 from inverse.app.kspace.noise import combined, noise_level, unlike_coils
+from inverse.app.kspace.slices import check_slices
 from inverse.app.kspace.trust import trusted
 from operators import Fourier, GaussianNoise
 from operators.coils import FEWEST, estimate_phase, estimate_sensitivities
@@ -206,7 +207,7 @@ def read_scan(path: str | Path, slices: Sequence[int] | None = None) -> Scan:
     Warns: `KSpaceWarning` if the mask covers samples that are no measurements, which leave it (zeros, noise outside an
     ellipse or of partial Fourier, spikes, lines of interference); if the energy is not in the middle of k-space, the
     picture is split at the border, k-space was filtered, or has an offset, a zipper or an N/2 ghost; and if given
-    sensitivities are not normalised or do not fit k-space.
+    sensitivities are not normalised or do not fit k-space; if slices look like the coils of one (`CoilsAsSlices`).
     """
     with opened(path, "scan", "download it again; expected HDF5 in fastMRI's layout") as file:
         return _read(file, slices)
@@ -245,6 +246,7 @@ def _read(file: Hdf5, slices: Sequence[int] | None) -> Scan:
     check_copies(path, values, mask)
     check_columns(path, values, mask)
     check_picture(path, values, mask)
+    check_slices(path, values, mask)
     if name is not None and maps is not None:
         check_maps(path, name, values, mask, maps)
         check_agreement(path, name, values, mask, maps)

@@ -5,12 +5,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from inverse.app.fastmri import read_scan
-from inverse.app.kspace.checks import KSpaceWarning
-from inverse.app.kspace.slices import one_picture
+from inverse.app.kspace.slices import MOST, CoilsAsSlices
 from priors.files import FileError
 from priors.terminal import say
-
-MOST = 8  # slices that are compared
 
 
 def slice_numbers(text: str, total: int) -> list[int]:
@@ -41,17 +38,10 @@ def noise_level_of(text: str) -> float:
 
 def coils_as_slices(path: Path, total: int) -> str:
     """A caution if the first slices of a file without coils look like coils of one slice; "" if not."""
-    if total < 2:
-        return ""
-    with suppress(FileError):  # of slices that may not be asked for
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", KSpaceWarning)  # every slice is checked again when it is solved
-            scan = read_scan(path, range(min(total, MOST)))
-        if scan.coils is None and one_picture(scan.kspace, scan.mask):
-            return (
-                f"the {total} slices are the same picture, each bright at another side, as those of {total} coils "
-                "are: was the axis of coils written as slices? Expected (slices, coils, H, W), so kspace[None]"
-            )
+    with suppress(FileError), warnings.catch_warnings(record=True) as caught:  # of slices that may not be asked for
+        warnings.simplefilter("always")
+        read_scan(path, range(min(total, MOST)))
+        return next((str(one.message) for one in caught if issubclass(one.category, CoilsAsSlices)), "")
     return ""
 
 

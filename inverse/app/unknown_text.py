@@ -41,7 +41,7 @@ OF_BLUR = {
     "angle": Known(-90, 90, "degrees", "the direction of a motion, counter-clockwise from along the rows", False),
 }
 FORMS = ({"width"}, {"radius"}, {"length", "angle"})  # of kernels
-CONSTRUCTORS = {"width": "gaussian", "length": "motion", "angle": "motion"}
+CONSTRUCTORS = {"width": "gaussian", "radius": "defocus", "length": "motion", "angle": "motion"}
 SHAPING = {*OF_BLUR, "sigma", "sigma_px", "motion", "size", "seed", "file", "kernel", "truncate", "path"}
 REACH = 3  # standard deviations of a Gaussian kernel on each side
 LOWEST = 3e-4  # of sigma, of the root mean square of a y that is no picture, which is the highest

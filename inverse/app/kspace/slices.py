@@ -1,13 +1,38 @@
 """Are the slices of a scan without coils one picture, as coils that were written as slices?"""
 
+import warnings
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
+from inverse.app.kspace.checks import KSpaceWarning
 from operators.kspace import ifftc, radius
+
+MOST = 8  # slices that are compared
 
 APART, LEFT = 0.35, 0.6  # spread of the centres over the size, and share that is not predicted, of coils
 FROM, TO, REACH = 0.1, 0.5, 2  # |k| that is predicted; samples used on each side
 PER_TERM = 4  # samples per coefficient, at least
+
+
+class CoilsAsSlices(KSpaceWarning):
+    """The slices of a scan look like the coils of one slice."""
+
+
+def check_slices(path: Path, kspace: Tensor, mask: Tensor) -> None:
+    """Check that slices without coils are not the coils of one slice.
+
+    Arguments: path, for messages; kspace (S, H, W) or (S, coils, H, W); mask (S, H, W) bool. The first 8 are compared.
+    Warns: CoilsAsSlices.
+    """
+    if kspace.ndim == 3 and len(kspace) > 1 and one_picture(kspace[:MOST], mask[:MOST]):
+        warnings.warn(
+            f"{path}: the slices are the same picture, each bright at another side, as those of coils are: was the "
+            "axis of coils written as slices? Expected (slices, coils, H, W), so kspace[None]",
+            CoilsAsSlices,
+            stacklevel=4,
+        )
 
 
 def one_picture(kspace: Tensor, mask: Tensor) -> bool:

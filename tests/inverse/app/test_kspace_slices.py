@@ -1,12 +1,15 @@
 """Coils that were written as slices are told from slices."""
 
+import warnings
+
 import h5py
 import numpy as np
 import pytest
 import torch
 
 import priors
-from inverse.app.kspace.slices import one_picture
+from inverse.app.fastmri import read_scan
+from inverse.app.kspace.slices import CoilsAsSlices, one_picture
 from inverse.app.scan_text import coils_as_slices
 from operators.coils import smooth_sensitivities
 from operators.kspace import fftc
@@ -50,4 +53,8 @@ def test_the_caution_is_of_files_without_coils(tmp_path):
         with h5py.File(path, "w") as file:
             file["kspace"] = values
         text = coils_as_slices(path, len(values))
-        assert ("those of 4 coils" in text) == said and bool(text) == said
+        assert ("those of coils" in text) == said and bool(text) == said
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            read_scan(path)
+        assert any(issubclass(one.category, CoilsAsSlices) for one in caught) == said

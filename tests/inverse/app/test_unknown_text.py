@@ -24,6 +24,7 @@ ASKED = [  # --unknown, --operator, values of the parameters, the kernel and the
     ("width=0.5:3", "blur:boundary=reflect", {"width": 2.0}, gaussian_kernel(2.0, 19), GaussianNoise(1.0)),
     ("width=0.5..3", "blur.gaussian", {"width": 2.0}, gaussian_kernel(2.0, 19), GaussianNoise(1.0)),
     ("radius=1:5,sigma", "blur", {"radius": 2.5, "sigma": 0.1}, disc_kernel(2.5, 13), GaussianNoise(0.1)),
+    ("radius=1:5", "blur.defocus", {"radius": 2.5}, disc_kernel(2.5, 13), GaussianNoise(1.0)),
     ("length=3:9", "blur:angle=30", {"length": 6.0}, line_kernel(6.0, 30, 11), GaussianNoise(1.0)),
     ("angle", "blur:length=9", {"angle": -45}, line_kernel(9, -45, 11), GaussianNoise(1.0)),
     ("length=3:9, angle=0:180", "blur", {"length": 5, "angle": 99}, line_kernel(5, 99, 11), GaussianNoise(1.0)),
