@@ -17,7 +17,7 @@ FIRST, STEPS = ((0, 1), (1, 0), (1, 1)), range(2, 64)  # of each place of the bl
 NEAR, SURE, FEWEST = 0.3, 8.0, 24  # mean cosine and its standard deviations; coefficients beyond half a step
 DISTINCT = 0.3  # share of different coefficients: drawings repeat a few
 SEEN, ROWS = 3, 8  # frequencies that are multiples of a step; measurements that are looked at
-SMALL = 0.6  # of the error of JPEG: smaller sigma_y are reported
+SMALL, LARGE = 0.6, 0.03  # of the error of JPEG: smaller sigma_y are reported; larger sigma_y cover nearly any error
 LUMA = (0.299, 0.587, 0.114)  # of R, G and B
 
 
@@ -48,7 +48,7 @@ def compressed(operator: Operator, y: Tensor) -> list[str]:
 
 
 def _judged(y: Tensor, stated: float) -> str:
-    found = compression(y)
+    found = None if stated >= LARGE else compression(y)
     if found is None or stated >= SMALL * found.level:
         return ""
     least, most = min(found.steps.values()), max(found.steps.values())
