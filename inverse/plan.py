@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from inverse.costs import work
-from inverse.costs.evaluation import evaluation
+from inverse.costs.evaluation import evaluation, kept_graphs
 from inverse.costs.rehearsal import SHORT, Counts, Scene, StandIn, counts, smaller
 from inverse.costs.work import Counted, Machine, Tally, scaled
 from inverse.methods import Sampler
@@ -140,6 +140,7 @@ def plan(
         rest, kept, meanwhile = _rest(one, small, method, n_steps, n, done)
         looked = _looked(one)
     network = evaluation(computes_in(prior, method, precision), rows, done.nvjp > 0)
+    graphs = kept_graphs(prior, rows, done.graphs, done.doubled)
     seconds = rest * rows / n + done.nfe * network.seconds + done.nvjp * network.backward
     return Plan(
         choice.method,
@@ -151,7 +152,7 @@ def plan(
         done.nvjp,
         len(y) * n_samples / rows * seconds + min(len(y), ROWS) * looked[0],
         (0 if small else OWN)
-        + round(max(kept * rows / n, meanwhile * rows / n + network.bytes, looked[1]))
+        + round(max(kept * rows / n, meanwhile * rows / n + network.bytes + graphs, looked[1]))
         + 4 * len(y) * n_samples * math.prod(prior.event_shape),
         antithetic,
     )

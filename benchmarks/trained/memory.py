@@ -31,7 +31,8 @@ NETWORKS = (
     "natural", "natural-grey", "natural-small", "brain-mri", "brain-mri-224", "ct", "cifar10", "fashion-mnist",
 )  # fmt: skip
 LARGE = (192, 256)  # a picture that the plan predicts from smaller ones
-WITHIN = 0.2
+WITHIN, NEAR = 0.2, 20.0  # NEAR: MB, of which torch's libraries take a part that depends on the processor
+COLUMN = f"within {100 * WITHIN:.0f} %"
 NOTES = (
     f"Methods that take a measurement, and auto, with shipped priors: {SAMPLES} samples of {STEPS} steps ({MORE} of "
     f"{', '.join(DEAR)}), of a picture of the prior's size with .3 of its pixels measured ({FEW} sums of pixels for "
@@ -139,7 +140,7 @@ def _row(case: Case, got: dict[str, Any]) -> dict[str, str]:
         "predicted, MB": f"{got['predicted'] / 1e6:.1f}",
         "measured, MB": f"{got['measured'] / 1e6:.1f}",
         "predicted / measured": f"{ratio:.2f}",
-        f"within {100 * WITHIN:.0f} %": "yes" if abs(ratio - 1) <= WITHIN else "no",
+        COLUMN: "yes" if abs(ratio - 1) <= WITHIN else "no",
     }
 
 
@@ -153,6 +154,11 @@ def run_memory(
     """Memory predicted by `inverse.plan` and measured, for every method and every shipped prior."""
     wanted = cases(method, prior)
     rows = table(Records(records), wanted, stored)
-    within = sum(list(row.values())[-1] == "yes" for row in rows)
-    notes = f"{NOTES} Within {100 * WITHIN:.0f} %: {within} of {len(rows)}, of {len(wanted)} cases."
+    away = [float(row["predicted, MB"]) - float(row["measured, MB"]) for row in rows]
+    within = sum(row[COLUMN] == "yes" for row in rows)
+    near = sum(row[COLUMN] == "yes" or abs(mb) <= NEAR for row, mb in zip(rows, away, strict=True))
+    notes = (
+        f"{NOTES} {COLUMN}: {within} of {len(rows)} solves, of {len(wanted)} cases; or within {NEAR:.0f} MB, "
+        f"which torch's libraries take, more or less on other processors: {near}."
+    )
     typer.echo(write_table("memory", "Memory of a solve", rows, provenance(sigma=SIGMA), notes, out).read_text())

@@ -12,6 +12,7 @@ from priors import Evaluations, Prior, Tiled
 PROBE = 64  # pixels: networks for any size need the same memory per pixel here as for large pictures
 TIMED = 0.15  # seconds: largest time of an evaluation and a backward pass that are timed
 HALFWAY = torch.tensor(0.5)
+DOUBLED = 2.4  # memory of a backward pass that is differentiated over that of an evaluation (cifar10, fashion-mnist)
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,15 @@ def activations(prior: Prior) -> int:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         part.denoise_vjp(torch.zeros(1, *part.event_shape, device=part.device), HALFWAY)
     return round(_at_once(prior) / math.prod(part.event_shape[1:]) * sum(kept.values()))
+
+
+def kept_graphs(prior: Prior, rows: int, graphs: int, doubled: int) -> float:
+    """Bytes of the graphs that a method has in memory beside that of an evaluation.
+
+    Arguments: prior; rows: batch size; graphs of evaluations; doubled: of backward passes that are differentiated.
+    """
+    more = max(0, graphs - 1) + DOUBLED * doubled
+    return rows * activations(prior) * more if more else 0.0
 
 
 def _sized(prior: Prior) -> bool:

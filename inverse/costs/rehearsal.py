@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from operators import Operator
 from operators.batching import Batched, shallow
 from operators.kept import Kept
 from priors import Evaluations, Prior, RowRNG, Tiled
-from priors.base import Wrapped, expand
+from priors.base import VJP, Wrapped, expand
 
 AREA, LARGE = 32**2, 128**2  # pixels: of the smaller small picture, and up to which a picture is taken as it is
 UNITS = (8, 12, 20)  # of which sides are multiples, so that they divide as the picture's own do
@@ -22,12 +23,37 @@ LIMIT, SHORT = 0.3, 2  # seconds, after which the rest of the steps are taken to
 UNSERVED = (ValueError, TypeError, RuntimeError, IndexError)  # what operators raise on pictures that they do not serve
 
 
+class Alive:
+    """How many graphs of a kind are in memory, and the most of them at once."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+
+    def watch(self, result: Tensor) -> Tensor:
+        """Count the graph that a tensor has, if it has one, until it is let go."""
+        graph: Any = result.grad_fn
+        if graph is not None:
+            graph.metadata["alive"] = _Token(self)
+        return result
+
+
+class _Token:
+    def __init__(self, of: Alive) -> None:
+        self.of = of
+        of.now += 1
+        of.most = max(of.most, of.now)
+
+    def __del__(self) -> None:
+        self.of.now -= 1
+
+
 class StandIn(Wrapped):
     """Nearly a Gaussian in place of a prior: of its shape and noising, its coordinates independent.
 
     Their variances are unlike, a hundredth of the prior's to all of it, so that iterations which end early on a simple
     law do not; and the denoiser is slightly bent, so that a derivative of its derivative exists and is counted.
     Arguments: prior; on_call: called before every evaluation.
+    Attributes: graphs: of evaluations; doubled: of backward passes that a method differentiates.
     """
 
     same_law = False
@@ -36,13 +62,19 @@ class StandIn(Wrapped):
         super().__init__(prior)
         drawn = torch.rand(prior.event_shape, generator=torch.Generator().manual_seed(0))
         self.variances, self.on_call = (prior.variance * 10 ** (-2 * drawn)).to(prior.device), on_call
+        self.graphs, self.doubled = Alive(), Alive()
 
     def denoise(self, x: Tensor, t: Tensor | float) -> Tensor:
         self.on_call()
         alpha, sigma = expand(self.sde.alpha(t), x), expand(self.sde.sigma(t), x)
         variances = self.variances.to(x.dtype)
         gain = (alpha**2 * variances).add_(sigma**2).reciprocal_().mul_(variances).mul_(alpha)
-        return x.sin().mul_(0.01).add_(x).mul_(gain)  # in place: the memory that is counted is the method's
+        # in place: the memory that is counted is the method's
+        return self.graphs.watch(x.sin().mul_(0.01).add_(x).mul_(gain))
+
+    def denoise_vjp(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, VJP]:
+        denoised, vjp = super().denoise_vjp(x, t)
+        return denoised, lambda v: self.doubled.watch(vjp(v))
 
 
 @dataclass(frozen=True)
@@ -62,13 +94,16 @@ class Scene:
 @dataclass(frozen=True)
 class Counts:
     """nfe and nvjp of a solve, per row, the seconds of all that is not the prior, and the most bytes of tensors in use,
-    at any time of the first steps and when an evaluation starts."""
+    at any time of the first steps and when an evaluation starts; graphs, doubled: the most graphs of evaluations, and
+    of backward passes that are differentiated, at once."""
 
     nfe: int
     nvjp: int
     seconds: float
     peak: int
     beside: int
+    graphs: int = 0
+    doubled: int = 0
 
 
 class _Enough(Exception):
@@ -85,13 +120,14 @@ def counts(scene: Scene, method: Sampler, n_steps: int, rows: int, seed: int = 0
     """
     with work.Counted() as seen:
         beside: list[int] = []
-        walked = _walked(scene, method, min(n_steps, SHORT), rows, seed, math.inf, lambda: beside.append(seen.live))
+        stand_in = StandIn(scene.prior, lambda: beside.append(seen.live))
+        walked = _walked(scene, method, min(n_steps, SHORT), rows, seed, math.inf, stand_in)
     marks, total = walked
     assert total is not None
-    memory = seen.peak, max(beside, default=0)
+    memory = seen.peak, max(beside, default=0), stand_in.graphs.most, stand_in.doubled.most
     end = [after - before for after, before in zip(total, marks[-1], strict=True)]
     if total[2] < LIMIT:
-        marks, whole = _walked(scene, method, n_steps, rows, seed, LIMIT)
+        marks, whole = _walked(scene, method, n_steps, rows, seed, LIMIT, StandIn(scene.prior))
         if whole is not None:
             return Counts(round(whole[0]), round(whole[1]), whole[2], *memory)
     first = marks[0] if len(marks) > 1 else (0, 0, 0.0)
@@ -108,10 +144,10 @@ def _walked(
     rows: int,
     seed: int,
     limit: float,
-    on_call: Callable[[], None] = lambda: None,
+    stand_in: StandIn,
 ) -> tuple[list[tuple[float, ...]], tuple[float, ...] | None]:
     """nfe, nvjp and seconds after every step, and at the end, or None where the limit (seconds) comes first."""
-    counter = Evaluations(StandIn(scene.prior, on_call), rows)
+    counter = Evaluations(stand_in, rows)
     index = torch.zeros(rows, dtype=torch.long)
     start, marks = work.clock(), []
 

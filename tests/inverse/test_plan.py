@@ -214,6 +214,28 @@ class Whole(Wrapped):
         return self.prior.network.parameters()
 
 
+@pytest.mark.parametrize(
+    ("name", "graphs", "doubled"), [("ddrm", 0, 0), ("mmps", 1, 0), ("dps", 1, 0), ("exact", 2, 2)]
+)
+def test_graphs_that_a_method_has_at_once(name, graphs, doubled):
+    """As counted with a network in place of the stand-in, by hand."""
+    operator = Masking.random(SHAPE, keep=0.1, noise=GaussianNoise(0.05))
+    scene = Scene(score_prior(), operator.at(SHAPE), operator.measure(torch.full((1, *SHAPE), 0.4), seed=0))
+    found = rehearsal.counts(scene, METHODS[name].sized(2), 2, 2)
+    assert (found.graphs, found.doubled) == (graphs, doubled)
+
+
+@pytest.mark.slow
+def test_memory_of_a_method_that_differentiates_its_steps():
+    prior = priors.load("fashion-mnist")
+    operator = Masking.random(prior.event_shape, keep=0.01, noise=GaussianNoise(0.05)).at(prior.event_shape)
+    y = operator.measure(priors.samples("fashion-mnist").floats([0]), seed=0)
+    predicted = plan(prior, operator, y, 2, "exact", 2).bytes - OWN
+    with work.Counted() as seen:
+        solve(prior, operator, y, 2, "exact", 2, progress=False, noise_checks=False)
+    assert predicted == pytest.approx(seen.peak, rel=0.1)
+
+
 def test_activations_grow_with_the_picture_or_with_the_tile():
     """What a small picture tells of a large one, against the large one itself."""
     prior = priors.load("natural", event_shape=(3, 96, 160))
