@@ -38,13 +38,21 @@ def compressed(operator: Operator, y: Tensor) -> list[str]:
     """
     none = [""] * len(y)
     whole = operator.support is None or bool(operator.support.all())
-    if not whole or not {"gaussian", "linear"} <= operator.capabilities or y.ndim != 4 or y.shape[1] not in (1, 3):
-        return none
-    if not y.is_floating_point() or min(y.shape[-2:]) < BLOCK * (LEAST + 1):
+    if not whole or not {"gaussian", "linear"} <= operator.capabilities or not _picture(y):
         return none
     variance = operator.noise.variance(y).expand(y.shape).flatten(1).mean(1)
     found = [_judged(row, float(v) ** 0.5) for row, v in zip(y[:ROWS], variance, strict=False)]
     return found + none[len(found) :]
+
+
+def was_compressed(y: Tensor) -> bool:
+    """Whether the first measurement of y (B, *M) is a picture that JPEG compressed (`compression`)."""
+    return _picture(y) and compression(y[0]) is not None
+
+
+def _picture(y: Tensor) -> bool:
+    grey_or_colour = y.is_floating_point() and y.ndim == 4 and y.shape[1] in (1, 3)
+    return grey_or_colour and min(y.shape[-2:]) >= BLOCK * (LEAST + 1)
 
 
 def _judged(y: Tensor, stated: float) -> str:

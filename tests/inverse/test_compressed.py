@@ -10,8 +10,9 @@ from skimage import data
 
 import priors
 from inverse import DoubtfulInstrument, solve
-from inverse.quality.compressed import compressed, compression
+from inverse.quality.compressed import compressed, compression, was_compressed
 from inverse.quality.instrument import doubtful
+from inverse.quality.kernel_size import misstated
 from operators import Blur, GaussianNoise, Identity, Masking
 
 
@@ -67,6 +68,14 @@ def test_pictures_that_are_not_compressed(name):
     y = (values.permute(2, 0, 1) if values.ndim == 3 else values[None])[None]
     assert compressed(identity(y), y) == [""]
     assert compressed(identity(y), (4 * 255 * y).round() / 4 / 255) == [""]
+
+
+def test_spectra_of_compressed_pictures_are_not_judged():
+    """The error of JPEG would be taken for a narrower kernel."""
+    blur = Blur.gaussian(1.5, "reflect", noise=GaussianNoise(5e-3)).at((3, 160, 160))
+    y = jpeg(blur(photo()), 75)
+    assert was_compressed(y) and misstated(blur, y)
+    assert not was_compressed(blur.measure(photo(), seed=0)) and not was_compressed(y[..., :40])
 
 
 def test_drawings():
