@@ -158,7 +158,7 @@ def run_memory(
     within = sum(row[COLUMN] == "yes" for row in rows)
     near = sum(row[COLUMN] == "yes" or abs(mb) <= NEAR for row, mb in zip(rows, away, strict=True))
     notes = (
-        f"{NOTES} {COLUMN.capitalize()}: {within} of {len(rows)} solves, of {len(wanted)} cases; or within {NEAR:.0f} MB, "
-        f"which torch's libraries take, more or less on other processors: {near}."
+        f"{NOTES} {COLUMN.capitalize()}: {within} of {len(rows)} solves, of {len(wanted)} cases; or within {NEAR:.0f} "
+        f"MB, which torch's libraries take, more or less on other processors: {near}."
     )
     typer.echo(write_table("memory", "Memory of a solve", rows, provenance(sigma=SIGMA), notes, out).read_text())
