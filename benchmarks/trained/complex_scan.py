@@ -185,7 +185,7 @@ def run_complex_scan(
             covered = [one[part][f"coverage{share}"] for one in records if part in one]
             row[f"coverage of {share} %"] = f"{100 * sum(covered) / len(covered):.1f}" if covered else "-"
         rows.append(row)
-    away = ", ".join(f"{one['formats']:.4f}" for one in records)
+    away = ", ".join(f"{one['formats']:.1e}" for one in records)
     notes = (
         f"{len(records)} slices of {data.name} with dark borders, 224 x 224 pixels, complex by a phase of second order "
         f"with bumps; {COILS} coils with correlated noise, {ACCELERATION} times fewer columns, {CALIBRATION:.0%} of "
