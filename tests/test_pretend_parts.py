@@ -6,6 +6,7 @@ import torch
 import inverse
 import operators
 import priors
+from inverse.quality.scale import middle
 from operators import SVDOperator
 from operators.noise import Categorical
 from priors import VESDE, Gaussian, Spectrum, Tiled, losses
@@ -37,6 +38,10 @@ def test_noises(name):
         compare(lambda n, y, m: [*n.tilted(y, m, 0.1 + 0 * m), n.log_marginal(y, m, 0.1 + 0 * m)], noise, y, clean)
     with pretended():
         there(noise).validate(there(y.clamp_min(0.01) if name == "speckle" else y), (1, 2, 2))
+
+
+def test_parts_of_pictures():
+    compare(lambda x: [middle(x, 4)], torch.rand(2, 1, 6, 8))
 
 
 def test_labels():

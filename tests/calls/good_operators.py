@@ -81,6 +81,7 @@ def of_operators() -> Iterator[Good]:
         Good("Masking.half", Masking.half, {"event_shape": (1, 8, 8), "seen": "left", "noise": G}),
         Good("Blur", operators.Blur, {"kernel": KERNEL, "boundary": "circular", "noise": G}),
         Good("Blur.gaussian", operators.Blur.gaussian, {"sigma_px": 1.0, "boundary": "valid", "truncate": 3.0}),
+        Good("Blur.defocus", operators.Blur.defocus, {"radius": 1.5, "boundary": "valid"}),
         Good("Blur.motion", operators.Blur.motion, {"size": 5, "seed": 0, "length": 3.0, "boundary": "circular"}),
         Good("Blur.motion, straight", operators.Blur.motion, {"size": 5, "length": 3.0, "angle": 30.0}),
         Good("Downsampling", operators.Downsampling, {"factor": 2, "noise": G}),
