@@ -206,8 +206,8 @@ def read_scan(path: str | Path, slices: Sequence[int] | None = None) -> Scan:
     the ends of an axis, and for slices that the file does not have.
     Warns: `KSpaceWarning` if the mask covers samples that are no measurements, which leave it (zeros, noise outside an
     ellipse or of partial Fourier, spikes, lines of interference); if the energy is not in the middle of k-space, the
-    picture is split at the border, k-space was filtered, or has an offset, a zipper or an N/2 ghost; and if given
-    sensitivities are not normalised or do not fit k-space; if slices look like the coils of one (`CoilsAsSlices`).
+    picture is split at the border, k-space was filtered, or has an offset, a zipper or an N/2 ghost; if given
+    sensitivities are not normalised or do not fit k-space; and if slices look like the coils of one (`CoilsAsSlices`).
     """
     with opened(path, "scan", "download it again; expected HDF5 in fastMRI's layout") as file:
         return _read(file, slices)

@@ -33,7 +33,7 @@ class Compression:
 def compressed(operator: Operator, y: Tensor) -> list[str]:
     """Messages on pictures that JPEG compressed, with an error that sigma_y leaves out (`compression`); B strings.
 
-    Arguments: operator; y (B, 1 or 3, H, W) in [0, 1]; other y, pictures of less than 64 pixels a side, y that is not
+    Arguments: operator; y (B, 1 or 3, H, W) in [0, 1]; other y, pictures of less than 72 pixels a side, y that is not
     seen everywhere and noise that is not Gaussian are not tested.
     """
     none = [""] * len(y)
@@ -77,7 +77,7 @@ def compression(y: Tensor) -> Compression | None:
     places of the blocks are tried. The error is that of `priors.rounding` for the steps that were found.
     Arguments: y (1 or 3, H, W) in [0, 1], of 72 pixels a side or more.
     """
-    grey = middle(255 * y.double().cpu(), MOST)
+    grey = middle(255 * y.cpu().double(), MOST)
     grey = grey[0] if len(grey) == 1 else torch.einsum("c,chw->hw", grey.new_tensor(LUMA), grey)
     shifted = [grey[top:, left:] for top in range(BLOCK) for left in range(BLOCK)]
     best = max((_coefficients(part) for part in shifted), key=lambda c: sum(_steps(c, FIRST).values()))

@@ -70,7 +70,7 @@ def inconsistent(operator: Radon, y: Tensor) -> list[str]:
     centre = -float(s[0])
     radius = float(s.abs().max())
     found = []
-    for values, noise in zip(y.double().cpu().sum(1), variance.double().cpu().sum(1), strict=True):
+    for values, noise in zip(y.cpu().double().sum(1), variance.cpu().double().sum(1), strict=True):
         views = _Views(angles, s / radius, values, noise, radius)
         found.append(_judged(views, centre) if _complete(values) else "")
     return found
