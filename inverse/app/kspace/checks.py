@@ -155,27 +155,43 @@ def check_centre(path: Path, kspace: Tensor, mask: Tensor) -> None:
             KSpaceWarning,
             stacklevel=4,
         )
-    ends, odd = [], []
+    ends, odd, moved = [], [], {}
     for axis in (-2, -1):
         profile = power.sum(-1 if axis == -2 else -2)
         n = len(profile)
         reach = max(1, round(n * BAND / 2))
         near = (torch.arange(n) - n // 2).abs() <= reach
-        middle, end = (float(part.sum()) / total for part in (profile[near], profile[near.roll(n - n // 2)]))
-        if end > max(MOST, middle):
+        inner, end = (float(part.sum()) / total for part in (profile[near], profile[near.roll(n - n // 2)]))
+        if end > max(MOST, inner):
             ends.append(axis)
-        elif middle < MOST or abs(int(profile.argmax()) - n // 2) > AWAY:
-            odd.append(f"{middle:.0%} along axis {axis} (largest sample at {int(profile.argmax())} of {n})")
+            continue
+        largest = int(profile.argmax())
+        off = largest - n // 2 if abs(largest - n // 2) > AWAY else 0
+        around = float(profile[(torch.arange(n) - largest).abs() <= reach].sum()) / total
+        if off and around >= MOST:
+            moved[axis] = off
+        elif off or inner < MOST:
+            odd.append(f"{inner:.0%} along axis {axis} (largest sample at {largest} of {n})")
     if ends:
         raise FileError(
             f"{path}: the energy of k-space is at the ends of axes {ends}: expected k = 0 in the middle, at "
             f"{tuple(n // 2 for n in power.shape)}; write np.fft.fftshift(kspace, axes={tuple(ends)}), and the mask "
             "likewise"
         )
+    middle = tuple(n // 2 for n in power.shape)
+    if moved and not odd:
+        axes, shifts = tuple(moved), tuple(-shift for shift in moved.values())
+        places = " and ".join(f"{shift:+d} from the middle along axis {axis}" for axis, shift in moved.items())
+        warnings.warn(
+            f"{path}: the energy of k-space is highest {places}: expected k = 0 at {middle}; unless the echo is early "
+            f"or late, use np.roll(kspace, {shifts}, {axes}), and the mask likewise",
+            KSpaceWarning,
+            stacklevel=4,
+        )
     if odd:
         warnings.warn(
             f"{path}: the middle eighth of k-space has only {' and '.join(odd)} of the energy: expected most of it "
-            f"there, with k = 0 at {tuple(n // 2 for n in power.shape)}; the slice may be noise, k = 0 elsewhere (fix "
+            f"there, with k = 0 at {middle}; the slice may be noise, k = 0 elsewhere (fix "
             "with np.roll), one axis already transformed, or the axes not ordered (slices, coils, H, W)",
             KSpaceWarning,
             stacklevel=4,

@@ -22,7 +22,7 @@ FAINT = 1e-8  # of the median power; noise has one in 1e8 samples
 SLOPE = 8.0  # log power per half side by which lines differ as they are apart
 SPIKE, RING = 80.0, 30.0  # power of a spike over its surroundings, and over those at the same distance from k = 0
 MOST_SPIKES = 0.005  # fraction of the samples that may be spikes
-REACH = 4  # samples on each side that a spike is compared with
+REACH, BESIDE = 4, 2  # samples on each side that a spike is compared with; within which k = 0 has its next largest
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ def _spikes(z: Tensor, mask: Tensor) -> tuple[Tensor, str]:
         for i, j in candidates:
             around = _surroundings(power, opposite, i, j)
             ratio = float(power[i, j]) / max(around, float(typical[ring[i, j]]), 1e-300)
-            if ratio > SPIKE:
+            if ratio > SPIKE and not _peak(power, i, j):
                 lost[i, j], largest = True, max(largest, ratio)
     count = int(lost.sum())
     if not 0 < count <= max(1, MOST_SPIKES * int(mask.sum())):
@@ -221,6 +221,14 @@ def _spikes(z: Tensor, mask: Tensor) -> tuple[Tensor, str]:
         f"{count} samples of k-space, such as {place}, have up to {largest:.0f} times the power of those around, as "
         "spikes of the electronics (stripes over the picture)"
     )
+
+
+def _peak(power: Tensor, i: int, j: int) -> bool:
+    """Whether the next largest samples are beside (i, j), as they are of k = 0, which may be off the middle."""
+    others = power.nan_to_num(0.0)
+    others[i, j] = 0.0
+    row, column = divmod(int(others.argmax()), power.shape[1])
+    return bool(power[i, j] >= others.max()) and max(abs(row - i), abs(column - j)) <= BESIDE
 
 
 def _surroundings(power: Tensor, opposite: Tensor, i: int, j: int) -> float:

@@ -1,5 +1,7 @@
 """What files of k-space may look like: each form is read as what it is, or refused with the remedy."""
 
+import ast
+import re
 import warnings
 
 import h5py
@@ -184,7 +186,6 @@ def test_k_space_that_is_not_shifted_is_refused_and_the_remedy_helps(tmp_path, a
 
 def test_k_space_that_is_elsewhere_warns(tmp_path):
     cases = {
-        "rolled": np.roll(Z, 10, -2),
         "an image": ifftc(WHOLE.kspace).numpy(),
         "half transformed": ifftc(WHOLE.kspace, (-2,)).numpy(),
         "rows of slices": np.moveaxis(np.stack([WHOLE.kspace[0].numpy()] * 12), 0, -1)[0],
@@ -265,10 +266,23 @@ def test_a_picture_that_is_split_at_the_border_is_warned_of(tmp_path):
         read_scan(file(tmp_path / "a.h5", kspace=WHOLE.kspace.numpy() * sign.astype(np.complex64)))
 
 
+def test_k_space_that_is_moved_keeps_its_largest_sample(tmp_path):
+    """It is no spike, and the remedy moves k = 0 to the middle."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = read_scan(file(tmp_path / "a.h5", kspace=np.roll(Z, (10, -5), (-2, -1))))
+    texts = [str(w.message) for w in caught]
+    power = found.kspace[0].abs().square().reshape(-1, *SIZE).sum(0)
+    assert found.mask[0].flatten()[power.argmax()] and not any("spike" in text for text in texts)
+    assert any("np.roll(kspace, (-10, 5), (-2, -1))" in text for text in texts), texts
+
+
 def test_an_echo_that_is_off_by_a_few_columns_is_warned_of(tmp_path):
     away = np.roll(WHOLE.kspace.numpy(), 3, -1)
-    with pytest.warns(KSpaceWarning, match=f"along axis -1 .largest sample at {SIZE[1] // 2 + 3} of"):
+    with pytest.warns(KSpaceWarning, match=r"highest \+3 from the middle along axis -1") as caught:
         read_scan(file(tmp_path / "a.h5", kspace=away))
+    remedy = re.search(r"np.roll\(kspace, (\(.*?\)), (\(.*?\))\)", str(caught[0].message))
+    assert remedy is not None and [ast.literal_eval(part) for part in remedy.groups()] == [(-3,), (-1,)]
 
 
 @pytest.mark.parametrize(
