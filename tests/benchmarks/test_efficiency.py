@@ -25,7 +25,7 @@ def test_a_row_per_measurement_and_setting(tmp_path):
     assert efficiency.run([scene], settings, tmp_path) == found  # read, not made again
 
 
-@pytest.mark.parametrize("name", ["natural", "fashion-mnist"])
+@pytest.mark.parametrize("name", [pytest.param("natural", marks=pytest.mark.slow), "fashion-mnist"])
 def test_the_loss_in_bfloat16_is_small_and_that_of_float32_is_none(name):
     prior = load(name)
     assert all(abs(loss) < 0.05 for loss in precision.losses(prior, name, (0.1, 1.0)))

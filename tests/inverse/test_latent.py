@@ -50,7 +50,7 @@ def test_moment_matching_through_a_pca_decoder(name):
     assert w2_ratio(prior.sample(n, seed=5).double(), truth, n=n) > 2, "a test that the prior itself would pass"
 
 
-@pytest.mark.parametrize("name", ["ve", "vp"])
+@pytest.mark.parametrize("name", [pytest.param("ve", marks=pytest.mark.slow), "vp"])
 def test_a_mixture_of_latents_by_default(name):
     """Of several modes moment matching alone has wrong shares: they are weighted, and the default does it."""
     prior, n = two_modes(SDES[name], K), 400

@@ -68,7 +68,7 @@ def call(place, file, *options):
 def solved(place):
     """One sample, and then another one by the same command with more --samples."""
     options = ["--operator", SCANNER, "--prior", "ct", "--size", SIZE, "--sigma", "0.05", "--coupling", "0.03"]
-    options += ["--precision", "float32", "--steps", "8", "--out", place / "out"]
+    options += ["--precision", "float32", "--steps", "5", "--out", place / "out"]
     first = call(place, "projections.npy", *options, "--samples", 1)
     assert first.exit_code == 0, first.output
     before = Solution.load(place / "out" / "solution.h5")
@@ -81,7 +81,7 @@ def test_the_samples_are_those_of_solve(place, solved):
     found = Solution.load(place / "out" / "solution.h5")
     prior = Slices(priors.load("ct", event_shape=(1, N, N)), N, coupling=0.03)
     y = torch.from_numpy(np.load(place / "projections.npy"))[None, None]
-    theirs = solve(prior, scanner(), y, 2, n_steps=8, seed=0, progress=False)
+    theirs = solve(prior, scanner(), y, 2, n_steps=5, seed=0, progress=False)
     torch.testing.assert_close(found.samples, theirs.samples, atol=2e-3, rtol=0)
     assert (theirs.samples[:, 0] - theirs.samples[:, 1]).abs().mean() > 0.002  # two draws
 
