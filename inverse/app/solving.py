@@ -179,7 +179,7 @@ def _solve_one(
         found = {
             name: words(name, draws[0], of_pictures(asked.operator)) for name, draws in (solution.unknown or {}).items()
         }
-        about = doubtful(problem.operator, problem.y)
+        about = doubtful(problem.operator.at(problem.prior.event_shape), problem.y)
         before = [
             *filter(None, [problem.caution, noise, suspicion, *about]),
             *_doubts(solution, problem),

@@ -65,8 +65,8 @@ def inconsistent(operator: Radon, y: Tensor) -> list[str]:
     if len(angles) < DEGREES + SPARE or "gaussian" not in operator.noise.capabilities:
         return [""] * len(y)
     variance = operator.noise.variance(y).expand(y.shape)
-    assert operator.event_shape is not None
-    s = operator.rays((operator.event_shape[-2], operator.event_shape[-1]))[1][0]
+    shape = operator.event_shape or operator.event_shape_of(tuple(y.shape[1:]))
+    s = operator.rays((shape[-2], shape[-1]))[1][0]
     centre = -float(s[0])
     radius = float(s.abs().max())
     found = []

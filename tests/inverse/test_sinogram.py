@@ -5,7 +5,9 @@ import pytest
 import torch
 from skimage.data import shepp_logan_phantom
 from skimage.transform import radon, resize
+from typer.testing import CliRunner
 
+from inverse.app.cli import app
 from inverse.quality.instrument import doubtful
 from operators import GaussianNoise, Radon
 
@@ -81,3 +83,14 @@ def test_each_of_a_batch_and_what_is_not_judged():
     assert not stated(few, views(8, end=True))
     full = torch.ones(1, 1, N, N)  # beyond the detectors
     assert not stated(views(40, detectors=40), views(40, end=True, detectors=40), full)
+
+
+def test_the_command_line_warns(tmp_path):
+    y = views(24, end=True).measure(phantom(), seed=0)[0, 0].numpy()
+    np.save(tmp_path / "sinogram.npy", y)
+    line = ["solve", str(tmp_path / "sinogram.npy"), "--measured", "--operator", f"radon:angles=24,size={N},pixel=1"]
+    line += ["--prior", "ct", "--sigma", "0.05", "--samples", "1", "--method", "diffpir", "--steps", "2"]
+    result = CliRunner().invoke(app, [*line, "--out", str(tmp_path / "out")], env={"COLUMNS": "300"})
+    assert result.exit_code == 0, result.output
+    assert "span 180 degrees than 172.5" in result.output
+    assert "span 180 degrees than 172.5" in (tmp_path / "out" / "index.html").read_text()
