@@ -127,7 +127,7 @@ def read_measurements(file: Path, operator: str, prior: Prior | None, size: str 
     """
     name = re.split(r"[.:]", operator)[0]
     there = {pair.partition("=")[0] for pair in re.split(r",(?=\w+=)", operator.partition(":")[2])}
-    source = source_of(file, sorted({*keys(name), SIGMA} - there))
+    source = source_of(file, sorted({*keys(name)} - there | {SIGMA}))  # the sigma of a blur's text is its kernel's
     first = source.read(0, 1)
     varying = tuple(n for n in source.names if n not in ("y", SIGMA))
     stated = named(operator, measured=True, known={n: first[n][0] for n in varying})

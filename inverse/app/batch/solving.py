@@ -89,6 +89,9 @@ def solve_batch(
             f"operator of type {type(operator).__name__}: expected an operators.Operator, or a function of arrays"
         )
     source = source_of(y)
+    path, measurements = results_path(out, source), getattr(source, "path", None)
+    if measurements is not None and Path(measurements).resolve() == path.resolve():
+        raise ValueError(f"out = {path}: this is the file of the measurements; expected a path of its own")
     check_one_each(operator, source)
     first = _first(prior, operator, source, 1 if block is None else min(count("block", block), len(source)))
     given = (n_samples, method, n_steps, seed, batch_size, budget, antithetic)
@@ -101,7 +104,7 @@ def solve_batch(
     )  # fmt: skip
     return run(
         Job(prior, operator, source, settings, device),
-        Parts(results_path(out, source)),
+        Parts(path),
         processes,
         backend,
         progress,

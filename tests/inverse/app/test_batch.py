@@ -382,3 +382,19 @@ def test_a_block_s_operator():
     shared = Masking(operator.mask[0])
     assert operator_of(shared, {}, 4, 6) is shared
     assert composition(METHODS["mmps"]) != composition(METHODS["dps"])
+
+
+@pytest.mark.parametrize("ending", ["h5", "zarr"])
+def test_the_measurements_are_never_overwritten(tmp_path, ending):
+    prior, operator, y = problem(4)
+    one, path = Masking(operator.mask[0], noise=GaussianNoise(0.1)), tmp_path / f"y.{ending}"
+    if ending == "h5":
+        with h5py.File(path, "w") as file:
+            file["y"] = y.numpy()
+    else:
+        zarr = pytest.importorskip("zarr", reason="zarr (extra zarr)")
+        zarr.open_group(path, mode="w").create_array("y", data=y.numpy())
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match="this is the file of the measurements"):
+            solve_batch(prior, one, path, path, overwrite=overwrite, **HOW)
+    assert torch.equal(source_of(path).read(0, 4)["y"], y)

@@ -117,3 +117,15 @@ def test_a_plan(small):
     )
     assert "time: about" in told and "method: mmps, 3 steps" in told
     assert [path.name for path in Path().iterdir()] == ["y.h5"]
+
+
+def test_the_sigma_of_a_blur_is_not_that_of_the_noise(small):
+    """blur:sigma= is the width of the kernel; the file's sigma is the noise of each measurement."""
+    sigma = torch.linspace(0.05, 0.2, N)
+    operator = Blur.gaussian(0.6, "reflect", noise=GaussianNoise(sigma))
+    file = write(y=operator.measure(truth(), seed=1), sigma=sigma)
+    words = line(file, "--operator", "blur:sigma=0.6,boundary=reflect", "--out", "r.h5", "--prior", "small", *HOW)
+    assert "each with its own sigma" in words
+    y = torch.from_numpy(h5py.File(file)["y"][:])
+    expected = solve_batch(small, operator, y, "expected.h5", 2, "mmps", 3, progress=False)
+    torch.testing.assert_close(BatchResults("r.h5").mean[:], expected.mean[:], rtol=1e-5, atol=1e-6)
