@@ -184,7 +184,8 @@ def _beside(file: Hdf5 | Zarr, n: int, wanted: Sequence[str] | None) -> list[str
         if not fits and wanted is not None:
             raise FileError(
                 f"{file.path}: {name!r} is {dataset.dtype} {dataset.shape}: expected numbers with one entry for each "
-                f"of the {n} measurements; give what all of them share as an argument of the operator"
+                f"of the {n} measurements; what all of them share store {n} times, or leave it out of the file and state "
+                "it with the operator (sigma: by --sigma)"
             )
         if fits:
             found.append(name)
