@@ -184,8 +184,8 @@ def _beside(file: Hdf5 | Zarr, n: int, wanted: Sequence[str] | None) -> list[str
         if not fits and wanted is not None:
             raise FileError(
                 f"{file.path}: {name!r} is {dataset.dtype} {dataset.shape}: expected numbers with one entry for each "
-                f"of the {n} measurements; what all of them share store {n} times, or leave it out of the file and state "
-                "it with the operator (sigma: by --sigma)"
+                f"of the {n} measurements; store what all of them share {n} times, or leave it out of the file and "
+                "state it with the operator (sigma: by --sigma)"
             )
         if fits:
             found.append(name)
