@@ -142,11 +142,11 @@ def measured(picture: Tensor, samples: int, seed: int, work: Path) -> dict[str, 
     for path in folder.glob("*.h5"):
         path.unlink()
     paths = write(folder, taken)
-    found: dict[str, Any] = {"nrmse": {}}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         results = {name: solved(path, work / f"{name}-{seed}", samples, seed) for name, path in paths.items()}
         pictures = classical(read_scan(paths["fastMRI"]), truth)
+    found: dict[str, Any] = {}
     for name, one in results.items():
         pictures[f"inverse scan, {name}"] = one.mean.abs()
         judged = ranks(truth[None, None], one.samples.abs()[None, :, None])

@@ -21,6 +21,7 @@ from inverse import solve
 from inverse.quality import psnr
 from inverse.quality.grain import grain, grainy
 from inverse.quality.noise_stated import misjudged
+from inverse.quality.scale import middle
 from operators import (
     Blur,
     Downsampling,
@@ -148,7 +149,7 @@ def run_noise_mistakes(
     network, kept = priors.load("natural"), Records(work / "noise-mistakes.jsonl")
     photographs = [floats(picture)[None] for picture in load(data).pictures[:images]]
     sized = network.resized((3, SIDE, SIDE))
-    crops = [_middle(x, SIDE) for x in photographs]
+    crops = [middle(x, SIDE).contiguous() for x in photographs]
     rows = [{"measurement": name} | before(sized, make, crops, SIGMAS) for name, make in PICTURES.items()]
     slices = [x[None] for x in priors.samples("ct").floats()]
     ct = priors.load("ct").resized(tuple(slices[0].shape[1:]))
@@ -163,7 +164,7 @@ def run_noise_mistakes(
                 facts = {"prior": fingerprint(network), "name": name, "case": case, "number": number, "seed": seed}
                 one = key("noise-mistakes", code=code(execute, grain, misjudged), file=data.name, **facts)
                 if one not in kept.found:
-                    kept.add(one, execute(network, name, case, _middle(x, PART), seed + number))
+                    kept.add(one, execute(network, name, case, middle(x, PART).contiguous(), seed + number))
                 records.append(kept.found[one])
             counts = [sum(one[check] for one in records) for check in ("any", "samples")]
             row[case] = f"{counts[0]} of {len(records)} ({counts[1]})"
@@ -180,8 +181,3 @@ def run_noise_mistakes(
         "alarm."
     )
     finish("noise-mistakes", "Noise that is stated wrongly", rows, notes, out, images=images, solved=solved, seed=seed)
-
-
-def _middle(x: Tensor, side: int) -> Tensor:
-    top, left = ((n - side) // 2 for n in x.shape[-2:])
-    return x[..., top : top + side, left : left + side].contiguous()

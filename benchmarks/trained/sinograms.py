@@ -11,6 +11,7 @@ from torch import Tensor
 from benchmarks.common.commands import Out, Seed, finish
 from benchmarks.common.provenance import RESULTS
 from benchmarks.trained.denoising import load
+from inverse.quality.scale import middle
 from inverse.quality.sinogram import inconsistent
 from operators import GaussianNoise, Radon
 from priors.data import floats
@@ -55,8 +56,7 @@ def run_sinograms(
         for views in VIEWS:
             reported = 0
             for image, picture in enumerate(pictures):
-                top, left = ((n - SIDE) // 2 for n in picture.shape[-2:])
-                truth = floats(picture)[None, :, top : top + SIDE, left : left + SIDE].contiguous()
+                truth = middle(floats(picture)[None], SIDE).contiguous()
                 noise = GaussianNoise(SIGMAS[image % len(SIGMAS)])
                 detectors = Radon(views).detectors_for(SIDE)
                 centre = (detectors - 1) / 2

@@ -12,6 +12,7 @@ from benchmarks.trained.denoising import load
 from benchmarks.trained.mistakes import MISTAKES, SIDE, SIGMAS
 from inverse.quality.aliasing import folded
 from inverse.quality.kernel_size import misstated
+from inverse.quality.scale import middle
 from operators import GaussianNoise
 from priors.data import floats
 
@@ -45,8 +46,7 @@ def run_spectra(
         for side in dict.fromkeys((SIDE, largest)):
             reported = 0
             for image, picture in enumerate(pictures):
-                top, left = ((n - side) // 2 for n in picture.shape[-2:])
-                truth = floats(picture)[None, :, top : top + side, left : left + side].contiguous()
+                truth = middle(floats(picture)[None], side).contiguous()
                 right, stated = mistake.make(seed + image, GaussianNoise(SIGMAS[image % len(SIGMAS)]))
                 y = right.at(tuple(truth.shape[1:])).measure(truth, seed=seed + image)
                 reported += bool(misstated(stated, y) or folded(stated, y))

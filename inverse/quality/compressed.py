@@ -7,7 +7,7 @@ from torch import Tensor
 
 from inverse.quality.scale import middle
 from operators import Operator
-from operators.jpeg import LUMINANCE
+from operators.jpeg import LUMINANCE, YCC
 from operators.transforms import dct
 from priors.rounding import table_error
 
@@ -18,7 +18,6 @@ NEAR, SURE, FEWEST = 0.3, 8.0, 24  # mean cosine and its standard deviations; co
 DISTINCT = 0.3  # share of different coefficients: drawings repeat a few
 SEEN, ROWS = 3, 8  # frequencies that are multiples of a step; measurements that are looked at
 SMALL, LARGE = 0.6, 0.03  # of the error of JPEG: smaller sigma_y are reported; larger sigma_y cover nearly any error
-LUMA = (0.299, 0.587, 0.114)  # of R, G and B
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def compression(y: Tensor) -> Compression | None:
     Arguments: y (1 or 3, H, W) in [0, 1], of 72 pixels a side or more.
     """
     grey = middle(255 * y.cpu().double(), MOST)
-    grey = grey[0] if len(grey) == 1 else torch.einsum("c,chw->hw", grey.new_tensor(LUMA), grey)
+    grey = grey[0] if len(grey) == 1 else torch.einsum("c,chw->hw", grey.new_tensor(YCC[0]), grey)
     shifted = [grey[top:, left:] for top in range(BLOCK) for left in range(BLOCK)]
     best = max((_coefficients(part) for part in shifted), key=lambda c: sum(_steps(c, FIRST).values()))
     found = _steps(best, PLACES)

@@ -155,7 +155,7 @@ def check_centre(path: Path, kspace: Tensor, mask: Tensor) -> None:
             KSpaceWarning,
             stacklevel=4,
         )
-    ends, odd, moved = [], [], {}
+    ends, odd, moved, middle = [], [], {}, tuple(n // 2 for n in power.shape)
     for axis in (-2, -1):
         profile = power.sum(-1 if axis == -2 else -2)
         n = len(profile)
@@ -175,10 +175,9 @@ def check_centre(path: Path, kspace: Tensor, mask: Tensor) -> None:
     if ends:
         raise FileError(
             f"{path}: the energy of k-space is at the ends of axes {ends}: expected k = 0 in the middle, at "
-            f"{tuple(n // 2 for n in power.shape)}; write np.fft.fftshift(kspace, axes={tuple(ends)}), and the mask "
+            f"{middle}; write np.fft.fftshift(kspace, axes={tuple(ends)}), and the mask "
             "likewise"
         )
-    middle = tuple(n // 2 for n in power.shape)
     if moved and not odd:
         axes, shifts = tuple(moved), tuple(-shift for shift in moved.values())
         places = " and ".join(f"{shift:+d} from the middle along axis {axis}" for axis, shift in moved.items())
